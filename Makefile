@@ -1,0 +1,36 @@
+# Two commands do it all:  make run  (set up, run the pipeline, print where the report is)
+#                          make test (set up, run the tests)
+SHELL := /bin/bash
+EXPERIMENT ?= quickstart
+PYTHON ?= python3.11
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+
+.PHONY: setup run test test-slow lint mlflow
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	@echo "setting up .venv (about three minutes)"
+	@$(PYTHON) -m venv .venv || { echo "error: no $(PYTHON); install Python 3.11 or name yours: make setup PYTHON=python3"; exit 3; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,test]'
+	@touch $@
+
+run: setup
+	@$(BIN)/python -m flows.pipeline $(EXPERIMENT)
+
+test: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/python -m pytest
+
+test-slow: setup
+	@$(BIN)/python -m pytest -m slow
+
+# The tracking server's pages, on this machine only: http://127.0.0.1:5000
+mlflow: setup
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port 5000 \
+		--backend-store-uri sqlite:///$(CURDIR)/mlflow/mlflow.db \
+		--artifacts-destination $(CURDIR)/mlflow/artifacts

@@ -1,0 +1,28 @@
+"""What runs, in order.
+
+Importing this package, before Prefect is imported, sets what Prefect should do by default: no
+telemetry, its data in ./scratch, patience with a slow machine. A variable that is set already
+keeps its value, so a user's own server (PREFECT_API_URL) or folder (PREFECT_HOME) is used.
+"""
+
+import os
+from pathlib import Path
+
+DEFAULTS = {
+    "DO_NOT_TRACK": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "DVC_NO_ANALYTICS": "1",
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    # Only what runs say is shown; the temporary server's own comings and goings are not.
+    "PREFECT_LOGGING_LOGGERS_PREFECT_LEVEL": "WARNING",
+    "PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL": "INFO",
+    "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "INFO",
+}
+if "PREFECT_API_URL" not in os.environ:
+    DEFAULTS["PREFECT_HOME"] = str(Path("scratch/prefect").absolute())
+
+for name, value in DEFAULTS.items():
+    os.environ.setdefault(name, value)

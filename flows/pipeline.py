@@ -1,0 +1,109 @@
+"""The main job: one experiment from its data to a report and a registered model.
+
+    python -m flows.pipeline quickstart
+
+What is up to date is not done again. Without PREFECT_API_URL, a Prefect server is started for the
+time of the run.
+"""
+
+import sys
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import flow, get_run_logger
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from diffusevae.experiment import Experiment, load_experiment
+from flows.server import TemporaryServer
+from flows.terminal import run_on_terminal
+from tasks.artifacts import Progress, show_metrics, show_stages
+from tasks.dvc import changed_stages, own_checkout
+from tasks.parent_run import ParentRun, open_parent_run, read_metrics
+from tasks.registry import Registered, find_version, register
+from tasks.report import publish, report_path
+from tasks.stage import StageResult, run_stage
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a person wants to know at the end."""
+
+    report: Path
+    model: Registered
+    changed: bool
+
+
+@flow(name="pipeline", flow_run_name="{experiment}")
+def pipeline(experiment: str = "quickstart") -> Outcome:
+    """Bring an experiment's report and registered model up to date.
+
+    Raises InputError, EnvironmentFailure or StageFailure; each says in one line what to do.
+    """
+    chosen = load_experiment(experiment)
+    with own_checkout():
+        targets = plan(chosen)
+        version = None if targets else find_version(chosen)
+        if version and report_path(chosen).is_file():
+            get_run_logger().info(
+                f"nothing changed: every stage of '{experiment}' is up to date")
+            return Outcome(report_path(chosen), version, changed=False)
+        with open_parent_run(chosen.name, chosen.dataset) as parent:
+            run_stages(chosen, targets, parent)
+            version = register(chosen, parent.id)
+            report = publish(chosen)
+            record(chosen, parent, report, version)
+    return Outcome(report, version, changed=True)
+
+
+def plan(experiment: Experiment) -> list[str]:
+    """Return the targets to bring up to date: all from the first changed one on."""
+    targets = experiment.targets
+    changed = changed_stages(targets[-1])
+    first = next((i for i, target in enumerate(targets) if target in changed), len(targets))
+    return targets[first:]
+
+
+def run_stages(experiment: Experiment, targets: list[str], parent: ParentRun) -> None:
+    """Run the targets one by one and record which had something to do."""
+    skipped = [StageResult(target, ran=False, seconds=0.0) for target in experiment.targets
+               if target not in targets]  # fmt: skip
+    results = []
+    progress = Progress(experiment.name, len(targets))
+    try:
+        for target in targets:
+            results.append(run_stage(target, parent.id))
+            progress.advance(target)
+    finally:
+        parent.record_stages(skipped + results)
+        show_stages(experiment.name, skipped + results)
+
+
+def record(
+    experiment: Experiment, parent: ParentRun, report: Path, version: Registered
+) -> None:
+    """Show the metrics in Prefect and keep them, and the report, with the MLflow run."""
+    metrics = read_metrics(experiment.output("evaluate", "metrics.json"))
+    show_metrics(experiment.name, metrics)
+    parent.record_outcome(metrics, version.model_id)
+    parent.record_file(report)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the flow for the experiment named, else for quickstart; return the exit code."""
+    return run_on_terminal(lambda: _run(arguments[0] if arguments else "quickstart"))
+
+
+def _run(experiment: str) -> None:
+    server = TemporaryServer() if PREFECT_API_URL.value() is None else None
+    load_experiment(experiment)  # while the server starts
+    address = temporary_settings({PREFECT_API_URL: server.wait()}) if server else nullcontext()
+    with address:
+        outcome = pipeline(experiment)
+    print(f"report  {outcome.report}")
+    print("MLflow  make mlflow")
+    print(f"model   {outcome.model.name}, version {outcome.model.version}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

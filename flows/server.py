@@ -1,0 +1,79 @@
+"""A Prefect server for the time of one run, where the user has none.
+
+Prefect's own temporary server stands in the run's process group, so that Ctrl-C ends it before the
+run's last state reaches it, and the run then waits 80 seconds for it. This one has a session of
+its own, starts while other work is done, and ends with the process that started it.
+"""
+
+import atexit
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from prefect.settings import PREFECT_HOME, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS
+
+from diffusevae.errors import EnvironmentFailure
+from tasks.dvc import die_with_parent
+
+
+class TemporaryServer:
+    """A server on a free loopback port, with its data in PREFECT_HOME."""
+
+    def __init__(self) -> None:
+        """Start it, without waiting until it answers."""
+        port = _free_port()
+        home: Path = PREFECT_HOME.value()
+        home.mkdir(parents=True, exist_ok=True)
+        self.api_url = f"http://127.0.0.1:{port}/api"
+        self.log = home / "server.log"
+        with open(self.log, "w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "prefect", "server", "start",
+                 "--host", "127.0.0.1", "--port", str(port)],
+                env=os.environ | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                                  "PREFECT_API_BLOCKS_REGISTER_ON_START": "false"},
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True, preexec_fn=_prepare,
+            )  # fmt: skip
+        # Prefect registers what it still has to send later than this, so it is sent before.
+        atexit.register(self.stop)
+
+    def wait(self) -> str:
+        """Return its API's address when it answers. Raises EnvironmentFailure if it does not."""
+        seconds = PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"{self.api_url}/health", timeout=5):
+                    return self.api_url
+            except (urllib.error.URLError, TimeoutError, ConnectionError):
+                time.sleep(0.1)
+        reason = "ended" if self._process.poll() is not None else f"is silent after {seconds} s"
+        raise EnvironmentFailure(f"Prefect's temporary server: {reason}; {self.log} says why")
+
+    def stop(self) -> None:
+        """End it, by force if it takes more than 5 seconds."""
+        self._process.terminate()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _prepare() -> None:
+    """End with the parent. Prefect turns TERM into INT, which a background job would ignore."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    die_with_parent()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

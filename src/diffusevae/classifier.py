@@ -1,0 +1,104 @@
+"""The data set's own classifier: its features are where Frechet distance, KID and recall live."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from diffusevae.checkpoint import load_config, load_tensors, save_tensors
+from diffusevae.data import to_unit
+from diffusevae.layers import check_halving, group_norm
+from diffusevae.params import PositiveCount, Range, Share, build
+from diffusevae.training import Fit, Losses, OptimiserConfig, fit
+
+NUM_CLASSES = 10
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Widths of the three convolution levels are 1, 2 and 4 times base_channels."""
+
+    base_channels: Annotated[int, Range(1, 512)]
+    num_features: Annotated[int, Range(2, 4096)]
+    dropout: Share
+    epochs: PositiveCount
+
+
+class Classifier(nn.Module):
+    """A small convolutional network; `features` (B x num_features) feed the last linear layer."""
+
+    def __init__(self, config: ClassifierConfig, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        check_halving(image_shape, range(4))
+        self.config = config
+        self.image_shape = tuple(image_shape)
+        channels, layers = image_shape[0], []
+        for width in (config.base_channels, 2 * config.base_channels, 4 * config.base_channels):
+            layers += [nn.Conv2d(channels, width, 3, padding=1), group_norm(width), nn.SiLU(),
+                       nn.MaxPool2d(2)]
+            channels = width
+        size = channels * (image_shape[1] // 8) * (image_shape[2] // 8)
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(size, config.num_features),
+                                  nn.SiLU())
+        self.head = nn.Sequential(nn.Dropout(config.dropout),
+                                  nn.Linear(config.num_features, NUM_CLASSES))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return B x num_features for x in [0,1], B x C x H x W."""
+        return self.body(2 * x - 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits, B x 10, for x in [0,1]."""
+        return self.head(self.features(x))
+
+
+def fit_classifier(
+    config: ClassifierConfig,
+    optimiser: OptimiserConfig,
+    train: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor],
+    seed: int,
+    on_epoch: Callable[[int, dict[str, float], nn.Module], None],
+) -> tuple[Classifier, list[dict[str, float]]]:
+    """Train on (uint8 images N x C x H x W, labels N), both on the device to use."""
+    images, labels = train
+
+    def batch_loss(model: nn.Module, indices: Tensor, epoch: int, batch: int) -> Losses:
+        logits = model(to_unit(images[indices]))
+        return {"loss": F.cross_entropy(logits, labels[indices])}
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        logits = classify(model, validation[0])
+        accuracy = (logits.argmax(1) == validation[1]).float().mean()
+        return {"loss": float(F.cross_entropy(logits, validation[1])), "accuracy": float(accuracy)}
+
+    torch.manual_seed(seed)  # initial weights and dropout
+    model = Classifier(config, images.shape[1:]).to(images.device)
+    return fit(model, optimiser, config.epochs, seed,
+               Fit(batch_loss, validate, len(images), on_epoch))
+
+
+@torch.inference_mode()
+def classify(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+    """Return the logits of uint8 images, N x 10."""
+    return torch.cat([model(to_unit(part)) for part in images.split(batch_size)])
+
+
+def save_classifier(path: Path, model: Classifier) -> None:
+    """Write the weights with their configuration."""
+    config = {"image_shape": model.image_shape, "classifier": dataclasses.asdict(model.config)}
+    save_tensors(path, model.state_dict(), config)
+
+
+def load_classifier(path: Path, device: torch.device | str = "cpu") -> Classifier:
+    """Return the classifier of a checkpoint in eval mode. Raises InputError."""
+    config = load_config(path)
+    model = Classifier(build(ClassifierConfig, config["classifier"], str(path)),
+                       tuple(config["image_shape"]))
+    model.load_state_dict(load_tensors(path))
+    return model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)

@@ -1,0 +1,87 @@
+"""Training of the unconditional DDPM and of DiffuseVAE (SPEC sections 3, 4 and 6)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from diffusevae.data import to_unit
+from diffusevae.diffusion import DiffusionConfig, DiffusionModel, draw_noise
+from diffusevae.params import PositiveCount, Share
+from diffusevae.randomness import generator, seed_of
+from diffusevae.training import Fit, Losses, OptimiserConfig, fit
+from diffusevae.unet import UNetConfig
+
+VALIDATION_BATCH = 500  # images
+SNAPSHOT_IMAGES = 20
+
+
+@dataclass(frozen=True)
+class TrainDiffusionConfig:
+    """Length of the training, the epochs whose samples are kept, and how often x_hat is hidden."""
+
+    epochs: PositiveCount
+    snapshot_epochs: tuple[PositiveCount, ...]
+    p_uncond: Share
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """uint8 images N x C x H x W on the device to use, and their x_hat in [0,1] (None for DDPM)."""
+
+    x: Tensor
+    x_hat: Tensor | None = None
+
+    def at(self, indices: Tensor | slice) -> tuple[Tensor, Tensor | None]:
+        """Return x and x_hat in [0,1] of some images."""
+        return to_unit(self.x[indices]), None if self.x_hat is None else self.x_hat[indices]
+
+
+def fit_diffusion(
+    config: DiffusionConfig,
+    unet_config: UNetConfig,
+    optimiser: OptimiserConfig,
+    train: Images,
+    validation: Images,
+    epochs: int,
+    p_uncond: float,
+    seed: int,
+    on_epoch: Callable[[int, dict[str, float], nn.Module], None],
+    on_batch: Callable[[int, int, int], None],
+) -> tuple[DiffusionModel, list[dict[str, float]]]:
+    """Train a DDPM, or DiffuseVAE where the images come with x_hat; see `training.fit`.
+
+    p_uncond is the share of images whose condition is hidden. Validation draws the same (t, eps)
+    for an image in every epoch, so epochs compare (SPEC section 10).
+    """
+    device = train.x.device
+    torch.manual_seed(seed_of(seed, "diffusion"))  # initial weights and dropout
+    conditional = train.x_hat is not None
+    model = DiffusionModel(config, unet_config, train.x.shape[1:], conditional).to(device)
+
+    def losses(
+        model: nn.Module, images: Images, indices: Tensor | slice, *keys: int | str
+    ) -> Losses:
+        x, x_hat = images.at(indices)
+        rng = generator(seed, "diffusion", *keys, device=device)
+        t, eps = draw_noise(x.shape, config.num_timesteps, rng)
+        dropped = None
+        if conditional and p_uncond > 0 and model.training:
+            dropped = torch.rand(len(x), generator=rng, device=device) < p_uncond
+        return model.losses(x, t, eps, x_hat, dropped)
+
+    def batch_loss(model: nn.Module, indices: Tensor, epoch: int, batch: int) -> Losses:
+        return losses(model, train, indices, epoch, batch)
+
+    @torch.inference_mode()
+    def validate(model: nn.Module) -> dict[str, float]:
+        totals: dict[str, float] = {}
+        for start in range(0, len(validation.x), VALIDATION_BATCH):
+            part = slice(start, min(start + VALIDATION_BATCH, len(validation.x)))
+            for name, loss in losses(model, validation, part, "validation", start).items():
+                totals[name] = totals.get(name, 0.0) + float(loss) * (part.stop - start)
+        return {name: total / len(validation.x) for name, total in totals.items()}
+
+    task = Fit(batch_loss, validate, len(train.x), on_epoch, on_batch)
+    return fit(model, optimiser, epochs, seed, task)

@@ -1,0 +1,80 @@
+"""Files of our own: room and permission asked for first, then written whole or not at all."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from diffusevae.errors import EnvironmentFailure
+
+
+def require_writable(folder: Path) -> None:
+    """Make `folder`. Raises EnvironmentFailure that names it if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # A trial: mode bits say nothing for root or on a read-only file system.
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise EnvironmentFailure(f"cannot write into {folder}: {error.strerror}; mend the folder's "
+                                 "permissions or free disk space") from error
+
+
+def require_room(folder: Path, num_bytes: int) -> None:
+    """Raise EnvironmentFailure if the disk of `folder` has less than `num_bytes` free."""
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise EnvironmentFailure(f"not enough room in {folder}: needs {megabytes(num_bytes)} MB, "
+                                 f"{megabytes(free)} MB free; free disk space")
+
+
+def megabytes(num_bytes: int) -> str:
+    """Return a size in units of 10^6 bytes with three digits, as the user reads it."""
+    return f"{num_bytes / 1e6:.3g}" if num_bytes < 1e8 else f"{num_bytes / 1e6:.0f}"
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file that appears under its name when it is complete and on the disk.
+
+    Raises EnvironmentFailure, with nothing left behind, if it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise EnvironmentFailure(f"cannot write {path}: {error.strerror}; free disk space or mend "
+                                 "the folder's permissions") from error
+
+
+@contextmanager
+def lock(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock file `path`, waiting for another process that does; `on_wait` is told so.
+
+    The kernel frees the lock with its holder, however that one ends: no stale lock is possible.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _flush_folder(folder: Path) -> None:
+    """Put a rename on the disk: it is kept in the folder, not in the file."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

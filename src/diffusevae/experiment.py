@@ -1,0 +1,116 @@
+"""The experiments of params.yaml: the whole file checked before any work starts, and their stages.
+
+What a section may hold is said by the stage that reads it (SECTIONS in its module).
+"""
+
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+from diffusevae.consistency import find_misfits
+from diffusevae.errors import InputError
+from diffusevae.params import build, load_entry, read_yaml, suggest
+from diffusevae.perceptual import BACKBONE
+from diffusevae.stages.__main__ import STAGES
+
+PARAMS_FILE = Path("params.yaml")
+ROOTS = ("datasets", "experiments")
+NAME = re.compile(r"[A-Za-z0-9_]{1,60}")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment's name, its data set's, and the name of the download that this is made of."""
+
+    name: str
+    dataset: str
+    source: str
+
+    @property
+    def targets(self) -> list[str]:
+        """The DVC targets, stage@key, in an order in which they can run."""
+        keys = {"datasets": [self.dataset], "experiments": [self.name],
+                None: [self.source, BACKBONE]}  # fmt: skip
+        return [f"{stage}@{key}" for stage in STAGES for key in keys[_module(stage).ROOT]]
+
+    def output(self, stage: str, file: str) -> Path:
+        """Return where one of the experiment's own stages writes a file."""
+        return Path("artifacts") / self.name / stage / file
+
+
+def load_experiment(name: str, path: Path = PARAMS_FILE) -> Experiment:
+    """Return an experiment of params.yaml when the whole file is sound. Raises InputError.
+
+    The error names every fault at once.
+    """
+    content = read_yaml(path)
+    faults = [f"{path} {root}: unknown key; {suggest(root, ROOTS)}"
+              for root in content if root not in ROOTS]  # fmt: skip
+    datasets, experiments = (_build_entries(path, content, root, faults) for root in ROOTS)
+    for key, params in experiments.items():
+        place = f"{path} experiments.{key}"
+        if not isinstance(params.dataset, str) or params.dataset not in content["datasets"]:
+            faults.append(f"{place}.dataset: there is no data set {params.dataset!r}; "
+                          f"{suggest(params.dataset, map(str, content['datasets']))}")  # fmt: skip
+        elif params.sound and params.dataset in datasets and datasets[params.dataset].sound:
+            images = datasets[params.dataset].images
+            faults += [f"{place}.{misfit}" for misfit in find_misfits(params, images)]
+    if faults:
+        raise InputError("; also ".join(dict.fromkeys(faults)))
+    dataset = load_entry(path, "experiments", name, content)["dataset"]
+    return Experiment(name, dataset, content["datasets"][dataset]["images"]["source"])
+
+
+def find_sections(root: str) -> dict[str, type]:
+    """Return every section that an entry of datasets or experiments has, with its type."""
+    sections: dict[str, type] = {}
+    for stage in map(_module, STAGES):
+        if stage.ROOT == root:
+            for name, schema in stage.SECTIONS.items():
+                if sections.get(name, dict) is dict:  # dict: this stage takes the section as it is
+                    sections[name] = schema
+    return sections
+
+
+def _module(stage: str) -> ModuleType:
+    return importlib.import_module(f"diffusevae.stages.{stage}")
+
+
+def _build_entries(
+    path: Path, content: Mapping, root: str, faults: list[str]
+) -> dict[str, SimpleNamespace]:
+    """Return the entries under a root with their sections built; what cannot be is a fault."""
+    entries = content.get(root)
+    if not isinstance(entries, Mapping) or not entries:
+        raise InputError(f"{path} {root}: expected a mapping with at least one entry; add it")
+    sections = find_sections(root)
+    built = {}
+    for name, entry in entries.items():
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            faults.append(f"{path} {root}: {str(name)[:80]!r} is no name; use letters, digits and "
+                          "_, at most 60 in all")  # fmt: skip
+        elif not isinstance(entry, Mapping):
+            faults.append(f"{path} {root}.{name}: expected a mapping of sections")
+        else:
+            built[name] = _build_sections(f"{path} {root}.{name}", entry, sections, faults)
+    return built
+
+
+def _build_sections(
+    place: str, entry: Mapping, sections: Mapping[str, type], faults: list[str]
+) -> SimpleNamespace:
+    before = len(faults)
+    faults += [f"{place}.{name}: unknown key; {suggest(name, sections)}"
+               for name in entry if name not in sections]  # fmt: skip
+    faults += [f"{place}.{name}: missing; add it" for name in sections if name not in entry]
+    params = SimpleNamespace(dataset=entry.get("dataset"))
+    for name in filter(entry.__contains__, sections):
+        try:
+            setattr(params, name, build(sections[name], entry[name], f"{place}.{name}"))
+        except InputError as error:
+            faults.append(str(error))
+    params.sound = len(faults) == before
+    return params

@@ -1,0 +1,128 @@
+"""What the trained models make: refined test images, generated images, one denoising trajectory."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffusevae.checkpoint import load_config
+from diffusevae.data import Split
+from diffusevae.diffusion import DiffusionModel
+from diffusevae.errors import InputError
+from diffusevae.params import PositiveCount
+from diffusevae.prior import Prior
+from diffusevae.randomness import generator
+from diffusevae.sampling import SamplerConfig, sample
+from diffusevae.vae import VAE
+from diffusevae.vae_training import reconstruct_all
+
+TRAJECTORY_IMAGES = 8
+TRAJECTORY_MOMENTS = 9  # noise, seven between, the finished image
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """num_images: the first test images, refined; num_generated: images made by each model."""
+
+    num_images: PositiveCount
+    num_generated: PositiveCount
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """The frozen VAE, the density over its codes, the DDPM and DiffuseVAE."""
+
+    vae: VAE
+    prior: Prior
+    ddpm: DiffusionModel
+    diffusevae: DiffusionModel
+
+
+def check_pair(diffusevae: Path, vae_sha256: str) -> None:
+    """Raise InputError unless this DiffuseVAE was trained on the VAE with that hash."""
+    trained_on = load_config(diffusevae).get("vae_sha256")
+    if trained_on != vae_sha256:
+        raise InputError(f"{diffusevae}: was trained on the VAE {str(trained_on)[:12]}, not on "
+                         f"{vae_sha256[:12]}; load the pair that belongs together")
+
+
+def refine(
+    models: Models, config: SamplerConfig, test: Split, num_images: int, seed: int, log
+) -> dict[str, Tensor]:
+    """Return real, vae and diffusevae (N x C x H x W in [0,1], CPU) and labels of test images.
+
+    Measures seconds_per_image of the VAE's reconstruction and of the refinement, the VAE's part
+    not included. Raises InputError where there are too few test images.
+    """
+    if num_images > len(test.images):
+        raise InputError(f"sample.num_images {num_images}: there are only {len(test.images)} test "
+                         "images; use at most as many")
+    device = next(models.vae.parameters()).device
+    images = test.images[:num_images].to(device)
+    x_hat = _timed(log, "vae", num_images, lambda: reconstruct_all(models.vae, images))
+    refined = _timed(log, "diffusevae", num_images, lambda: sample(
+        models.diffusevae, config, num_images, seed, x_hat, progress=log.progress("refine")))
+    return {"real": images.cpu().float() / 255, "vae": x_hat.cpu(), "diffusevae": refined,
+            "labels": test.labels[:num_images]}
+
+
+@torch.inference_mode()
+def generate(
+    models: Models, config: SamplerConfig, num_images: int, seed: int, log
+) -> dict[str, Tensor]:
+    """Return num_images images of each way to generate, N x C x H x W in [0,1] on the CPU.
+
+    vae_prior decodes z ~ N(0, I), vae_gmm z from the ex-post density; diffusevae_prior and
+    diffusevae_gmm refine exactly those; ddpm starts from noise alone.
+    """
+    device = next(models.vae.parameters()).device
+    codes = {
+        "prior": torch.randn(num_images, *models.vae.latent_shape,
+                             generator=generator(seed, "generate", "prior")),
+        "gmm": models.prior.sample(num_images, generator(seed, "generate", "gmm")),
+    }
+    images = {}
+    for name, z in codes.items():
+        decoded = torch.cat([models.vae.decode(part.to(device)) for part in z.split(500)])
+        images[f"vae_{name}"] = decoded.cpu()
+        images[f"diffusevae_{name}"] = sample(
+            models.diffusevae, config, num_images, seed + 1, decoded,
+            progress=log.progress(f"generate diffusevae_{name}"))
+    images["ddpm"] = _timed(log, "ddpm", num_images, lambda: sample(
+        models.ddpm, config, num_images, seed + 1, progress=log.progress("generate ddpm")))
+    return images
+
+
+def record_trajectory(
+    models: Models, config: SamplerConfig, test: Split, seed: int
+) -> dict[str, Tensor]:
+    """Return how test images are denoised: t (k), x_t and x_0 (k x n x C x H x W), x_hat (n x ..).
+
+    x_t is mapped from the range of diffusion to [0,1] for showing; t = -1 is the finished image.
+    """
+    device = next(models.vae.parameters()).device
+    x_hat = reconstruct_all(models.vae, test.images[:TRAJECTORY_IMAGES].to(device))
+    moments: list[tuple[int, Tensor, Tensor]] = []
+
+    def keep(t: int, x_t: Tensor, x_0: Tensor) -> None:
+        moments.append((t, models.diffusevae.to_unit_range(x_t).cpu(), x_0.cpu()))
+
+    sample(models.diffusevae, config, len(x_hat), seed, x_hat, callback=keep)
+    chosen = torch.linspace(0, len(moments) - 1, min(TRAJECTORY_MOMENTS, len(moments))).round()
+    kept = [moments[int(i)] for i in chosen]
+    return {"t": torch.tensor([t for t, _, _ in kept]),
+            "x_t": torch.stack([x_t for _, x_t, _ in kept]),
+            "x_0": torch.stack([x_0 for _, _, x_0 in kept]), "x_hat": x_hat.cpu()}
+
+
+def _timed(log, name: str, num_images: int, make: Callable[[], Tensor]) -> Tensor:
+    """Return what `make` makes and record its seconds per image."""
+    start = time.monotonic()
+    images = make()
+    if images.is_cuda:
+        torch.cuda.synchronize()
+    log.timing(f"{name}_seconds_per_image", (time.monotonic() - start) / num_images)
+    return images

@@ -1,0 +1,223 @@
+"""Metrics of an image against its reconstruction, one value per image, and what each metric means.
+
+Every function takes x and y, B x C x H x W in [0, 1], and returns B values in x's dtype. They are
+symmetric in x and y. Source: SPEC section 7. Channels are averaged (HistSim pools them).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SMALLEST_MSE = 1e-10  # keeps the PSNR of identical images finite: 100 dB
+WINDOW = 11
+WINDOW_SIGMA = 1.5
+C1, C2 = 0.01**2, 0.03**2  # (K1 L)^2, (K2 L)^2 with L = 1
+NUM_BINS = 256
+SOBEL_GAIN = 64  # largest joint power gain of the two Sobel kernels, so EdgeSim <= 64 MSE
+ROUNDING = 1e-5  # room for float32 in the checks below
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a reader needs to know of a metric; low and high bound its values (None: no bound)."""
+
+    name: str
+    better: Literal["higher", "lower"]
+    low: float | None
+    high: float | None
+    formula: str
+
+
+METRICS: dict[str, Metric] = {
+    "mse": Metric("MSE", "lower", 0, 1, "mean of (x - y)^2"),
+    "psnr": Metric("PSNR (dB)", "higher", 0, 100, "10 log10(1 / MSE), MSE at least 1e-10"),
+    "ssim": Metric("SSIM", "higher", -1, 1,
+                   "structural similarity, Gaussian window 11 (inside the image), sigma 1.5, "
+                   "K1 0.01, K2 0.03, L 1"),
+    "lpips": Metric("LPIPS", "lower", 0, None,
+                    "distance of unit-normalised AlexNet features, weighted by the learned heads"),
+    "mae": Metric("MAE", "lower", 0, 1, "mean of |x - y|"),
+    "edge_sim": Metric("EdgeSim", "lower", 0, SOBEL_GAIN,
+                       "mean of (|Sobel x| - |Sobel y|)^2, 3x3 kernels, not normalised"),
+    "hist_sim": Metric("HistSim", "lower", 0, 2,
+                       "sum over 256 bins of (h_x - h_y)^2 / (h_x + h_y + 1e-10)"),
+    "frechet": Metric("Fréchet distance", "lower", 0, None,
+                      "|m_r - m_g|^2 + tr(S_r + S_g - 2 (S_r S_g)^(1/2)) of classifier features"),
+    "kid": Metric("KID", "lower", None, None,
+                  "unbiased squared MMD of classifier features, kernel (a.b / D + 1)^3"),
+    "precision": Metric("Precision", "higher", 0, 1,
+                        "share of generated images within k-nearest-neighbour reach of real ones"),
+    "recall": Metric("Recall", "higher", 0, 1,
+                     "share of real images within k-nearest-neighbour reach of generated ones"),
+}  # fmt: skip
+PAIRED = ("mse", "psnr", "ssim", "lpips", "mae", "edge_sim", "hist_sim")
+DISTRIBUTION = ("frechet", "kid", "precision", "recall")
+
+
+def mse(x: Tensor, y: Tensor) -> Tensor:
+    """Return the mean squared error of each image."""
+    _require_pair(x, y)
+    return (x - y).square().mean(dim=(1, 2, 3))
+
+
+def psnr(x: Tensor, y: Tensor) -> Tensor:
+    """Return the peak signal-to-noise ratio of each image in dB; identical images have 100 dB."""
+    return psnr_of_mse(mse(x, y))
+
+
+def psnr_of_mse(error: Tensor) -> Tensor:
+    """Return 10 log10(1 / MSE) in dB, with MSE held at 1e-10 or more (100 dB)."""
+    return -10 * torch.log10(error.clamp_min(SMALLEST_MSE))
+
+
+def mae(x: Tensor, y: Tensor) -> Tensor:
+    """Return the mean absolute error of each image."""
+    _require_pair(x, y)
+    return (x - y).abs().mean(dim=(1, 2, 3))
+
+
+def ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Return the structural similarity of each image, in [-1, 1] (Wang et al., 2004).
+
+    The mean runs over the windows that lie wholly inside the image, as in the authors' code;
+    torchmetrics adds windows over a mirrored border, which black borders make larger. Needs
+    H, W >= 11; raises ValueError below. Variances are differences of large numbers, so they are
+    computed in float64.
+    """
+    _require_pair(x, y)
+    if min(x.shape[2:]) < WINDOW:
+        raise ValueError(f"SSIM needs images of {WINDOW} x {WINDOW} or more, got {x.shape[2:]}")
+    rows = _window_matrix(x.shape[2], x.device)
+    columns = _window_matrix(x.shape[3], x.device).T
+    a, b = x.double(), y.double()
+    mean_a, mean_b, aa, bb, ab = (rows @ m @ columns for m in (a, b, a * a, b * b, a * b))
+    variance = (aa - mean_a**2).clamp_min(0) + (bb - mean_b**2).clamp_min(0)
+    covariance = ab - mean_a * mean_b
+    similarity = (2 * mean_a * mean_b + C1) * (2 * covariance + C2)
+    similarity /= (mean_a**2 + mean_b**2 + C1) * (variance + C2)
+    return similarity.mean(dim=(1, 2, 3)).to(x.dtype)
+
+
+def edge_sim(x: Tensor, y: Tensor) -> Tensor:
+    """Return the mean squared difference of the Sobel gradient magnitudes of each image.
+
+    Images are continued by zeros. So the bound EdgeSim <= 64 MSE holds for every image, and an
+    object cut by the border has an edge there.
+    """
+    _require_pair(x, y)
+    return (_sobel_magnitude(x) - _sobel_magnitude(y)).square().mean(dim=(1, 2, 3))
+
+
+def hist_sim(x: Tensor, y: Tensor) -> Tensor:
+    """Return the chi-square distance of the grey value histograms of each image, in [0, 2]."""
+    _require_pair(x, y)
+    return _chi_square(_histograms(x), _histograms(y)).to(x.dtype)
+
+
+def hist_sim_of_set(x: Tensor, y: Tensor) -> float:
+    """Return the HistSim of two whole sets: one histogram over all values of each set."""
+    _require_images(x)
+    _require_images(y)
+    # Counts of a set are sums of the images' counts; images of equal size weigh the same.
+    return float(_chi_square(_histograms(x).mean(0), _histograms(y).mean(0)))
+
+
+def measure_pairs(x: Tensor, y: Tensor, batch_size: int = 1000) -> dict[str, Tensor]:
+    """Return every paired metric but LPIPS, each with B values; memory is bounded by the batch."""
+    functions = {"mse": mse, "psnr": psnr, "ssim": ssim, "mae": mae, "edge_sim": edge_sim,
+                 "hist_sim": hist_sim}  # fmt: skip
+    assert len(x) == len(y), f"{len(x)} images against {len(y)}"
+    parts = list(zip(x.split(batch_size), y.split(batch_size), strict=True))
+    return {name: torch.cat([function(*part) for part in parts])
+            for name, function in functions.items()}  # fmt: skip
+
+
+def check(per_image_columns: Mapping[str, object]) -> None:
+    """Raise ValueError that names the metric if a column cannot hold what its name says.
+
+    Columns are array-likes by metric key. Checked: a known name, finite values in the metric's
+    range, MAE <= sqrt(MSE), EdgeSim <= 64 MSE. HistSim's bound of 2 is its range.
+    """
+    columns = {name: np.asarray(values, dtype=np.float64)
+               for name, values in per_image_columns.items()}  # fmt: skip
+    for name, values in columns.items():
+        if name not in METRICS:
+            raise ValueError(f"{name}: no such metric; known: {', '.join(METRICS)}")
+        _check_range(name, values)
+    for name, bound in _bounds(columns):
+        excess = columns[name] - bound * (1 + ROUNDING) - ROUNDING**2
+        if (excess > 0).any():
+            i = int(excess.argmax())
+            raise ValueError(f"{name}: value {columns[name].flat[i]:.6g} at row {i} exceeds its "
+                             f"bound {bound.flat[i]:.6g} given by mse")
+
+
+def _bounds(columns: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the metrics that the MSE bounds, each with its bound."""
+    if "mse" in columns and "mae" in columns:
+        yield "mae", np.sqrt(columns["mse"])
+    if "mse" in columns and "edge_sim" in columns:
+        yield "edge_sim", SOBEL_GAIN * columns["mse"]
+
+
+def _check_range(name: str, values: np.ndarray) -> None:
+    low = -np.inf if METRICS[name].low is None else METRICS[name].low
+    high = np.inf if METRICS[name].high is None else METRICS[name].high
+    wrong = ~np.isfinite(values) | (values < low - ROUNDING) | (values > high + ROUNDING)
+    if wrong.any():
+        i = int(wrong.argmax())
+        raise ValueError(f"{name}: value {values.flat[i]:.6g} at row {i} is not a number "
+                         f"from {low} to {high}")
+
+
+def _require_images(x: Tensor) -> None:
+    if x.ndim != 4 or x.numel() == 0:
+        raise ValueError(f"expected images B x C x H x W, got shape {tuple(x.shape)}")
+    low, high = x.aminmax()
+    if not (low >= 0 and high <= 1):  # so written that NaN fails too
+        raise ValueError(f"image values must lie in [0, 1], got {float(low)} to {float(high)}")
+
+
+def _require_pair(x: Tensor, y: Tensor) -> None:
+    if x.shape != y.shape:
+        raise ValueError(f"images to compare differ in shape: {tuple(x.shape)}, {tuple(y.shape)}")
+    _require_images(x)
+    _require_images(y)
+
+
+def _window_matrix(size: int, device: torch.device) -> Tensor:
+    """Return the Gaussian filter along one axis as a band matrix, (size - 10) x size.
+
+    On images of this size a matrix product is about ten times as fast as a convolution.
+    """
+    offset = torch.arange(WINDOW, dtype=torch.float64, device=device) - WINDOW // 2
+    window = torch.exp(-(offset**2) / (2 * WINDOW_SIGMA**2))
+    matrix = torch.zeros(size - WINDOW + 1, size, dtype=torch.float64, device=device)
+    for i in range(len(matrix)):
+        matrix[i, i : i + WINDOW] = window / window.sum()
+    return matrix
+
+
+def _sobel_magnitude(x: Tensor) -> Tensor:
+    """Return sqrt(g_h^2 + g_v^2), same shape; the kernels are (1 2 1) across (1 0 -1)."""
+    x = F.pad(x, (1, 1, 1, 1))
+    down = x[..., :-2, :] + 2 * x[..., 1:-1, :] + x[..., 2:, :]
+    right = x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]
+    return torch.hypot(down[..., 2:] - down[..., :-2], right[..., 2:, :] - right[..., :-2, :])
+
+
+def _histograms(x: Tensor) -> Tensor:
+    """Return the normalised histogram of each image, B x 256 (float64)."""
+    bins = (x.flatten(1) * NUM_BINS).long().clamp_max(NUM_BINS - 1)  # the last bin includes 1
+    bins += NUM_BINS * torch.arange(len(x), device=x.device)[:, None]  # images side by side
+    counts = torch.bincount(bins.flatten(), minlength=NUM_BINS * len(x))
+    return counts.reshape(len(x), NUM_BINS).double() / x[0].numel()
+
+
+def _chi_square(h_x: Tensor, h_y: Tensor) -> Tensor:
+    return ((h_x - h_y).square() / (h_x + h_y + 1e-10)).sum(-1)

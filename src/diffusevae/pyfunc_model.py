@@ -1,0 +1,84 @@
+"""The registered model: a VAE, the density over its codes and the DiffuseVAE trained on it, as one.
+
+MLflow runs this file when it loads the model ("models from code"), so nothing is ever unpickled.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+from torch import Tensor
+
+from diffusevae.checkpoint import sha256_of
+from diffusevae.device import choose_device
+from diffusevae.diffusion import load_diffusion
+from diffusevae.generation import check_pair
+from diffusevae.params import build
+from diffusevae.prior import load_prior
+from diffusevae.randomness import generator
+from diffusevae.sampling import SamplerConfig, sample
+from diffusevae.vae import load_vae
+
+BATCH_SIZE = 500  # images encoded or decoded at once, as the stages do
+MOST_IMAGES = 10_000
+
+
+class DiffuseVAE(PythonModel):
+    """Refines images, or generates new ones."""
+
+    def load_context(self, context) -> None:
+        """Load the weights. Raises InputError where DiffuseVAE was trained on another VAE."""
+        paths = {name: Path(path) for name, path in context.artifacts.items()}
+        check_pair(paths["diffusevae"], sha256_of(paths["vae"]))
+        self.device = choose_device()
+        self.vae = load_vae(paths["vae"], self.device)
+        self.prior = load_prior(paths["prior"])
+        self.diffusevae = load_diffusion(paths["diffusevae"], self.device)
+        config = json.loads(paths["sampler"].read_text(encoding="utf-8"))
+        self.sampler = build(SamplerConfig, config, "sampler.json")
+
+    def predict(self, context, model_input: np.ndarray, params: dict | None = None) -> np.ndarray:
+        """Return images, float32 in [0,1], B x C x H x W.
+
+        num_images 0: the reconstructions of `model_input` (B x C x H x W in [0,1]), refined.
+        num_images n: n new images; `model_input` is not looked at. The same seed gives the same
+        images. Raises ValueError for images or numbers out of range.
+        """
+        params = {"num_images": 0, "seed": 0} | (params or {})
+        num_images, seed = int(params["num_images"]), int(params["seed"])
+        if not 0 <= num_images <= MOST_IMAGES:
+            raise ValueError(f"num_images {num_images}: allowed 0 to {MOST_IMAGES}")
+        with torch.inference_mode():
+            if num_images:
+                # As the stage `sample` does it, so that the model can repeat its images.
+                z = self.prior.sample(num_images, generator(seed, "generate", "gmm"))
+                x_hat = self._decode(z)
+                seed += 1
+            else:
+                x_hat = self._reconstruct(self._check(model_input))
+            images = sample(self.diffusevae, self.sampler, len(x_hat), seed, x_hat)
+        return images.contiguous().numpy()
+
+    def _check(self, images: np.ndarray) -> Tensor:
+        images = np.asarray(images, dtype=np.float32)
+        shape = self.vae.image_shape
+        if images.ndim != 4 or not 0 < len(images) <= MOST_IMAGES or images.shape[1:] != shape:
+            raise ValueError(f"images of shape {images.shape}: expected B x "
+                             f"{' x '.join(map(str, shape))} with B from 1 to {MOST_IMAGES}")
+        if not (images.min() >= 0 and images.max() <= 1):
+            raise ValueError("images must hold numbers in [0, 1]")
+        return torch.from_numpy(images)
+
+    def _reconstruct(self, x: Tensor) -> Tensor:
+        parts = x.split(BATCH_SIZE)
+        return torch.cat([self.vae.reconstruct(part.to(self.device)) for part in parts])
+
+    def _decode(self, z: Tensor) -> Tensor:
+        parts = z.split(BATCH_SIZE)
+        return torch.cat([self.vae.decode(part.to(self.device)) for part in parts])
+
+
+set_model(DiffuseVAE())

@@ -1,0 +1,75 @@
+"""Noise schedules (SPEC section 3): T values each; index t = 0 .. T-1 is step t + 1."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+MAX_BETA = 0.999  # the cosine schedule's last beta tends to 1, where 1 / sqrt(alpha) is infinite
+COSINE_OFFSET = 0.008
+
+
+def linear_betas(num_timesteps: int, beta_start: float, beta_end: float) -> Tensor:
+    """Return T betas evenly spaced from beta_start to beta_end (DDPM, section 4), float64."""
+    return torch.linspace(beta_start, beta_end, num_timesteps, dtype=torch.float64)
+
+
+def cosine_betas(num_timesteps: int) -> Tensor:
+    """Return T betas with bar_alpha = cos^2((t/T + s) / (1 + s) pi/2), normalised to 1 at t = 0.
+
+    Improved DDPM, eq. 17, with s = 0.008 and betas clipped at 0.999; float64.
+    """
+    steps = torch.arange(num_timesteps + 1, dtype=torch.float64) / num_timesteps
+    angles = (steps + COSINE_OFFSET) / (1 + COSINE_OFFSET) * math.pi / 2
+    alpha_bars = angles.cos() ** 2
+    return (1 - alpha_bars[1:] / alpha_bars[:-1]).clamp(max=MAX_BETA)
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSchedule:
+    """The constants of the forward process, each T float64 values on the CPU.
+
+    alphas = 1 - betas; alpha_bars is their cumulative product; alpha_bars_prev is the same one step
+    earlier (1 at t = 0); posterior_variances is tilde_beta (DDPM, eq. 7).
+    """
+
+    betas: Tensor
+
+    @property
+    def num_timesteps(self) -> int:
+        return len(self.betas)
+
+    @property
+    def alphas(self) -> Tensor:
+        return 1 - self.betas
+
+    @property
+    def alpha_bars(self) -> Tensor:
+        return self.alphas.cumprod(0)
+
+    @property
+    def alpha_bars_prev(self) -> Tensor:
+        return torch.cat([torch.ones(1, dtype=torch.float64), self.alpha_bars[:-1]])
+
+    @property
+    def posterior_variances(self) -> Tensor:
+        return (1 - self.alpha_bars_prev) / (1 - self.alpha_bars) * self.betas
+
+    @property
+    def snr_db(self) -> Tensor:
+        """Signal-to-noise ratio bar_alpha / (1 - bar_alpha) in decibels."""
+        return 10 * torch.log10(self.alpha_bars / (1 - self.alpha_bars))
+
+
+def make_schedule(
+    scheduler_type: Literal["linear", "cosine"],
+    num_timesteps: int,
+    beta_start: float,
+    beta_end: float,
+) -> NoiseSchedule:
+    """Return the schedule of that name; the cosine schedule has no use for the two betas."""
+    if scheduler_type == "cosine":
+        return NoiseSchedule(cosine_betas(num_timesteps))
+    return NoiseSchedule(linear_betas(num_timesteps, beta_start, beta_end))

@@ -1,0 +1,207 @@
+"""Hyper-parameter search with Optuna (SPEC section 5): TPE, median pruning, resumable.
+
+The sampler of a trial is seeded by the number of trials finished before it, so an interrupted
+study goes on exactly as it would have without the interruption.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated
+
+import optuna
+import pandas as pd
+import torch
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+from ruamel.yaml import YAML
+
+from diffusevae.checkpoint import sha256_of
+from diffusevae.errors import InputError
+from diffusevae.params import Count, PositiveCount, Range, override, read_yaml
+from diffusevae.randomness import seed_of
+
+STORAGE_VARIABLE = "DIFFUSEVAE_OPTUNA_STORAGE"
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+# What is tried: section of params.yaml -> key -> {choices: [...]} or {low, high, log, step}.
+# `only_if: {other key: value}` leaves a key out where it has no effect.
+Space = Mapping[str, Mapping[str, Mapping[str, object]]]
+Values = dict[str, dict[str, object]]  # section -> key -> value
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Size of the study. num_images is how many training images a trial uses in each epoch."""
+
+    n_trials: Annotated[int, Range(0, 100_000)]
+    epochs: PositiveCount
+    num_images: PositiveCount
+    startup_trials: Count
+    warmup_epochs: Count
+    space: dict
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """best values by section ({} where there were no trials), all trials, and importances."""
+
+    best: Values
+    trials: pd.DataFrame
+    importances: pd.DataFrame
+
+
+Objective = Callable[[Values, int, Callable[[int, float], None]], float]
+
+
+def search(config: SearchConfig, name: str, seed: int, objective: Objective) -> Result:
+    """Run the trials that the study `name` still lacks and return its result.
+
+    `objective(values, number, report)` returns the loss to minimise; it calls report(epoch, loss)
+    after each epoch, which ends the trial where the median of the others is better. A trial that
+    runs out of GPU memory counts as pruned. Raises InputError for a space that cannot be sampled.
+    """
+    check_space(config.space)
+    if config.n_trials == 0:
+        return Result({}, pd.DataFrame(columns=["number", "state", "value"]), _no_importances())
+    study = _open_study(name, config)
+
+    def run_trial(trial: Trial) -> float:
+        def report(epoch: int, loss: float) -> None:
+            trial.report(loss, epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned(f"epoch {epoch}")
+
+        try:
+            return objective(suggest_values(trial, config.space), len(_finished(study)), report)
+        except torch.OutOfMemoryError as error:
+            raise optuna.TrialPruned("out of GPU memory") from error
+
+    while (done := len(_finished(study))) < config.n_trials:
+        study.sampler = optuna.samplers.TPESampler(seed=seed_of(seed, "trial", done) % 2**32)
+        study.optimize(run_trial, n_trials=1)
+    return _result(study, config.space, seed)
+
+
+def suggest_values(trial: Trial, space: Space) -> Values:
+    """Draw one value for every key of the space whose `only_if` holds."""
+    values: Values = {}
+    for section, keys in space.items():
+        values[section] = {}
+        for key, options in keys.items():
+            if any(values[section].get(k) != v for k, v in options.get("only_if", {}).items()):
+                continue
+            name = f"{section}.{key}"
+            if "choices" in options:
+                value = trial.suggest_categorical(name, options["choices"])
+            elif all(isinstance(options[bound], int) for bound in ("low", "high")):
+                value = trial.suggest_int(name, options["low"], options["high"],
+                                          step=options.get("step", 1))
+            else:
+                value = trial.suggest_float(name, options["low"], options["high"],
+                                            log=options.get("log", False),
+                                            step=options.get("step"))
+            values[section][key] = value
+    return values
+
+
+def check_space(space: Space) -> None:
+    """Raise InputError naming the first entry of the space that cannot be sampled."""
+    for section, keys in space.items():
+        if not isinstance(keys, Mapping):
+            raise InputError(f"space.{section}: expected keys with choices, or low and high")
+        for key, options in keys.items():
+            known = {"choices", "only_if"} if "choices" in (options or {}) else \
+                {"low", "high", "log", "step", "only_if"}  # fmt: skip
+            if not isinstance(options, Mapping) or set(options) - known or not (
+                "choices" in options or {"low", "high"} <= set(options)
+            ):
+                raise InputError(f"space.{section}.{key}: {options!r} is no range; write "
+                                 "{choices: [...]} or {low: .., high: .., log: true, step: ..}")
+
+
+def study_name(stage: str, params: SimpleNamespace, data: Path) -> str:
+    """Return a name that changes with all the study depends on but its number of trials."""
+    sections = {name: dataclasses.asdict(value) for name, value in vars(params).items()
+                if dataclasses.is_dataclass(value)}
+    sections[stage].pop("n_trials")
+    text = json.dumps([sections, params.seed, sha256_of(data)], sort_keys=True)
+    return f"{stage}-{params.key}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def save_result(result: Result, folder: Path) -> None:
+    """Write best.yaml, trials.csv and importances.csv."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "best.yaml", "w") as file:
+        YAML().dump(result.best, file)
+    result.trials.to_csv(folder / "trials.csv", index=False)
+    result.importances.to_csv(folder / "importances.csv", index=False)
+
+
+def apply_best(params: SimpleNamespace, path: Path) -> SimpleNamespace:
+    """Return params with the values of a best.yaml in place of the base configuration's."""
+    merged = dict(vars(params))
+    for section, values in read_yaml(path).items():
+        merged[section] = override(merged[section], values, f"{path} {section}")
+    return SimpleNamespace(**merged)
+
+
+def _open_study(name: str, config: SearchConfig) -> Study:
+    """Return the study to go on with; one that had all its trials is begun anew."""
+    storage = os.environ.get(STORAGE_VARIABLE)
+    if not storage:
+        folder = Path("scratch/studies").absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        storage = f"sqlite:///{folder / 'optuna.db'}"
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=config.startup_trials,
+                                         n_warmup_steps=config.warmup_epochs)
+    study = optuna.create_study(study_name=name, storage=storage, pruner=pruner,
+                                direction="minimize", load_if_exists=True)
+    if len(_finished(study)) >= config.n_trials:
+        optuna.delete_study(study_name=name, storage=storage)
+        return optuna.create_study(study_name=name, storage=storage, pruner=pruner,
+                                   direction="minimize")
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)  # cut off when its process ended
+    return study
+
+
+def _finished(study: Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=FINISHED)
+
+
+def _result(study: Study, space: Space, seed: int) -> Result:
+    finished = _finished(study)
+    completed = [t for t in finished if t.state == TrialState.COMPLETE]
+    if not completed:
+        raise InputError(f"study {study.study_name}: every trial was pruned; widen the space or "
+                         "raise startup_trials")
+    best: Values = {section: {} for section in space}
+    for name, value in min(completed, key=lambda t: t.value).params.items():
+        section, key = name.split(".")
+        best[section][key] = value
+    rows = [{"number": i, "state": t.state.name.lower(),
+             "value": t.value if t.value is not None else t.intermediate_values.get(t.last_step),
+             "epochs": len(t.intermediate_values), **t.params}
+            for i, t in enumerate(finished)]  # fmt: skip
+    return Result(best, pd.DataFrame(rows), _importances(study, completed, seed))
+
+
+def _importances(study: Study, completed: list[FrozenTrial], seed: int) -> pd.DataFrame:
+    """Return the share of the objective's variance each key explains (fANOVA), largest first."""
+    values = {t.value for t in completed}
+    if len(completed) < 4 or len(values) < 2:  # too few to explain anything
+        return _no_importances()
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
+    found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return pd.DataFrame(list(found.items()), columns=["name", "importance"])
+
+
+def _no_importances() -> pd.DataFrame:
+    return pd.DataFrame(columns=["name", "importance"])

@@ -1,0 +1,85 @@
+"""The entry point of every stage.
+
+    python -m diffusevae.stages train_vae smoke --train data/prepared/tiny/train.safetensors ...
+
+A stage module offers SECTIONS (the sections of params.yaml it reads, with their types), ROOT
+(where its key stands in params.yaml: "experiments", "datasets" or None) and `run`. The paths that
+`run` takes become options of the command line, so dvc.yaml alone says where files lie.
+"""
+
+import argparse
+import ctypes
+import errno
+import importlib
+import inspect
+import os
+import signal
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+from diffusevae.errors import EnvironmentFailure, InputError
+from diffusevae.params import load_sections
+
+PARAMS_FILE = Path("params.yaml")
+STAGES = (
+    "download", "prepare", "train_classifier", "tune_vae", "train_vae", "tune_ddpm", "train_ddpm",
+    "train_diffusevae", "sample", "evaluate", "figures", "report",
+)  # fmt: skip
+PR_SET_PDEATHSIG = 1
+
+
+def main(argv: list[str]) -> int:
+    """Run one stage; return 0, 2 (bad input) or 3 (environment), after one line that says why."""
+    _die_with_parent()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        return _run_stage(argv)
+    except (InputError, EnvironmentFailure) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EPERM, errno.EDQUOT):
+            raise
+        print(f"error: {error.filename or 'disk'}: {error.strerror}; free disk space or mend the "
+              "folder's permissions", file=sys.stderr, flush=True)
+        return EnvironmentFailure.exit_code
+
+
+def _run_stage(argv: list[str]) -> int:
+    if not argv or argv[0] not in STAGES:
+        raise InputError(f"stage {argv[0] if argv else '(none)'}: not a stage; "
+                         f"there are {', '.join(STAGES)}")
+    stage = importlib.import_module(f"diffusevae.stages.{argv[0]}")
+    arguments = _parse_paths(stage, argv)
+    key = arguments.pop("key")
+    params = SimpleNamespace()
+    if stage.ROOT is not None:
+        params = load_sections(PARAMS_FILE, stage.ROOT, key, stage.SECTIONS)
+    # Imported late: a wrong params.yaml is reported without waiting for MLflow's import.
+    from diffusevae.tracking import track_stage
+
+    with track_stage(argv[0], key, vars(params)) as log:
+        params.key = key
+        stage.run(params, **arguments, log=log)
+    return 0
+
+
+def _parse_paths(stage: ModuleType, argv: list[str]) -> dict:
+    """Return the key and the paths that the stage's `run` asks for by name."""
+    parser = argparse.ArgumentParser(prog=f"python -m diffusevae.stages {argv[0]}")
+    parser.add_argument("key")
+    for name in inspect.signature(stage.run).parameters:
+        if name not in ("params", "log"):
+            parser.add_argument(f"--{name}", type=Path, required=True)
+    return vars(parser.parse_args(argv[1:]))
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process when its parent (DVC) dies, so that no orphan keeps a GPU."""
+    if sys.platform == "linux" and os.environ.get("DVC_STAGE"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

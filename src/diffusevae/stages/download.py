@@ -1,0 +1,20 @@
+"""Get a data set's files, or AlexNet's for LPIPS, from the first source that has them.
+
+    python -m diffusevae.stages download mnist --out data/raw/mnist
+
+The key is one of mnist, fashion_mnist, alexnet. No section of params.yaml is read: the files are
+pinned by their hashes in diffusevae.pinned.
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from diffusevae.assets import fetch
+
+ROOT = None
+SECTIONS: dict[str, type] = {}
+
+
+def run(params: SimpleNamespace, *, out: Path, log) -> None:
+    """Write the files named in diffusevae.pinned to the folder `out`."""
+    fetch(params.key, out, say=log.message)

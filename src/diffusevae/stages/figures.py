@@ -1,0 +1,59 @@
+"""Draw every figure of an experiment, with captions.
+
+python -m diffusevae.stages figures smoke \\
+    --train_vae artifacts/smoke/train_vae --train_ddpm artifacts/smoke/train_ddpm \\
+    --train_diffusevae artifacts/smoke/train_diffusevae \\
+    --tune_vae artifacts/smoke/tune_vae --tune_ddpm artifacts/smoke/tune_ddpm \\
+    --sample artifacts/smoke/sample --evaluate artifacts/smoke/evaluate \\
+    --out artifacts/smoke/figures
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from diffusevae.checkpoint import load_config, load_tensors
+from diffusevae.diffusion import DiffusionConfig
+from diffusevae.drawing import figure_style, save_figure
+from diffusevae.figures import FiguresConfig, Results, draw_all
+from diffusevae.params import build
+
+ROOT = "experiments"
+SECTIONS = {"seed": int, "figures": FiguresConfig}
+
+
+def run(
+    params, *, train_vae: Path, train_ddpm: Path, train_diffusevae: Path, tune_vae: Path,
+    tune_ddpm: Path, sample: Path, evaluate: Path, out: Path, log,
+) -> None:  # fmt: skip
+    """Write *.png and captions.json to `out`."""
+    folders = {"vae": train_vae, "ddpm": train_ddpm, "diffusevae": train_diffusevae}
+    model = train_ddpm / "model.safetensors"  # tuning may have changed the schedule of params.yaml
+    results = Results(
+        diffusion=build(DiffusionConfig, load_config(model)["diffusion"], str(model)),
+        snapshots={
+            name: {int(path.stem.removeprefix("epoch_")): load_tensors(path)
+                   for path in sorted((folder / "snapshots").glob("epoch_*.safetensors"))}
+            for name, folder in folders.items()
+        },
+        histories={name: pd.read_csv(folder / "history.csv") for name, folder in folders.items()},
+        tuning={stage: (pd.read_csv(folder / "trials.csv"),
+                        pd.read_csv(folder / "importances.csv"))
+                for stage, folder in {"tune_vae": tune_vae, "tune_ddpm": tune_ddpm}.items()},
+        **{name: load_tensors(sample / f"{name}.safetensors")
+           for name in ("pairs", "generated", "trajectory")},
+        per_image=pd.read_csv(evaluate / "per_image.csv"),
+        metrics=json.loads((evaluate / "metrics.json").read_text()),
+    )  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
+    captions = []
+    with figure_style():
+        for drawn in draw_all(results, params.figures, params.seed):
+            save_figure(drawn.figure, out / drawn.file)
+            captions.append({key: getattr(drawn, key)
+                             for key in ("file", "title", "caption", "section")})  # fmt: skip
+            log.message(drawn.title)
+    text = json.dumps(captions, indent=2, ensure_ascii=False)
+    (out / "captions.json").write_text(text + "\n", encoding="utf-8")
+    log.artifact(out)

@@ -1,0 +1,19 @@
+"""Resize a downloaded data set and split it into train, validation and test.
+
+    python -m diffusevae.stages prepare mnist --raw data/raw/mnist --out data/prepared/mnist
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from diffusevae.checkpoint import save_tensors
+from diffusevae.data import DatasetConfig, prepare
+
+ROOT = "datasets"
+SECTIONS = {"images": DatasetConfig}
+
+
+def run(params: SimpleNamespace, *, raw: Path, out: Path, log) -> None:
+    """Write train, validation and test.safetensors (tensors of data.Split) to the folder `out`."""
+    for name, tensors in prepare(params.images, raw, say=log.message).items():
+        save_tensors(out / f"{name}.safetensors", tensors, config=params.images)

@@ -1,0 +1,36 @@
+"""Train the data set's own classifier, whose features measure generated images.
+
+python -m diffusevae.stages train_classifier mnist_tiny \\
+    --train data/prepared/mnist_tiny/train.safetensors \\
+    --validation data/prepared/mnist_tiny/validation.safetensors \\
+    --out data/train_classifier/mnist_tiny
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from diffusevae.checkpoint import sha256_of
+from diffusevae.classifier import ClassifierConfig, fit_classifier, save_classifier
+from diffusevae.data import load_split
+from diffusevae.device import choose_device
+from diffusevae.training import OptimiserConfig
+
+ROOT = "datasets"
+SECTIONS = {"seed": int, "classifier": ClassifierConfig, "classifier_optimiser": OptimiserConfig}
+
+
+def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
+    """Write model.safetensors and history.csv to `out`."""
+    device = choose_device()
+    log.dataset(train, "training")
+    splits = [load_split(path) for path in (train, validation)]
+    model, history = fit_classifier(
+        params.classifier, params.classifier_optimiser,
+        *((split.images.to(device), split.labels.to(device)) for split in splits),
+        params.seed, on_epoch=lambda epoch, row, _: log.epoch(row),
+    )  # fmt: skip
+    save_classifier(out / "model.safetensors", model)
+    pd.DataFrame(history).to_csv(out / "history.csv", index=False)
+    log.artifact(out)
+    log.tag("model_sha256", sha256_of(out / "model.safetensors"))

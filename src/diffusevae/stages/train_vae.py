@@ -1,0 +1,55 @@
+"""Train the VAE with the best configuration found, and fit the ex-post density to its codes.
+
+python -m diffusevae.stages train_vae smoke \\
+    --train data/prepared/mnist_tiny/train.safetensors \\
+    --validation data/prepared/mnist_tiny/validation.safetensors \\
+    --best artifacts/smoke/tune_vae/best.yaml --out artifacts/smoke/train_vae
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from diffusevae.checkpoint import save_tensors, sha256_of
+from diffusevae.data import load_split
+from diffusevae.device import choose_device
+from diffusevae.prior import PriorConfig, fit_prior, save_prior
+from diffusevae.search import apply_best
+from diffusevae.training import OptimiserConfig
+from diffusevae.vae import VAEConfig, save_vae
+from diffusevae.vae_training import TrainVAEConfig, encode_all, fit_vae, take_snapshot
+
+ROOT = "experiments"
+SECTIONS = {
+    "seed": int,
+    "vae": VAEConfig,
+    "vae_optimiser": OptimiserConfig,
+    "train_vae": TrainVAEConfig,
+    "prior": PriorConfig,
+}
+
+
+def run(params, *, train: Path, validation: Path, best: Path, out: Path, log) -> None:
+    """Write model.safetensors, prior.safetensors, history.csv and snapshots/ to `out`."""
+    device = choose_device()
+    log.dataset(train, "training")
+    params = apply_best(params, best)
+    images = load_split(train).images.to(device)
+    held_out = load_split(validation)
+
+    def on_epoch(epoch: int, row: dict, vae) -> None:
+        log.epoch(row)
+        if epoch in params.train_vae.snapshot_epochs:
+            snapshot = take_snapshot(vae, held_out, params.train_vae.num_snapshot_codes,
+                                     params.seed)  # fmt: skip
+            save_tensors(out / f"snapshots/epoch_{epoch:04d}.safetensors", snapshot)
+
+    vae, history = fit_vae(params.vae, params.vae_optimiser, images, held_out.images.to(device),
+                           params.train_vae.epochs, params.seed, on_epoch, log.batch)  # fmt: skip
+    save_vae(out / "model.safetensors", vae)
+    pd.DataFrame(history).to_csv(out / "history.csv", index=False)
+    log.message(f"fitting {params.prior.num_components} Gaussians to the codes")
+    save_prior(out / "prior.safetensors",
+               fit_prior(params.prior, encode_all(vae, images), params.seed))  # fmt: skip
+    log.artifact(out)
+    log.tag("model_sha256", sha256_of(out / "model.safetensors"))

@@ -1,0 +1,53 @@
+"""Search hyper-parameters of the diffusion model on the unconditional DDPM (SPEC section 5).
+
+python -m diffusevae.stages tune_ddpm smoke \\
+    --train data/prepared/mnist_tiny/train.safetensors \\
+    --validation data/prepared/mnist_tiny/validation.safetensors --out artifacts/smoke/tune_ddpm
+"""
+
+from pathlib import Path
+
+from diffusevae.data import load_split
+from diffusevae.device import choose_device
+from diffusevae.diffusion import DiffusionConfig
+from diffusevae.diffusion_training import Images, fit_diffusion
+from diffusevae.params import override
+from diffusevae.search import SearchConfig, save_result, search, study_name
+from diffusevae.training import OptimiserConfig
+from diffusevae.unet import UNetConfig
+
+ROOT = "experiments"
+SECTIONS = {
+    "seed": int,
+    "diffusion": DiffusionConfig,
+    "unet": UNetConfig,
+    "diffusion_optimiser": OptimiserConfig,
+    "tune_ddpm": SearchConfig,
+}
+
+
+def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
+    """Write best.yaml, trials.csv and importances.csv to `out`."""
+    device = choose_device()
+    log.dataset(train, "tuning")
+    config = params.tune_ddpm
+    images = Images(load_split(train).images[: config.num_images].to(device))
+    held_out = Images(load_split(validation).images.to(device))
+
+    def objective(values: dict, number: int, report) -> float:
+        diffusion, unet, optimiser = (
+            override(getattr(params, name), values.get(name, {}), f"tune_ddpm.space.{name}")
+            for name in ("diffusion", "unet", "diffusion_optimiser")
+        )
+        with log.trial(number, values) as trial:
+            def on_epoch(epoch: int, row: dict, _) -> None:
+                trial.epoch(row)
+                report(epoch, row["validation_noise_mse"])
+
+            _, history = fit_diffusion(diffusion, unet, optimiser, images, held_out, config.epochs,
+                                       0.0, params.seed, on_epoch, log.batch)  # fmt: skip
+        return min(row["validation_noise_mse"] for row in history)
+
+    name = study_name("tune_ddpm", params, train)
+    save_result(search(config, name, params.seed, objective), out)
+    log.artifact(out)

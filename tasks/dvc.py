@@ -1,0 +1,206 @@
+"""DVC as a child process: what has changed, and one target brought up to date.
+
+Output streams line by line; the child and all its children end when this process ends, however it
+ends; what goes wrong is raised as one line.
+"""
+
+import ctypes
+import fcntl
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from diffusevae.errors import EnvironmentFailure, InputError
+
+SECONDS_TO_STOP = 10  # between TERM and KILL: time to write a checkpoint
+CHECKOUT_LOCK = Path("scratch/pipeline.lock")
+RWLOCK = Path(".dvc/tmp/rwlock")
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None)
+
+
+class StageFailure(Exception):
+    """A stage ended with an error of its own, shown in its output. Exit code 1."""
+
+    exit_code = 1
+
+
+def changed_stages(target: str) -> set[str]:
+    """Return the stages that `target` consists of and DVC finds changed: none, nothing would run.
+
+    A stage whose inputs another of them will make anew is not named. Raises EnvironmentFailure.
+    """
+    with _dvc("status", "--json", "--with-deps", target, stderr=subprocess.PIPE) as process:
+        out, err = process.communicate()
+    if process.returncode != 0:
+        raise _explain(target, process.returncode, err.splitlines())
+    return set(json.loads(out))
+
+
+def reproduce(target: str, say: Callable[[str], None], variables: Mapping[str, str]) -> list[str]:
+    """Bring a target up to date; return the stages that ran. `say` gets every line of output.
+
+    `variables` are added to the environment. Raises InputError or EnvironmentFailure with the
+    stage's own line, StageFailure for any other end.
+    """
+    lines: deque[str] = deque(maxlen=1000)
+    ran = []
+    with _dvc("repro", target, stderr=subprocess.STDOUT, variables=variables) as process:
+        for line in process.stdout:
+            line = line.rstrip()
+            lines.append(line)
+            if started := re.fullmatch(r"Running stage '(.+)':", line):
+                ran.append(started[1])
+            if line:
+                say(line)
+        process.wait()
+    if process.returncode != 0:
+        raise _explain(target, process.returncode, lines)
+    return ran
+
+
+@contextmanager
+def own_checkout() -> Iterator[None]:
+    """Hold this checkout for one run of the pipeline, and clear locks that a dead DVC left.
+
+    Raises EnvironmentFailure where another run holds it. The kernel frees the lock of a run that
+    is killed.
+    """
+    CHECKOUT_LOCK.parent.mkdir(exist_ok=True)
+    with open(CHECKOUT_LOCK, "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise EnvironmentFailure(
+                f"{CHECKOUT_LOCK}: another run of the pipeline (PID {lock.read().strip() or '?'}) "
+                "is at work in this folder; wait for its end, or stop it") from error
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        _clear_stale_rwlock()
+        yield
+
+
+def _clear_stale_rwlock() -> None:
+    """Remove DVC's list of busy paths where no DVC is alive here; killed ones leave it behind.
+
+    DVC itself clears entries of dead processes, but neither a file cut short nor a process number
+    that now belongs to something else.
+    """
+    if RWLOCK.exists() and not any(map(_is_dvc_here, psutil.process_iter())):
+        RWLOCK.unlink(missing_ok=True)
+
+
+def _is_dvc_here(process: psutil.Process) -> bool:
+    try:
+        is_dvc = any(Path(part).name == "dvc" for part in process.cmdline()[:4])
+        return is_dvc and Path(process.cwd()) == Path.cwd()
+    except psutil.AccessDenied:  # another user's DVC: leave its lock alone
+        return True
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
+
+
+@contextmanager
+def _dvc(
+    *arguments: str, stderr: int, variables: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen]:
+    """Start DVC in a session of its own; at the end nothing of the session is left alive."""
+    if importlib.util.find_spec("dvc") is None:
+        raise EnvironmentFailure("dvc: is not installed; run `make setup`")
+    if not Path("dvc.yaml").is_file():
+        raise EnvironmentFailure(f"{Path.cwd()}: there is no dvc.yaml; run from the repository's "
+                                 "root")
+    # Stages call `python`: it must be this environment's. Unbuffered, their lines arrive at once.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    environment = os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"} | dict(variables or {})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", *arguments], stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=stderr, text=True, errors="replace", env=environment,
+        start_new_session=True, preexec_fn=die_with_parent,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        try:
+            _end_group(process, signal.SIGTERM, SECONDS_TO_STOP)
+        finally:
+            _end_group(process, signal.SIGKILL, 5)
+            process.stdout.close()
+
+
+def die_with_parent() -> None:
+    """Ask Linux to end this child process when its parent is killed. For use after a fork."""
+    if sys.platform == "linux":
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _end_group(process: subprocess.Popen, number: signal.Signals, seconds: float) -> None:
+    """Send a signal to all that is alive in the child's group and wait for its end."""
+    deadline = time.monotonic() + seconds
+    if _group_is_alive(process):
+        os.killpg(process.pid, number)
+    while _group_is_alive(process) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _group_is_alive(process: subprocess.Popen) -> bool:
+    process.poll()  # reaps the child, else it would count as alive
+    try:
+        os.killpg(process.pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    # Those of its orphans that ended and that nobody has reaped yet do not count.
+    members = [p for p in psutil.process_iter(["status"]) if _group_of(p.pid) == process.pid]
+    return any(p.info["status"] != psutil.STATUS_ZOMBIE for p in members)
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except (ProcessLookupError, PermissionError):
+        return None
+
+
+def _explain(target: str, code: int, lines: Iterator[str]) -> Exception:
+    """Return the exception that says in one line why DVC or its stage failed."""
+    lines = [line.strip() for line in lines if line.strip()]
+    stage_code = next((int(found[1]) for line in reversed(lines)
+                       if (found := re.search(r"exited with (-?\d+)$", line))), None)  # fmt: skip
+    if stage_code is not None:
+        return _explain_stage(target, stage_code, lines)
+    said = next((line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")),
+                lines[-1] if lines else f"exit code {code}")  # fmt: skip
+    if "is busy" in said or "Unable to acquire lock" in said:
+        holders = " ".join(line for line in lines if line.startswith("(PID"))
+        return EnvironmentFailure(f"dvc {target}: another DVC is at work in this folder "
+                                  f"{holders}; wait for its end, or stop it")
+    if "RWLock-file" in said:
+        return EnvironmentFailure(f"dvc {target}: its lock {RWLOCK} is damaged; remove that file "
+                                  "if no DVC is running here")
+    return EnvironmentFailure(f"dvc {target}: {said}; `dvc repro {target}` shows more")
+
+
+def _explain_stage(target: str, code: int, lines: list[str]) -> Exception:
+    said = next((line.removeprefix("error: ") for line in reversed(lines)
+                 if line.startswith("error: ")), None)  # fmt: skip
+    for kind in (InputError, EnvironmentFailure):
+        if code == kind.exit_code and said:
+            return kind(said)
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        return EnvironmentFailure(f"{target}: was killed from outside, as happens when memory runs "
+                                  "out; free memory or lower batch_size")
+    return StageFailure(f"{target}: ended with exit code {code}; its output above says why")

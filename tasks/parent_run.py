@@ -1,0 +1,106 @@
+"""The MLflow run of a whole pipeline run, under which every stage's own run is nested."""
+
+import hashlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import requests
+
+from diffusevae.errors import EnvironmentFailure
+from diffusevae.tracking import connect, experiment_id
+
+if TYPE_CHECKING:  # MLflow takes seconds to import, and a run that changes nothing needs none of it
+    from mlflow import MlflowClient
+    from tasks.stage import StageResult
+
+
+@dataclass(frozen=True)
+class ParentRun:
+    """An open run: its id, and what can be recorded in it."""
+
+    client: "MlflowClient"
+    id: str
+
+    def record_stages(self, results: Sequence["StageResult"]) -> None:
+        """Tag which stages ran and which had nothing to do."""
+        for tag, ran in (("stages_run", True), ("stages_skipped", False)):
+            names = [result.target for result in results if result.ran == ran]
+            self.client.set_tag(self.id, tag, " ".join(names))
+
+    def record_outcome(self, metrics: Mapping[str, float], model_id: str | None) -> None:
+        """Log the summary metrics, also as those of the registered model, and dvc.lock's hash."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        rows = [Metric(name, value, now, 0, model_id=model_id) for name, value in metrics.items()]
+        self.client.log_batch(self.id, metrics=rows)
+        digest = hashlib.sha256(Path("dvc.lock").read_bytes()).hexdigest()
+        self.client.set_tag(self.id, "dvc_lock_sha256", digest)
+
+    def record_file(self, path: Path) -> None:
+        """Store a file with the run."""
+        self.client.log_artifact(self.id, path)
+
+
+@contextmanager
+def open_parent_run(experiment: str, dataset: str) -> Iterator[ParentRun]:
+    """Open the run and close it as FINISHED, FAILED or KILLED.
+
+    Raises EnvironmentFailure where MLflow's server or store fails.
+    """
+    with mlflow_failures():
+        client = connect()
+        tags = {"pipeline": experiment} | _git_tags()
+        run = client.create_run(experiment_id(client, experiment), run_name="pipeline", tags=tags)
+        parent = ParentRun(client, run.info.run_id)
+        client.log_param(parent.id, "experiment", experiment)
+        client.log_param(parent.id, "dataset", dataset)
+    status = "KILLED"  # what stays where nothing was raised that a program raises
+    try:
+        with mlflow_failures():
+            yield parent
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        with mlflow_failures():
+            client.set_terminated(parent.id, status)
+
+
+@contextmanager
+def mlflow_failures() -> Iterator[None]:
+    """Turn what MLflow raises into one line that names its address."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, requests.RequestException) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise EnvironmentFailure(f"MLflow at {os.environ.get('MLFLOW_TRACKING_URI')}: {reason}; "
+                                 "see that it runs, then start again: finished stages are "
+                                 "kept") from error
+
+
+def read_metrics(path: Path) -> dict[str, float]:
+    """Return the main values of a metrics.json by one name each, e.g. diffusevae_ssim."""
+    from diffusevae.evaluation import flatten
+
+    return flatten(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _git_tags() -> dict[str, str]:
+    """Return the commit, marked -dirty where files differ from it; nothing where there is none."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return {"git_commit": done.stdout.strip()} if done.returncode == 0 else {}

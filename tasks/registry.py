@@ -1,0 +1,212 @@
+"""Operations on MLflow's model registry: one version holds a VAE and its DiffuseVAE together."""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from diffusevae.checkpoint import load_tensors, sha256_of
+from diffusevae.errors import EnvironmentFailure
+from diffusevae.experiment import PARAMS_FILE, Experiment
+from diffusevae.generation import check_pair
+from diffusevae.params import load_sections
+from diffusevae.sampling import SamplerConfig
+from diffusevae.tracking import connect
+from tasks.parent_run import mlflow_failures, read_metrics
+
+if TYPE_CHECKING:  # imported where used: MLflow takes seconds
+    from mlflow import MlflowClient
+
+CODE = Path("src/diffusevae")
+CONSTRAINTS = Path("constraints.txt")
+# What the model's code imports; MLflow adds itself.
+REQUIREMENTS = ("numpy", "pandas", "ruamel.yaml", "safetensors", "torch")
+METRICS_ON_CARD = ("diffusevae_mse", "diffusevae_ssim", "diffusevae_hist_sim", "vae_mse",
+                   "diffusevae_gmm_frechet", "vae_prior_frechet")  # fmt: skip
+CARD = """\
+# DiffuseVAE of experiment {experiment}, data set {dataset}
+
+A frozen VAE reconstructs an image or decodes a code drawn from a Gaussian mixture; a diffusion \
+model conditioned on that refines it. Both are in this version, with the sampler's settings.
+
+- `predict(images)`: images B x {shape}, float32 in [0, 1], refined.
+- `predict(images, params={{"num_images": 16, "seed": 1}})`: 16 new images.
+- Results are float32 in [0, 1], B x {shape}. The same seed gives the same images.
+
+Measured on held-out test images (Frechet distance: features of the data set's own classifier, not \
+Inception; comparable only within this data set):
+
+{metrics}
+
+Meant for research on images like its data set's; it knows nothing else. Made again by \
+`make run EXPERIMENT={experiment}`.
+"""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version in the registry."""
+
+    name: str
+    version: str
+    model_id: str
+
+
+def find_version(experiment: Experiment) -> Registered | None:
+    """Return the version that holds exactly what the experiment has made, if there is one."""
+    wanted = _identity(experiment)
+    with mlflow_failures():
+        for version in connect().search_model_versions(f"name = '{_name(experiment)}'"):
+            if wanted.items() <= version.tags.items():
+                return Registered(version.name, str(version.version), _model_id(version.source))
+    return None
+
+
+@task(task_run_name="register", cache_policy=NO_CACHE)
+def register(experiment: Experiment, parent_run: str) -> Registered:
+    """Register what an experiment has made, unless a version holds exactly that already.
+
+    Raises InputError where DiffuseVAE was trained on another VAE, EnvironmentFailure where MLflow
+    fails.
+    """
+    say = get_run_logger().info
+    if found := find_version(experiment):
+        say(f"{found.name} version {found.version} holds these models already")
+        return found
+    check_pair(_models(experiment)["diffusevae"], sha256_of(_models(experiment)["vae"]))
+    with mlflow_failures():
+        client = connect()
+        model_id = _log_model(experiment, parent_run)
+        version = _create_version(client, experiment, parent_run, model_id)
+    say(f"registered {version.name} version {version.version}")
+    return version
+
+
+def _name(experiment: Experiment) -> str:
+    return f"diffusevae-{experiment.name}"
+
+
+def _models(experiment: Experiment) -> dict[str, Path]:
+    return {
+        "vae": experiment.output("train_vae", "model.safetensors"),
+        "prior": experiment.output("train_vae", "prior.safetensors"),
+        "diffusevae": experiment.output("train_diffusevae", "model.safetensors"),
+    }
+
+
+def _model_id(source: str) -> str:
+    """Return the id in models:/<id>; the version's own field is empty when it is read back."""
+    return source.removeprefix("models:/")
+
+
+def _sampler(experiment: Experiment) -> str:
+    params = load_sections(PARAMS_FILE, "experiments", experiment.name, {"sampler": SamplerConfig})
+    return json.dumps(asdict(params.sampler), sort_keys=True)
+
+
+def _identity(experiment: Experiment) -> dict[str, str]:
+    """Return the tags by which one version's content is told from another's."""
+    hashes = {f"{name}_sha256": sha256_of(path) for name, path in _models(experiment).items()}
+    return hashes | {"sampler": _sampler(experiment)}
+
+
+def _log_model(experiment: Experiment, parent_run: str) -> str:
+    """Store the model with the parent run; return its id."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+    import mlflow
+
+    real = load_tensors(experiment.output("sample", "pairs.safetensors"))["real"].numpy()
+    images = Schema([TensorSpec(real.dtype, (-1, *real.shape[1:]))])
+    numbers = ParamSchema([ParamSpec(name, DataType.long, 0) for name in ("num_images", "seed")])
+    with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=parent_run):
+        files = _gather(experiment, Path(folder))
+        info = mlflow.pyfunc.log_model(
+            name="diffusevae",
+            python_model=str(CODE / "pyfunc_model.py"),
+            code_paths=[str(files.pop("code"))],
+            artifacts={name: str(path) for name, path in files.items()},
+            signature=ModelSignature(images, images, numbers),
+            input_example=(real[:2], {"num_images": 0, "seed": 0}),
+            pip_requirements=_requirements(),
+        )
+    return info.model_id
+
+
+def _gather(experiment: Experiment, folder: Path) -> dict[str, Path]:
+    """Copy what the model consists of to one folder, by the names it has there."""
+    files = {name: folder / f"{name}.safetensors" for name in _models(experiment)}
+    for name, source in _models(experiment).items():
+        shutil.copyfile(source, files[name])
+    files["sampler"] = folder / "sampler.json"
+    files["sampler"].write_text(_sampler(experiment), encoding="utf-8")
+    files["code"] = folder / CODE.name
+    shutil.copytree(CODE, files["code"], ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    return files
+
+
+def _requirements() -> list[str]:
+    """Return the pinned lines of constraints.txt for what the model needs."""
+    lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
+    pins = {re.split("[=<>!~;[ ]", line, maxsplit=1)[0].lower(): line.strip() for line in lines}
+    if missing := [name for name in REQUIREMENTS if name not in pins]:
+        raise EnvironmentFailure(f"{CONSTRAINTS}: names no version of {', '.join(missing)}; "
+                                 "restore the file")
+    return [pins[name] for name in REQUIREMENTS]
+
+
+def _create_version(
+    client: "MlflowClient", experiment: Experiment, parent_run: str, model_id: str
+) -> Registered:
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
+    name = _name(experiment)
+    metrics = read_metrics(experiment.output("evaluate", "metrics.json"))
+    shown = {key: f"{metrics[key]:.6g}" for key in METRICS_ON_CARD if key in metrics}
+    tags = _identity(experiment) | _training_runs(client, experiment) | shown
+    tags |= {"dataset": experiment.dataset, "parent_run": parent_run}
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    version = client.create_model_version(
+        name, f"models:/{model_id}", parent_run, tags, description=_card(experiment, shown),
+        model_id=model_id,
+    )  # fmt: skip
+    names = [{"name": name, "version": version.version}]
+    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(names)})
+    return Registered(name, str(version.version), model_id)
+
+
+def _training_runs(client: "MlflowClient", experiment: Experiment) -> dict[str, str]:
+    """Return the stage runs that trained the weights, found by their hash.
+
+    There is none where the weights came from DVC's cache and this server has never seen the run.
+    """
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    runs = {}
+    for name, stage in (("vae", "train_vae"), ("diffusevae", "train_diffusevae")):
+        digest = sha256_of(_models(experiment)[name])
+        if found := client.search_runs(experiments, f"tags.model_sha256 = '{digest}'",
+                                       max_results=1):  # fmt: skip
+            runs[f"{stage}_run"] = found[0].info.run_id
+    return runs
+
+
+def _card(experiment: Experiment, metrics: Mapping[str, str]) -> str:
+    from diffusevae.diffusion import load_diffusion
+
+    shape = load_diffusion(_models(experiment)["diffusevae"]).unet.image_shape
+    rows = "\n".join(f"- {name}: {value}" for name, value in metrics.items())
+    return CARD.format(experiment=experiment.name, dataset=experiment.dataset, metrics=rows,
+                       shape=" x ".join(map(str, shape)))

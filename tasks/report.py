@@ -1,0 +1,59 @@
+"""The report of an experiment put where a person looks for it, with the timings of its stages."""
+
+import json
+import os
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from diffusevae.device import choose_device
+from diffusevae.experiment import Experiment
+from diffusevae.report import add_timings
+from diffusevae.tracking import TIMINGS
+
+REPORTS = Path("reports")
+
+
+def report_path(experiment: Experiment) -> Path:
+    """Return where the experiment's report is published."""
+    return (REPORTS / f"{experiment.name}.html").absolute()
+
+
+@task(task_run_name="publish", cache_policy=NO_CACHE)
+def publish(experiment: Experiment) -> Path:
+    """Write reports/<experiment>.html: the stage's report and how long the stages took here.
+
+    Timings differ from run to run, so they are in no DVC output; a stage whose outputs came from
+    elsewhere has none.
+    """
+    html = experiment.output("report", "report.html").read_text(encoding="utf-8")
+    html = add_timings(html, read_timings(experiment), describe_device())
+    path = report_path(experiment)
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(html, encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def read_timings(experiment: Experiment) -> dict[str, dict[str, float]]:
+    """Return what was measured when each of the experiment's stages last ran here."""
+    timings = {}
+    for target in experiment.targets:
+        stage, key = target.split("@")
+        path = TIMINGS / key / f"{stage}.json"
+        if path.is_file():
+            name = target if stage == "download" else stage  # there are two downloads
+            timings[name] = json.loads(path.read_text(encoding="utf-8"))
+    return timings
+
+
+def describe_device() -> str:
+    """Return in a few words what the stages of this machine run on."""
+    device = choose_device()
+    if device.type != "cuda":
+        return f"{device.type.upper()}, {os.cpu_count()} cores"
+    from torch.cuda import get_device_name
+
+    return get_device_name(device)

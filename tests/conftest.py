@@ -1,0 +1,86 @@
+"""What several test modules share: a checkout of its own in which the pipeline ran on `smoke`.
+
+No test touches the user's Prefect, MLflow or DVC: their folders lie in ./scratch/tests or in
+pytest's temporary folders, and a server that a test starts is ended by it.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 600  # after which a pipeline run that should take two minutes is given up
+
+# Set before Prefect is imported anywhere.
+for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "DIFFUSEVAE_PARENT_RUN",
+             "DIFFUSEVAE_OPTUNA_STORAGE", "DVC_STAGE"):  # fmt: skip
+    os.environ.pop(name, None)
+os.environ["PREFECT_HOME"] = str(ROOT / "scratch/tests/prefect")
+
+
+@dataclass(frozen=True)
+class SmokeRun:
+    """A finished run of the flow on `smoke`: where, on which Prefect server, and what it said."""
+
+    checkout: Path
+    api_url: str
+    output: str
+
+
+def copy_checkout(folder: Path) -> Path:
+    """Copy the files that belong to the project to a new repository, without data or results."""
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+                            cwd=ROOT, capture_output=True, text=True, check=True)  # fmt: skip
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():  # a deleted file is listed too
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    subprocess.run(["git", "init", "-q", folder], check=True)
+    return folder
+
+
+def run_pipeline(checkout: Path, experiment: str, **variables: str) -> subprocess.CompletedProcess:
+    """Run `python -m flows.pipeline` there, on the checkout's own code; stderr is in stdout."""
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
+    environment |= {"PYTHONPATH": str(checkout / "src")} | variables
+    return subprocess.run([sys.executable, "-m", "flows.pipeline", experiment], cwd=checkout,
+                          env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, timeout=SECONDS)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[str]:
+    """Yield the API address of a Prefect server of the tests' own."""
+    from flows.server import TemporaryServer
+
+    server = TemporaryServer()
+    try:
+        yield server.wait()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> SmokeRun:
+    """Return a finished run of the flow on `smoke`, in a checkout of its own."""
+    from real_data import raw_folder
+
+    checkout = copy_checkout(tmp_path_factory.mktemp("smoke"))
+    for source in ("mnist", "alexnet"):
+        raw_folder(source)  # fills scratch/downloads, from where the copy takes them
+    shutil.copytree(ROOT / "scratch/downloads", checkout / "scratch/downloads")
+    done = run_pipeline(checkout, "smoke", PREFECT_API_URL=prefect_server)
+    assert done.returncode == 0, done.stdout[-3000:]
+    return SmokeRun(checkout, prefect_server, done.stdout)
+
+
+@pytest.fixture(scope="session")
+def smoke_checkout(smoke_run: SmokeRun) -> Path:
+    """Return a checkout in which the pipeline ran on `smoke`; leave it as you found it."""
+    return smoke_run.checkout

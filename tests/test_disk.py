@@ -1,0 +1,63 @@
+import os
+import shutil
+import threading
+import time
+from collections import namedtuple
+
+import pytest
+
+from diffusevae import disk
+from diffusevae.errors import EnvironmentFailure
+
+
+def test_written_file_has_its_content_and_no_temporary_file_stays(tmp_path):
+    disk.write_file(tmp_path / "new" / "a", b"content")
+    assert (tmp_path / "new" / "a").read_bytes() == b"content"
+    assert os.listdir(tmp_path / "new") == ["a"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatch, call):
+    disk.write_file(tmp_path / "a", b"old")
+
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(disk.os, call, fail)
+    with pytest.raises(EnvironmentFailure, match="a: No space left on device; free disk space"):
+        disk.write_file(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_too_little_room_is_told_in_megabytes(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")(10**9, 10**9 - 2_000_000, 2_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    disk.require_room(tmp_path, 2_000_000)
+    with pytest.raises(EnvironmentFailure, match="needs 55 MB, 2 MB free"):
+        disk.require_room(tmp_path, 55_000_000)
+
+
+def test_unwritable_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(EnvironmentFailure, match="cannot write into .*file/out"):
+        disk.require_writable(tmp_path / "file" / "out")
+    disk.require_writable(tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_lock_is_held_by_one_and_says_that_it_waits(tmp_path):
+    events = []
+
+    def second():
+        with disk.lock(tmp_path / "locks" / "a", lambda: events.append("waits")):
+            events.append("second")
+
+    with disk.lock(tmp_path / "locks" / "a"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        while not events:
+            time.sleep(0.01)
+        events.append("first")
+    thread.join()
+    assert events == ["waits", "first", "second"]

@@ -1,0 +1,62 @@
+"""The blocks' defining properties."""
+
+import math
+
+import pytest
+import torch
+
+from diffusevae.errors import InputError
+from diffusevae.layers import ResidualBlock, SelfAttention, check_halving, time_embedding
+
+
+def test_attention_is_the_identity_at_first_and_mixes_positions_after():
+    torch.manual_seed(0)
+    attention = SelfAttention(8, num_heads=2)
+    x = torch.randn(2, 8, 4, 4)
+    assert torch.equal(attention(x), x)
+    torch.nn.init.normal_(attention.out.weight)
+    changed = x.clone()
+    changed[:, :, 0, 0] += 1
+    assert (attention(changed) - attention(x))[:, :, 3, 3].abs().max() > 1e-4
+
+
+def test_attention_equals_softmax_of_scaled_products():
+    torch.manual_seed(0)
+    attention = SelfAttention(8)
+    torch.nn.init.normal_(attention.out.weight)
+    x = torch.randn(1, 8, 2, 3)
+    q, k, v = attention.qkv(attention.norm(x)).flatten(2).chunk(3, dim=1)  # each 1 x 8 x 6
+    weights = torch.softmax(q.transpose(1, 2) @ k / math.sqrt(8), dim=-1)
+    expected = x + attention.out((v @ weights.transpose(1, 2)).reshape(1, 8, 2, 3))
+    torch.testing.assert_close(attention(x), expected)
+
+
+def test_heads_must_divide_channels():
+    with pytest.raises(ValueError, match="8 channels cannot be split into 3 heads"):
+        SelfAttention(8, num_heads=3)
+
+
+def test_residual_block_has_an_identity_shortcut_only_where_channels_stay():
+    x = torch.randn(1, 8, 4, 4)
+    block = ResidualBlock(8, 8, dropout=0.0)
+    for parameter in block.conv2.parameters():
+        torch.nn.init.zeros_(parameter)
+    assert torch.equal(block(x), x)
+    assert ResidualBlock(8, 16, dropout=0.0)(x).shape == (1, 16, 4, 4)
+
+
+def test_time_embedding_is_the_paper_formula():
+    t = torch.tensor([0, 7, 999])
+    embedding = time_embedding(t, 6)
+    for row, time in enumerate([0, 7, 999]):
+        angles = [time / 10_000 ** (i / 3) for i in range(3)]
+        expected = [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
+        assert embedding[row].tolist() == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(ValueError, match="even"):
+        time_embedding(t, 5)
+
+
+def test_sizes_that_cannot_be_halved_are_refused_by_name():
+    check_halving((1, 32, 32), (1, 2, 4, 8))
+    with pytest.raises(InputError, match="30 x 30 cannot be halved 2 times"):
+        check_halving((1, 30, 30), (1, 2, 4))

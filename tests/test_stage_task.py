@@ -1,0 +1,243 @@
+"""A toy DVC project stands in for the real one: what is tested is how a stage is run, not which."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import tasks.dvc
+from diffusevae.errors import EnvironmentFailure, InputError
+from flows.terminal import run_on_terminal
+from tasks.dvc import StageFailure, changed_stages, own_checkout, reproduce
+
+DVC_YAML = """\
+stages:
+  first:
+    cmd: python first.py
+    deps: [first.py]
+    outs: [first.txt]
+  second:
+    cmd: cat first.txt > second.txt
+    deps: [first.txt]
+    outs: [second.txt]
+"""
+SLEEPER = """\
+import pathlib, signal, subprocess, sys
+{extra}
+child = subprocess.Popen(["sleep", "300"])
+pathlib.Path("pids").write_text(f"{{__import__('os').getpid()}} {{child.pid}}")
+print("started", flush=True)
+child.wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("toy")
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=folder, check=True)
+    (folder / "dvc.yaml").write_text(DVC_YAML)
+    return folder
+
+
+@pytest.fixture
+def toy(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of two stages, the first of which runs first.py; the test works inside it."""
+    folder = tmp_path / "toy"
+    shutil.copytree(template, folder)
+    monkeypatch.chdir(folder)
+    write_first(folder, "print('hello')")
+    return folder
+
+
+def write_first(folder: Path, code: str) -> None:
+    text = f"{code}\nopen('first.txt', 'w').write('done')\n"
+    (folder / "first.py").write_text(text)
+
+
+def silent(line: str) -> None:
+    pass
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_for(fact, seconds: float = 30) -> bool:
+    deadline = time.monotonic() + seconds
+    while not fact() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return bool(fact())
+
+
+def test_only_what_changed_runs_and_its_lines_arrive_while_it_runs(toy):
+    write_first(toy, "import time\nprint('one')\ntime.sleep(1.5)\nprint('two')")
+    assert changed_stages("second") == {"first", "second"}
+    times = {}
+    ran = reproduce("second", lambda line: times.setdefault(line, time.monotonic()), {})
+    assert ran == ["first", "second"]
+    assert times["two"] - times["one"] > 1  # both at once, had the lines been kept until the end
+    assert changed_stages("second") == set()
+    assert reproduce("second", silent, {}) == []
+    write_first(toy, "print('other')")
+    assert changed_stages("second") == {"first"}
+
+
+def test_a_stage_gets_the_variables_and_this_environment_s_python(toy):
+    write_first(toy, "import os, sys\nprint(os.environ['TOY'], sys.executable)")
+    lines = []
+    reproduce("first", lines.append, {"TOY": "42"})
+    assert f"42 {sys.executable}" in lines
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "message"),
+    [
+        ("print('error: a.yaml: bad; mend it', file=sys.stderr); sys.exit(2)", InputError,
+         "a.yaml: bad; mend it"),
+        ("print('error: disk: full; free some', file=sys.stderr); sys.exit(3)", EnvironmentFailure,
+         "disk: full; free some"),
+        ("print('error: not what ended it'); sys.exit(1)", StageFailure,
+         "second: ended with exit code 1; its output above says why"),
+        ("import os; os.kill(os.getpid(), 9)", EnvironmentFailure, "killed from outside"),
+    ],
+)  # fmt: skip
+def test_a_failed_stage_s_own_line_and_kind_are_passed_on(toy, code, kind, message):
+    write_first(toy, f"import sys\n{code}")
+    with pytest.raises(kind, match=message):
+        reproduce("second", silent, {})
+
+
+@pytest.mark.parametrize("extra", ["", "signal.signal(signal.SIGTERM, signal.SIG_IGN)"])
+def test_cancelling_ends_the_stage_and_its_children(toy, extra, monkeypatch):
+    monkeypatch.setattr(tasks.dvc, "SECONDS_TO_STOP", 1)
+    write_first(toy, SLEEPER.format(extra=extra))
+
+    def interrupt(line: str) -> None:
+        if line == "started":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reproduce("first", interrupt, {})
+    pids = [int(pid) for pid in (toy / "pids").read_text().split()]
+    assert not any(map(alive, pids))
+    write_first(toy, "print('again')")  # and DVC can go on here
+    assert reproduce("first", silent, {}) == ["first"]
+
+
+def test_killing_the_flow_s_process_ends_the_stage(toy):
+    write_first(toy, SLEEPER.format(extra="import ctypes; ctypes.CDLL(None).prctl(1, 15)"))
+    code = "from tasks.dvc import reproduce; reproduce('first', print, {})"
+    environment = os.environ | {"PYTHONPATH": str(Path(tasks.dvc.__file__).parents[1])}
+    flow = subprocess.Popen([sys.executable, "-c", code], env=environment,
+                            stdout=subprocess.DEVNULL)  # fmt: skip
+    assert wait_for((toy / "pids").is_file)
+    stage, child = (int(pid) for pid in (toy / "pids").read_text().split())
+    flow.kill()
+    flow.wait()
+    try:
+        assert wait_for(lambda: not alive(stage), 10)
+    finally:
+        os.kill(child, signal.SIGKILL)  # a real stage has none
+
+
+def test_a_second_dvc_is_told_that_the_first_is_at_work(toy):
+    write_first(toy, SLEEPER.format(extra=""))
+    first = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "first"],
+                             stdout=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+    try:
+        assert wait_for((toy / "pids").is_file)
+        with own_checkout():  # its lock is not stale: that DVC lives
+            with pytest.raises(EnvironmentFailure, match="another DVC is at work.*PID"):
+                reproduce("first", silent, {})
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", '{"write": {"PATH/first.txt": {"pid": 1, "cmd": "dvc repro"}}}'],
+    ids=["cut short", "names a process that is no DVC"],
+)
+def test_a_lock_that_a_killed_dvc_left_is_cleared(toy, content):
+    lock = toy / ".dvc/tmp/rwlock"
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_text(content.replace("PATH", str(toy)))
+    with pytest.raises(EnvironmentFailure, match="rwlock|another DVC"):
+        reproduce("first", silent, {})
+    with own_checkout():
+        assert reproduce("first", silent, {}) == ["first"]
+
+
+def test_one_checkout_belongs_to_one_run_at_a_time(toy):
+    with own_checkout():
+        with pytest.raises(EnvironmentFailure, match=f"PID {os.getpid()}"), own_checkout():
+            pass
+    with own_checkout():
+        pass
+
+
+def test_where_dvc_cannot_run_one_line_says_so(toy, monkeypatch):
+    with pytest.raises(EnvironmentFailure, match="nosuch.*not found"):
+        reproduce("nosuch", silent, {})
+    with pytest.raises(EnvironmentFailure, match="nosuch"):
+        changed_stages("nosuch")
+    monkeypatch.setattr(tasks.dvc.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EnvironmentFailure, match="make setup"):
+        reproduce("first", silent, {})
+    monkeypatch.undo()
+    monkeypatch.chdir("/")
+    with pytest.raises(EnvironmentFailure, match="no dvc.yaml"):
+        changed_stages("first")
+
+
+def raise_(error: BaseException):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(InputError("bad\n  input"), 2), (EnvironmentFailure("bad input"), 3),
+     (StageFailure("bad input"), 1), (KeyboardInterrupt(), 130)],
+)  # fmt: skip
+def test_a_failure_is_one_line_on_stderr_and_an_exit_code(error, code, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert run_on_terminal(lambda: raise_(error)) == code
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1
+    assert "bad input" in said or code == 130
+
+
+def test_a_stage_s_task_has_its_name_and_logs_its_lines_on_the_server(toy, prefect_server):
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from tasks.stage import run_stage
+
+    write_first(toy, "print('hello from the stage')")
+
+    @flow
+    def toy_flow():
+        return run_stage("first")
+
+    with temporary_settings({PREFECT_API_URL: prefect_server}):
+        result = toy_flow()
+        assert result.ran and result.target == "first"
+        with get_client(sync_client=True) as client:
+            found = lambda: [run for run in client.read_task_runs() if run.name == "first"]  # noqa: E731
+            assert wait_for(lambda: found() and found()[0].state.is_completed())
+            said = lambda: [log.message for log in client.read_logs()]  # noqa: E731
+            assert wait_for(lambda: "hello from the stage" in said())
