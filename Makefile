@@ -29,8 +29,6 @@ test: setup
 test-slow: setup
 	@$(BIN)/python -m pytest -m slow
 
-# The tracking server's pages, on this machine only: http://127.0.0.1:5000
+# MLflow's pages, on this machine only and behind a login that it prints.
 mlflow: setup
-	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port 5000 \
-		--backend-store-uri sqlite:///$(CURDIR)/mlflow/mlflow.db \
-		--artifacts-destination $(CURDIR)/mlflow/artifacts
+	@$(BIN)/python -m tasks.tracking_server

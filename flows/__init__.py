@@ -5,6 +5,7 @@ telemetry, its data in ./scratch, patience with a slow machine. A variable that 
 keeps its value, so a user's own server (PREFECT_API_URL) or folder (PREFECT_HOME) is used.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -26,3 +27,6 @@ if "PREFECT_API_URL" not in os.environ:
 
 for name, value in DEFAULTS.items():
     os.environ.setdefault(name, value)
+if "PREFECT_HOME" in os.environ:  # Prefect makes the last folder only, and warns without it
+    with contextlib.suppress(OSError):  # said in one line when something is written there
+        Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)

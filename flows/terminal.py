@@ -4,6 +4,7 @@ Prefect logs a failure with its traceback, once for the task and once for the fl
 says itself what to do needs neither.
 """
 
+import errno
 import logging
 import signal
 import sys
@@ -17,6 +18,7 @@ from prefect.settings import PREFECT_API_URL
 from diffusevae.errors import EnvironmentFailure, InputError
 from tasks.dvc import StageFailure
 
+OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 EXPECTED = (InputError, EnvironmentFailure, StageFailure)
 
 
@@ -30,6 +32,11 @@ def run_on_terminal(action: Callable[[], None]) -> int:
         return 0
     except EXPECTED as error:
         return _fail(str(error), error.exit_code)
+    except OSError as error:
+        if error.errno not in OF_THE_MACHINE:
+            raise
+        return _fail(f"{error.filename or 'disk'}: {error.strerror}; free disk space or mend the "
+                     "folder's permissions", EnvironmentFailure.exit_code)  # fmt: skip
     except httpx.TransportError as error:
         return _fail(f"Prefect's server at {PREFECT_API_URL.value()}: {error}; start it, or unset "
                      "PREFECT_API_URL", EnvironmentFailure.exit_code)  # fmt: skip

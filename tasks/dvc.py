@@ -27,6 +27,13 @@ SECONDS_TO_STOP = 10  # between TERM and KILL: time to write a checkpoint
 CHECKOUT_LOCK = Path("scratch/pipeline.lock")
 RWLOCK = Path(".dvc/tmp/rwlock")
 PR_SET_PDEATHSIG = 1
+# What DVC says between stages about itself; what stages say is never so.
+DVC_HINT = re.compile(
+    r"(Stage '.+' didn't change, skipping|(Updating|Generating) lock file 'dvc.lock'"
+    r"|To track the changes with git, run:|\s+git add dvc.lock( |$)|To enable auto staging, run:"
+    r"|\s+dvc config core.autostage true|Use `dvc push` to send your updates"
+    r"|Data and pipelines are up to date)"
+)
 
 _libc = ctypes.CDLL(None)
 
@@ -50,7 +57,7 @@ def changed_stages(target: str) -> set[str]:
 
 
 def reproduce(target: str, say: Callable[[str], None], variables: Mapping[str, str]) -> list[str]:
-    """Bring a target up to date; return the stages that ran. `say` gets every line of output.
+    """Bring a target up to date; return the stages that ran. `say` gets each line of output.
 
     `variables` are added to the environment. Raises InputError or EnvironmentFailure with the
     stage's own line, StageFailure for any other end.
@@ -63,7 +70,7 @@ def reproduce(target: str, say: Callable[[str], None], variables: Mapping[str, s
             lines.append(line)
             if started := re.fullmatch(r"Running stage '(.+)':", line):
                 ran.append(started[1])
-            if line:
+            if line and not DVC_HINT.match(line):
                 say(line)
         process.wait()
     if process.returncode != 0:

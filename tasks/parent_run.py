@@ -18,6 +18,7 @@ from diffusevae.tracking import connect, experiment_id
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and a run that changes nothing needs none of it
     from mlflow import MlflowClient
+
     from tasks.stage import StageResult
 
 

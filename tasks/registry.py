@@ -119,10 +119,9 @@ def _identity(experiment: Experiment) -> dict[str, str]:
 
 def _log_model(experiment: Experiment, parent_run: str) -> str:
     """Store the model with the parent run; return its id."""
+    import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
-
-    import mlflow
 
     real = load_tensors(experiment.output("sample", "pairs.safetensors"))["real"].numpy()
     images = Schema([TensorSpec(real.dtype, (-1, *real.shape[1:]))])

@@ -117,10 +117,9 @@ def check_space(space: Space) -> None:
         if not isinstance(keys, Mapping):
             raise InputError(f"space.{section}: expected keys with choices, or low and high")
         for key, options in keys.items():
-            known = {"choices", "only_if"} if "choices" in (options or {}) else \
-                {"low", "high", "log", "step", "only_if"}  # fmt: skip
-            if not isinstance(options, Mapping) or set(options) - known or not (
-                "choices" in options or {"low", "high"} <= set(options)
+            if not isinstance(options, Mapping) or not (
+                {"choices"} <= set(options) <= {"choices", "only_if"}
+                or {"low", "high"} <= set(options) <= {"low", "high", "log", "step", "only_if"}
             ):
                 raise InputError(f"space.{section}.{key}: {options!r} is no range; write "
                                  "{choices: [...]} or {low: .., high: .., log: true, step: ..}")

@@ -163,14 +163,13 @@ def connect():
     uri = os.environ["MLFLOW_TRACKING_URI"]
     from mlflow import MlflowClient
 
-    client = MlflowClient()
-    if uri == f"sqlite:///{home / 'mlflow.db'}":
-        home.mkdir(exist_ok=True)
-        # Two processes that open a new SQLite store at once break it: one creates it, others wait.
-        with open(home / "lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            client.search_experiments(max_results=1)  # creates the tables where there are none
-    return client
+    if uri != f"sqlite:///{home / 'mlflow.db'}":
+        return MlflowClient()
+    home.mkdir(exist_ok=True)
+    # Two processes that open a new SQLite store at once break it: one makes it, the others wait.
+    with open(home / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return MlflowClient()
 
 
 def experiment_id(client, name: str) -> str:

@@ -1,0 +1,75 @@
+"""The local MLflow server: on this machine's loopback only, behind a login of its own.
+
+    python -m tasks.tracking_server [PORT]
+
+The first start makes a random password and keeps it in mlflow/login.json, readable by you only.
+"""
+
+import json
+import os
+import secrets
+import sys
+from pathlib import Path
+
+from diffusevae.errors import InputError
+from diffusevae.tracking import connect
+from flows.terminal import run_on_terminal
+
+HOME = Path("mlflow").absolute()
+USER = "admin"
+
+
+def login() -> dict[str, str]:
+    """Return the login and the cookies' key, made on first use; mode 0600."""
+    path = HOME / "login.json"
+    if not path.exists():
+        made = {"user": USER, "password": secrets.token_urlsafe(18), "key": secrets.token_hex(32)}
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(made, file)
+    return json.loads(path.read_text())
+
+
+def command(port: str) -> list[str]:
+    """Return the server's command line, for the store that the pipeline writes to."""
+    return [
+        sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth",
+        "--host", "127.0.0.1", "--port", port,
+        "--backend-store-uri", f"sqlite:///{HOME / 'mlflow.db'}",
+        "--artifacts-destination", str(HOME / "artifacts"),
+    ]  # fmt: skip
+
+
+def serve(port: str) -> None:
+    """Print where the pages are and how to log in; become the server. Does not return.
+
+    Raises InputError for a port that is none.
+    """
+    if not (port.isdecimal() and 1024 <= int(port) <= 65535):
+        raise InputError(f"port {port!r}: expected a whole number from 1024 to 65535")
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    connect()  # makes the store where there is none yet
+    known = login()
+    settings = HOME / "auth.ini"
+    settings.write_text(
+        "[mlflow]\ndefault_permission = READ\n"
+        f"database_uri = sqlite:///{HOME / 'logins.db'}\nadmin_username = {known['user']}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    os.environ |= {
+        "MLFLOW_AUTH_CONFIG_PATH": str(settings),
+        "MLFLOW_AUTH_ADMIN_PASSWORD": known["password"],
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": known["key"],
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight idle helper processes otherwise
+    }
+    print(f"MLflow    http://127.0.0.1:{port}\nuser      {known['user']}\n"
+          f"password  {known['password']}\nstop with Ctrl-C", flush=True)
+    os.execv(sys.executable, command(port))
+
+
+def main(arguments: list[str]) -> int:
+    """Serve on the port named, else on 5000."""
+    return run_on_terminal(lambda: serve(arguments[0] if arguments else "5000"))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

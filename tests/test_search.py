@@ -1,0 +1,137 @@
+"""The Optuna studies: best found, resumed without a difference, pruned, refused."""
+
+from types import SimpleNamespace
+
+import optuna
+import pytest
+import torch
+
+from diffusevae.errors import InputError
+from diffusevae.search import (
+    SearchConfig,
+    apply_best,
+    check_space,
+    save_result,
+    search,
+    study_name,
+    suggest_values,
+)
+from tests.test_training import make_optimiser
+
+SPACE = {"model": {"kind": {"choices": ["good", "bad"]},
+                   "depth": {"low": 1, "high": 5, "only_if": {"kind": "good"}}},
+         "optimiser": {"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}}}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def own_storage(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFUSEVAE_OPTUNA_STORAGE", f"sqlite:///{tmp_path / 'optuna.db'}")
+
+
+def make_config(n_trials: int, space=SPACE, **changes) -> SearchConfig:
+    values = dict(epochs=1, num_images=10, startup_trials=2, warmup_epochs=0)
+    return SearchConfig(n_trials=n_trials, space=space, **(values | changes))
+
+
+def objective(values, number, report) -> float:
+    loss = values["optimiser"]["learning_rate"] + (values["model"]["kind"] == "bad")
+    report(1, loss)
+    return loss
+
+
+def test_the_best_values_are_those_of_the_lowest_loss():
+    result = search(make_config(12), "study", 0, objective)
+    assert len(result.trials) == 12
+    completed = result.trials[result.trials.state == "complete"]
+    lowest = completed.loc[completed.value.idxmin()]
+    assert result.best["model"]["kind"] == lowest["model.kind"] == "good"
+    assert result.best["optimiser"]["learning_rate"] == lowest["optimiser.learning_rate"]
+
+
+def test_no_trials_pass_the_base_configuration_through():
+    result = search(make_config(0), "study", 0, objective)
+    assert result.best == {} and len(result.trials) == 0
+
+
+def test_an_interrupted_study_ends_as_an_unbroken_one():
+    def interrupted(values, number, report):
+        if number == 3 and next(attempts):
+            raise KeyboardInterrupt
+        return objective(values, number, report)
+
+    attempts = iter([True, False])
+    with pytest.raises(KeyboardInterrupt):
+        search(make_config(6), "cut", 0, interrupted)
+    resumed = search(make_config(6), "cut", 0, interrupted)
+    unbroken = search(make_config(6), "whole", 0, objective)
+    assert resumed.trials.to_csv() == unbroken.trials.to_csv()
+    assert resumed.best == unbroken.best
+
+
+def test_a_finished_study_is_run_anew_and_gives_the_same():
+    calls = []
+
+    def counting(values, number, report):
+        calls.append(number)
+        return objective(values, number, report)
+
+    first, second = (search(make_config(4), "again", 0, counting) for _ in range(2))
+    assert calls == [0, 1, 2, 3] * 2
+    assert first.trials.to_csv() == second.trials.to_csv()
+
+
+def test_gpu_memory_running_out_prunes_the_trial():
+    def greedy(values, number, report):
+        if number == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return objective(values, number, report)
+
+    assert search(make_config(3), "oom", 0, greedy).trials.state[0] == "pruned"
+
+
+def test_a_trial_worse_than_the_median_is_pruned():
+    space = {"model": {"kind": {"choices": ["a"]}}}
+
+    def worsening(values, number, report):
+        report(1, float(number))
+        return float(number)
+
+    states = search(make_config(5, space), "median", 0, worsening).trials.state
+    assert list(states) == ["complete", "complete", "pruned", "pruned", "pruned"]
+
+
+def test_only_if_leaves_a_key_out_where_it_has_no_effect():
+    fixed = optuna.trial.FixedTrial({"model.kind": "bad", "optimiser.learning_rate": 0.01})
+    assert suggest_values(fixed, SPACE)["model"] == {"kind": "bad"}
+    fixed = optuna.trial.FixedTrial({"model.kind": "good", "model.depth": 2,
+                                     "optimiser.learning_rate": 0.01})  # fmt: skip
+    assert suggest_values(fixed, SPACE)["model"] == {"kind": "good", "depth": 2}
+
+
+@pytest.mark.parametrize("options", [{"low": 1}, {"low": 1, "high": 2, "step_size": 1}, 5, None])
+def test_a_space_that_cannot_be_sampled_is_refused_by_name(options):
+    with pytest.raises(InputError, match="space.model.depth"):
+        check_space({"model": {"depth": options}})
+
+
+def test_best_values_replace_the_base_configurations(tmp_path):
+    result = search(make_config(3), "study", 0, objective)
+    result.best.pop("model")
+    save_result(result, tmp_path)
+    params = SimpleNamespace(optimiser=make_optimiser(learning_rate=9.0), seed=3)
+    merged = apply_best(SimpleNamespace(**vars(params)), tmp_path / "best.yaml")
+    assert merged.optimiser.learning_rate == result.best["optimiser"]["learning_rate"]
+    assert merged.optimiser.batch_size == params.optimiser.batch_size
+    assert merged.seed == 3
+
+
+def test_the_studys_name_changes_with_its_space_but_not_with_its_size(tmp_path):
+    data = tmp_path / "data"
+    data.write_bytes(b"x")
+
+    def name(**changes) -> str:
+        params = SimpleNamespace(key="smoke", seed=0, tune_vae=make_config(**changes))
+        return study_name("tune_vae", params, data)
+
+    assert name(n_trials=3) == name(n_trials=30)
+    assert name(n_trials=3) != name(n_trials=3, space={})
