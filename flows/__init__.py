@@ -17,6 +17,8 @@ DEFAULTS = {
     "DVC_NO_ANALYTICS": "1",
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    # A server that went away is waited for 20 s at every call, not 70.
+    "PREFECT_CLIENT_MAX_RETRIES": "3",
     # Only what runs say is shown; the temporary server's own comings and goings are not.
     "PREFECT_LOGGING_LOGGERS_PREFECT_LEVEL": "WARNING",
     "PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL": "INFO",

@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from diffusevae.experiment import Experiment, load_experiment
 from flows.server import TemporaryServer
 from flows.terminal import run_on_terminal
-from tasks.artifacts import Progress, show_metrics, show_stages
+from tasks.artifacts import Artifacts
 from tasks.dvc import changed_stages, own_checkout
 from tasks.parent_run import ParentRun, open_parent_run, read_metrics
 from tasks.registry import Registered, find_version, register
@@ -49,10 +49,11 @@ def pipeline(experiment: str = "quickstart") -> Outcome:
                 f"nothing changed: every stage of '{experiment}' is up to date")
             return Outcome(report_path(chosen), version, changed=False)
         with open_parent_run(chosen.name, chosen.dataset) as parent:
-            run_stages(chosen, targets, parent)
+            shown = Artifacts(chosen.name, len(targets))
+            run_stages(chosen, targets, parent, shown)
             version = register(chosen, parent.id)
             report = publish(chosen)
-            record(chosen, parent, report, version)
+            record(chosen, parent, shown, report, version)
     return Outcome(report, version, changed=True)
 
 
@@ -64,27 +65,28 @@ def plan(experiment: Experiment) -> list[str]:
     return targets[first:]
 
 
-def run_stages(experiment: Experiment, targets: list[str], parent: ParentRun) -> None:
+def run_stages(
+    experiment: Experiment, targets: list[str], parent: ParentRun, shown: Artifacts
+) -> None:
     """Run the targets one by one and record which had something to do."""
     skipped = [StageResult(target, ran=False, seconds=0.0) for target in experiment.targets
                if target not in targets]  # fmt: skip
     results = []
-    progress = Progress(experiment.name, len(targets))
     try:
         for target in targets:
             results.append(run_stage(target, parent.id))
-            progress.advance(target)
+            shown.count(target)
     finally:
         parent.record_stages(skipped + results)
-        show_stages(experiment.name, skipped + results)
+        shown.show_stages(skipped + results)
 
 
 def record(
-    experiment: Experiment, parent: ParentRun, report: Path, version: Registered
+    experiment: Experiment, parent: ParentRun, shown: Artifacts, report: Path, version: Registered
 ) -> None:
     """Show the metrics in Prefect and keep them, and the report, with the MLflow run."""
     metrics = read_metrics(experiment.output("evaluate", "metrics.json"))
-    show_metrics(experiment.name, metrics)
+    shown.show_metrics(metrics)
     parent.record_outcome(metrics, version.model_id)
     parent.record_file(report)
 

@@ -13,13 +13,13 @@ from types import FrameType
 
 import httpx
 from prefect.exceptions import TerminationSignal
-from prefect.settings import PREFECT_API_URL
 
 from diffusevae.errors import EnvironmentFailure, InputError
 from tasks.dvc import StageFailure
 
 OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 EXPECTED = (InputError, EnvironmentFailure, StageFailure)
+SHOWN_ONCE = (*EXPECTED, httpx.TransportError)
 
 
 def run_on_terminal(action: Callable[[], None]) -> int:
@@ -38,8 +38,10 @@ def run_on_terminal(action: Callable[[], None]) -> int:
         return _fail(f"{error.filename or 'disk'}: {error.strerror}; free disk space or mend the "
                      "folder's permissions", EnvironmentFailure.exit_code)  # fmt: skip
     except httpx.TransportError as error:
-        return _fail(f"Prefect's server at {PREFECT_API_URL.value()}: {error}; start it, or unset "
-                     "PREFECT_API_URL", EnvironmentFailure.exit_code)  # fmt: skip
+        url = error.request.url
+        return _fail(f"Prefect's server at {url.host}:{url.port}: {error}; start it, or unset "
+                     "PREFECT_API_URL; what was finished is kept",
+                     EnvironmentFailure.exit_code)  # fmt: skip
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C; what was finished is kept", 128 + signal.SIGINT)
     except (TerminationSignal, SystemExit):
@@ -52,7 +54,7 @@ def _fail(text: str, code: int) -> int:
 
 
 def _is_unexpected(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], EXPECTED))
+    return not (record.exc_info and isinstance(record.exc_info[1], SHOWN_ONCE))
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

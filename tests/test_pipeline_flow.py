@@ -115,14 +115,11 @@ def test_the_output_streams_stages_without_dvc_s_hints(smoke_run):
 def test_a_second_run_says_that_nothing_changed_and_does_nothing(smoke_run, mlflow_runs):
     lock = smoke_run.checkout / "dvc.lock"
     before = lock.read_bytes()
-    start = time.monotonic()
     again = run_pipeline(smoke_run.checkout, "smoke")  # on a temporary server
-    seconds = time.monotonic() - start
     assert again.returncode == 0
     assert "nothing changed: every stage of 'smoke' is up to date" in again.stdout
     assert "Running stage" not in again.stdout
     assert again.stdout.strip().splitlines()[-3:] == smoke_run.output.strip().splitlines()[-3:]
-    assert seconds < 40
     assert lock.read_bytes() == before
     client = mlflow_client(smoke_run.checkout)
     runs = client.search_runs([client.get_experiment_by_name("smoke").experiment_id])

@@ -1,5 +1,6 @@
 """What the trained models make: refined test images, generated images, one denoising trajectory."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -110,7 +111,8 @@ def record_trajectory(
     def keep(t: int, x_t: Tensor, x_0: Tensor) -> None:
         moments.append((t, models.diffusevae.to_unit_range(x_t).cpu(), x_0.cpu()))
 
-    sample(models.diffusevae, config, len(x_hat), seed, x_hat, callback=keep)
+    whole = dataclasses.replace(config, batch_size=len(x_hat))  # one batch: one story
+    sample(models.diffusevae, whole, len(x_hat), seed, x_hat, callback=keep)
     chosen = torch.linspace(0, len(moments) - 1, min(TRAJECTORY_MOMENTS, len(moments))).round()
     kept = [moments[int(i)] for i in chosen]
     return {"t": torch.tensor([t for t, _, _ in kept]),
