@@ -2,7 +2,7 @@
 #                          make test (set up, run the tests)
 SHELL := /bin/bash
 EXPERIMENT ?= quickstart
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1

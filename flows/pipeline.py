@@ -6,6 +6,7 @@ What is up to date is not done again. Without PREFECT_API_URL, a Prefect server 
 time of the run.
 """
 
+import os
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from tasks.artifacts import Artifacts
 from tasks.dvc import changed_stages, own_checkout
 from tasks.parent_run import ParentRun, open_parent_run, read_metrics
 from tasks.registry import Registered, find_version, register
-from tasks.report import publish, report_path
+from tasks.report import publish
 from tasks.stage import StageResult, run_stage
 
 
@@ -31,7 +32,6 @@ class Outcome:
 
     report: Path
     model: Registered
-    changed: bool
 
 
 @flow(name="pipeline", flow_run_name="{experiment}")
@@ -43,18 +43,16 @@ def pipeline(experiment: str = "quickstart") -> Outcome:
     chosen = load_experiment(experiment)
     with own_checkout():
         targets = plan(chosen)
-        version = None if targets else find_version(chosen)
-        if version and report_path(chosen).is_file():
-            get_run_logger().info(
-                f"nothing changed: every stage of '{experiment}' is up to date")
-            return Outcome(report_path(chosen), version, changed=False)
+        if not targets and (version := find_version(chosen)):
+            get_run_logger().info(f"nothing changed: every stage of '{experiment}' is up to date")
+            return Outcome(publish(chosen), version)
         with open_parent_run(chosen.name, chosen.dataset) as parent:
             shown = Artifacts(chosen.name, len(targets))
             run_stages(chosen, targets, parent, shown)
-            version = register(chosen, parent.id)
             report = publish(chosen)
+            version = register(chosen, parent.id)
             record(chosen, parent, shown, report, version)
-    return Outcome(report, version, changed=True)
+    return Outcome(report, version)
 
 
 def plan(experiment: Experiment) -> list[str]:
@@ -103,8 +101,13 @@ def _run(experiment: str) -> None:
     with address:
         outcome = pipeline(experiment)
     print(f"report  {outcome.report}")
-    print("MLflow  make mlflow")
+    print(f"MLflow  {_how_to_open_mlflow()}")
     print(f"model   {outcome.model.name}, version {outcome.model.version}", flush=True)
+
+
+def _how_to_open_mlflow() -> str:
+    address = os.environ["MLFLOW_TRACKING_URI"]  # set by now: the run has used it
+    return address if address.startswith("http") else "make mlflow, then http://127.0.0.1:5000"
 
 
 if __name__ == "__main__":

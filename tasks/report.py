@@ -15,11 +15,6 @@ from diffusevae.tracking import TIMINGS
 REPORTS = Path("reports")
 
 
-def report_path(experiment: Experiment) -> Path:
-    """Return where the experiment's report is published."""
-    return (REPORTS / f"{experiment.name}.html").absolute()
-
-
 @task(task_run_name="publish", cache_policy=NO_CACHE)
 def publish(experiment: Experiment) -> Path:
     """Write reports/<experiment>.html: the stage's report and how long the stages took here.
@@ -29,7 +24,7 @@ def publish(experiment: Experiment) -> Path:
     """
     html = experiment.output("report", "report.html").read_text(encoding="utf-8")
     html = add_timings(html, read_timings(experiment), describe_device())
-    path = report_path(experiment)
+    path = (REPORTS / f"{experiment.name}.html").absolute()
     path.parent.mkdir(exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(html, encoding="utf-8")

@@ -53,7 +53,7 @@ def test_generated_images_come_from_the_prior_and_from_the_mixture(models):
 
 def test_a_trajectory_goes_from_noise_to_the_finished_image(models, test_images):
     trajectory = record_trajectory(models, SAMPLER, test_images, 0)
-    assert trajectory["t"].tolist() == [49, 24, 0, -1]
+    assert trajectory["t"].tolist() == [49, 32, 16, -1]
     assert trajectory["x_t"].shape == trajectory["x_0"].shape == (4, 8, 1, 16, 16)
     assert torch.equal(trajectory["x_t"][-1], trajectory["x_0"][-1])
 

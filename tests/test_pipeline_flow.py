@@ -32,7 +32,8 @@ def flow_run(smoke_run: SmokeRun):
     """The one flow run on the server, with its task runs and artifacts."""
     with temporary_settings({PREFECT_API_URL: smoke_run.api_url}):
         with get_client(sync_client=True) as client:
-            [run] = [run for run in client.read_flow_runs() if run.name == "smoke"]
+            [run_id] = re.findall(r"flow-run/([0-9a-f-]{36})", smoke_run.output)
+            run = client.read_flow_run(run_id)
             tasks = client.read_task_runs(
                 task_run_filter=TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[run.id])))
             artifacts = client.read_artifacts(
@@ -55,9 +56,9 @@ def mlflow_client(checkout: Path) -> MlflowClient:
 
 def test_the_server_holds_a_completed_run_with_a_task_for_every_stage(flow_run):
     run, tasks, _ = flow_run
-    assert run.state.is_completed()
+    assert run.name == "smoke" and run.state.is_completed()
     assert [task.name for task in sorted(tasks, key=lambda task: task.start_time)] == \
-        [*STAGES, "register", "publish"]  # fmt: skip
+        [*STAGES, "publish", "register"]  # fmt: skip
     assert all(task.state.is_completed() for task in tasks)
 
 
@@ -74,7 +75,8 @@ def test_the_server_shows_progress_stages_and_metrics(flow_run):
 
 def test_mlflow_nests_a_finished_run_of_every_stage_under_one_parent(mlflow_runs):
     parent, others = mlflow_runs
-    children = [run for run in others if run.data.tags["mlflow.parentRunId"] == parent.info.run_id]
+    children = [run for run in others
+                if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]  # fmt: skip
     assert sorted(run.info.run_name for run in children) == \
         sorted(stage.split("@")[0] for stage in STAGES)  # fmt: skip
     assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
@@ -95,15 +97,16 @@ def test_the_parent_run_tells_what_ran_on_which_lock_and_how_good_it_is(smoke_ru
 def test_the_published_report_is_the_stage_s_with_every_stage_s_time(smoke_run):
     published = (smoke_run.checkout / "reports/smoke.html").read_text()
     original = (smoke_run.checkout / "artifacts/smoke/report/report.html").read_text()
-    assert published != original and len(published) > len(original)
-    for stage in {stage.split("@")[0] for stage in STAGES}:
-        assert published.count(stage) > original.count(stage)
+    for stage in STAGES:
+        name = stage if stage.startswith("download") else stage.split("@")[0]
+        row = f'<tr><th scope="row">{name}</th>'
+        assert published.count(row) == original.count(row) + 1
 
 
 def test_the_last_lines_say_where_everything_is(smoke_run):
     report, mlflow, model = smoke_run.output.strip().splitlines()[-3:]
     assert report.split() == ["report", str(smoke_run.checkout / "reports/smoke.html")]
-    assert mlflow.split() == ["MLflow", "make", "mlflow"]
+    assert mlflow.startswith("MLflow  make mlflow")
     assert model.split(maxsplit=1) == ["model", "diffusevae-smoke, version 1"]
 
 

@@ -83,9 +83,9 @@ def test_no_noise_at_the_last_step():
     assert a == b == pytest.approx(0.4)
 
 
-def test_timesteps_start_at_T_and_end_at_0():
+def test_timesteps_start_at_T_and_are_evenly_spaced():
     assert choose_timesteps(1000, 1000) == list(range(999, -1, -1))
-    assert choose_timesteps(1000, 5) == [999, 749, 500, 250, 0]
+    assert choose_timesteps(1000, 5) == [999, 799, 599, 399, 199]
     assert choose_timesteps(10, 1) == [9]
     with pytest.raises(ValueError, match="num_steps 11 is more than the 10 timesteps"):
         choose_timesteps(10, 11)
@@ -95,7 +95,7 @@ def test_the_callback_sees_every_step_and_the_result():
     seen = []
     images = sample(exact_model(), make_sampler(num_steps=5), 3, seed=1,
                     callback=lambda t, x_t, x_0: seen.append((t, x_0)))  # fmt: skip
-    assert [t for t, _ in seen] == [199, 149, 100, 50, 0, -1]
+    assert [t for t, _ in seen] == [199, 159, 119, 79, 39, -1]
     assert torch.equal(seen[-1][1], images)
 
 

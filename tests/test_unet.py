@@ -58,7 +58,8 @@ def test_the_unconditional_network_has_no_fusing_weights():
     "changes, words",
     [({"fuse": ()}, "fuse is empty"), ({"time_emb_dim": 15}, "15 is odd"),
      ({"num_heads": 3}, "3 does not divide"), ({"attention_levels": (2,)}, "no level 2"),
-     ({"channel_multipliers": ()}, "empty")],
+     ({"channel_multipliers": ()}, "empty"),
+     ({"base_channels": 12, "num_heads": 1}, "12 x 1 makes 12 channels")],
 )  # fmt: skip
 def test_configurations_that_do_not_fit_are_refused_by_name(changes, words):
     with pytest.raises(ValueError, match=words):

@@ -12,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 
 from diffusevae.consistency import find_misfits
 from diffusevae.errors import InputError
-from diffusevae.params import build, load_entry, read_yaml, suggest
+from diffusevae.params import MAX_SHOWN, build, load_entry, read_yaml, suggest
 from diffusevae.perceptual import BACKBONE
 from diffusevae.stages.__main__ import STAGES
 
@@ -47,13 +47,13 @@ def load_experiment(name: str, path: Path = PARAMS_FILE) -> Experiment:
     The error names every fault at once.
     """
     content = read_yaml(path)
-    faults = [f"{path} {root}: unknown key; {suggest(root, ROOTS)}"
+    faults = [f"{path} {str(root)[:MAX_SHOWN]}: unknown key; {suggest(root, ROOTS)}"
               for root in content if root not in ROOTS]  # fmt: skip
     datasets, experiments = (_build_entries(path, content, root, faults) for root in ROOTS)
     for key, params in experiments.items():
         place = f"{path} experiments.{key}"
-        if not isinstance(params.dataset, str) or params.dataset not in content["datasets"]:
-            faults.append(f"{place}.dataset: there is no data set {params.dataset!r}; "
+        if isinstance(params.dataset, str) and params.dataset not in content["datasets"]:
+            faults.append(f"{place}.dataset: there is no {params.dataset[:MAX_SHOWN]!r}; "
                           f"{suggest(params.dataset, map(str, content['datasets']))}")  # fmt: skip
         elif params.sound and params.dataset in datasets and datasets[params.dataset].sound:
             images = datasets[params.dataset].images
@@ -90,8 +90,8 @@ def _build_entries(
     built = {}
     for name, entry in entries.items():
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            faults.append(f"{path} {root}: {str(name)[:80]!r} is no name; use letters, digits and "
-                          "_, at most 60 in all")  # fmt: skip
+            faults.append(f"{path} {root}: {str(name)[:MAX_SHOWN]!r} is no name; use letters, "
+                          "digits and _, at most 60 in all")  # fmt: skip
         elif not isinstance(entry, Mapping):
             faults.append(f"{path} {root}.{name}: expected a mapping of sections")
         else:
@@ -103,7 +103,7 @@ def _build_sections(
     place: str, entry: Mapping, sections: Mapping[str, type], faults: list[str]
 ) -> SimpleNamespace:
     before = len(faults)
-    faults += [f"{place}.{name}: unknown key; {suggest(name, sections)}"
+    faults += [f"{place}.{str(name)[:MAX_SHOWN]}: unknown key; {suggest(name, sections)}"
                for name in entry if name not in sections]  # fmt: skip
     faults += [f"{place}.{name}: missing; add it" for name in sections if name not in entry]
     params = SimpleNamespace(dataset=entry.get("dataset"))

@@ -14,6 +14,18 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(min(8, channels), channels)
 
 
+def check_widths(base_channels: int, multipliers: Sequence[int]) -> None:
+    """Raise ValueError unless there is a level and every width suits `group_norm`."""
+    if not multipliers:
+        raise ValueError("channel_multipliers is empty; give one number per level")
+    for multiplier in multipliers:
+        width = base_channels * multiplier
+        if width > 8 and width % 8:
+            raise ValueError(f"base_channels {base_channels} x {multiplier} makes {width} "
+                             "channels, which GroupNorm cannot split into 8 groups; "
+                             "use a multiple of 8")
+
+
 def zero_init(module: nn.Module) -> nn.Module:
     """Set the module's parameters to zero, so that the block it ends starts as the identity."""
     for parameter in module.parameters():

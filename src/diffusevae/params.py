@@ -21,6 +21,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from diffusevae.errors import InputError
 
 MAX_BYTES = 1_000_000
+MAX_SHOWN = 80  # characters of a wrong value
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ def _convert(schema, value, place: str, faults: list[str]):
                             place, faults)
     if origin is typing.Literal:
         if value not in arguments or isinstance(value, bool):
-            faults.append(f"{place}: {value!r} is none of {', '.join(map(str, arguments))}")
+            faults.append(f"{place}: {_shorten(value)} is none of "
+                          f"{', '.join(map(str, arguments))}")
         return value
     if origin in (typing.Union, types.UnionType):
         if value is None:
@@ -148,7 +150,7 @@ def _convert_dataclass(schema, value, place: str, faults: list[str]):
     before = len(faults)
     for name in value:
         if name not in hints:
-            faults.append(f"{place}.{name}: unknown key; {suggest(name, hints)}")
+            faults.append(f"{place}.{str(name)[:MAX_SHOWN]}: unknown key; {suggest(name, hints)}")
     for name in hints:
         if name not in value:
             faults.append(f"{place}.{name}: missing; add it")
@@ -165,8 +167,12 @@ def _convert_dataclass(schema, value, place: str, faults: list[str]):
 
 def _convert_scalar(schema, value, place: str, faults: list[str]):
     if schema is float and type(value) in (int, float):
+        try:
+            value = float(value)
+        except OverflowError:  # a whole number of more than 308 digits
+            value = math.inf
         if math.isfinite(value):
-            return float(value)
+            return value
         faults.append(f"{place}: {value} is not a finite number")
     elif schema is dict and isinstance(value, Mapping):
         return dict(value)
@@ -190,4 +196,11 @@ def _describe(value: object) -> str:
         return "nothing"
     if isinstance(value, (dict, list)):
         return "a mapping" if isinstance(value, dict) else "a list"
-    return f"the {'text' if isinstance(value, str) else type(value).__name__} {value!r}"
+    return f"the {'text' if isinstance(value, str) else type(value).__name__} {_shorten(value)}"
+
+
+def _shorten(value: object) -> str:
+    """Return a value as it is written, if it is short: aliases can make a list of 10^9 leaves."""
+    if isinstance(value, (str, int, float, type(None))):
+        return repr(value)[:MAX_SHOWN]
+    return _describe(value) if isinstance(value, (dict, list)) else ""

@@ -31,17 +31,16 @@ class SamplerConfig:
 
 
 def choose_timesteps(num_timesteps: int, num_steps: int) -> list[int]:
-    """Return num_steps timesteps from T-1 down to 0, evenly spaced (T-1 alone for one step).
+    """Return num_steps timesteps from T-1 down, evenly spaced; all T of them end at 0.
 
-    Raises ValueError where more steps are asked for than the chain has.
+    The last of few steps starts well above 0, where the network still sees the noise it is to take
+    away ("trailing" spacing: Lin et al. 2024, "Common diffusion noise schedules and sample steps
+    are flawed", table 2). Raises ValueError where more steps are asked for than the chain has.
     """
     if num_steps > num_timesteps:
         raise ValueError(f"num_steps {num_steps} is more than the {num_timesteps} timesteps of "
                          f"the model; use at most {num_timesteps}")
-    if num_steps == 1:
-        return [num_timesteps - 1]
-    spaced = torch.linspace(num_timesteps - 1, 0, num_steps, dtype=torch.float64)
-    return spaced.round().int().tolist()
+    return [round(num_timesteps - i * num_timesteps / num_steps) - 1 for i in range(num_steps)]
 
 
 def ddpm_step(

@@ -14,6 +14,7 @@ from diffusevae.layers import (
     SelfAttention,
     Upsample,
     check_halving,
+    check_widths,
     group_norm,
     time_embedding,
     zero_init,
@@ -40,8 +41,7 @@ class UNetConfig:
     fuse: tuple[Literal["concat", "in", "down", "skip"], ...]
 
     def __post_init__(self) -> None:
-        if not self.channel_multipliers:
-            raise ValueError("channel_multipliers is empty; give one number per level")
+        check_widths(self.base_channels, self.channel_multipliers)
         if self.time_emb_dim % 2:
             raise ValueError(f"time_emb_dim {self.time_emb_dim} is odd; use an even number")
         if not self.fuse:

@@ -17,6 +17,7 @@ from diffusevae.layers import (
     SelfAttention,
     Upsample,
     check_halving,
+    check_widths,
     group_norm,
     zero_init,
 )
@@ -38,8 +39,7 @@ class VAEConfig:
     kl_weight: Annotated[float, Range(0, 1000)]
 
     def __post_init__(self) -> None:
-        if not self.channel_multipliers:
-            raise ValueError("channel_multipliers is empty; give one number per level")
+        check_widths(self.base_channels, self.channel_multipliers)
         levels = len(self.channel_multipliers)
         if any(level >= levels for level in self.attention_levels):
             raise ValueError(f"attention_levels {list(self.attention_levels)} go beyond "

@@ -1,0 +1,223 @@
+"""Registering toy models in a store of their own; loading the model registered on `smoke`."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+from prefect.logging import disable_run_logger
+from toy_artifacts import DIFFUSION, SHAPE, UNET, make_images, make_metrics
+
+from diffusevae.checkpoint import save_tensors, sha256_of
+from diffusevae.diffusion import DiffusionModel, save_diffusion
+from diffusevae.errors import InputError
+from diffusevae.experiment import Experiment
+from diffusevae.prior import Prior, save_prior
+from diffusevae.tracking import track_stage
+from diffusevae.vae import VAE, VAEConfig, save_vae
+from tasks.parent_run import open_parent_run
+from tasks.registry import Registered, find_version, register
+
+ROOT = Path(__file__).parents[1]
+TOY = Experiment("toy", "toy_data", "mnist")
+SAMPLER = """\
+experiments:
+  toy:
+    sampler: {sampler: ddim, num_steps: 2, eta: 0.0, variance: zero, guidance: 0.0, batch_size: 8}
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """A folder with the outputs of an experiment of untrained models, and an empty MLflow store."""
+    monkeypatch.chdir(tmp_path)
+    address = f"sqlite:///{tmp_path / 'mlflow/mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    (tmp_path / "params.yaml").write_text(SAMPLER)
+    (tmp_path / "constraints.txt").write_text((ROOT / "constraints.txt").read_text())
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    vae = VAE(VAEConfig(2, 4, (1, 1), (), 0.0, "mse", 1e-5), SHAPE)
+    save_vae(TOY.output("train_vae", "model.safetensors"), vae)
+    write_prior(0.0)
+    write_diffusevae(sha256_of(TOY.output("train_vae", "model.safetensors")))
+    save_tensors(TOY.output("sample", "pairs.safetensors"), {"real": make_images(4)})
+    metrics = TOY.output("evaluate", "metrics.json")
+    metrics.parent.mkdir(parents=True)
+    metrics.write_text(json.dumps(make_metrics()))
+    return MlflowClient(address)
+
+
+def write_prior(mean: float) -> None:
+    d = 2 * 8 * 8
+    prior = Prior(torch.ones(1), torch.full((1, d), mean), torch.ones(1, d), (2, 8, 8))
+    save_prior(TOY.output("train_vae", "prior.safetensors"), prior)
+
+
+def write_diffusevae(vae_sha256: str) -> None:
+    model = DiffusionModel(DIFFUSION, UNET, SHAPE, conditional=True)
+    save_diffusion(TOY.output("train_diffusevae", "model.safetensors"), model, vae_sha256)
+
+
+def register_toy() -> Registered:
+    with open_parent_run("toy", "toy_data") as parent, disable_run_logger():
+        return register.fn(TOY, parent.id)
+
+
+def test_the_same_files_are_registered_once_and_changed_ones_again(store):
+    assert find_version(TOY) is None
+    first = register_toy()
+    assert (first.name, first.version) == ("diffusevae-toy", "1")
+    assert register_toy() == find_version(TOY) == first
+    write_prior(1.0)
+    assert find_version(TOY) is None
+    second = register_toy()
+    assert second.version == "2" and second.model_id != first.model_id
+    params = Path("params.yaml")
+    params.write_text(SAMPLER.replace("num_steps: 2", "num_steps: 3"))
+    assert register_toy().version == "3"
+    params.write_text(SAMPLER)
+    assert find_version(TOY) == second
+    assert len(store.search_model_versions("name = 'diffusevae-toy'")) == 3
+
+
+def test_a_diffusevae_of_another_vae_is_not_registered(store):
+    write_diffusevae("0" * 64)
+    with pytest.raises(InputError, match="was trained on the VAE 000000000000, not on"):
+        register_toy()
+    assert store.search_registered_models() == []
+    [parent] = store.search_runs([store.get_experiment_by_name("toy").experiment_id])
+    assert parent.info.status == "FAILED"
+
+
+def test_a_version_leads_to_the_runs_that_trained_it_whatever_run_registered_it(store):
+    digests = {stage: sha256_of(TOY.output(stage, "model.safetensors"))
+               for stage in ("train_vae", "train_diffusevae")}  # fmt: skip
+    for stage, digest in digests.items():
+        with track_stage(stage, "toy", {}) as log:
+            log.tag("model_sha256", digest)
+    register_toy()
+    [version] = store.search_model_versions("name = 'diffusevae-toy'")
+    for stage, digest in digests.items():
+        run = store.get_run(version.tags[f"{stage}_run"])
+        assert run.info.run_name == stage and run.data.tags["model_sha256"] == digest
+    assert version.tags["vae_sha256"] == digests["train_vae"]
+    assert version.tags["diffusevae_sha256"] == digests["train_diffusevae"]
+    assert store.get_run(version.tags["parent_run"]).info.run_name == "pipeline"
+
+
+def test_a_version_carries_a_card_with_the_measured_metrics(store):
+    register_toy()
+    [version] = store.search_model_versions("name = 'diffusevae-toy'")
+    assert version.tags["dataset"] == "toy_data"
+    assert version.tags["diffusevae_ssim"] == "0.886"  # of make_metrics
+    for part in ("experiment toy", "toy_data", "1 x 16 x 16", "- diffusevae_ssim: 0.886"):
+        assert part in version.description
+
+
+# What a stranger has: MLflow and the packages the model asks for; not this repository.
+LOAD = """
+import importlib.util, json, sys
+sys.path.append(sys.argv[1])
+assert importlib.util.find_spec("diffusevae") is None
+import mlflow
+import numpy as np
+from safetensors.numpy import load_file
+
+mlflow.set_tracking_uri(sys.argv[2])
+model = mlflow.pyfunc.load_model(sys.argv[3])
+import diffusevae
+
+pairs, generated = (load_file(path) for path in sys.argv[4:])
+refined = model.predict(pairs["real"])
+blank = np.zeros((1, 1, 32, 32), np.float32)
+number = {"num_images": len(generated["diffusevae_gmm"]), "seed": 0}
+made = model.predict(blank, params=number)
+refused = []
+for images, params in ((blank + 2, None), (blank[:0], None), (blank, {"num_images": -1})):
+    try:
+        model.predict(images, params=params)
+    except ValueError as error:
+        refused.append(str(error))
+print(json.dumps({
+    "code": diffusevae.__file__,
+    "shapes": [refined.shape, made.shape], "types": [str(refined.dtype), str(made.dtype)],
+    "range": [float(min(refined.min(), made.min())), float(max(refined.max(), made.max()))],
+    "refined_as_the_stage": bool(np.array_equal(refined, pairs["diffusevae"])),
+    "made_as_the_stage": bool(np.array_equal(made, generated["diffusevae_gmm"])),
+    "seed_matters": not np.array_equal(made, model.predict(blank, params=number | {"seed": 1})),
+    "refused": refused,
+    "heavy": sorted({"prefect", "dvc", "optuna", "sklearn", "lpips", "matplotlib", "torchvision"}
+                    & set(sys.modules)),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded(smoke_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """What a process without this repository gets from the registered model."""
+    sample = smoke_checkout / "artifacts/smoke/sample"
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"),
+                   "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "DO_NOT_TRACK": "true",
+                   "MLFLOW_DISABLE_TELEMETRY": "true"}  # fmt: skip
+    done = subprocess.run(
+        # -S leaves out the environment's link to this repository; its packages are added by path.
+        [sys.executable, "-I", "-S", "-B", "-c", LOAD, sysconfig.get_path("purelib"),
+         f"sqlite:///{smoke_checkout / 'mlflow/mlflow.db'}", "models:/diffusevae-smoke/1",
+         sample / "pairs.safetensors", sample / "generated.safetensors"],
+        cwd=tmp_path_factory.mktemp("elsewhere"), env=environment, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Warning" not in done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def model_folder(checkout: Path) -> Path:
+    [folder] = (checkout / "mlflow/artifacts/smoke/models").glob("*/artifacts")
+    return folder
+
+
+def test_the_registered_model_runs_its_own_code_and_repeats_the_stage_s_images(
+    loaded, smoke_checkout
+):
+    assert Path(loaded["code"]).is_relative_to(model_folder(smoke_checkout))
+    assert loaded["refined_as_the_stage"] and loaded["made_as_the_stage"]
+    assert loaded["seed_matters"]
+    assert loaded["heavy"] == []  # nothing is imported that its requirements do not name
+
+
+def test_the_registered_model_returns_images_and_refuses_what_are_none(loaded):
+    assert loaded["shapes"] == [[128, 1, 32, 32]] * 2 and loaded["types"] == ["float32"] * 2
+    assert 0 <= loaded["range"][0] < loaded["range"][1] <= 1
+    assert ["in [0, 1]" in loaded["refused"][0], "B x 1 x 32 x 32" in loaded["refused"][1],
+            "allowed 0 to 10000" in loaded["refused"][2]] == [True] * 3  # fmt: skip
+
+
+def test_the_registered_model_holds_no_pickle_and_pins_its_packages(smoke_checkout):
+    folder = model_folder(smoke_checkout)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == \
+        {".safetensors", ".json", ".py", ".html", ".yaml", ".txt", ""}  # fmt: skip
+    assert [path.name for path in files if not path.suffix] == ["MLmodel"]
+    requirements = (folder / "requirements.txt").read_text().split()
+    assert {"torch", "numpy", "safetensors", "mlflow"} <= {r.split("==")[0] for r in requirements}
+    assert all("==" in requirement for requirement in requirements)
+
+
+def test_the_registered_model_has_a_signature_an_example_and_the_run_s_metrics(smoke_checkout):
+    client = MlflowClient(f"sqlite:///{smoke_checkout / 'mlflow/mlflow.db'}")
+    [version] = client.search_model_versions("name = 'diffusevae-smoke'")
+    logged = client.get_logged_model(version.source.removeprefix("models:/"))
+    ssim = {metric.key: metric.value for metric in logged.metrics}["diffusevae_ssim"]
+    assert client.get_run(version.tags["parent_run"]).data.metrics["diffusevae_ssim"] == ssim
+    from mlflow.models import Model
+
+    model = Model.load(str(model_folder(smoke_checkout)))
+    assert model.signature.inputs.inputs[0].shape == (-1, 1, 32, 32)
+    assert [param.name for param in model.signature.params] == ["num_images", "seed"]
+    assert len(model.load_input_example(str(model_folder(smoke_checkout)))) == 2
