@@ -18,30 +18,22 @@ from diffusevae.errors import EnvironmentFailure, InputError
 from tasks.dvc import StageFailure
 
 OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
-EXPECTED = (InputError, EnvironmentFailure, StageFailure)
-SHOWN_ONCE = (*EXPECTED, httpx.TransportError)
 
 
 def run_on_terminal(action: Callable[[], None]) -> int:
     """Do it and return the exit code: 0, the failure's own, 130 after Ctrl-C, 143 after SIGTERM."""
     for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_is_unexpected)
+        logging.getLogger(name).addFilter(_is_no_explained_failure)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # each try of a connection
     signal.signal(signal.SIGTERM, _exit)  # Prefect passes it on when it has recorded the end
     try:
         action()
         return 0
-    except EXPECTED as error:
-        return _fail(str(error), error.exit_code)
-    except OSError as error:
-        if error.errno not in OF_THE_MACHINE:
+    except Exception as error:
+        explained = _explain(error)
+        if explained is None:
             raise
-        return _fail(f"{error.filename or 'disk'}: {error.strerror}; free disk space or mend the "
-                     "folder's permissions", EnvironmentFailure.exit_code)  # fmt: skip
-    except httpx.TransportError as error:
-        url = error.request.url
-        return _fail(f"Prefect's server at {url.host}:{url.port}: {error}; start it, or unset "
-                     "PREFECT_API_URL; what was finished is kept",
-                     EnvironmentFailure.exit_code)  # fmt: skip
+        return _fail(str(explained), explained.exit_code)
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C; what was finished is kept", 128 + signal.SIGINT)
     except (TerminationSignal, SystemExit):
@@ -53,8 +45,21 @@ def _fail(text: str, code: int) -> int:
     return code
 
 
-def _is_unexpected(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], SHOWN_ONCE))
+def _explain(error: BaseException | None) -> Exception | None:
+    """Return the failure that says in one line what to do, or None where there is no such line."""
+    if isinstance(error, (InputError, EnvironmentFailure, StageFailure)):
+        return error
+    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        return EnvironmentFailure(f"{error.filename or 'disk'}: {error.strerror}; free disk space "
+                                  "or mend the folder's permissions")
+    if isinstance(error, httpx.HTTPError) or "Failed to reach API" in str(error):
+        return EnvironmentFailure(f"Prefect's server: {error}; start it, or unset PREFECT_API_URL; "
+                                  "what was finished is kept")
+    return None
+
+
+def _is_no_explained_failure(record: logging.LogRecord) -> bool:
+    return not record.exc_info or _explain(record.exc_info[1]) is None
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

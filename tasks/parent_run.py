@@ -85,6 +85,8 @@ def mlflow_failures() -> Iterator[None]:
         yield
     except (MlflowException, requests.RequestException) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        if "failed with exception" in reason:  # MLflow adds what its HTTP library says, at length
+            reason = "does not answer"
         raise EnvironmentFailure(f"MLflow at {os.environ.get('MLFLOW_TRACKING_URI')}: {reason}; "
                                  "see that it runs, then start again: finished stages are "
                                  "kept") from error

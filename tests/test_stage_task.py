@@ -30,7 +30,7 @@ stages:
 SLEEPER = """\
 import pathlib, signal, subprocess, sys
 {extra}
-child = subprocess.Popen(["sleep", "300"])
+child = subprocess.Popen(["sleep", "60"])
 pathlib.Path("pids").write_text(f"{{__import__('os').getpid()}} {{child.pid}}")
 print("started", flush=True)
 child.wait()
