@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,12 +55,15 @@ class ParentRun:
 def open_parent_run(experiment: str, dataset: str) -> Iterator[ParentRun]:
     """Open the run and close it as FINISHED, FAILED or KILLED.
 
-    Raises EnvironmentFailure where MLflow's server or store fails.
+    For one run of the pipeline at a time in a checkout (`tasks.dvc.own_checkout`). Raises
+    EnvironmentFailure where MLflow's server or store fails.
     """
     with mlflow_failures():
         client = connect()
-        tags = {"pipeline": experiment} | _git_tags()
-        run = client.create_run(experiment_id(client, experiment), run_name="pipeline", tags=tags)
+        group = experiment_id(client, experiment)
+        _close_abandoned(client, group)
+        tags = {"checkout": _checkout()} | _git_tags()
+        run = client.create_run(group, run_name="pipeline", tags=tags)
         parent = ParentRun(client, run.info.run_id)
         client.log_param(parent.id, "experiment", experiment)
         client.log_param(parent.id, "dataset", dataset)
@@ -97,6 +101,18 @@ def read_metrics(path: Path) -> dict[str, float]:
     from diffusevae.evaluation import flatten
 
     return flatten(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _close_abandoned(client: "MlflowClient", group: str) -> None:
+    """Close what a run of this checkout left open when it was killed without a chance to do so."""
+    abandoned = f"tags.checkout = '{_checkout()}' and attributes.status = 'RUNNING'"
+    for run in client.search_runs([group], abandoned):
+        client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _checkout() -> str:
+    """Return what tells this folder of this machine from others that use the same server."""
+    return hashlib.sha256(f"{socket.gethostname()}:{Path.cwd()}".encode()).hexdigest()[:16]
 
 
 def _git_tags() -> dict[str, str]:

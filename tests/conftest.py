@@ -4,6 +4,7 @@ No test touches the user's Prefect, MLflow or DVC: their folders lie in ./scratc
 pytest's temporary folders, and a server that a test starts is ended by it.
 """
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "DIFFUSE
     os.environ.pop(name, None)
 os.environ["OMP_NUM_THREADS"] = "1"  # workers of one machine: two threads each slow each other down
 os.environ["PREFECT_HOME"] = str(ROOT / "scratch/tests/prefect")
+importlib.import_module("flows")  # sets what else Prefect should do by default
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,40 @@ def run_pipeline(checkout: Path, experiment: str, **variables: str) -> subproces
 
 
 @pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow store without runs; making its tables takes seconds, copying it does not."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def mlflow_store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The client of an empty store in the test's folder, in which the test then works."""
+    from mlflow import MlflowClient
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlflow").mkdir()
+    shutil.copy(empty_store, tmp_path / "mlflow/mlflow.db")
+    address = f"sqlite:///{tmp_path / 'mlflow/mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    return MlflowClient(address)
+
+
+@pytest.fixture(scope="session")
 def prefect_server() -> Iterator[str]:
     """Yield the API address of a Prefect server of the tests' own."""
+    from prefect.logging.handlers import APILogWorker
+
     from flows.server import TemporaryServer
 
     server = TemporaryServer()
     try:
         yield server.wait()
     finally:
+        APILogWorker.drain_all(timeout=5)  # what the tests' own flows still have to send
         server.stop()
 
 

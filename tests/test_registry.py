@@ -33,11 +33,8 @@ experiments:
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
-    """A folder with the outputs of an experiment of untrained models, and an empty MLflow store."""
-    monkeypatch.chdir(tmp_path)
-    address = f"sqlite:///{tmp_path / 'mlflow/mlflow.db'}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+def store(mlflow_store: MlflowClient, tmp_path: Path) -> MlflowClient:
+    """An empty MLflow store, in a folder with the outputs of an experiment of untrained models."""
     (tmp_path / "params.yaml").write_text(SAMPLER)
     (tmp_path / "constraints.txt").write_text((ROOT / "constraints.txt").read_text())
     (tmp_path / "src").symlink_to(ROOT / "src")
@@ -49,7 +46,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     metrics = TOY.output("evaluate", "metrics.json")
     metrics.parent.mkdir(parents=True)
     metrics.write_text(json.dumps(make_metrics()))
-    return MlflowClient(address)
+    return mlflow_store
 
 
 def write_prior(mean: float) -> None:
