@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # imported where used: MLflow takes seconds
 CODE = Path("src/diffusevae")
 CONSTRAINTS = Path("constraints.txt")
 # What the model's code imports; MLflow adds itself.
-REQUIREMENTS = ("numpy", "pandas", "ruamel.yaml", "safetensors", "torch")
+REQUIREMENTS = ("numpy", "ruamel.yaml", "safetensors", "torch")
 METRICS_ON_CARD = ("diffusevae_mse", "diffusevae_ssim", "diffusevae_hist_sim", "vae_mse",
                    "diffusevae_gmm_frechet", "vae_prior_frechet")  # fmt: skip
 CARD = """\
