@@ -4,7 +4,6 @@ Prefect logs a failure with its traceback, once for the task and once for the fl
 says itself what to do needs neither.
 """
 
-import errno
 import logging
 import signal
 import sys
@@ -15,9 +14,8 @@ import httpx
 from prefect.exceptions import TerminationSignal
 
 from diffusevae.errors import EnvironmentFailure, InputError
+from diffusevae.stages.__main__ import explain_machine_error
 from tasks.dvc import StageFailure
-
-OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def run_on_terminal(action: Callable[[], None]) -> int:
@@ -49,9 +47,8 @@ def _explain(error: BaseException | None) -> Exception | None:
     """Return the failure that says in one line what to do, or None where there is no such line."""
     if isinstance(error, (InputError, EnvironmentFailure, StageFailure)):
         return error
-    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
-        return EnvironmentFailure(f"{error.filename or 'disk'}: {error.strerror}; free disk space "
-                                  "or mend the folder's permissions")
+    if isinstance(error, OSError) and (explained := explain_machine_error(error)):
+        return explained
     if isinstance(error, httpx.HTTPError) or "Failed to reach API" in str(error):
         return EnvironmentFailure(f"Prefect's server: {error}; start it, or unset PREFECT_API_URL; "
                                   "what was finished is kept")

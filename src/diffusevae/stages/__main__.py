@@ -27,6 +27,7 @@ STAGES = (
     "train_diffusevae", "sample", "evaluate", "figures", "report",
 )  # fmt: skip
 PR_SET_PDEATHSIG = 1
+OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def main(argv: list[str]) -> int:
@@ -39,11 +40,19 @@ def main(argv: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EPERM, errno.EDQUOT):
+        explained = explain_machine_error(error)
+        if explained is None:
             raise
-        print(f"error: {error.filename or 'disk'}: {error.strerror}; free disk space or mend the "
-              "folder's permissions", file=sys.stderr, flush=True)
-        return EnvironmentFailure.exit_code
+        print(f"error: {explained}", file=sys.stderr, flush=True)
+        return explained.exit_code
+
+
+def explain_machine_error(error: OSError) -> EnvironmentFailure | None:
+    """Return a full disk or a missing permission as one line; None for any other error."""
+    if error.errno not in OF_THE_MACHINE:
+        return None
+    return EnvironmentFailure(f"{error.filename or 'disk'}: {error.strerror}; free disk space or "
+                              "mend the folder's permissions")
 
 
 def _run_stage(argv: list[str]) -> int:
