@@ -56,6 +56,12 @@ def test_the_docstring_holds_the_command_of_the_stage(stage):
     assert documented == given
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_takes_the_place_of_dvc_s_shell(stage):
+    """Else a shell stands between, and the stage outlives a killed DVC (test_stage_task.py)."""
+    assert GRAPH[stage]["do"]["cmd"].startswith("exec python ")
+
+
 def test_only_sample_and_evaluate_touch_the_test_images():
     users = {stage for stage, body in GRAPH.items()
              if any("test.safetensors" in dep for dep in body["do"]["deps"])}  # fmt: skip

@@ -21,7 +21,7 @@ from tasks.dvc import StageFailure, changed_stages, own_checkout, reproduce
 DVC_YAML = """\
 stages:
   first:
-    cmd: python first.py
+    cmd: exec python first.py
     deps: [first.py]
     outs: [first.txt]
   second:
@@ -71,6 +71,10 @@ def alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def find_shell(name: str) -> str:
+    return shutil.which(name) or pytest.skip(f"there is no {name} here")
 
 
 def wait_for(fact, seconds: float = 30) -> bool:
@@ -135,10 +139,12 @@ def test_cancelling_ends_the_stage_and_its_children(toy, extra, monkeypatch):
     assert reproduce("first", silent, {}) == ["first"]
 
 
-def test_killing_the_flow_s_process_ends_the_stage(toy):
+@pytest.mark.parametrize("shell", ["bash", "dash"])  # dash does not exec a lone command itself
+def test_killing_the_flow_s_process_ends_the_stage(toy, shell):
     write_first(toy, SLEEPER.format(extra="import ctypes; ctypes.CDLL(None).prctl(1, 15)"))
     code = "from tasks.dvc import reproduce; reproduce('first', print, {})"
-    environment = os.environ | {"PYTHONPATH": str(Path(tasks.dvc.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(tasks.dvc.__file__).parents[1]),
+                                "SHELL": find_shell(shell)}  # fmt: skip
     flow = subprocess.Popen([sys.executable, "-c", code], env=environment,
                             stdout=subprocess.DEVNULL)  # fmt: skip
     assert wait_for((toy / "pids").is_file)
