@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,8 +122,9 @@ def check_space(space: Space) -> None:
                 {"choices"} <= set(options) <= {"choices", "only_if"}
                 or {"low", "high"} <= set(options) <= {"low", "high", "log", "step", "only_if"}
             ):
-                raise InputError(f"space.{section}.{key}: {options!r} is no range; write "
-                                 "{choices: [...]} or {low: .., high: .., log: true, step: ..}")
+                raise InputError(f"space.{section}.{key}: {reprlib.repr(options)} is no range; "
+                                 "write {choices: [...]} or "
+                                 "{low: .., high: .., log: true, step: ..}")
 
 
 def study_name(stage: str, params: SimpleNamespace, data: Path) -> str:
