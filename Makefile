@@ -17,6 +17,8 @@ setup: .venv/ready
 	@echo "setting up .venv (about three minutes)"
 	@$(PYTHON) -m venv .venv || { echo "error: no $(PYTHON); install Python 3.11 or name yours: make setup PYTHON=python3"; exit 3; }
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,test]'
+	@# Now, so that the first run need not wait for it.
+	@mkdir -p scratch && PREFECT_HOME=$(CURDIR)/scratch/prefect $(BIN)/prefect server database upgrade --yes >/dev/null
 	@touch $@
 
 run: setup
