@@ -16,7 +16,7 @@ from tests.test_unet import make_config
 
 def make_model(prediction="eps", image_range="centred", conditional=False, **changes):
     values = dict(scheduler_type="cosine", num_timesteps=50, beta_start=1e-4, beta_end=0.02,
-                  prediction=prediction, image_range=image_range)  # fmt: skip
+                  prediction=prediction, image_range=image_range, open_ends=False)  # fmt: skip
     torch.manual_seed(0)
     model = DiffusionModel(DiffusionConfig(**(values | changes)), make_config(), (1, 16, 16),
                            conditional)  # fmt: skip
@@ -66,6 +66,25 @@ def test_the_loss_of_a_network_that_answers_zero_is_the_power_of_its_target(pred
     torch.testing.assert_close(losses["loss"], target.square().mean())
     if prediction == "eps":
         torch.testing.assert_close(losses["noise_mse"], losses["loss"].detach())
+
+
+@pytest.mark.parametrize(
+    ("open_ends", "answer", "errors"),  # of a black, a grey and a white pixel: x_0 = -1, 0, 1
+    [(False, -1.5, (0.5, 1.5, 2.5)), (True, -1.5, (0, 1.5, 2.5)),
+     (False, 1.5, (2.5, 1.5, 0.5)), (True, 1.5, (2.5, 1.5, 0)),
+     (True, -0.5, (0.5, 0.5, 1.5))],
+)  # fmt: skip
+def test_open_ends_forgive_only_what_lies_beyond_the_true_end(open_ends, answer, errors):
+    model = make_model("x0", open_ends=open_ends)
+    torch.nn.init.zeros_(model.unet.conv_out.weight)
+    torch.nn.init.constant_(model.unet.conv_out.bias, answer)
+    for value, error in zip((0.0, 0.5, 1.0), errors, strict=True):
+        x = torch.full((4, 1, 16, 16), value)
+        t, eps = torch.full((4,), 20), torch.randn(4, 1, 16, 16, generator=generator(2))
+        losses = model.losses(x, t, eps)
+        snr = float(model.schedule.alpha_bars[20] / (1 - model.schedule.alpha_bars[20]))
+        assert float(losses["loss"]) == pytest.approx(error**2, abs=1e-6)
+        assert float(losses["noise_mse"]) == pytest.approx(error**2 * snr, rel=1e-4, abs=1e-6)
 
 
 def test_a_dropped_condition_gives_the_networks_answer_to_none():

@@ -120,7 +120,7 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
         ("sample.num_generated", 3, "sample: 3 images; at least 4 must be refined and generated"),
         ("sample.num_images", 8, "figures.num_images: 10, but there are only 8 refined images"),
         ("figures.tsne_perplexity", 200.0, "tsne_perplexity: 200.0, but there are only 199 other"),
-        ("prior.num_components", 1025, "prior.num_components: 1025, but there are only 1024"),
+        ("prior.num_components", 513, "prior.num_components: 513, but there are only 512"),
         ("train_vae.snapshot_epochs", [3], "train_vae.snapshot_epochs: 3, but there are only 2"),
         ("train_ddpm.snapshot_epochs", [3], "train_ddpm.snapshot_epochs: 3, but there are only 2"),
         ("vae.channel_multipliers", [1] * 7, "vae.channel_multipliers"),

@@ -150,7 +150,7 @@ def test_a_snapshot_holds_what_the_figures_show():
 
 
 def train_small_diffusion(with_x_hat: bool, epochs: int = 3):
-    config = DiffusionConfig("cosine", 100, 1e-4, 0.02, "v", "centred")
+    config = DiffusionConfig("cosine", 100, 1e-4, 0.02, "v", "centred", False)
     vae = make_vae(image_shape=(1, 16, 16)).eval().requires_grad_(False)
     before = {k: v.clone() for k, v in vae.state_dict().items()}
     train, validation = (
@@ -180,7 +180,7 @@ def test_training_diffusevae_leaves_the_vae_as_it_was():
 
 def test_validation_draws_the_same_noise_in_every_epoch():
     """With a learning rate of (almost) nothing, two epochs validate to the same number."""
-    config = DiffusionConfig("cosine", 100, 1e-4, 0.02, "eps", "centred")
+    config = DiffusionConfig("cosine", 100, 1e-4, 0.02, "eps", "centred", False)
     images = Images(bars(16))
     _, history = fit_diffusion(
         config, make_config(), make_optimiser(learning_rate=1e-8), images, images, 2, 0.0, 0,

@@ -15,7 +15,7 @@ from diffusevae.metrics import DISTRIBUTION, PAIRED
 from diffusevae.unet import UNetConfig
 from diffusevae.vae import VAE, VAEConfig, save_vae
 
-DIFFUSION = DiffusionConfig("cosine", 100, 1e-4, 0.02, "v", "centred")
+DIFFUSION = DiffusionConfig("cosine", 100, 1e-4, 0.02, "v", "centred", False)
 UNET = UNetConfig(4, (1,), 1, (), 1, 4, 0.0, ("in",))
 SHAPE = (1, 16, 16)
 

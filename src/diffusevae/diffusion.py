@@ -21,7 +21,12 @@ from diffusevae.unet import UNet, UNetConfig
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """Noise schedule, what the network predicts, and the range in which images are diffused."""
+    """Noise schedule, what the network predicts, the range in which images are diffused, the loss.
+
+    open_ends: where a pixel is quite black or quite white, a prediction beyond that is no error,
+    for the sampler clips it (as in DDPM, eq. 13, whose edge bins reach to infinity). So few steps
+    of training make backgrounds exactly black; without it they are nearly so.
+    """
 
     scheduler_type: Literal["linear", "cosine"]
     num_timesteps: Annotated[int, Range(2, 10_000)]
@@ -29,6 +34,7 @@ class DiffusionConfig:
     beta_end: Annotated[float, Range(1e-8, 0.999)]
     prediction: Literal["eps", "v", "x0"]
     image_range: Literal["centred", "unit"]
+    open_ends: bool
 
     def __post_init__(self) -> None:
         if self.beta_end <= self.beta_start:
@@ -113,16 +119,22 @@ class DiffusionModel(nn.Module):
         """Return loss = E || target - f(x_t, t) ||^2 and noise_mse, the same error in units of eps.
 
         x and x_hat are B x C x H x W in [0,1]; `dropped` (B, bool) marks the images whose condition
-        is hidden, for classifier-free guidance.
+        is hidden, for classifier-free guidance. With open_ends, a predicted x_0 beyond the end of
+        the range at which the true one lies counts as an error of 0.
         """
         x_0 = self.to_diffusion_range(x)
         x_t = self.add_noise(x_0, t, eps)
         if dropped is not None:
             x_hat = torch.where(dropped[:, None, None, None], 0.5, x_hat)  # 2 * 0.5 - 1 = 0: none
         output = self.network(x_t, t, x_hat)
-        loss = (output - self.target(x_0, t, eps)).square().mean()
-        noise_mse = (self.split(x_t, t, output.detach())[1] - eps).square().mean()
-        return {"loss": loss, "noise_mse": noise_mse}
+        error = output - self.target(x_0, t, eps)
+        predicted_x_0, predicted_eps = self.split(x_t, t, output.detach())
+        noise_error = predicted_eps - eps
+        if self.config.open_ends:
+            low, high = self.x_0_bounds
+            beyond = (x_0 <= low) & (predicted_x_0 < low) | (x_0 >= high) & (predicted_x_0 > high)
+            error, noise_error = (e.masked_fill(beyond, 0) for e in (error, noise_error))
+        return {"loss": error.square().mean(), "noise_mse": noise_error.square().mean()}
 
     def _at(self, values: Tensor, t: Tensor) -> Tensor:
         return values[t][:, None, None, None]
