@@ -21,6 +21,7 @@ from flows.terminal import run_on_terminal
 from tasks.artifacts import Artifacts
 from tasks.dvc import changed_stages, own_checkout
 from tasks.parent_run import ParentRun, open_parent_run, read_metrics
+from tasks.recording import serve_recorder
 from tasks.registry import Registered, find_version, register
 from tasks.report import publish
 from tasks.stage import StageResult, run_stage
@@ -48,7 +49,8 @@ def pipeline(experiment: str = "quickstart") -> Outcome:
             return Outcome(publish(chosen), version)
         with open_parent_run(chosen.name, chosen.dataset) as parent:
             shown = Artifacts(chosen.name, len(targets))
-            run_stages(chosen, targets, parent, shown)
+            with serve_recorder() as recorder:
+                run_stages(chosen, targets, parent, recorder, shown)
             report = publish(chosen)
             version = register(chosen, parent.id)
             record(chosen, parent, shown, report, version)
@@ -64,7 +66,7 @@ def plan(experiment: Experiment) -> list[str]:
 
 
 def run_stages(
-    experiment: Experiment, targets: list[str], parent: ParentRun, shown: Artifacts
+    experiment: Experiment, targets: list[str], parent: ParentRun, recorder: str, shown: Artifacts
 ) -> None:
     """Run the targets one by one and record which had something to do."""
     skipped = [StageResult(target, ran=False, seconds=0.0) for target in experiment.targets
@@ -72,7 +74,7 @@ def run_stages(
     results = []
     try:
         for target in targets:
-            results.append(run_stage(target, parent.id))
+            results.append(run_stage(target, parent.id, recorder))
             shown.count(target)
     finally:
         parent.record_stages(skipped + results)
@@ -97,6 +99,8 @@ def main(arguments: list[str]) -> int:
 def _run(experiment: str) -> None:
     server = TemporaryServer() if PREFECT_API_URL.value() is None else None
     load_experiment(experiment)  # while the server starts
+    import mlflow  # noqa: F401  (takes seconds, so now too)
+
     address = temporary_settings({PREFECT_API_URL: server.wait()}) if server else nullcontext()
     with address:
         outcome = pipeline(experiment)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from diffusevae.errors import EnvironmentFailure
-from diffusevae.tracking import connect, experiment_id
+from diffusevae.mlflow_store import connect, experiment_id
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and a run that changes nothing needs none of it
     from mlflow import MlflowClient

@@ -16,9 +16,9 @@ from diffusevae.checkpoint import load_tensors, sha256_of
 from diffusevae.errors import EnvironmentFailure
 from diffusevae.experiment import PARAMS_FILE, Experiment
 from diffusevae.generation import check_pair
+from diffusevae.mlflow_store import connect
 from diffusevae.params import load_sections
 from diffusevae.sampling import SamplerConfig
-from diffusevae.tracking import connect
 from tasks.parent_run import mlflow_failures, read_metrics
 
 if TYPE_CHECKING:  # imported where used: MLflow takes seconds

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from diffusevae.tracking import PARENT_VARIABLE
+from diffusevae.tracking import PARENT_VARIABLE, RECORDER_VARIABLE
 from tasks.dvc import reproduce
 
 
@@ -21,13 +21,17 @@ class StageResult:
 
 # DVC alone decides what is up to date. Call it directly: a submitted task outlives its flow.
 @task(task_run_name="{target}", cache_policy=NO_CACHE)
-def run_stage(target: str, parent_run: str | None = None) -> StageResult:
+def run_stage(
+    target: str, parent_run: str | None = None, recorder: str | None = None
+) -> StageResult:
     """Bring a stage, e.g. train_vae@smoke, up to date with its log lines streamed live.
 
-    `parent_run` is the id of the MLflow run under which the stage's own run is nested. Raises
-    InputError, EnvironmentFailure or StageFailure; when cancelled, the stage's processes end.
+    `parent_run` is the id of the MLflow run under which the stage's own run is nested, `recorder`
+    the address that writes it (`tasks.recording`). Raises InputError, EnvironmentFailure or
+    StageFailure; when cancelled, the stage's processes end.
     """
     start = time.monotonic()
-    variables = {} if parent_run is None else {PARENT_VARIABLE: parent_run}
-    ran = reproduce(target, get_run_logger().info, variables)
+    variables = {PARENT_VARIABLE: parent_run, RECORDER_VARIABLE: recorder}
+    given = {name: value for name, value in variables.items() if value is not None}
+    ran = reproduce(target, get_run_logger().info, given)
     return StageResult(target, target in ran, time.monotonic() - start)

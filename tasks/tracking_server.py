@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from diffusevae.errors import InputError
-from diffusevae.tracking import connect
+from diffusevae.mlflow_store import connect
 from flows.terminal import run_on_terminal
 
 HOME = Path("mlflow").absolute()

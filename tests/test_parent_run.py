@@ -4,7 +4,7 @@ import pytest
 from mlflow import MlflowClient
 
 from diffusevae.errors import EnvironmentFailure, InputError
-from diffusevae.tracking import experiment_id
+from diffusevae.mlflow_store import experiment_id
 from tasks.parent_run import open_parent_run
 from tasks.stage import StageResult
 

@@ -18,7 +18,7 @@ from diffusevae.diffusion import DiffusionModel, save_diffusion
 from diffusevae.errors import InputError
 from diffusevae.experiment import Experiment
 from diffusevae.prior import Prior, save_prior
-from diffusevae.tracking import track_stage
+from diffusevae.tracking import Recorder, track_stage
 from diffusevae.vae import VAE, VAEConfig, save_vae
 from tasks.parent_run import open_parent_run
 from tasks.registry import Registered, find_version, register
@@ -95,7 +95,7 @@ def test_a_version_leads_to_the_runs_that_trained_it_whatever_run_registered_it(
     digests = {stage: sha256_of(TOY.output(stage, "model.safetensors"))
                for stage in ("train_vae", "train_diffusevae")}  # fmt: skip
     for stage, digest in digests.items():
-        with track_stage(stage, "toy", {}) as log:
+        with Recorder() as recorder, track_stage(stage, "toy", {}, recorder) as log:
             log.tag("model_sha256", digest)
     register_toy()
     [version] = store.search_model_versions("name = 'diffusevae-toy'")

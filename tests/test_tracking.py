@@ -2,15 +2,19 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 
 import pytest
 from conftest import ROOT
 
-from diffusevae.tracking import PARENT_VARIABLE, connect, experiment_id, track_stage
+from diffusevae.errors import InputError
+from diffusevae.mlflow_store import connect, experiment_id
+from diffusevae.tracking import PARENT_VARIABLE, Recorder, track_stage
 from diffusevae.training import OptimiserConfig
 
 OPTIMISER = OptimiserConfig(0.1, "none", 4, 1.0, 0.9)
@@ -27,6 +31,12 @@ def store(tmp_path_factory):
         yield folder
 
 
+@contextmanager
+def tracked(stage: str, key: str, params: dict):
+    with Recorder() as recorder, track_stage(stage, key, params, recorder) as log:
+        yield log
+
+
 def runs_of(client, name: str) -> list:
     return client.search_runs([experiment_id(client, name)], order_by=["start_time ASC"])
 
@@ -35,7 +45,7 @@ def test_a_stage_is_a_run_with_params_metrics_artifacts_and_its_data(store, caps
     (store / "data").mkdir()
     data = store / "data" / "train.bin"
     data.write_bytes(b"pixels")
-    with track_stage("train_vae", "smoke", {"seed": 3, "optimiser": OPTIMISER}) as log:
+    with tracked("train_vae", "smoke", {"seed": 3, "optimiser": OPTIMISER}) as log:
         log.epoch({"epoch": 1, "train_loss": 0.5})
         log.epoch({"epoch": 2, "train_loss": 0.25})
         log.dataset(data, "training")
@@ -60,7 +70,7 @@ def test_runs_nest_trial_under_stage_under_pipeline(store, monkeypatch):
     client = connect()
     parent = client.create_run(experiment_id(client, "nested"), run_name="pipeline")
     monkeypatch.setenv(PARENT_VARIABLE, parent.info.run_id)
-    with track_stage("tune_vae", "mnist_tiny", {}) as log:
+    with tracked("tune_vae", "mnist_tiny", {}) as log:
         with log.trial(0, {"vae": {"dropout": 0.1}}) as trial:
             trial.epoch({"epoch": 1, "validation_loss": 1.0})
     runs = {run.info.run_name: run for run in runs_of(client, "nested")}
@@ -74,30 +84,53 @@ def test_runs_nest_trial_under_stage_under_pipeline(store, monkeypatch):
 @pytest.mark.parametrize("raised, status", [(ValueError, "FAILED"), (SystemExit, "KILLED")])
 def test_a_stage_that_ends_badly_is_not_left_running(store, raised, status):
     with pytest.raises(raised):
-        with track_stage("sample", status, {}):
+        with tracked("sample", status, {}):
             raise raised
     assert [run.info.status for run in runs_of(connect(), status)] == [status]
     assert not (store / "scratch/timings" / status).exists()  # no timing of what was not done
 
 
-def test_a_server_that_is_away_does_not_stop_the_work(tmp_path, monkeypatch, capsys):
+def test_a_stage_that_is_killed_outright_is_not_left_running(store):
+    code = ("import os\nfrom diffusevae.tracking import Recorder, track_stage\n"
+            "with Recorder() as r, track_stage('sample', 'killed', {}, r) as log:\n"
+            "    with log.trial(0, {}):\n"
+            "        os.kill(os.getpid(), 9)")  # fmt: skip
+    # The recorder holds the other end of the pipe, so this returns when it has ended too.
+    subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=120)
+    runs = {run.info.run_name: run.info.status for run in runs_of(connect(), "killed")}
+    assert runs == {"sample": "KILLED", "trial 0": "KILLED"}
+
+
+def test_bad_input_leaves_nothing_in_the_store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    with pytest.raises(InputError), Recorder():
+        raise InputError("params.yaml: bad; mend it")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_server_that_is_away_does_not_stop_the_work(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    with track_stage("sample", "smoke", {}) as log:
+    with tracked("sample", "smoke", {}) as log:
         log.epoch({"epoch": 1, "train_loss": 0.5})
-    captured = capsys.readouterr()
+    captured = capfd.readouterr()
     assert "train_loss 0.5" in captured.out
     assert "warning: tracking is off" in captured.err
 
 
 def test_processes_may_open_a_new_store_at_once(tmp_path):
-    code = ("from diffusevae.tracking import track_stage\n"
-            "with track_stage('prepare', 'smoke', {}): pass")  # fmt: skip
+    code = ("from diffusevae.tracking import Recorder, track_stage\n"
+            "with Recorder() as r, track_stage('prepare', 'smoke', {}, r): pass")  # fmt: skip
     environment = os.environ | {"MLFLOW_TRACKING_URI": ""}
     children = [subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=tmp_path,
                                  stderr=subprocess.PIPE, text=True) for _ in range(3)]  # fmt: skip
     warnings = [child.communicate(timeout=180)[1] for child in children]
+    assert [child.returncode for child in children] == [0, 0, 0], warnings
     assert not [text for text in warnings if "tracking" in text], warnings
+    with sqlite3.connect(tmp_path / "mlflow/mlflow.db") as database:
+        rows = database.execute("SELECT status FROM runs").fetchall()
+    assert rows == [("FINISHED",)] * 3
 
 
 def test_the_local_server_asks_for_its_login(store):
@@ -109,7 +142,7 @@ def test_the_local_server_asks_for_its_login(store):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with track_stage("prepare", "served", {}):
+    with tracked("prepare", "served", {}):
         pass
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     server = subprocess.Popen([sys.executable, "-m", "tasks.tracking_server", str(port)],

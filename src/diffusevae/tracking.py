@@ -1,18 +1,19 @@
-"""The one place where stages talk to MLflow.
+"""What a stage says of its work: on the screen, in MLflow and in its timings file.
 
 Every stage that really runs is one MLflow run. Within a pipeline run it is nested under the run
-named by DIFFUSEVAE_PARENT_RUN; under a bare `dvc repro` it stands alone. MLFLOW_TRACKING_URI
-chooses the server; without it an SQLite file and local artifacts in ./mlflow are used. Where
+named by DIFFUSEVAE_PARENT_RUN; under a bare `dvc repro` it stands alone. Another process writes
+to MLflow (diffusevae.recorder), so a stage waits neither for its import nor for its server. Where
 MLflow is not installed, tracking says so and is off. Nothing here reaches a stage's outputs.
 """
 
+import contextlib
 import dataclasses
-import fcntl
-import hashlib
+import importlib.util
 import json
-import logging
 import os
 import resource
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,25 +21,79 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PARENT_VARIABLE = "DIFFUSEVAE_PARENT_RUN"
+RECORDER_VARIABLE = "DIFFUSEVAE_RECORDER"
 TIMINGS = Path("scratch/timings")
 PROGRESS_SECONDS = 10
 
-# No telemetry unless the user turns it on; no pickle; a dead server is not waited for.
-os.environ.setdefault("DO_NOT_TRACK", "true")
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-logging.getLogger("alembic").setLevel(logging.WARNING)
+
+class Recorder:
+    """Hands what is to be recorded to the process that does it, in order.
+
+    That is the flow, where it gave its address in DIFFUSEVAE_RECORDER, else one that is started
+    here, outside this process group: what ends the stage leaves it time to record that end. As a
+    context manager this waits at the end until all is recorded.
+    """
+
+    def __init__(self) -> None:
+        self._num_runs = 0
+        self._socket: socket.socket | None = None
+        self._process: subprocess.Popen | None = None
+        if address := os.environ.get(RECORDER_VARIABLE):
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.connect(address)
+        elif importlib.util.find_spec("mlflow") is None:
+            print("tracking is off: mlflow is not installed", flush=True)
+        else:
+            self._socket, theirs = socket.socketpair()
+            with theirs:
+                self._process = subprocess.Popen([sys.executable, "-m", "diffusevae.recorder"],
+                                                 stdin=theirs, start_new_session=True)
+
+    def open(
+        self, name: str, parent: int | str | None, params: Mapping[str, object],
+        tags: Mapping[str, str] | None = None, experiment: str = "",
+    ) -> int:  # fmt: skip
+        """Start a run; return its number here. `parent` is such a number, or an MLflow run's id."""
+        number = self._num_runs
+        self._num_runs += 1
+        flat = {key: str(value) for key, value in _flatten(params).items()}
+        self.record("open", number, name=name, parent=parent, params=flat, tags=dict(tags or {}),
+                    experiment=experiment)  # fmt: skip
+        return number
+
+    def record(self, action: str, run: int, **arguments) -> None:
+        """Hand over one action of diffusevae.recorder."""
+        if self._socket is None:
+            return
+        line = json.dumps({"do": action, "run": run} | arguments) + "\n"
+        try:
+            self._socket.sendall(line.encode())
+        except ConnectionError:  # the other end has said why it gave up
+            self._socket = None
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(ConnectionError), self._socket:
+                self._socket.shutdown(socket.SHUT_WR)
+                if self._num_runs:
+                    self._socket.recv(1)  # comes back when the other end is done and closes
+        if self._process is not None:
+            if not self._num_runs:  # nothing to wait for: bad input, say
+                self._process.kill()
+            self._process.wait()
 
 
 class Log:
-    """What a stage can say while it works: to the screen, to MLflow and to its timings file."""
+    """What a stage can say while it works. Without a recorder it only prints and keeps timings."""
 
-    def __init__(self, client=None, run_id: str | None = None, prefix: str = "") -> None:
-        self._client = client
-        self._run_id = run_id
+    def __init__(
+        self, recorder: Recorder | None = None, run: int | None = None, prefix: str = ""
+    ) -> None:
+        self._recorder = recorder
+        self._run = run
         self._prefix = prefix
         self._last_progress = time.monotonic()
         self.timings: dict[str, float] = {}
@@ -78,64 +133,44 @@ class Log:
         self._batch({name: value}, step=0)
 
     def artifact(self, path: Path) -> None:
-        """Store a file or folder with the run."""
-        self._call(lambda c: c.log_artifacts(self._run_id, path, path.name) if path.is_dir()
-                   else c.log_artifact(self._run_id, path))  # fmt: skip
+        """Store a file or folder with the run; it must stay as it is until the stage ends."""
+        self._record("artifact", path=str(path))
 
     def tag(self, name: str, value: str) -> None:
         """Set a tag, e.g. model_sha256, by which a registered model finds its training run."""
-        self._call(lambda c: c.set_tag(self._run_id, name, value))
+        self._record("tag", name=name, value=value)
 
     def dataset(self, path: Path, context: str) -> None:
         """Record the data set a stage read: its name and the SHA-256 of the file as digest."""
-        def log_input(client) -> None:
-            from mlflow.entities import Dataset, DatasetInput, InputTag
-
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            data = Dataset(name=path.parent.name, digest=digest[:36], source_type="local",
-                           source=json.dumps({"path": str(path), "sha256": digest}))
-            tags = [InputTag("mlflow.data.context", context)]
-            client.log_inputs(self._run_id, datasets=[DatasetInput(data, tags)])
-
-        self._call(log_input)
+        self._record("dataset", path=str(path), context=context)
 
     @contextmanager
     def trial(self, number: int, params: Mapping[str, object]) -> Iterator["Log"]:
         """Open a run nested under this stage's for one Optuna trial."""
-        run_id = self._call(lambda c: _create_run(c, f"trial {number}", self._run_id,
-                                                  _flatten(params)))
-        child = Log(self._client if run_id else None, run_id, f"trial {number}  ")
+        run = self._recorder and self._recorder.open(f"trial {number}", self._run, params)
+        child = Log(self._recorder, run, f"trial {number}  ")
         try:
             yield child
         finally:
-            child._call(lambda c: c.set_terminated(run_id))
+            child._record("close", status="FINISHED")
 
     def _batch(self, values: Mapping[str, float], step: int) -> None:
-        def log_batch(client) -> None:
-            from mlflow.entities import Metric
+        numbers = {name: float(value) for name, value in values.items()}
+        self._record("metrics", values=numbers, step=step, milliseconds=int(time.time() * 1000))
 
-            now = int(time.time() * 1000)
-            rows = [Metric(name, float(value), now, step) for name, value in values.items()]
-            client.log_batch(self._run_id, metrics=rows)
-
-        self._call(log_batch)
-
-    def _call(self, action):
-        """Do one thing on the server; if it fails, say so once and go on without tracking."""
-        if self._client is None:
-            return None
-        try:
-            return action(self._client)
-        except Exception as error:  # whatever a tracking server does, a training must not die of it
-            self._client = None
-            print(f"warning: tracking stops here: {_first_line(error)}", file=sys.stderr)
-            return None
+    def _record(self, action: str, **arguments) -> None:
+        if self._recorder is not None:
+            self._recorder.record(action, self._run, **arguments)
 
 
 @contextmanager
-def track_stage(stage: str, key: str, params: Mapping[str, object]) -> Iterator[Log]:
+def track_stage(
+    stage: str, key: str, params: Mapping[str, object], recorder: Recorder
+) -> Iterator[Log]:
     """Open the MLflow run of a stage and close it as FINISHED, FAILED or KILLED."""
-    log = _open_log(stage, key, params)
+    run = recorder.open(stage, os.environ.get(PARENT_VARIABLE), params,
+                        tags={"stage": stage, "key": key}, experiment=key)  # fmt: skip
+    log = Log(recorder, run)
     start = time.monotonic()
     status = "FAILED"
     try:
@@ -147,79 +182,9 @@ def track_stage(stage: str, key: str, params: Mapping[str, object]) -> Iterator[
     finally:
         log.timing("seconds", time.monotonic() - start)
         log.timing("peak_memory_mb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-        log._call(lambda c: c.set_terminated(log._run_id, status))
+        recorder.record("close", run, status=status)
         if status == "FINISHED":
             _write_timings(stage, key, log)
-
-
-def connect():
-    """Return an MlflowClient on the configured store, creating the default one once.
-
-    Sets MLFLOW_TRACKING_URI for this process and its children, so that all use the same store.
-    """
-    home = Path("mlflow").absolute()
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{home / 'mlflow.db'}"
-    uri = os.environ["MLFLOW_TRACKING_URI"]
-    from mlflow import MlflowClient
-
-    if uri != f"sqlite:///{home / 'mlflow.db'}":
-        return MlflowClient()
-    home.mkdir(exist_ok=True)
-    # Two processes that open a new SQLite store at once break it: one makes it, the others wait.
-    with open(home / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return MlflowClient()
-
-
-def experiment_id(client, name: str) -> str:
-    """Return the id of the MLflow experiment of that name, created on first use."""
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return found.experiment_id
-    local = os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite")
-    location = (Path("mlflow/artifacts").absolute() / name).as_uri() if local else None
-    try:
-        return client.create_experiment(name, artifact_location=location)
-    except Exception:  # another process was faster
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            raise
-        return found.experiment_id
-
-
-def _open_log(stage: str, key: str, params: Mapping[str, object]) -> Log:
-    try:
-        import mlflow  # noqa: F401
-    except ImportError:
-        print("tracking is off: mlflow is not installed", flush=True)
-        return Log()
-    try:
-        client = connect()
-        parent = os.environ.get(PARENT_VARIABLE)
-        run_id = _create_run(client, stage, parent, _flatten(params),
-                             tags={"stage": stage, "key": key}, experiment=key)
-        return Log(client, run_id)
-    except Exception as error:  # a tracking server that is away must not stop the work
-        print(f"warning: tracking is off: {_first_line(error)}", file=sys.stderr, flush=True)
-        return Log()
-
-
-def _create_run(
-    client, name: str, parent: str | None, params: Mapping, tags: Mapping | None = None,
-    experiment: str = "",
-) -> str:  # fmt: skip
-    from mlflow.entities import Param
-
-    tags = dict(tags or {})
-    if parent:
-        tags["mlflow.parentRunId"] = parent
-        experiment_of_run = client.get_run(parent).info.experiment_id
-    else:
-        experiment_of_run = experiment_id(client, experiment)
-    run = client.create_run(experiment_of_run, run_name=name, tags=tags)
-    client.log_batch(run.info.run_id, params=[Param(k, str(v)) for k, v in params.items()])
-    return run.info.run_id
 
 
 def _flatten(params: Mapping[str, object]) -> dict[str, object]:
@@ -239,7 +204,3 @@ def _write_timings(stage: str, key: str, log: Log) -> None:
     folder = TIMINGS / key
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{stage}.json").write_text(json.dumps(log.timings, indent=2, sort_keys=True) + "\n")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

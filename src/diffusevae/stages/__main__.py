@@ -10,6 +10,7 @@ A stage module offers SECTIONS (the sections of params.yaml it reads, with their
 import argparse
 import ctypes
 import errno
+import gc
 import importlib
 import inspect
 import os
@@ -20,6 +21,7 @@ from types import ModuleType, SimpleNamespace
 
 from diffusevae.errors import EnvironmentFailure, InputError
 from diffusevae.params import load_sections
+from diffusevae.tracking import Recorder, track_stage
 
 PARAMS_FILE = Path("params.yaml")
 STAGES = (
@@ -28,6 +30,7 @@ STAGES = (
 )  # fmt: skip
 PR_SET_PDEATHSIG = 1
 OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 
 def main(argv: list[str]) -> int:
@@ -48,7 +51,10 @@ def main(argv: list[str]) -> int:
 
 
 def explain_machine_error(error: OSError) -> EnvironmentFailure | None:
-    """Return a full disk or a missing permission as one line; None for any other error."""
+    """Return what the user of this machine can mend as one line; None for any other error."""
+    if error.errno in IN_THE_WAY:
+        return EnvironmentFailure(f"{error.filename}: {error.strerror}; move away what stands in "
+                                  "its place")
     if error.errno not in OF_THE_MACHINE:
         return None
     return EnvironmentFailure(f"{error.filename or 'disk'}: {error.strerror}; free disk space or "
@@ -59,18 +65,18 @@ def _run_stage(argv: list[str]) -> int:
     if not argv or argv[0] not in STAGES:
         raise InputError(f"stage {argv[0] if argv else '(none)'}: not a stage; "
                          f"there are {', '.join(STAGES)}")
-    stage = importlib.import_module(f"diffusevae.stages.{argv[0]}")
-    arguments = _parse_paths(stage, argv)
-    key = arguments.pop("key")
-    params = SimpleNamespace()
-    if stage.ROOT is not None:
-        params = load_sections(PARAMS_FILE, stage.ROOT, key, stage.SECTIONS)
-    # Imported late: a wrong params.yaml is reported without waiting for MLflow's import.
-    from diffusevae.tracking import track_stage
-
-    with track_stage(argv[0], key, vars(params)) as log:
-        params.key = key
-        stage.run(params, **arguments, log=log)
+    with Recorder() as recorder:  # first, for it starts while torch is imported here
+        gc.disable()  # imports make a great many objects and no garbage
+        stage = importlib.import_module(f"diffusevae.stages.{argv[0]}")
+        gc.enable()
+        arguments = _parse_paths(stage, argv)
+        key = arguments.pop("key")
+        params = SimpleNamespace()
+        if stage.ROOT is not None:
+            params = load_sections(PARAMS_FILE, stage.ROOT, key, stage.SECTIONS)
+        with track_stage(argv[0], key, vars(params), recorder) as log:
+            params.key = key
+            stage.run(params, **arguments, log=log)
     return 0
 
 
@@ -91,4 +97,7 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # all is written; taking torch down in good order would take a second

@@ -1,0 +1,56 @@
+"""Where MLflow keeps things: MLFLOW_TRACKING_URI, else an SQLite file and artifacts in ./mlflow."""
+
+import fcntl
+import logging
+import os
+from pathlib import Path
+
+# No telemetry unless the user turns it on; no pickle; a dead server is not waited for.
+os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def connect():
+    """Return an MlflowClient on the configured store, creating the default one once.
+
+    Sets MLFLOW_TRACKING_URI for this process and its children, so that all use the same store.
+    """
+    home = Path("mlflow").absolute()
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{home / 'mlflow.db'}"
+    uri = os.environ["MLFLOW_TRACKING_URI"]
+    from mlflow import MlflowClient
+
+    if uri != f"sqlite:///{home / 'mlflow.db'}":
+        return MlflowClient()
+    home.mkdir(exist_ok=True)
+    # Two processes that open a new SQLite store at once break it: one makes it, the others wait.
+    with open(home / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return MlflowClient()
+
+
+def experiment_id(client, name: str) -> str:
+    """Return the id of the MLflow experiment of that name, created on first use."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return found.experiment_id
+    local = os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite")
+    location = (Path("mlflow/artifacts").absolute() / name).as_uri() if local else None
+    try:
+        return client.create_experiment(name, artifact_location=location)
+    except Exception:  # another process was faster
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return found.experiment_id
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, cut to one line of at most 200 characters."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
