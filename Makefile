@@ -22,7 +22,7 @@ setup: .venv/ready
 	@touch $@
 
 run: setup
-	@$(BIN)/python -m flows.pipeline $(EXPERIMENT)
+	@$(BIN)/python -m flows $(EXPERIMENT)
 
 test: setup
 	@$(BIN)/ruff check .

@@ -1,23 +1,14 @@
 """The main job: one experiment from its data to a report and a registered model.
 
-    python -m flows.pipeline quickstart
-
-What is up to date is not done again. Without PREFECT_API_URL, a Prefect server is started for the
-time of the run.
+What is up to date is not done again.
 """
 
-import os
-import sys
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import flow, get_run_logger
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from diffusevae.experiment import Experiment, load_experiment
-from flows.server import TemporaryServer
-from flows.terminal import run_on_terminal
 from tasks.artifacts import Artifacts
 from tasks.dvc import changed_stages, own_checkout
 from tasks.parent_run import ParentRun, open_parent_run, read_metrics
@@ -89,30 +80,3 @@ def record(
     shown.show_metrics(metrics)
     parent.record_outcome(metrics, version.model_id)
     parent.record_file(report)
-
-
-def main(arguments: list[str]) -> int:
-    """Run the flow for the experiment named, else for quickstart; return the exit code."""
-    return run_on_terminal(lambda: _run(arguments[0] if arguments else "quickstart"))
-
-
-def _run(experiment: str) -> None:
-    server = TemporaryServer() if PREFECT_API_URL.value() is None else None
-    load_experiment(experiment)  # while the server starts
-    import mlflow  # noqa: F401  (takes seconds, so now too)
-
-    address = temporary_settings({PREFECT_API_URL: server.wait()}) if server else nullcontext()
-    with address:
-        outcome = pipeline(experiment)
-    print(f"report  {outcome.report}")
-    print(f"MLflow  {_how_to_open_mlflow()}")
-    print(f"model   {outcome.model.name}, version {outcome.model.version}", flush=True)
-
-
-def _how_to_open_mlflow() -> str:
-    address = os.environ["MLFLOW_TRACKING_URI"]  # set by now: the run has used it
-    return address if address.startswith("http") else "make mlflow, then http://127.0.0.1:5000"
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -56,20 +56,21 @@ def changed_stages(target: str) -> set[str]:
     return set(json.loads(out))
 
 
-def reproduce(target: str, say: Callable[[str], None], variables: Mapping[str, str]) -> list[str]:
-    """Bring a target up to date; return the stages that ran. `say` gets each line of output.
+def reproduce(target: str, say: Callable[[str], None], variables: Mapping[str, str]) -> bool:
+    """Bring one stage up to date; return whether it ran. `say` gets each line of output.
 
-    `variables` are added to the environment. Raises InputError or EnvironmentFailure with the
-    stage's own line, StageFailure for any other end.
+    The stages before it are not looked at: bring them up to date first. `variables` are added to
+    the environment. Raises InputError or EnvironmentFailure with the stage's own line,
+    StageFailure for any other end.
     """
+    command = ["repro", "--single-item", target]
     lines: deque[str] = deque(maxlen=1000)
-    ran = []
-    with _dvc("repro", target, stderr=subprocess.STDOUT, variables=variables) as process:
+    ran = False
+    with _dvc(*command, stderr=subprocess.STDOUT, variables=variables) as process:
         for line in process.stdout:
             line = line.rstrip()
             lines.append(line)
-            if started := re.fullmatch(r"Running stage '(.+)':", line):
-                ran.append(started[1])
+            ran |= line == f"Running stage '{target}':"
             if line and not DVC_HINT.match(line):
                 say(line)
         process.wait()

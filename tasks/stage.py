@@ -34,4 +34,4 @@ def run_stage(
     variables = {PARENT_VARIABLE: parent_run, RECORDER_VARIABLE: recorder}
     given = {name: value for name, value in variables.items() if value is not None}
     ran = reproduce(target, get_run_logger().info, given)
-    return StageResult(target, target in ran, time.monotonic() - start)
+    return StageResult(target, ran, time.monotonic() - start)

@@ -49,10 +49,10 @@ def copy_checkout(folder: Path) -> Path:
 
 
 def run_pipeline(checkout: Path, experiment: str, **variables: str) -> subprocess.CompletedProcess:
-    """Run `python -m flows.pipeline` there, on the checkout's own code; stderr is in stdout."""
+    """Run `python -m flows` there, on the checkout's own code; stderr is in stdout."""
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
     environment |= {"PYTHONPATH": str(checkout / "src")} | variables
-    return subprocess.run([sys.executable, "-m", "flows.pipeline", experiment], cwd=checkout,
+    return subprocess.run([sys.executable, "-m", "flows", experiment], cwd=checkout,
                           env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, timeout=SECONDS)  # fmt: skip
 

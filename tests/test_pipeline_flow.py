@@ -163,7 +163,7 @@ def test_stopping_the_run_ends_its_stage_and_records_that(bare_checkout, number,
     """Ctrl-C reaches the whole process group, and with it whatever server the run had started."""
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
     run = subprocess.Popen(
-        [sys.executable, "-m", "flows.pipeline", "smoke"], cwd=bare_checkout,
+        [sys.executable, "-m", "flows", "smoke"], cwd=bare_checkout,
         env=environment | {"PYTHONPATH": str(bare_checkout / "src")}, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip

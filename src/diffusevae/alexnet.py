@@ -10,10 +10,8 @@ import pickletools
 import zipfile
 
 import numpy as np
-import safetensors.torch
-import torch
+import safetensors.numpy
 from safetensors import SafetensorError
-from torch import Tensor
 
 from diffusevae.transfer import SourceFailure
 
@@ -27,20 +25,20 @@ SHAPES = {
 }
 
 
-def hash_tensors(tensors: dict[str, Tensor]) -> str:
+def hash_tensors(tensors: dict[str, np.ndarray]) -> str:
     """Return the SHA-256 over name, shape and bytes of each tensor, sorted by name."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
-        digest.update(f"{name} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(f"{name} {tensor.shape} ".encode())
+        digest.update(tensor.tobytes())
     return digest.hexdigest()
 
 
 def hash_content(content: bytes) -> str:
     """Return the hash of the tensors in a safetensors file, of the bytes if it is none."""
     try:
-        return hash_tensors(safetensors.torch.load(content))
+        return hash_tensors(safetensors.numpy.load(content))
     except (SafetensorError, ValueError):
         return hashlib.sha256(content).hexdigest()
 
@@ -50,6 +48,8 @@ def from_state_dict(content: bytes, max_bytes: int) -> bytes:
 
     Raises SourceFailure if it holds no such thing or unpacks to more than `max_bytes`.
     """
+    import torch  # takes seconds, and most sources need none of it
+
     try:
         if zipfile.is_zipfile(io.BytesIO(content)):
             entries = zipfile.ZipFile(io.BytesIO(content)).infolist()
@@ -57,9 +57,9 @@ def from_state_dict(content: bytes, max_bytes: int) -> bytes:
                 raise SourceFailure(f"unpacks to more than the {max_bytes} bytes expected")
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         named = {name.removeprefix("features."): tensor for name, tensor in state.items()}
-        wanted = {f"{layer}.{kind}": named[f"{layer}.{kind}"].contiguous()
+        wanted = {f"{layer}.{kind}": named[f"{layer}.{kind}"].detach().numpy()
                   for layer in SHAPES for kind in ("weight", "bias")}
-        return safetensors.torch.save(wanted)
+        return _pack(wanted)
     except SourceFailure:
         raise
     except Exception as error:  # what damaged bytes raise in torch.load is not documented
@@ -78,8 +78,12 @@ def from_flax(content: bytes, max_bytes: int) -> bytes:
         tensors = {}
         for layer, (out, into, height, width) in SHAPES.items():
             kernel = np.frombuffer(blocks.pop(0), "<f4").reshape(height, width, into, out)
-            tensors[f"{layer}.weight"] = torch.tensor(kernel).permute(3, 2, 0, 1).contiguous()
-            tensors[f"{layer}.bias"] = torch.tensor(np.frombuffer(blocks.pop(0), "<f4"))
+            tensors[f"{layer}.weight"] = kernel.transpose(3, 2, 0, 1)
+            tensors[f"{layer}.bias"] = np.frombuffer(blocks.pop(0), "<f4")
     except (ValueError, IndexError) as error:
         raise SourceFailure(f"no AlexNet checkpoint ({error})") from error
-    return safetensors.torch.save(tensors)
+    return _pack(tensors)
+
+
+def _pack(tensors: dict[str, np.ndarray]) -> bytes:
+    return safetensors.numpy.save({key: np.ascontiguousarray(t) for key, t in tensors.items()})

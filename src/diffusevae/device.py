@@ -25,6 +25,6 @@ def choose_device() -> torch.device:
         raise EnvironmentFailure(f"{DEVICE_VARIABLE}: {name} is not on this machine, which has "
                                  f"{torch.cuda.device_count()} CUDA devices; use cpu")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")
     torch.utils.deterministic.fill_uninitialized_memory = False  # finds bugs, costs a fifth
     return device

@@ -66,7 +66,7 @@ def fit_prior(config: PriorConfig, mu: Tensor, seed: int) -> Prior:
         reg_covar=1e-4, random_state=seed, tol=1e-2,
     )  # fmt: skip
     with np.errstate(all="ignore"):
-        mixture.fit(mu.flatten(1).double().numpy())
+        mixture.fit(mu.flatten(1).numpy())
     weights, means, covariances = (
         torch.from_numpy(values)
         for values in (mixture.weights_, mixture.means_, mixture.covariances_)

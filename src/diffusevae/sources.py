@@ -10,7 +10,6 @@ from urllib.request import url2pathname
 
 from diffusevae import alexnet, registries
 from diffusevae.pinned import ASSETS, PinnedFile
-from diffusevae.torchvision_import import ensure_torchvision
 from diffusevae.transfer import SourceFailure, read_file, read_url, unpack_gzip
 
 MIRROR_VARIABLE = "DIFFUSEVAE_MIRROR"
@@ -68,6 +67,8 @@ def _read_mirror_path(mirror: str, path: str, max_bytes: int) -> bytes:
 
 def _torchvision_urls(asset_name: str) -> list[str]:
     """Return torchvision's folders of an idx data set, or its file of AlexNet."""
+    from diffusevae.torchvision_import import ensure_torchvision
+
     ensure_torchvision()
     import torchvision
 
