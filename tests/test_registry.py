@@ -28,7 +28,8 @@ TOY = Experiment("toy", "toy_data", "mnist")
 SAMPLER = """\
 experiments:
   toy:
-    sampler: {sampler: ddim, num_steps: 2, eta: 0.0, variance: zero, guidance: 0.0, batch_size: 8}
+    sampler: {sampler: ddim, num_steps: 2, spacing: trailing, eta: 0.0, variance: zero, clip: true,
+              guidance: 0.0, temperature: 1.0, shared_noise: false, batch_size: 8}
 """
 
 

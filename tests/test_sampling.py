@@ -1,12 +1,14 @@
 """Samplers on a Gaussian whose exact denoiser is known, and against each other."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
 
 from diffusevae.diffusion import DiffusionModel
 from diffusevae.randomness import generator
-from diffusevae.sampling import SamplerConfig, choose_timesteps, ddim_step, ddpm_step, sample
+from diffusevae.sampling import SamplerConfig, choose_timesteps, sample
 from tests.test_diffusion import make_model
 
 MEAN, STD = 0.2, 0.3  # of the Gaussian "images", in the range of diffusion
@@ -33,15 +35,18 @@ def exact_model(num_timesteps=200) -> DiffusionModel:
 
 
 def make_sampler(**changes) -> SamplerConfig:
-    values = dict(sampler="ddim", num_steps=200, eta=0.0, variance="posterior", guidance=0.0,
-                  batch_size=128)  # fmt: skip
+    values = dict(sampler="ddim", num_steps=200, spacing="trailing", eta=0.0,
+                  variance="posterior", clip=True, guidance=0.0, temperature=1.0,
+                  shared_noise=False, batch_size=128)  # fmt: skip
     return SamplerConfig(**(values | changes))
 
 
 @pytest.mark.parametrize(
     "changes",
     [{"sampler": "ddim"}, {"sampler": "ddim", "eta": 1.0}, {"sampler": "ddpm"},
-     {"sampler": "ddpm", "variance": "beta"}, {"sampler": "ddim", "num_steps": 100}],
+     {"sampler": "ddpm", "variance": "beta"}, {"sampler": "ddim", "num_steps": 100},
+     {"sampler": "ddim", "spacing": "linspace"}, {"sampler": "dpmpp_2m", "num_steps": 20},
+     {"sampler": "unipc", "num_steps": 20}, {"sampler": "unipc", "clip": False, "num_steps": 20}],
 )  # fmt: skip
 def test_with_the_exact_denoiser_the_samples_have_the_datas_mean_and_spread(changes):
     images = sample(exact_model(), make_sampler(**changes), 256, seed=0)
@@ -55,37 +60,15 @@ def test_without_added_noise_the_ancestral_sampler_loses_spread():
     assert float((2 * images - 1).std()) < 0.8 * STD
 
 
-def test_ddim_with_eta_1_is_the_ancestral_step_with_the_posterior_variance():
-    rng = generator(0)
-    x_t, x_0, noise = (torch.randn(2, 1, 4, 4, generator=rng, dtype=torch.float64) for _ in "abc")
-    for alpha_bar, alpha_bar_prev in [(0.3, 0.5), (0.9, 0.95), (0.5, 1.0)]:
-        eps = (x_t - alpha_bar**0.5 * x_0) / (1 - alpha_bar) ** 0.5
-        torch.testing.assert_close(
-            ddim_step(x_0, eps, alpha_bar, alpha_bar_prev, 1.0, noise),
-            ddpm_step(x_t, x_0, alpha_bar, alpha_bar_prev, "posterior", noise),
-        )
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
+def test_all_steps_are_all_timesteps(spacing):
+    assert choose_timesteps(1000, 1000, spacing) == list(range(999, -1, -1))
 
 
-def test_ancestral_mean_is_the_textbook_formula():
-    """x_{t-1} = (x_t - beta / sqrt(1 - bar_alpha) eps) / sqrt(alpha): SPEC section 3."""
-    alpha_bar, alpha_bar_prev = 0.42, 0.45
-    alpha = alpha_bar / alpha_bar_prev
-    x_0, eps = torch.tensor(0.3), torch.tensor(-1.1)
-    x_t = alpha_bar**0.5 * x_0 + (1 - alpha_bar) ** 0.5 * eps
-    expected = (x_t - (1 - alpha) / (1 - alpha_bar) ** 0.5 * eps) / alpha**0.5
-    found = ddpm_step(x_t, x_0, alpha_bar, alpha_bar_prev, "zero", torch.tensor(5.0))
-    assert float(found) == pytest.approx(float(expected))
-
-
-def test_no_noise_at_the_last_step():
-    arguments = torch.tensor(0.5), torch.tensor(0.4), 0.9, 1.0
-    a, b = (ddpm_step(*arguments, "beta", torch.tensor(noise)) for noise in (0.0, 9.0))
-    assert a == b == pytest.approx(0.4)
-
-
-def test_timesteps_start_at_T_and_are_evenly_spaced():
-    assert choose_timesteps(1000, 1000) == list(range(999, -1, -1))
-    assert choose_timesteps(1000, 5) == [999, 799, 599, 399, 199]
+def test_timesteps_are_evenly_spaced():
+    assert choose_timesteps(1000, 5, "trailing") == [999, 799, 599, 399, 199]
+    assert choose_timesteps(1000, 5, "leading") == [800, 600, 400, 200, 0]
+    assert choose_timesteps(1000, 4, "linspace") == [999, 666, 333, 0]
     assert choose_timesteps(10, 1) == [9]
     with pytest.raises(ValueError, match="num_steps 11 is more than the 10 timesteps"):
         choose_timesteps(10, 11)
@@ -110,3 +93,25 @@ def test_the_seed_decides_the_images_and_x_hat_conditions_them():
     assert not torch.equal(first, sample(model, config, 3, 0, 1 - x_hat))
 
 
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmpp_2m", "unipc"])
+def test_noise_is_shared_and_scaled_where_asked(sampler):
+    model = make_model("v", conditional=False).eval()
+    config = make_sampler(sampler=sampler, num_steps=4, eta=0.5, batch_size=2)
+    shared = sample(model, dataclasses.replace(config, shared_noise=True), 3, 0)
+    torch.testing.assert_close(shared, shared[:1].expand(3, -1, -1, -1))  # over two batches
+    assert float(sample(model, config, 2, 0).diff(dim=0).abs().max()) > 0.1
+    seen = []
+    sample(model, dataclasses.replace(config, temperature=0.5), 64, 0,
+           callback=lambda t, x_t, x_0: seen.append(x_t))  # fmt: skip
+    assert float(seen[0].std()) == pytest.approx(0.5, rel=0.05)
+
+
+def test_without_clipping_the_prediction_may_leave_its_range():
+    model = make_model("x0", num_timesteps=200)
+    torch.nn.init.zeros_(model.unet.conv_out.weight)
+    torch.nn.init.constant_(model.unet.conv_out.bias, 1.5)
+    seen = []
+    for clip in (True, False):
+        config = make_sampler(num_steps=3, clip=clip)
+        sample(model, config, 1, 0, callback=lambda t, x_t, x_0: seen.append(x_t))
+    assert float(seen[3].max()) == 1 and float(seen[-1].max()) == 1.5

@@ -13,7 +13,6 @@ from diffusevae.search import (
     check_space,
     save_result,
     search,
-    study_name,
     suggest_values,
 )
 from tests.test_training import make_optimiser
@@ -123,15 +122,3 @@ def test_best_values_replace_the_base_configurations(tmp_path):
     assert merged.optimiser.learning_rate == result.best["optimiser"]["learning_rate"]
     assert merged.optimiser.batch_size == params.optimiser.batch_size
     assert merged.seed == 3
-
-
-def test_the_studys_name_changes_with_its_space_but_not_with_its_size(tmp_path):
-    data = tmp_path / "data"
-    data.write_bytes(b"x")
-
-    def name(**changes) -> str:
-        params = SimpleNamespace(key="smoke", seed=0, tune_vae=make_config(**changes))
-        return study_name("tune_vae", params, data)
-
-    assert name(n_trials=3) == name(n_trials=30)
-    assert name(n_trials=3) != name(n_trials=3, space={})

@@ -10,7 +10,7 @@ from diffusevae.data import Split
 from diffusevae.diffusion import DiffusionConfig
 from diffusevae.diffusion_training import Images, fit_diffusion
 from diffusevae.errors import InputError
-from diffusevae.training import Fit, OptimiserConfig, fit
+from diffusevae.training import Callbacks, Fit, OptimiserConfig, fit
 from diffusevae.vae_training import fit_vae, reconstruct_all, take_snapshot
 from tests.test_unet import make_config
 from tests.test_vae import make_vae
@@ -33,9 +33,9 @@ def fit_mean(targets, optimiser, epochs=30, on_epoch=lambda *_: None, start=0.0)
     task = Fit(
         batch_loss=lambda model, i, *_: {"loss": (model.value - targets[i]).square().mean()},
         validate=lambda model: {"loss": float((model.value - targets).square().mean())},
-        num_images=len(targets), on_epoch=on_epoch,
+        num_images=len(targets),
     )  # fmt: skip
-    return fit(Scalar(start), optimiser, epochs, 0, task)
+    return fit(Scalar(start), optimiser, epochs, 0, task, Callbacks(on_epoch))
 
 
 def test_fit_finds_the_mean():
@@ -53,22 +53,16 @@ def test_every_image_is_seen_once_an_epoch_in_an_order_that_changes():
         orders[epoch] += indices.tolist()
         return {"loss": model.value.square().sum()}
 
-    task = Fit(batch_loss, lambda _: {"loss": 1.0}, 10, lambda *_: None)
-    fit(Scalar(), make_optimiser(batch_size=3), 2, 0, task)
+    task = Fit(batch_loss, lambda _: {"loss": 1.0}, 10)
+    fit(Scalar(), make_optimiser(batch_size=3), 2, 0, task, Callbacks())
     assert sorted(orders[1]) == sorted(orders[2]) == list(range(10))
     assert orders[1] != orders[2]
 
 
 def test_gradients_are_clipped_to_the_norm():
-    norms = []
-
-    def on_epoch(epoch, row, model):
-        norms.append(row)
-
-    task = Fit(lambda model, *_: {"loss": 1e6 * model.value.sum()}, lambda _: {"loss": 1.0}, 4,
-               on_epoch)  # fmt: skip
+    task = Fit(lambda model, *_: {"loss": 1e6 * model.value.sum()}, lambda _: {"loss": 1.0}, 4)
     model = Scalar(1.0)
-    fit(model, make_optimiser(gradient_clip_norm=0.5), 1, 0, task)
+    fit(model, make_optimiser(gradient_clip_norm=0.5), 1, 0, task, Callbacks())
     assert float(model.value.grad.norm()) == pytest.approx(0.5)
 
 
@@ -76,8 +70,9 @@ def test_the_best_epoch_is_kept_not_the_last():
     validated = iter([3.0, 1.0, 2.0])
     values = []
     task = Fit(lambda model, *_: {"loss": -model.value.sum()}, lambda _: {"loss": next(validated)},
-               4, lambda epoch, row, model: values.append(float(model.value)))  # fmt: skip
-    best, _ = fit(Scalar(), make_optimiser(), 3, 0, task)
+               4)  # fmt: skip
+    watch = Callbacks(lambda epoch, row, model: values.append(float(model.value)))
+    best, _ = fit(Scalar(), make_optimiser(), 3, 0, task, watch)
     assert values[0] < values[1] < values[2]
     assert float(best.value) == values[1]
 
@@ -88,8 +83,8 @@ def test_averaged_weights_follow_the_formula():
     def on_epoch(epoch, row, averaged):
         seen.append((float(model.value), float(averaged.value)))
 
-    task = Fit(lambda m, *_: {"loss": -m.value.sum()}, lambda _: {"loss": 1.0}, 1, on_epoch)
-    fit(model, make_optimiser(ema_decay=0.9), 3, 0, task)
+    task = Fit(lambda m, *_: {"loss": -m.value.sum()}, lambda _: {"loss": 1.0}, 1)
+    fit(model, make_optimiser(ema_decay=0.9), 3, 0, task, Callbacks(on_epoch))
     average = 0.0
     for step, (value, averaged) in enumerate(seen):
         decay = min(0.9, (1 + step) / (10 + step))
@@ -105,8 +100,8 @@ def test_cosine_decay_ends_near_zero():
         rates.append(float(m.value))
         return {"loss": -m.value.sum()}
 
-    task = Fit(batch_loss, lambda _: {"loss": 1.0}, 4, lambda *_: None)
-    fit(model, make_optimiser(learning_rate_decay="cosine"), 50, 0, task)
+    task = Fit(batch_loss, lambda _: {"loss": 1.0}, 4)
+    fit(model, make_optimiser(learning_rate_decay="cosine"), 50, 0, task, Callbacks())
     steps = [b - a for a, b in zip(rates, rates[1:], strict=False)]
     assert steps[0] == pytest.approx(0.05, rel=0.01)  # Adam's first step is the learning rate
     assert steps[len(steps) // 2] == pytest.approx(0.025, rel=0.1)
@@ -115,9 +110,9 @@ def test_cosine_decay_ends_near_zero():
 
 def test_a_loss_that_stops_being_finite_ends_the_training_with_the_mend():
     task = Fit(lambda model, *_: {"loss": model.value.sum() * math.nan}, lambda _: {"loss": 1.0},
-               4, lambda *_: None)  # fmt: skip
+               4)  # fmt: skip
     with pytest.raises(InputError, match="train_loss is nan after epoch 1.*smaller learning_rate"):
-        fit(Scalar(), make_optimiser(), 2, 0, task)
+        fit(Scalar(), make_optimiser(), 2, 0, task, Callbacks())
 
 
 def bars(count: int) -> torch.Tensor:
@@ -129,7 +124,7 @@ def bars(count: int) -> torch.Tensor:
 
 def train_small_vae(seed: int = 0):
     return fit_vae(make_vae().config, make_optimiser(learning_rate=5e-3, batch_size=16), bars(64),
-                   bars(16), 3, seed, lambda *_: None, lambda *_: None)  # fmt: skip
+                   bars(16), 3, seed, Callbacks())  # fmt: skip
 
 
 def test_a_vae_learns_and_the_seed_decides_its_bytes():
@@ -156,11 +151,9 @@ def train_small_diffusion(with_x_hat: bool, epochs: int = 3):
     train, validation = (
         Images(x, reconstruct_all(vae, x) if with_x_hat else None) for x in (bars(64), bars(16))
     )
-    rows = []
     model, history = fit_diffusion(
         config, make_config(), make_optimiser(learning_rate=5e-3, batch_size=16), train, validation,
-        epochs, 0.2 if with_x_hat else 0.0, 0, lambda epoch, row, _: rows.append(row),
-        lambda *_: None,
+        epochs, 0.2 if with_x_hat else 0.0, 0, Callbacks(),
     )  # fmt: skip
     return model, history, before, vae
 
@@ -184,6 +177,6 @@ def test_validation_draws_the_same_noise_in_every_epoch():
     images = Images(bars(16))
     _, history = fit_diffusion(
         config, make_config(), make_optimiser(learning_rate=1e-8), images, images, 2, 0.0, 0,
-        lambda *_: None, lambda *_: None,
+        Callbacks(),
     )  # fmt: skip
     assert history[0]["validation_loss"] == pytest.approx(history[1]["validation_loss"], rel=1e-4)

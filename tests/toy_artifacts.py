@@ -116,8 +116,10 @@ def write_artifacts(folder: Path) -> dict[str, Path]:
         "evaluate")}  # fmt: skip
     for name, snapshots in results.snapshots.items():
         stage = folders[f"train_{name}"]
+        stage.mkdir(parents=True, exist_ok=True)
+        shown = stage / "snapshots" if name == "vae" else folders["sample"] / "snapshots" / name
         for epoch, tensors in snapshots.items():
-            save_tensors(stage / f"snapshots/epoch_{epoch:04d}.safetensors", tensors)
+            save_tensors(shown / f"epoch_{epoch:04d}.safetensors", tensors)
         results.histories[name].to_csv(stage / "history.csv", index=False)
     vae = VAE(VAEConfig(2, 4, (1, 1), (), 0.0, "mse", 1e-5), SHAPE)
     save_vae(folders["train_vae"] / "model.safetensors", vae)

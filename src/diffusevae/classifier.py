@@ -1,7 +1,6 @@
 """The data set's own classifier: its features are where Frechet distance, KID and recall live."""
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +13,8 @@ from diffusevae.checkpoint import load_config, load_tensors, save_tensors
 from diffusevae.data import to_unit
 from diffusevae.layers import check_halving, group_norm
 from diffusevae.params import PositiveCount, Range, Share, build
-from diffusevae.training import Fit, Losses, OptimiserConfig, fit
+from diffusevae.progress import Progress
+from diffusevae.training import Callbacks, Fit, Losses, OptimiserConfig, fit
 
 NUM_CLASSES = 10
 
@@ -63,7 +63,8 @@ def fit_classifier(
     train: tuple[Tensor, Tensor],
     validation: tuple[Tensor, Tensor],
     seed: int,
-    on_epoch: Callable[[int, dict[str, float], nn.Module], None],
+    callbacks: Callbacks,
+    progress: Progress | None = None,
 ) -> tuple[Classifier, list[dict[str, float]]]:
     """Train on (uint8 images N x C x H x W, labels N), both on the device to use."""
     images, labels = train
@@ -77,10 +78,10 @@ def fit_classifier(
         accuracy = (logits.argmax(1) == validation[1]).float().mean()
         return {"loss": float(F.cross_entropy(logits, validation[1])), "accuracy": float(accuracy)}
 
-    torch.manual_seed(seed)  # initial weights and dropout
+    torch.manual_seed(seed)  # initial weights
     model = Classifier(config, images.shape[1:]).to(images.device)
-    return fit(model, optimiser, config.epochs, seed,
-               Fit(batch_loss, validate, len(images), on_epoch))
+    task = Fit(batch_loss, validate, len(images))
+    return fit(model, optimiser, config.epochs, seed, task, callbacks, progress)
 
 
 @torch.inference_mode()

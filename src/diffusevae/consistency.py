@@ -58,6 +58,9 @@ def _misfits_of_numbers(params: SimpleNamespace, images: DatasetConfig) -> Itera
     if params.sampler.guidance > 0 and params.train_diffusevae.p_uncond == 0:
         yield ("sampler.guidance: needs a model trained without its condition too; set "
                "train_diffusevae.p_uncond above 0, or guidance to 0")  # fmt: skip
+    if params.diffusion.open_ends and not params.sampler.clip:
+        yield ("sampler.clip: false, but a model trained with diffusion.open_ends counts on it; "
+               "set sampler.clip to true, or diffusion.open_ends to false")  # fmt: skip
 
 
 def _limits(

@@ -1,6 +1,5 @@
 """Training of the unconditional DDPM and of DiffuseVAE (SPEC sections 3, 4 and 6)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,12 +8,12 @@ from torch import Tensor, nn
 from diffusevae.data import to_unit
 from diffusevae.diffusion import DiffusionConfig, DiffusionModel, draw_noise
 from diffusevae.params import PositiveCount, Share
+from diffusevae.progress import Progress
 from diffusevae.randomness import generator, seed_of
-from diffusevae.training import Fit, Losses, OptimiserConfig, fit
+from diffusevae.training import Callbacks, Fit, Losses, OptimiserConfig, fit
 from diffusevae.unet import UNetConfig
 
 VALIDATION_BATCH = 500  # images
-SNAPSHOT_IMAGES = 20
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,8 @@ def fit_diffusion(
     epochs: int,
     p_uncond: float,
     seed: int,
-    on_epoch: Callable[[int, dict[str, float], nn.Module], None],
-    on_batch: Callable[[int, int, int], None],
+    callbacks: Callbacks,
+    progress: Progress | None = None,
 ) -> tuple[DiffusionModel, list[dict[str, float]]]:
     """Train a DDPM, or DiffuseVAE where the images come with x_hat; see `training.fit`.
 
@@ -56,7 +55,7 @@ def fit_diffusion(
     for an image in every epoch, so epochs compare (SPEC section 10).
     """
     device = train.x.device
-    torch.manual_seed(seed_of(seed, "diffusion"))  # initial weights and dropout
+    torch.manual_seed(seed_of(seed, "diffusion"))  # initial weights
     conditional = train.x_hat is not None
     model = DiffusionModel(config, unet_config, train.x.shape[1:], conditional).to(device)
 
@@ -83,5 +82,5 @@ def fit_diffusion(
                 totals[name] = totals.get(name, 0.0) + float(loss) * (part.stop - start)
         return {name: total / len(validation.x) for name, total in totals.items()}
 
-    task = Fit(batch_loss, validate, len(train.x), on_epoch, on_batch)
-    return fit(model, optimiser, epochs, seed, task)
+    task = Fit(batch_loss, validate, len(train.x))
+    return fit(model, optimiser, epochs, seed, task, callbacks, progress)

@@ -9,17 +9,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffusevae.checkpoint import load_config
-from diffusevae.data import Split
-from diffusevae.diffusion import DiffusionModel
+from diffusevae.checkpoint import load_config, sha256_of
+from diffusevae.data import Split, to_unit
+from diffusevae.diffusion import DiffusionModel, load_diffusion
 from diffusevae.errors import InputError
 from diffusevae.params import PositiveCount
-from diffusevae.prior import Prior
+from diffusevae.prior import Prior, load_prior
 from diffusevae.randomness import generator
 from diffusevae.sampling import SamplerConfig, sample
-from diffusevae.vae import VAE
+from diffusevae.vae import VAE, load_vae
 from diffusevae.vae_training import reconstruct_all
 
+SNAPSHOT_IMAGES = 20
 TRAJECTORY_IMAGES = 8
 TRAJECTORY_MOMENTS = 9  # noise, seven between, the finished image
 
@@ -48,6 +49,20 @@ def check_pair(diffusevae: Path, vae_sha256: str) -> None:
     if trained_on != vae_sha256:
         raise InputError(f"{diffusevae}: was trained on the VAE {str(trained_on)[:12]}, not on "
                          f"{vae_sha256[:12]}; load the pair that belongs together")
+
+
+def load_models(
+    train_vae: Path, train_ddpm: Path, train_diffusevae: Path, device: torch.device
+) -> Models:
+    """Return the models in the output folders of their stages.
+
+    Raises InputError where a file cannot be read, or DiffuseVAE was trained on another VAE.
+    """
+    vae, diffusevae = (f / "model.safetensors" for f in (train_vae, train_diffusevae))
+    check_pair(diffusevae, sha256_of(vae))
+    return Models(load_vae(vae, device), load_prior(train_vae / "prior.safetensors"),
+                  load_diffusion(train_ddpm / "model.safetensors", device),
+                  load_diffusion(diffusevae, device))  # fmt: skip
 
 
 def refine(
@@ -118,6 +133,21 @@ def record_trajectory(
     return {"t": torch.tensor([t for t, _, _ in kept]),
             "x_t": torch.stack([x_t for _, x_t, _ in kept]),
             "x_0": torch.stack([x_0 for _, _, x_0 in kept]), "x_hat": x_hat.cpu()}
+
+
+def draw_snapshot(
+    models: Models, name: str, config: SamplerConfig, test: Split, seed: int
+) -> dict[str, Tensor]:
+    """Return a model's first samples, n x C x H x W in [0,1], from the same noise for every model.
+
+    Those of "diffusevae" come with the real test images and the x_hat that it refines.
+    """
+    if name == "ddpm":
+        return {"samples": sample(models.ddpm, config, SNAPSHOT_IMAGES, seed)}
+    images = test.images[:SNAPSHOT_IMAGES].to(next(models.vae.parameters()).device)
+    x_hat = reconstruct_all(models.vae, images)
+    return {"samples": sample(models.diffusevae, config, len(images), seed, x_hat),
+            "x_hat": x_hat, "real": to_unit(images)}
 
 
 def _timed(log, name: str, num_images: int, make: Callable[[], Tensor]) -> Tensor:

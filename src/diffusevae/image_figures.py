@@ -56,10 +56,10 @@ def draw_generated(real: Tensor, generated: Tensors, num_images: int) -> Figure:
 
 
 def draw_refinements(snapshots: Snapshots, num_images: int) -> Figure:
-    """Return validation images, x_hat, and DiffuseVAE's samples at the first and last snapshot."""
+    """Return test images, x_hat, and DiffuseVAE's samples at the first and last snapshot."""
     epochs = first_and_last(snapshots)
     last = snapshots[epochs[-1]]
-    strips = [Strip("Real validation images", last["real"][:num_images], COLOURS["real"]),
+    strips = [Strip("Real test images", last["real"][:num_images], COLOURS["real"]),
               Strip(r"VAE: $\hat{x}$, the condition", last["x_hat"][:num_images],
                     COLOURS["vae"])]  # fmt: skip
     strips += [Strip(f"DiffuseVAE after epoch {epoch}", snapshots[epoch]["samples"][:num_images],

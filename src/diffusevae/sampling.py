@@ -10,62 +10,51 @@ from torch import Tensor
 from diffusevae.diffusion import DiffusionModel
 from diffusevae.params import PositiveCount, Range, Share
 from diffusevae.randomness import generator
+from diffusevae.solvers import ddim_step, ddpm_step, dpmpp_2m_step, unipc_correct
 
 Callback = Callable[[int, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """Which reverse process, in how many steps.
+    """Which reverse process, in how many steps; each step runs the network once.
 
     "ddpm" is the ancestral sampler with sigma^2 = beta_t ("beta"), tilde_beta_t ("posterior") or
-    0 ("zero"); "ddim" has eta in [0,1] (DDIM, eq. 16). guidance is the w of SPEC section 3.
+    0 ("zero"); "ddim" has eta in [0,1] (DDIM, eq. 16); "dpmpp_2m" (DPM-Solver++) and "unipc" are
+    second-order solvers that draw no noise on the way. spacing: `choose_timesteps`. clip: whether
+    the predicted x_0 is kept in its range. temperature multiplies all noise that is drawn;
+    shared_noise draws it once for all images. guidance is the w of SPEC section 3.
     """
 
-    sampler: Literal["ddpm", "ddim"]
+    sampler: Literal["ddpm", "ddim", "dpmpp_2m", "unipc"]
     num_steps: Annotated[int, Range(1, 10_000)]
+    spacing: Literal["trailing", "leading", "linspace"]
     eta: Share
     variance: Literal["beta", "posterior", "zero"]
+    clip: bool
     guidance: Annotated[float, Range(0, 100)]
+    temperature: Annotated[float, Range(0, 10)]
+    shared_noise: bool
     batch_size: PositiveCount
 
 
-def choose_timesteps(num_timesteps: int, num_steps: int) -> list[int]:
-    """Return num_steps timesteps from T-1 down, evenly spaced; all T of them end at 0.
+def choose_timesteps(num_timesteps: int, num_steps: int, spacing: str = "trailing") -> list[int]:
+    """Return num_steps timesteps, highest first, evenly spaced; all T of them are T-1 .. 0.
 
-    The last of few steps starts well above 0, where the network still sees the noise it is to take
-    away ("trailing" spacing: Lin et al. 2024, "Common diffusion noise schedules and sample steps
-    are flawed", table 2). Raises ValueError where more steps are asked for than the chain has.
+    "trailing" starts at T-1, where nothing of the image is left, and ends well above 0, where there
+    is still noise to take away; "leading" starts below T-1 and ends at 0; "linspace" does both ends
+    (Lin et al. 2024, "Common diffusion noise schedules and sample steps are flawed", table 2).
+    Raises ValueError where more steps are asked for than the chain has.
     """
     if num_steps > num_timesteps:
         raise ValueError(f"num_steps {num_steps} is more than the {num_timesteps} timesteps of "
                          f"the model; use at most {num_timesteps}")
-    return [round(num_timesteps - i * num_timesteps / num_steps) - 1 for i in range(num_steps)]
-
-
-def ddpm_step(
-    x_t: Tensor, x_0: Tensor, alpha_bar: float, alpha_bar_prev: float, variance: str, noise: Tensor
-) -> Tensor:
-    """Return x at the previous chosen timestep by the ancestral step (DDPM, eq. 6 and 7).
-
-    Between timesteps that are not neighbours, beta is 1 - bar_alpha / bar_alpha_prev. No noise is
-    added at the last step, where bar_alpha_prev is 1.
-    """
-    beta = 1 - alpha_bar / alpha_bar_prev
-    posterior = beta * (1 - alpha_bar_prev) / (1 - alpha_bar)
-    mean = (alpha_bar_prev**0.5 * beta * x_0
-            + (1 - beta) ** 0.5 * (1 - alpha_bar_prev) * x_t) / (1 - alpha_bar)
-    sigma2 = {"beta": beta, "posterior": posterior, "zero": 0.0}[variance]
-    return mean if alpha_bar_prev == 1 else mean + sigma2**0.5 * noise
-
-
-def ddim_step(
-    x_0: Tensor, eps: Tensor, alpha_bar: float, alpha_bar_prev: float, eta: float, noise: Tensor
-) -> Tensor:
-    """Return x at the previous chosen timestep by DDIM (Song et al. 2021, eq. 12 and 16)."""
-    sigma2 = eta**2 * (1 - alpha_bar_prev) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_prev)
-    direction = max(1 - alpha_bar_prev - sigma2, 0.0) ** 0.5 * eps
-    return alpha_bar_prev**0.5 * x_0 + direction + sigma2**0.5 * noise
+    steps = range(num_steps)
+    if spacing == "trailing":
+        return [round(num_timesteps - i * num_timesteps / num_steps) - 1 for i in steps]
+    if spacing == "leading":
+        return [i * (num_timesteps // num_steps) for i in reversed(steps)]
+    return [round(i * (num_timesteps - 1) / max(num_steps - 1, 1)) for i in reversed(steps)]
 
 
 @torch.inference_mode()
@@ -99,26 +88,38 @@ def _sample_batch(
     model: DiffusionModel, config: SamplerConfig, count: int, place: tuple[int, int],
     x_hat: Tensor | None, callback: Callback | None,
 ) -> Tensor:  # fmt: skip
-    rng = generator(place[0], "sample", place[1], device=model.sqrt_noise.device)
-    shape = (count, *model.unet.image_shape)
+    seed, start = place
+    rng = generator(seed, "sample", 0 if config.shared_noise else start,
+                    device=model.sqrt_noise.device)  # fmt: skip
     alpha_bars = model.schedule.alpha_bars.tolist()
-    timesteps = choose_timesteps(model.schedule.num_timesteps, config.num_steps)
+    timesteps = choose_timesteps(model.schedule.num_timesteps, config.num_steps, config.spacing)
     low, high = model.x_0_bounds
-    x = torch.randn(shape, generator=rng, device=rng.device)
-    x = x.contiguous(memory_format=torch.channels_last)
+
+    def draw() -> Tensor:
+        drawn = torch.randn(1 if config.shared_noise else count, *model.unet.image_shape,
+                            generator=rng, device=rng.device)  # fmt: skip
+        return config.temperature * drawn.expand(count, -1, -1, -1)
+
+    x = draw().contiguous(memory_format=torch.channels_last)
+    before, past = x, []
     for t, t_prev in zip(timesteps, [*timesteps[1:], -1], strict=True):
-        times = torch.full((count,), t, device=rng.device)
-        x_0, eps = model.split(x, times, model.network(x, times, x_hat, config.guidance))
-        clipped = x_0.clamp(low, high)
-        if callback is not None:
-            callback(t, x, model.to_unit_range(clipped))
         alpha_bar, alpha_bar_prev = alpha_bars[t], alpha_bars[t_prev] if t_prev >= 0 else 1.0
-        noise = torch.randn(shape, generator=rng, device=rng.device)
+        times = torch.full((count,), t, device=rng.device)
+        x_0, _ = model.split(x, times, model.network(x, times, x_hat, config.guidance))
+        if config.clip:
+            x_0 = x_0.clamp(low, high)
+        if callback is not None:
+            callback(t, x, model.to_unit_range(x_0))
         if config.sampler == "ddpm":
-            x = ddpm_step(x, clipped, alpha_bar, alpha_bar_prev, config.variance, noise)
+            x = ddpm_step(x, x_0, alpha_bar, alpha_bar_prev, config.variance, draw())
+        elif config.sampler == "ddim":
+            noise = draw() if config.eta > 0 else torch.zeros_like(x)
+            x = ddim_step(x, x_0, alpha_bar, alpha_bar_prev, config.eta, noise)
         else:
-            eps = (x - alpha_bar**0.5 * clipped) / (1 - alpha_bar) ** 0.5  # of the clipped x_0
-            x = ddim_step(clipped, eps, alpha_bar, alpha_bar_prev, config.eta, noise)
+            past = [*past[-2:], (alpha_bar, x_0)]
+            if config.sampler == "unipc" and len(past) > 1:
+                x = unipc_correct(before, past)
+            before, x = x, dpmpp_2m_step(x, past, alpha_bar_prev)
     image = model.to_unit_range(x)
     if callback is not None:
         callback(-1, x, image)

@@ -4,9 +4,6 @@ The sampler of a trial is seeded by the number of trials finished before it, so 
 study goes on exactly as it would have without the interruption.
 """
 
-import dataclasses
-import hashlib
-import json
 import os
 import reprlib
 from collections.abc import Callable, Mapping
@@ -22,7 +19,6 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from ruamel.yaml import YAML
 
-from diffusevae.checkpoint import sha256_of
 from diffusevae.errors import InputError
 from diffusevae.params import Count, PositiveCount, Range, override, read_yaml
 from diffusevae.randomness import seed_of
@@ -125,15 +121,6 @@ def check_space(space: Space) -> None:
                 raise InputError(f"space.{section}.{key}: {reprlib.repr(options)} is no range; "
                                  "write {choices: [...]} or "
                                  "{low: .., high: .., log: true, step: ..}")
-
-
-def study_name(stage: str, params: SimpleNamespace, data: Path) -> str:
-    """Return a name that changes with all the study depends on but its number of trials."""
-    sections = {name: dataclasses.asdict(value) for name, value in vars(params).items()
-                if dataclasses.is_dataclass(value)}
-    sections[stage].pop("n_trials")
-    text = json.dumps([sections, params.seed, sha256_of(data)], sort_keys=True)
-    return f"{stage}-{params.key}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def save_result(result: Result, folder: Path) -> None:

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -104,10 +104,15 @@ class Log:
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """Record an epoch's row of the history (its key "epoch" is the step) and print it."""
-        values = {name: value for name, value in row.items() if name != "epoch"}
-        shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
+        shown = "  ".join(f"{name} {value:.5g}" for name, value in row.items() if name != "epoch")
         self.message(f"{self._prefix}epoch {row['epoch']}  {shown}")
-        self._batch(values, row["epoch"])
+        self._record_epoch(row)
+
+    def resume(self, history: Sequence[Mapping[str, float]], epoch: int, batch: int) -> None:
+        """Say where a training goes on, and record the epochs that an earlier run finished."""
+        self.message(f"{self._prefix}going on after batch {batch} of epoch {epoch}")
+        for row in history:
+            self._record_epoch(row)
 
     def batch(self, epoch: int, done: int, total: int) -> None:
         """Print how far an epoch is, at most every PROGRESS_SECONDS."""
@@ -153,6 +158,10 @@ class Log:
             yield child
         finally:
             child._record("close", status="FINISHED")
+
+    def _record_epoch(self, row: Mapping[str, float]) -> None:
+        values = {name: value for name, value in row.items() if name != "epoch"}
+        self._batch(values, row["epoch"])
 
     def _batch(self, values: Mapping[str, float], step: int) -> None:
         numbers = {name: float(value) for name, value in values.items()}

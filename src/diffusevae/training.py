@@ -1,12 +1,13 @@
 """The training loop that every model shares: step, epoch, fit.
 
-It does not print, plot, log or save: callers pass callbacks. Randomness depends on (seed, epoch,
-batch) only. Images are chosen by index permutation; the caller's batch loss indexes its tensors.
+It does not print, plot or log: callers pass callbacks. Randomness depends on (seed, epoch, batch)
+only. Images are chosen by index permutation; the caller's batch loss indexes its tensors.
 """
 
 import copy
 import math
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 
 from diffusevae.errors import InputError
 from diffusevae.params import PositiveCount, Range, Share
-from diffusevae.randomness import generator
+from diffusevae.progress import Progress
+from diffusevae.randomness import generator, seed_of
 
 Losses = dict[str, Tensor]  # "loss" is what is minimised; the others are reported beside it
 
@@ -34,65 +36,137 @@ class OptimiserConfig:
     ema_decay: Share
 
 
+def _nothing(*_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Whom a training tells what, while it goes on.
+
+    on_epoch gets (epoch, its row of the history, averaged model), on_batch (epoch, batches done, of
+    how many), on_resume (history so far, epoch, batches of it that are done).
+    """
+
+    on_epoch: Callable[[int, dict[str, float], nn.Module], None] = _nothing
+    on_batch: Callable[[int, int, int], None] = _nothing
+    on_resume: Callable[[list[dict[str, float]], int, int], None] = _nothing
+
+
 @dataclass(frozen=True)
 class Fit:
-    """What `fit` reads besides the model: how to get a loss, how to judge it, whom to tell."""
+    """What `fit` reads besides the model: how to get a loss, and how to judge the averaged model.
 
-    batch_loss: Callable[[nn.Module, Tensor, int, int], Losses]  # (model, indices, epoch, batch)
-    validate: Callable[[nn.Module], dict[str, float]]  # of the averaged model; "loss" ranks epochs
+    batch_loss gets (model, indices of images, epoch, batch); of validate's numbers "loss" ranks the
+    epochs.
+    """
+
+    batch_loss: Callable[[nn.Module, Tensor, int, int], Losses]
+    validate: Callable[[nn.Module], dict[str, float]]
     num_images: int
-    on_epoch: Callable[[int, dict[str, float], nn.Module], None]  # (epoch, history row, model)
-    on_batch: Callable[[int, int, int], None] = lambda epoch, done, total: None
 
 
 def fit(
-    model: nn.Module, optimiser_config: OptimiserConfig, epochs: int, seed: int, task: Fit
-) -> tuple[nn.Module, list[dict[str, float]]]:
+    model: nn.Module, config: OptimiserConfig, epochs: int, seed: int, task: Fit,
+    callbacks: Callbacks, progress: Progress | None = None,
+) -> tuple[nn.Module, list[dict[str, float]]]:  # fmt: skip
     """Train `model` in place; return the averaged model of the best epoch and the history.
 
     The history has one row per epoch: epoch (from 1), train_<name> and validation_<name> of every
-    loss. Raises InputError when a loss stops being finite.
+    loss. With `progress` the training goes on from its last checkpoint, and ends with the same
+    bytes as without an interruption. Raises InputError when a loss stops being finite.
     """
-    model.to(memory_format=torch.channels_last)
-    averaged = copy.deepcopy(model).eval().requires_grad_(False)
-    optimiser = torch.optim.Adam(model.parameters(), lr=optimiser_config.learning_rate, fused=True)
-    steps = epochs * math.ceil(task.num_images / optimiser_config.batch_size)
-    history: list[dict[str, float]] = []
-    best, best_state = math.inf, copy.deepcopy(averaged.state_dict())
-    for epoch in range(1, epochs + 1):
-        trained = _train_epoch(model, averaged, optimiser, optimiser_config, steps, epoch, seed,
-                               task)  # fmt: skip
-        validated = task.validate(averaged)
-        row = {"epoch": epoch} | {f"train_{k}": v for k, v in trained.items()}
+    state = _State(model, config)
+    if progress is not None and (found := progress.load()) is not None:
+        state.restore(*found)
+        callbacks.on_resume(state.history, state.epoch, state.batch)
+    while state.epoch <= epochs:
+        trained = _train_epoch(state, config, epochs, seed, task, callbacks, progress)
+        validated = task.validate(state.averaged)
+        row = {"epoch": state.epoch} | {f"train_{k}": v for k, v in trained.items()}
         row |= {f"validation_{k}": v for k, v in validated.items()}
-        _check_finite(row, optimiser_config)
-        history.append(row)
-        if validated["loss"] < best:
-            best, best_state = validated["loss"], copy.deepcopy(averaged.state_dict())
-        task.on_epoch(epoch, row, averaged)
-    averaged.load_state_dict(best_state)
-    return averaged, history
+        _check_finite(row, config)
+        callbacks.on_epoch(state.epoch, row, state.averaged)
+        state.end_epoch(row)
+        if progress is not None:
+            progress.save(state.step, *state.pack())
+    state.averaged.load_state_dict(state.best_weights)
+    return state.averaged, state.history
+
+
+class _State:
+    """All that a training is made of at one moment between two batches."""
+
+    def __init__(self, model: nn.Module, config: OptimiserConfig) -> None:
+        self.model = model.to(memory_format=torch.channels_last)
+        self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
+        self.optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+        self.best, self.best_weights = math.inf, copy.deepcopy(self.averaged.state_dict())
+        self.history: list[dict[str, float]] = []
+        self.epoch, self.batch, self.step = 1, 0, 0  # batch: of this epoch; step: of all
+        self.totals: dict[str, Tensor] = {}  # of this epoch: each loss, summed over its images
+
+    def end_epoch(self, row: dict[str, float]) -> None:
+        """Keep the epoch's row, and its weights where they are the best so far."""
+        self.history.append(row)
+        if row["validation_loss"] < self.best:
+            self.best = row["validation_loss"]
+            self.best_weights = copy.deepcopy(self.averaged.state_dict())
+        self.epoch, self.batch, self.totals = self.epoch + 1, 0, {}
+
+    def pack(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Return it as tensors by name and as what JSON can hold."""
+        parts = {"model": self.model.state_dict(), "averaged": self.averaged.state_dict(),
+                 "best": self.best_weights, "totals": self.totals}  # fmt: skip
+        for i, moments in self.optimiser.state_dict()["state"].items():
+            parts[f"optimiser{i}"] = moments
+        tensors = {f"{part}/{name}": tensor for part, named in parts.items()
+                   for name, tensor in named.items()}  # fmt: skip
+        return tensors, {"epoch": self.epoch, "batch": self.batch, "step": self.step,
+                         "best": self.best, "history": self.history}  # fmt: skip
+
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> None:
+        """Take over what `pack` returned."""
+        parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for key, tensor in tensors.items():
+            part, _, name = key.partition("/")
+            parts[part][name] = tensor
+        device = next(self.model.parameters()).device
+        self.model.load_state_dict(parts["model"])
+        self.averaged.load_state_dict(parts["averaged"])
+        self.best_weights = {name: tensor.to(device) for name, tensor in parts["best"].items()}
+        self.totals = {name: tensor.to(device) for name, tensor in parts["totals"].items()}
+        for i, parameter in enumerate(self.model.parameters()):
+            for name, value in parts[f"optimiser{i}"].items():
+                # Moments must lie in memory as their weights do: the fused Adam walks both at once.
+                kept = torch.empty_like(parameter) if value.dim() else value.to(device)
+                self.optimiser.state[parameter][name] = kept.detach().copy_(value)
+        self.epoch, self.batch, self.step, self.best, self.history = (
+            facts[name] for name in ("epoch", "batch", "step", "best", "history"))
 
 
 def _train_epoch(
-    model: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer,
-    config: OptimiserConfig, steps: int, epoch: int, seed: int, task: Fit,
+    state: _State, config: OptimiserConfig, epochs: int, seed: int, task: Fit,
+    callbacks: Callbacks, progress: Progress | None,
 ) -> dict[str, float]:  # fmt: skip
-    """Return the mean of each loss over the images of one epoch."""
-    model.train()
-    device = next(model.parameters()).device
-    permutation = torch.randperm(task.num_images, generator=generator(seed, "order", epoch))
-    batches = permutation.to(device).split(config.batch_size)
-    totals: dict[str, Tensor] = {}
-    for batch, indices in enumerate(batches):
-        step = (epoch - 1) * len(batches) + batch
-        _set_learning_rate(optimiser, config, step / steps)
-        losses = task.batch_loss(model, indices, epoch, batch)
-        train_step(model, averaged, optimiser, losses["loss"], config, step)
+    """Go through the images once, or through what is left of them; return each loss's mean."""
+    state.model.train()
+    device = next(state.model.parameters()).device
+    order = torch.randperm(task.num_images, generator=generator(seed, "order", state.epoch))
+    batches = order.to(device).split(config.batch_size)
+    while state.batch < len(batches):
+        indices = batches[state.batch]
+        torch.manual_seed(seed_of(seed, "dropout", state.step))
+        _set_learning_rate(state.optimiser, config, state.step / (epochs * len(batches)))
+        losses = task.batch_loss(state.model, indices, state.epoch, state.batch)
+        train_step(state.model, state.averaged, state.optimiser, losses["loss"], config, state.step)
         for name, loss in losses.items():
-            totals[name] = totals.get(name, 0) + loss.detach() * len(indices)
-        task.on_batch(epoch, batch + 1, len(batches))
-    return {name: float(total) / task.num_images for name, total in totals.items()}
+            state.totals[name] = state.totals.get(name, 0) + loss.detach() * len(indices)
+        state.batch, state.step = state.batch + 1, state.step + 1
+        callbacks.on_batch(state.epoch, state.batch, len(batches))
+        if progress is not None and progress.is_due:
+            progress.save(state.step, *state.pack())
+    return {name: float(total) / task.num_images for name, total in state.totals.items()}
 
 
 def train_step(

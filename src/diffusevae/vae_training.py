@@ -1,6 +1,5 @@
 """Training of the VAE (SPEC sections 2 and 6)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,8 +7,9 @@ from torch import Tensor, nn
 
 from diffusevae.data import Split, to_unit
 from diffusevae.params import PositiveCount
+from diffusevae.progress import Progress
 from diffusevae.randomness import generator, seed_of
-from diffusevae.training import Fit, Losses, OptimiserConfig, fit
+from diffusevae.training import Callbacks, Fit, Losses, OptimiserConfig, fit
 from diffusevae.vae import VAE, VAEConfig, vae_loss
 
 VALIDATION_BATCH = 500  # images
@@ -32,14 +32,14 @@ def fit_vae(
     validation_images: Tensor,
     epochs: int,
     seed: int,
-    on_epoch: Callable[[int, dict[str, float], nn.Module], None],
-    on_batch: Callable[[int, int, int], None],
+    callbacks: Callbacks,
+    progress: Progress | None = None,
 ) -> tuple[VAE, list[dict[str, float]]]:
     """Train a VAE on uint8 images (N x C x H x W, on the device to use); see `training.fit`.
 
     The noise of the validation images is the same in every epoch, so epochs compare.
     """
-    torch.manual_seed(seed_of(seed, "vae"))  # initial weights and dropout
+    torch.manual_seed(seed_of(seed, "vae"))  # initial weights
     vae = VAE(config, train_images.shape[1:]).to(train_images.device)
 
     def noise(count: int, *keys: int | str) -> Tensor:
@@ -58,8 +58,8 @@ def fit_vae(
                 totals[name] = totals.get(name, 0.0) + float(loss) * len(images)
         return {name: total / len(validation_images) for name, total in totals.items()}
 
-    task = Fit(batch_loss, validate, len(train_images), on_epoch, on_batch)
-    return fit(vae, optimiser, epochs, seed, task)
+    task = Fit(batch_loss, validate, len(train_images))
+    return fit(vae, optimiser, epochs, seed, task, callbacks, progress)
 
 
 @torch.inference_mode()

@@ -29,13 +29,15 @@ def run(
 ) -> None:  # fmt: skip
     """Write *.png and captions.json to `out`."""
     folders = {"vae": train_vae, "ddpm": train_ddpm, "diffusevae": train_diffusevae}
+    snapshots = {"vae": train_vae / "snapshots", "ddpm": sample / "snapshots/ddpm",
+                 "diffusevae": sample / "snapshots/diffusevae"}  # fmt: skip
     model = train_ddpm / "model.safetensors"  # tuning may have changed the schedule of params.yaml
     results = Results(
         diffusion=build(DiffusionConfig, load_config(model)["diffusion"], str(model)),
         snapshots={
             name: {int(path.stem.removeprefix("epoch_")): load_tensors(path)
-                   for path in sorted((folder / "snapshots").glob("epoch_*.safetensors"))}
-            for name, folder in folders.items()
+                   for path in sorted(folder.glob("epoch_*.safetensors"))}
+            for name, folder in snapshots.items()
         },
         histories={name: pd.read_csv(folder / "history.csv") for name, folder in folders.items()},
         tuning={stage: (pd.read_csv(folder / "trials.csv"),

@@ -1,43 +1,38 @@
 """Refine test images and generate new ones with every model: the expensive part of evaluation.
 
 python -m diffusevae.stages sample smoke --test data/prepared/mnist_tiny/test.safetensors \\
-    --vae artifacts/smoke/train_vae/model.safetensors \\
-    --prior artifacts/smoke/train_vae/prior.safetensors \\
-    --ddpm artifacts/smoke/train_ddpm/model.safetensors \\
-    --diffusevae artifacts/smoke/train_diffusevae/model.safetensors --out artifacts/smoke/sample
+    --train_vae artifacts/smoke/train_vae --train_ddpm artifacts/smoke/train_ddpm \\
+    --train_diffusevae artifacts/smoke/train_diffusevae --out artifacts/smoke/sample
 """
 
+import dataclasses
 from pathlib import Path
 
-from diffusevae.checkpoint import save_tensors, sha256_of
+from diffusevae.checkpoint import save_tensors
 from diffusevae.data import load_split
 from diffusevae.device import choose_device
 from diffusevae.diffusion import load_diffusion
 from diffusevae.generation import (
-    Models,
     SampleConfig,
-    check_pair,
+    draw_snapshot,
     generate,
+    load_models,
     record_trajectory,
     refine,
 )
-from diffusevae.prior import load_prior
 from diffusevae.sampling import SamplerConfig
-from diffusevae.vae import load_vae
 
 ROOT = "experiments"
 SECTIONS = {"seed": int, "sampler": SamplerConfig, "sample": SampleConfig}
 
 
 def run(
-    params, *, test: Path, vae: Path, prior: Path, ddpm: Path, diffusevae: Path, out: Path, log
+    params, *, test: Path, train_vae: Path, train_ddpm: Path, train_diffusevae: Path, out: Path, log
 ) -> None:
-    """Write pairs.safetensors, generated.safetensors and trajectory.safetensors to `out`."""
+    """Write pairs.safetensors, generated.safetensors, trajectory.safetensors and snapshots/."""
     device = choose_device()
     log.dataset(test, "testing")
-    check_pair(diffusevae, sha256_of(vae))
-    models = Models(load_vae(vae, device), load_prior(prior), load_diffusion(ddpm, device),
-                    load_diffusion(diffusevae, device))  # fmt: skip
+    models = load_models(train_vae, train_ddpm, train_diffusevae, device)
     split = load_split(test)
     pairs = refine(models, params.sampler, split, params.sample.num_images, params.seed, log)
     save_tensors(out / "pairs.safetensors", pairs)
@@ -45,3 +40,8 @@ def run(
     save_tensors(out / "generated.safetensors", generated)
     trajectory = record_trajectory(models, params.sampler, split, params.seed)
     save_tensors(out / "trajectory.safetensors", trajectory)
+    for name, folder in (("ddpm", train_ddpm), ("diffusevae", train_diffusevae)):
+        for path in sorted((folder / "snapshots").glob("*.safetensors")):
+            early = dataclasses.replace(models, **{name: load_diffusion(path, device)})
+            drawn = draw_snapshot(early, name, params.sampler, split, params.seed)
+            save_tensors(out / "snapshots" / name / path.name, drawn)

@@ -14,7 +14,8 @@ from diffusevae.checkpoint import sha256_of
 from diffusevae.classifier import ClassifierConfig, fit_classifier, save_classifier
 from diffusevae.data import load_split
 from diffusevae.device import choose_device
-from diffusevae.training import OptimiserConfig
+from diffusevae.progress import Progress
+from diffusevae.training import Callbacks, OptimiserConfig
 
 ROOT = "datasets"
 SECTIONS = {"seed": int, "classifier": ClassifierConfig, "classifier_optimiser": OptimiserConfig}
@@ -24,13 +25,16 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
     """Write model.safetensors and history.csv to `out`."""
     device = choose_device()
     log.dataset(train, "training")
+    progress = Progress.of("train_classifier", params, [train, validation], log.message)
     splits = [load_split(path) for path in (train, validation)]
     model, history = fit_classifier(
         params.classifier, params.classifier_optimiser,
         *((split.images.to(device), split.labels.to(device)) for split in splits),
-        params.seed, on_epoch=lambda epoch, row, _: log.epoch(row),
+        params.seed, Callbacks(lambda epoch, row, _: log.epoch(row), log.batch, log.resume),
+        progress,
     )  # fmt: skip
     save_classifier(out / "model.safetensors", model)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)
+    progress.clear()
     log.artifact(out)
     log.tag("model_sha256", sha256_of(out / "model.safetensors"))

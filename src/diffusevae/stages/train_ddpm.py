@@ -10,19 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from diffusevae.checkpoint import save_tensors, sha256_of
+from diffusevae.checkpoint import sha256_of
 from diffusevae.data import load_split
 from diffusevae.device import choose_device
-from diffusevae.diffusion import DiffusionConfig, save_diffusion
-from diffusevae.diffusion_training import (
-    SNAPSHOT_IMAGES,
-    Images,
-    TrainDiffusionConfig,
-    fit_diffusion,
-)
-from diffusevae.sampling import SamplerConfig, sample
+from diffusevae.diffusion import DiffusionConfig, DiffusionModel, save_diffusion
+from diffusevae.diffusion_training import Images, TrainDiffusionConfig, fit_diffusion
+from diffusevae.progress import Progress
 from diffusevae.search import apply_best
-from diffusevae.training import OptimiserConfig
+from diffusevae.training import Callbacks, OptimiserConfig
 from diffusevae.unet import UNetConfig
 
 ROOT = "experiments"
@@ -32,7 +27,6 @@ SECTIONS = {
     "unet": UNetConfig,
     "diffusion_optimiser": OptimiserConfig,
     "train_ddpm": TrainDiffusionConfig,
-    "sampler": SamplerConfig,
 }
 
 
@@ -43,18 +37,22 @@ def run(params, *, train: Path, validation: Path, best: Path, out: Path, log) ->
     params = apply_best(params, best)
     config = params.train_ddpm
 
-    def on_epoch(epoch: int, row: dict, model) -> None:
+    progress = Progress.of("train_ddpm", params, [train, validation], log.message)
+
+    def on_epoch(epoch: int, row: dict, model: DiffusionModel) -> None:
         log.epoch(row)
         if epoch in config.snapshot_epochs:
-            samples = sample(model, params.sampler, SNAPSHOT_IMAGES, params.seed)
-            save_tensors(out / f"snapshots/epoch_{epoch:04d}.safetensors", {"samples": samples})
+            save_diffusion(progress.kept / f"snapshots/epoch_{epoch:04d}.safetensors", model)
 
     model, history = fit_diffusion(
         params.diffusion, params.unet, params.diffusion_optimiser,
         *(Images(load_split(path).images.to(device)) for path in (train, validation)),
-        config.epochs, config.p_uncond, params.seed, on_epoch, log.batch,
+        config.epochs, config.p_uncond, params.seed,
+        Callbacks(on_epoch, log.batch, log.resume), progress,
     )  # fmt: skip
+    progress.move_kept(out)
     save_diffusion(out / "model.safetensors", model)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)
+    progress.clear()
     log.artifact(out)
     log.tag("model_sha256", sha256_of(out / "model.safetensors"))

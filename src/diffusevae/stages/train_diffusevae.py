@@ -11,19 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from diffusevae.checkpoint import save_tensors, sha256_of
-from diffusevae.data import load_split, to_unit
+from diffusevae.checkpoint import sha256_of
+from diffusevae.data import load_split
 from diffusevae.device import choose_device
-from diffusevae.diffusion import DiffusionConfig, save_diffusion
-from diffusevae.diffusion_training import (
-    SNAPSHOT_IMAGES,
-    Images,
-    TrainDiffusionConfig,
-    fit_diffusion,
-)
-from diffusevae.sampling import SamplerConfig, sample
+from diffusevae.diffusion import DiffusionConfig, DiffusionModel, save_diffusion
+from diffusevae.diffusion_training import Images, TrainDiffusionConfig, fit_diffusion
+from diffusevae.progress import Progress
 from diffusevae.search import apply_best
-from diffusevae.training import OptimiserConfig
+from diffusevae.training import Callbacks, OptimiserConfig
 from diffusevae.unet import UNetConfig
 from diffusevae.vae import load_vae
 from diffusevae.vae_training import reconstruct_all
@@ -35,7 +30,6 @@ SECTIONS = {
     "unet": UNetConfig,
     "diffusion_optimiser": OptimiserConfig,
     "train_diffusevae": TrainDiffusionConfig,
-    "sampler": SamplerConfig,
 }
 
 
@@ -51,21 +45,23 @@ def run(params, *, train: Path, validation: Path, best: Path, vae: Path, out: Pa
         Images(x, reconstruct_all(frozen, x))
         for x in (load_split(path).images.to(device) for path in (train, validation))
     )
-    shown = slice(0, SNAPSHOT_IMAGES)
+    progress = Progress.of("train_diffusevae", params, [train, validation, vae], log.message)
+    vae_sha256 = sha256_of(vae)
 
-    def on_epoch(epoch: int, row: dict, model) -> None:
+    def on_epoch(epoch: int, row: dict, model: DiffusionModel) -> None:
         log.epoch(row)
         if epoch in config.snapshot_epochs:
-            x_hat = held_out.x_hat[shown]
-            samples = sample(model, params.sampler, len(x_hat), params.seed, x_hat)
-            save_tensors(out / f"snapshots/epoch_{epoch:04d}.safetensors",
-                         {"samples": samples, "x_hat": x_hat, "real": to_unit(held_out.x[shown])})
+            path = progress.kept / f"snapshots/epoch_{epoch:04d}.safetensors"
+            save_diffusion(path, model, vae_sha256)
 
     model, history = fit_diffusion(
         params.diffusion, params.unet, params.diffusion_optimiser, images, held_out,
-        config.epochs, config.p_uncond, params.seed, on_epoch, log.batch,
+        config.epochs, config.p_uncond, params.seed,
+        Callbacks(on_epoch, log.batch, log.resume), progress,
     )  # fmt: skip
-    save_diffusion(out / "model.safetensors", model, vae_sha256=sha256_of(vae))
+    progress.move_kept(out)
+    save_diffusion(out / "model.safetensors", model, vae_sha256)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)
+    progress.clear()
     log.artifact(out)
     log.tag("model_sha256", sha256_of(out / "model.safetensors"))

@@ -14,8 +14,9 @@ from diffusevae.checkpoint import save_tensors, sha256_of
 from diffusevae.data import load_split
 from diffusevae.device import choose_device
 from diffusevae.prior import PriorConfig, fit_prior, save_prior
+from diffusevae.progress import Progress
 from diffusevae.search import apply_best
-from diffusevae.training import OptimiserConfig
+from diffusevae.training import Callbacks, OptimiserConfig
 from diffusevae.vae import VAEConfig, save_vae
 from diffusevae.vae_training import TrainVAEConfig, encode_all, fit_vae, take_snapshot
 
@@ -34,6 +35,7 @@ def run(params, *, train: Path, validation: Path, best: Path, out: Path, log) ->
     device = choose_device()
     log.dataset(train, "training")
     params = apply_best(params, best)
+    progress = Progress.of("train_vae", params, [train, validation], log.message)
     images = load_split(train).images.to(device)
     held_out = load_split(validation)
 
@@ -42,14 +44,18 @@ def run(params, *, train: Path, validation: Path, best: Path, out: Path, log) ->
         if epoch in params.train_vae.snapshot_epochs:
             snapshot = take_snapshot(vae, held_out, params.train_vae.num_snapshot_codes,
                                      params.seed)  # fmt: skip
-            save_tensors(out / f"snapshots/epoch_{epoch:04d}.safetensors", snapshot)
+            save_tensors(progress.kept / f"snapshots/epoch_{epoch:04d}.safetensors", snapshot)
 
-    vae, history = fit_vae(params.vae, params.vae_optimiser, images, held_out.images.to(device),
-                           params.train_vae.epochs, params.seed, on_epoch, log.batch)  # fmt: skip
+    vae, history = fit_vae(
+        params.vae, params.vae_optimiser, images, held_out.images.to(device),
+        params.train_vae.epochs, params.seed, Callbacks(on_epoch, log.batch, log.resume), progress,
+    )  # fmt: skip
+    progress.move_kept(out)
     save_vae(out / "model.safetensors", vae)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)
     log.message(f"fitting {params.prior.num_components} Gaussians to the codes")
     save_prior(out / "prior.safetensors",
                fit_prior(params.prior, encode_all(vae, images), params.seed))  # fmt: skip
+    progress.clear()
     log.artifact(out)
     log.tag("model_sha256", sha256_of(out / "model.safetensors"))

@@ -12,8 +12,9 @@ from diffusevae.device import choose_device
 from diffusevae.diffusion import DiffusionConfig
 from diffusevae.diffusion_training import Images, fit_diffusion
 from diffusevae.params import override
-from diffusevae.search import SearchConfig, save_result, search, study_name
-from diffusevae.training import OptimiserConfig
+from diffusevae.progress import identify
+from diffusevae.search import SearchConfig, save_result, search
+from diffusevae.training import Callbacks, OptimiserConfig
 from diffusevae.unet import UNetConfig
 
 ROOT = "experiments"
@@ -44,10 +45,12 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
                 trial.epoch(row)
                 report(epoch, row["validation_noise_mse"])
 
-            _, history = fit_diffusion(diffusion, unet, optimiser, images, held_out, config.epochs,
-                                       0.0, params.seed, on_epoch, log.batch)  # fmt: skip
+            _, history = fit_diffusion(
+                diffusion, unet, optimiser, images, held_out, config.epochs, 0.0, params.seed,
+                Callbacks(on_epoch, log.batch),
+            )  # fmt: skip
         return min(row["validation_noise_mse"] for row in history)
 
-    name = study_name("tune_ddpm", params, train)
+    name = identify("tune_ddpm", params, [train, validation], without={"tune_ddpm": ["n_trials"]})
     save_result(search(config, name, params.seed, objective), out)
     log.artifact(out)

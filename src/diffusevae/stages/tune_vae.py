@@ -10,8 +10,9 @@ from pathlib import Path
 from diffusevae.data import load_split
 from diffusevae.device import choose_device
 from diffusevae.params import override
-from diffusevae.search import SearchConfig, save_result, search, study_name
-from diffusevae.training import OptimiserConfig
+from diffusevae.progress import identify
+from diffusevae.search import SearchConfig, save_result, search
+from diffusevae.training import Callbacks, OptimiserConfig
 from diffusevae.vae import VAEConfig
 from diffusevae.vae_training import fit_vae
 
@@ -42,9 +43,9 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
                 report(epoch, row["validation_loss"])
 
             _, history = fit_vae(vae, optimiser, images, held_out, config.epochs,
-                                 params.seed, on_epoch, log.batch)  # fmt: skip
+                                 params.seed, Callbacks(on_epoch, log.batch))  # fmt: skip
         return min(row["validation_loss"] for row in history)
 
-    name = study_name("tune_vae", params, train)
+    name = identify("tune_vae", params, [train, validation], without={"tune_vae": ["n_trials"]})
     save_result(search(config, name, params.seed, objective), out)
     log.artifact(out)

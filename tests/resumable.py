@@ -1,0 +1,53 @@
+"""A small DiffuseVAE-like training with dropout, that can kill its own process on the way.
+
+python -m tests.resumable FOLDER OUT [STEP]: go on from the checkpoints in FOLDER and write the
+result to OUT; with STEP the process kills itself when so many batches of the training are done.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+import diffusevae.progress
+from diffusevae.diffusion import DiffusionConfig, save_diffusion
+from diffusevae.diffusion_training import Images, fit_diffusion
+from diffusevae.progress import Progress
+from diffusevae.training import Callbacks, OptimiserConfig
+from diffusevae.unet import UNetConfig
+
+EPOCHS, BATCHES = 3, 4
+CONFIG = DiffusionConfig("cosine", 100, 1e-4, 0.02, "v", "centred", True)
+UNET = UNetConfig(4, (1, 2), 1, (), 1, 8, 0.2, ("in", "down", "skip"))
+OPTIMISER = OptimiserConfig(5e-3, "cosine", 4, 1.0, 0.9)
+
+
+def train(progress: Progress | None, out: Path, callbacks: Callbacks) -> None:
+    """Write model.safetensors and history.csv to `out`."""
+    images = torch.randint(256, (4 * BATCHES, 1, 16, 16), dtype=torch.uint8,
+                           generator=torch.Generator().manual_seed(0))  # fmt: skip
+    both = Images(images, images.float() / 255)
+    model, history = fit_diffusion(CONFIG, UNET, OPTIMISER, both, both, EPOCHS, 0.3, 0, callbacks,
+                                   progress)  # fmt: skip
+    save_diffusion(out / "model.safetensors", model)
+    pd.DataFrame(history).to_csv(out / "history.csv", index=False)
+
+
+def main(folder: str, out: str, step: str = "-1") -> None:
+    def on_batch(epoch: int, done: int, total: int) -> None:
+        if (epoch - 1) * total + done == int(step):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def on_resume(history: list, epoch: int, batch: int) -> None:
+        print(f"epoch {epoch} batch {batch} history {len(history)}", flush=True)
+
+    diffusevae.progress.SECONDS_BETWEEN = 0  # a checkpoint after every batch
+    train(Progress(Path(folder), print), Path(out), Callbacks(on_batch=on_batch,
+                                                              on_resume=on_resume))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
