@@ -50,7 +50,7 @@ def inputs() -> dict:
 
 
 def test_metrics_have_the_agreed_shape_and_fit_into_json(inputs):
-    metrics, frame = evaluate(**inputs)
+    metrics, frame, _ = evaluate(**inputs)
     json.dumps(metrics, allow_nan=False)
     assert (metrics["num_images"], metrics["num_generated"]) == (20, 40)
     assert set(metrics["paired"]) == {"vae", "diffusevae", "difference"}
@@ -75,7 +75,7 @@ def test_a_perfect_refinement_is_seen_as_one(inputs):
 
 
 def test_set_values_are_not_means_over_images(inputs):
-    metrics, frame = evaluate(**inputs)
+    metrics, frame, _ = evaluate(**inputs)
     mean_mse = frame.loc[frame["model"] == "vae", "mse"].mean()
     assert metrics["set"]["vae"]["psnr"] == pytest.approx(-10 * np.log10(mean_mse))
     assert metrics["set"]["vae"]["psnr"] < metrics["paired"]["vae"]["psnr"]["value"]  # Jensen
@@ -97,10 +97,11 @@ def test_the_floor_comes_from_the_train_images(inputs):
     train, test = inputs["train"], inputs["test"]
     white = torch.full_like(train.images, 255)
     inputs["train"] = Split(white, train.labels, train.indices)
+    inputs["generated"] = {"vae_prior": torch.zeros(40, 1, 16, 16)}  # as far off as the floor
     floor = evaluate(**inputs)[0]["floor"]
     assert floor["recall"]["value"] == 0
     # As many train images as test images, all of both: the floor compares exactly these sets.
-    inputs["generated"] = {"ddpm": to_unit(test.images)}
+    inputs["generated"] = {"vae_prior": torch.zeros(60, 1, 16, 16)}
     expected = compare_sets(test.images, {"white": white[:60]}, Pixels(), CONFIG, 0, CPU)["white"]
     assert evaluate(**inputs)[0]["floor"] == expected
 
@@ -120,7 +121,7 @@ def test_lpips_is_the_mean_over_images_of_the_networks_value(inputs):
 
     for name in ("real", "vae", "diffusevae"):
         inputs["pairs"][name] = nn.functional.interpolate(inputs["pairs"][name], size=32)
-    metrics, frame = evaluate(**inputs | {"lpips_model": Distance(), "lpips_reason": ""})
+    metrics, frame, _ = evaluate(**inputs | {"lpips_model": Distance(), "lpips_reason": ""})
     assert metrics["paired"]["vae"]["lpips"]["value"] == pytest.approx(frame["lpips"][:20].mean())
     np.testing.assert_allclose(frame["lpips"], frame["mae"], atol=1e-6)
     assert metrics["lpips"]["available"]
@@ -164,7 +165,7 @@ def test_the_stage_writes_the_same_bytes_again(inputs, tmp_path):
     paths = {name: tmp_path / name for name in names}
     for out in (tmp_path / "one", tmp_path / "two"):
         stage.run(params, **paths, out=out, log=log)
-    for name in ("metrics.json", "per_image.csv"):
+    for name in ("metrics.json", "per_image.csv", "corruptions.csv"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     metrics = json.loads((tmp_path / "one" / "metrics.json").read_text())
     assert "16 x 16" in metrics["lpips"]["reason"] and metrics["lpips"]["reason"] in messages[0]

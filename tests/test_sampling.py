@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from diffusevae.diffusion import DiffusionModel
+from diffusevae.errors import InputError
 from diffusevae.randomness import generator
 from diffusevae.sampling import SamplerConfig, choose_timesteps, sample
 from tests.test_diffusion import make_model
@@ -70,7 +71,7 @@ def test_timesteps_are_evenly_spaced():
     assert choose_timesteps(1000, 5, "leading") == [800, 600, 400, 200, 0]
     assert choose_timesteps(1000, 4, "linspace") == [999, 666, 333, 0]
     assert choose_timesteps(10, 1) == [9]
-    with pytest.raises(ValueError, match="num_steps 11 is more than the 10 timesteps"):
+    with pytest.raises(InputError, match="num_steps 11 is more than the 10 timesteps"):
         choose_timesteps(10, 11)
 
 

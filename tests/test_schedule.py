@@ -62,3 +62,13 @@ def test_cosine_betas_lie_between_0_and_the_clip():
     betas = cosine_betas(1000)
     assert (betas > 0).all() and (betas <= MAX_BETA).all()
     assert torch.all(betas.diff() >= 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "last"),  # the last alpha_bar: ROWS E8 for those that leave too much
+    [(("linear", 500, 1e-4, 0.01), "0.079"), (("linear", 750, 1e-4, 0.01), "0.022"),
+     (("linear", 1000, 1e-4, 0.02), None), (("cosine", 50, 1e-4, 0.02), None)],
+)  # fmt: skip
+def test_a_schedule_that_leaves_much_of_the_image_is_warned_about(arguments, last):
+    warning = make_schedule(*arguments).warning
+    assert (warning is None) if last is None else f"last alpha_bar is {last}" in warning

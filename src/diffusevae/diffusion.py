@@ -40,6 +40,12 @@ class DiffusionConfig:
         if self.beta_end <= self.beta_start:
             raise ValueError(f"beta_end {self.beta_end} must be above beta_start {self.beta_start}")
 
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The noise schedule these numbers describe."""
+        return make_schedule(self.scheduler_type, self.num_timesteps, self.beta_start,
+                             self.beta_end)  # fmt: skip
+
 
 class DiffusionModel(nn.Module):
     """A UNet with its noise schedule: p(x_{t-1} | x_t, x_hat) for t = T-1 .. 0."""
@@ -51,9 +57,7 @@ class DiffusionModel(nn.Module):
         super().__init__()
         self.config = config
         self.unet = UNet(unet_config, image_shape, conditional)
-        self.schedule: NoiseSchedule = make_schedule(
-            config.scheduler_type, config.num_timesteps, config.beta_start, config.beta_end
-        )
+        self.schedule = config.schedule
         alpha_bars = self.schedule.alpha_bars
         self.register_buffer("sqrt_alpha_bars", alpha_bars.sqrt().float(), persistent=False)
         self.register_buffer("sqrt_noise", (1 - alpha_bars).sqrt().float(), persistent=False)
@@ -96,6 +100,10 @@ class DiffusionModel(nn.Module):
         if self.config.prediction == "x0":
             return output, (x_t - a * output) / s
         return a * x_t - s * output, s * x_t + a * output
+
+    def score(self, t: Tensor, eps: Tensor) -> Tensor:
+        """Return grad log q(x_t) = -eps / sqrt(1 - bar_alpha_t) of a predicted eps (SPEC 3)."""
+        return -eps / self._at(self.sqrt_noise, t)
 
     def network(
         self, x_t: Tensor, t: Tensor, x_hat: Tensor | None, guidance: float = 0.0

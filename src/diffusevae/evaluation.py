@@ -12,13 +12,29 @@ import torch
 from torch import Tensor, nn
 
 from diffusevae.bootstrap import interval
+from diffusevae.contracts import (
+    NOISE,
+    WHOLE_SETS,
+    corrupt,
+    find_blind_metrics,
+    find_breaches,
+    find_breaches_of_means,
+    find_copies,
+    measure_corruptions,
+    require,
+)
 from diffusevae.data import Split, to_unit
-from diffusevae.distribution import frechet_interval, kid_interval, precision_recall_interval
+from diffusevae.distribution import (
+    frechet_distance,
+    frechet_interval,
+    kid,
+    kid_interval,
+    precision_recall_interval,
+)
 from diffusevae.errors import InputError
 from diffusevae.metrics import (
     PAIRED,
     WINDOW,
-    check,
     hist_sim_of_set,
     measure_pairs,
     mse,
@@ -53,13 +69,13 @@ def evaluate(
     config: EvaluateConfig,
     seed: int,
     device: torch.device,
-) -> tuple[dict, pd.DataFrame]:
-    """Return the content of metrics.json and of per_image.csv.
+) -> tuple[dict, pd.DataFrame, pd.DataFrame]:
+    """Return the content of metrics.json, of per_image.csv and of corruptions.csv.
 
     pairs: real, vae, diffusevae (N x C x H x W in [0, 1]) and labels (N). generated: sets of
     M x C x H x W in [0, 1] by name. `lpips_reason` says why there is no `lpips_model`; LPIPS is
-    then None throughout. Raises InputError for images too few or too small, ValueError for a
-    value that contradicts its metric.
+    then None throughout. Raises InputError for images too few or too small, and where a metric
+    breaks its contract (`contracts`).
 
     The reference of generated images is as many test images (all, if there are fewer), drawn
     once: distances and balls depend on the numbers compared. The floor puts as many real train
@@ -70,10 +86,21 @@ def evaluate(
     sets = generated | {"floor": _draw(train.images, num_generated, seed, "train")}
     frame = measure_models(pairs, lpips_model, device)
     distances = compare_sets(reference, sets, classifier, config, seed, device)
+    corruptions = measure_corruptions(pairs["real"], lpips_model, device)
+    answers = compare_corruptions(reference, classifier, device)
+    paired = summarise_pairs(frame, config.num_resamples, seed)
+    means = {model: {name: entry["value"] for name, entry in paired[model].items() if entry}
+             for model in MODELS}  # fmt: skip
+    require([
+        *find_blind_metrics(corruptions, PAIRED), *find_blind_metrics(answers, WHOLE_SETS),
+        *(f"{model}_{breach}" for model in MODELS
+          for breach in find_breaches_of_means(means[model], corruptions)),
+        *find_copies({name: distances[name] for name in generated}, distances["floor"]),
+    ])  # fmt: skip
     metrics = {
         "num_images": len(pairs["real"]),
         "num_generated": num_generated,
-        "paired": summarise_pairs(frame, config.num_resamples, seed),
+        "paired": paired,
         "set": {model: _measure_set(pairs["real"], pairs[model]) for model in MODELS},
         "generated": {name: distances[name] for name in generated},
         "floor": distances["floor"],
@@ -81,7 +108,7 @@ def evaluate(
         "lpips": {"backbone": BACKBONE, "available": lpips_model is not None,
                   "reason": lpips_reason},
     }  # fmt: skip
-    return metrics, frame
+    return metrics, frame, pd.concat([corruptions, answers[1:]], ignore_index=True)
 
 
 def measure_models(
@@ -89,8 +116,8 @@ def measure_models(
 ) -> pd.DataFrame:
     """Return one row per image and model: index (place in pairs), label, model, seven metrics.
 
-    Without an LPIPS network that column is empty (NaN). Raises ValueError if a metric fails its
-    contract (metrics.check), so that no table holds it, InputError for images below 11 x 11.
+    Without an LPIPS network that column is empty (NaN). Raises InputError if a value cannot
+    be (`contracts.find_breaches`), so that no table holds it, and for images below 11 x 11.
     """
     real = pairs["real"]
     if not len(real) or min(real.shape[2:]) < WINDOW:
@@ -102,7 +129,7 @@ def measure_models(
         if lpips_model is not None:
             parts = zip(_batches(real, device), _batches(pairs[model], device), strict=True)
             values["lpips"] = torch.cat([lpips(x, y, lpips_model).cpu() for x, y in parts])
-        check(values)
+        require([f"{model}_{breach}" for breach in find_breaches(values)])
         table = pd.DataFrame({"index": range(len(real)), "label": pairs["labels"].numpy(),
                               "model": model})  # fmt: skip
         for name in PAIRED:
@@ -149,6 +176,21 @@ def compare_sets(
             for name, images in sets.items()}  # fmt: skip
 
 
+def compare_corruptions(
+    reference: Tensor, classifier: nn.Module, device: torch.device
+) -> pd.DataFrame:
+    """Return Fréchet distance and KID of the reference from itself with ever more noise."""
+    real = to_unit(reference)
+    features = extract_features(classifier, real, device)
+    rows = []
+    for strength in (0.0, *NOISE):
+        damaged = extract_features(classifier, corrupt(real, "noise", strength), device)
+        rows.append({"corruption": "noise" if strength else "none", "strength": strength,
+                     "frechet": frechet_distance(features, damaged),
+                     "kid": kid(features, damaged)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 @torch.inference_mode()
 def extract_features(classifier: nn.Module, images: Tensor, device: torch.device) -> np.ndarray:
     """Return the classifier's features, N x D float64, of images uint8 or float in [0, 1]."""
@@ -177,7 +219,7 @@ def _measure_set(real: Tensor, x_hat: Tensor) -> dict[str, float]:
     """Return what a mean over images does not give: HistSim of the sets, PSNR of the mean MSE."""
     mean_mse = mse(real, x_hat).double().mean()
     values = {"hist_sim": hist_sim_of_set(real, x_hat), "psnr": float(psnr_of_mse(mean_mse))}
-    check({name: [value] for name, value in values.items()})
+    require(find_breaches(values))
     return values
 
 
@@ -191,7 +233,7 @@ def _measure_distribution(
         **precision_recall_interval(reference, features, seed_of(seed, "evaluate", "reach"),
                                     config.num_resamples, config.neighbours),
     }  # fmt: skip
-    check({name: [entry["value"]] for name, entry in results.items()})
+    require(find_breaches({name: entry["value"] for name, entry in results.items()}))
     return results
 
 

@@ -46,13 +46,27 @@ def draw_reconstructions(pairs: Tensors, num_images: int) -> Figure:
     return draw_strips(strips, num_images)
 
 
+def draw_gallery(pairs: Tensors, generated: Tensors, columns: int) -> Figure:
+    """Return test images, their reconstructions and refinements, and each way to generate."""
+    strips = [Strip("Real test images", pairs["real"], COLOURS["real"]),
+              Strip("VAE: its reconstruction", pairs["vae"], COLOURS["vae"]),
+              Strip("DiffuseVAE: the reconstruction refined", pairs["diffusevae"],
+                    COLOURS["diffusevae"]),
+              *_strips_of(generated)]  # fmt: skip
+    return draw_strips(strips, columns)
+
+
 def draw_generated(real: Tensor, generated: Tensors, num_images: int) -> Figure:
     """Return two rows of real images and of each way to generate, not chosen by hand."""
     count = 2 * num_images
-    strips = [Strip("Real test images", real[:count], COLOURS["real"])]
-    strips += [Strip(title, generated[name][:count], COLOURS[model])
-               for name, (title, model) in WAYS.items() if name in generated]  # fmt: skip
+    shown = {name: images[:count] for name, images in generated.items()}
+    strips = [Strip("Real test images", real[:count], COLOURS["real"]), *_strips_of(shown)]
     return draw_strips(strips, num_images)
+
+
+def _strips_of(generated: Tensors) -> list[Strip]:
+    return [Strip(title, generated[name], COLOURS[model])
+            for name, (title, model) in WAYS.items() if name in generated]  # fmt: skip
 
 
 def draw_refinements(snapshots: Snapshots, num_images: int) -> Figure:

@@ -4,11 +4,9 @@ Every function takes x and y, B x C x H x W in [0, 1], and returns B values in x
 symmetric in x and y. Source: SPEC section 7. Channels are averaged (HistSim pools them).
 """
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,7 +17,6 @@ WINDOW_SIGMA = 1.5
 C1, C2 = 0.01**2, 0.03**2  # (K1 L)^2, (K2 L)^2 with L = 1
 NUM_BINS = 256
 SOBEL_GAIN = 64  # largest joint power gain of the two Sobel kernels, so EdgeSim <= 64 MSE
-ROUNDING = 1e-5  # room for float32 in the checks below
 
 
 @dataclass(frozen=True)
@@ -135,44 +132,6 @@ def measure_pairs(x: Tensor, y: Tensor, batch_size: int = 1000) -> dict[str, Ten
     parts = list(zip(x.split(batch_size), y.split(batch_size), strict=True))
     return {name: torch.cat([function(*part) for part in parts])
             for name, function in functions.items()}  # fmt: skip
-
-
-def check(per_image_columns: Mapping[str, object]) -> None:
-    """Raise ValueError that names the metric if a column cannot hold what its name says.
-
-    Columns are array-likes by metric key. Checked: a known name, finite values in the metric's
-    range, MAE <= sqrt(MSE), EdgeSim <= 64 MSE. HistSim's bound of 2 is its range.
-    """
-    columns = {name: np.asarray(values, dtype=np.float64)
-               for name, values in per_image_columns.items()}  # fmt: skip
-    for name, values in columns.items():
-        if name not in METRICS:
-            raise ValueError(f"{name}: no such metric; known: {', '.join(METRICS)}")
-        _check_range(name, values)
-    for name, bound in _bounds(columns):
-        excess = columns[name] - bound * (1 + ROUNDING) - ROUNDING**2
-        if (excess > 0).any():
-            i = int(excess.argmax())
-            raise ValueError(f"{name}: value {columns[name].flat[i]:.6g} at row {i} exceeds its "
-                             f"bound {bound.flat[i]:.6g} given by mse")
-
-
-def _bounds(columns: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the metrics that the MSE bounds, each with its bound."""
-    if "mse" in columns and "mae" in columns:
-        yield "mae", np.sqrt(columns["mse"])
-    if "mse" in columns and "edge_sim" in columns:
-        yield "edge_sim", SOBEL_GAIN * columns["mse"]
-
-
-def _check_range(name: str, values: np.ndarray) -> None:
-    low = -np.inf if METRICS[name].low is None else METRICS[name].low
-    high = np.inf if METRICS[name].high is None else METRICS[name].high
-    wrong = ~np.isfinite(values) | (values < low - ROUNDING) | (values > high + ROUNDING)
-    if wrong.any():
-        i = int(wrong.argmax())
-        raise ValueError(f"{name}: value {values.flat[i]:.6g} at row {i} is not a number "
-                         f"from {low} to {high}")
 
 
 def _require_images(x: Tensor) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffusevae.diffusion import DiffusionModel
+from diffusevae.errors import InputError
 from diffusevae.params import PositiveCount, Range, Share
 from diffusevae.randomness import generator
 from diffusevae.solvers import ddim_step, ddpm_step, dpmpp_2m_step, unipc_correct
@@ -44,10 +45,10 @@ def choose_timesteps(num_timesteps: int, num_steps: int, spacing: str = "trailin
     "trailing" starts at T-1, where nothing of the image is left, and ends well above 0, where there
     is still noise to take away; "leading" starts below T-1 and ends at 0; "linspace" does both ends
     (Lin et al. 2024, "Common diffusion noise schedules and sample steps are flawed", table 2).
-    Raises ValueError where more steps are asked for than the chain has.
+    Raises InputError where more steps are asked for than the chain has.
     """
     if num_steps > num_timesteps:
-        raise ValueError(f"num_steps {num_steps} is more than the {num_timesteps} timesteps of "
+        raise InputError(f"num_steps {num_steps} is more than the {num_timesteps} timesteps of "
                          f"the model; use at most {num_timesteps}")
     steps = range(num_steps)
     if spacing == "trailing":

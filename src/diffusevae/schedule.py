@@ -27,6 +27,9 @@ def cosine_betas(num_timesteps: int) -> Tensor:
     return (1 - alpha_bars[1:] / alpha_bars[:-1]).clamp(max=MAX_BETA)
 
 
+MOST_SIGNAL = 0.01  # bar_alpha at t = T-1 (SNR -20 dB) up to which x_T passes for noise
+
+
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
     """The constants of the forward process, each T float64 values on the CPU.
@@ -61,6 +64,15 @@ class NoiseSchedule:
     def snr_db(self) -> Tensor:
         """Signal-to-noise ratio bar_alpha / (1 - bar_alpha) in decibels."""
         return 10 * torch.log10(self.alpha_bars / (1 - self.alpha_bars))
+
+    @property
+    def warning(self) -> str | None:
+        """One line where the last bar_alpha is far from 0: sampling starts from pure noise."""
+        last = float(self.alpha_bars[-1])
+        if last <= MOST_SIGNAL:
+            return None
+        return (f"warning: the schedule's last alpha_bar is {last:.3g}, so the model never sees "
+                "the pure noise that sampling starts from; raise beta_end or num_timesteps")
 
 
 def make_schedule(

@@ -16,6 +16,7 @@ import inspect
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -34,11 +35,17 @@ IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 
 def main(argv: list[str]) -> int:
-    """Run one stage; return 0, 2 (bad input) or 3 (environment), after one line that says why."""
+    """Run one stage; return its exit code."""
     _die_with_parent()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    return run_command(lambda: _run_stage(argv))
+
+
+def run_command(action: Callable[[], None]) -> int:
+    """Do it; return 0, 2 (bad input) or 3 (environment), after one line that says why."""
     try:
-        return _run_stage(argv)
+        action()
+        return 0
     except (InputError, EnvironmentFailure) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
@@ -61,7 +68,7 @@ def explain_machine_error(error: OSError) -> EnvironmentFailure | None:
                               "mend the folder's permissions")
 
 
-def _run_stage(argv: list[str]) -> int:
+def _run_stage(argv: list[str]) -> None:
     if not argv or argv[0] not in STAGES:
         raise InputError(f"stage {argv[0] if argv else '(none)'}: not a stage; "
                          f"there are {', '.join(STAGES)}")
@@ -77,7 +84,6 @@ def _run_stage(argv: list[str]) -> int:
         with track_stage(argv[0], key, vars(params), recorder) as log:
             params.key = key
             stage.run(params, **arguments, log=log)
-    return 0
 
 
 def _parse_paths(stage: ModuleType, argv: list[str]) -> dict:

@@ -26,13 +26,13 @@ def run(
     params, *, pairs: Path, generated: Path, train: Path, test: Path, classifier: Path,
     lpips: Path, out: Path, log,
 ) -> None:  # fmt: skip
-    """Write metrics.json and per_image.csv to `out`."""
+    """Write metrics.json, per_image.csv and corruptions.csv to `out`."""
     device = choose_device()
     images = load_tensors(pairs)
     reason = unavailable(lpips, min(images["real"].shape[2:]))
     if reason is not None:
         log.message(f"LPIPS is left out: {reason}")
-    metrics, frame = evaluate(
+    metrics, frame, corruptions = evaluate(
         images, load_tensors(generated), load_split(train), load_split(test),
         load_classifier(classifier, device),
         load_lpips(lpips).to(device) if reason is None else None,
@@ -42,5 +42,7 @@ def run(
     text = json.dumps(metrics, sort_keys=True, indent=2, allow_nan=False)
     (out / "metrics.json").write_text(text + "\n")
     frame.to_csv(out / "per_image.csv", index=False)
+    corruptions.to_csv(out / "corruptions.csv", index=False)
+    log.message(f"every metric answers {len(corruptions) - 1} known corruptions as it must")
     log.summary(flatten(metrics))
     log.artifact(out / "metrics.json")

@@ -44,6 +44,8 @@ def run(params, *, train: Path, validation: Path, best: Path, out: Path, log) ->
         if epoch in config.snapshot_epochs:
             save_diffusion(progress.kept / f"snapshots/epoch_{epoch:04d}.safetensors", model)
 
+    if warning := params.diffusion.schedule.warning:
+        log.message(warning)
     model, history = fit_diffusion(
         params.diffusion, params.unet, params.diffusion_optimiser,
         *(Images(load_split(path).images.to(device)) for path in (train, validation)),

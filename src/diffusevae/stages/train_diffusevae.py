@@ -16,6 +16,7 @@ from diffusevae.data import load_split
 from diffusevae.device import choose_device
 from diffusevae.diffusion import DiffusionConfig, DiffusionModel, save_diffusion
 from diffusevae.diffusion_training import Images, TrainDiffusionConfig, fit_diffusion
+from diffusevae.errors import InputError
 from diffusevae.progress import Progress
 from diffusevae.search import apply_best
 from diffusevae.training import Callbacks, OptimiserConfig
@@ -54,11 +55,15 @@ def run(params, *, train: Path, validation: Path, best: Path, vae: Path, out: Pa
             path = progress.kept / f"snapshots/epoch_{epoch:04d}.safetensors"
             save_diffusion(path, model, vae_sha256)
 
+    if warning := params.diffusion.schedule.warning:
+        log.message(warning)
     model, history = fit_diffusion(
         params.diffusion, params.unet, params.diffusion_optimiser, images, held_out,
         config.epochs, config.p_uncond, params.seed,
         Callbacks(on_epoch, log.batch, log.resume), progress,
     )  # fmt: skip
+    if sha256_of(vae) != vae_sha256:
+        raise InputError(f"{vae}: changed while DiffuseVAE was trained on it; run this stage again")
     progress.move_kept(out)
     save_diffusion(out / "model.safetensors", model, vae_sha256)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)

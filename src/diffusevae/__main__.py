@@ -1,0 +1,66 @@
+"""Pictures from the models of a finished experiment, with any sampler.
+
+    python -m diffusevae quickstart --sampler unipc --num_steps 10
+
+What is not given is as params.yaml has it. Writes a PNG with test images, the VAE's
+reconstructions, DiffuseVAE's refinements of them, and new images; says how long one took.
+"""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from diffusevae.data import load_split
+from diffusevae.device import choose_device
+from diffusevae.drawing import figure_style, save_figure
+from diffusevae.errors import InputError
+from diffusevae.experiment import PARAMS_FILE, load_experiment
+from diffusevae.generation import generate, load_models, refine
+from diffusevae.image_figures import draw_gallery
+from diffusevae.params import load_sections, override
+from diffusevae.sampling import SamplerConfig
+from diffusevae.stages.__main__ import run_command
+from diffusevae.tracking import Log
+
+COLUMNS = 20
+
+
+def main(argv: list[str]) -> int:
+    """Draw the picture that the command line asks for; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m diffusevae", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment")
+    for field in dataclasses.fields(SamplerConfig):
+        parser.add_argument(f"--{field.name}", help="as in params.yaml's section sampler")
+    parser.add_argument("--num_images", type=int, default=20, help="of each kind (20)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("images.png"))
+    return run_command(lambda: draw(**vars(parser.parse_args(argv))))
+
+
+def draw(experiment: str, num_images: int, seed: int, out: Path, **sampler: str | None) -> None:
+    """Write the picture to `out`. Raises InputError for an option out of its range."""
+    if num_images < 1:
+        raise InputError(f"num_images {num_images}: use at least 1")
+    chosen = load_experiment(experiment)
+    base = load_sections(PARAMS_FILE, "experiments", experiment, {"sampler": SamplerConfig})
+    given = {name: YAML(typ="safe").load(text) for name, text in sampler.items() if text}
+    config = override(base.sampler, given, "sampler")
+    folders = [chosen.output(stage, "") for stage in ("train_vae", "train_ddpm",
+                                                      "train_diffusevae")]  # fmt: skip
+    models = load_models(*folders, choose_device())
+    test = load_split(Path("data/prepared") / chosen.dataset / "test.safetensors")
+    log = Log()
+    pairs = refine(models, config, test, num_images, seed, log)
+    generated = generate(models, config, num_images, seed, log)
+    with figure_style():
+        save_figure(draw_gallery(pairs, generated, min(num_images, COLUMNS)), out)
+    milliseconds = 1000 * log.timings["diffusevae_seconds_per_image"]
+    print(f"{out}  {config.sampler}, {config.num_steps} steps, {milliseconds:.1f} ms per image")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
