@@ -22,24 +22,27 @@ SPACE = {"model": {"kind": {"choices": ["good", "bad"]},
          "optimiser": {"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}}}  # fmt: skip
 
 
+BASE = {"model": SimpleNamespace(kind="good", depth=3),
+        "optimiser": SimpleNamespace(learning_rate=0.02)}  # fmt: skip
+
+
 @pytest.fixture(autouse=True)
 def own_storage(tmp_path, monkeypatch):
     monkeypatch.setenv("DIFFUSEVAE_OPTUNA_STORAGE", f"sqlite:///{tmp_path / 'optuna.db'}")
 
 
 def make_config(n_trials: int, space=SPACE, **changes) -> SearchConfig:
-    values = dict(epochs=1, num_images=10, startup_trials=2, warmup_epochs=0)
+    values = dict(objective="study", epochs=1, num_images=10, startup_trials=2, warmup_epochs=0)
     return SearchConfig(n_trials=n_trials, space=space, **(values | changes))
 
 
-def objective(values, number, report) -> float:
+def objective(values, number, report) -> None:
     loss = values["optimiser"]["learning_rate"] + (values["model"]["kind"] == "bad")
-    report(1, loss)
-    return loss
+    report(1, {"study": loss, "fair": -loss, "floor": 0.1})
 
 
 def test_the_best_values_are_those_of_the_lowest_loss():
-    result = search(make_config(12), "study", 0, objective)
+    result = search(make_config(12), "study", 0, BASE, objective)
     assert len(result.trials) == 12
     completed = result.trials[result.trials.state == "complete"]
     lowest = completed.loc[completed.value.idxmin()]
@@ -47,8 +50,34 @@ def test_the_best_values_are_those_of_the_lowest_loss():
     assert result.best["optimiser"]["learning_rate"] == lowest["optimiser.learning_rate"]
 
 
+def test_the_objective_is_chosen_and_the_other_one_and_the_floor_are_kept():
+    def two_epochs(values, number, report):
+        report(1, {"study": 3.0, "fair": 5.0 - number, "floor": 0.1})
+        report(2, {"study": 2.0 + number, "fair": 7.0, "floor": 0.1})
+
+    for chosen, best in (("study", 0), ("fair", 2)):
+        trials = search(make_config(3, objective=chosen, startup_trials=9), chosen, 0, BASE,
+                        two_epochs).trials  # fmt: skip
+        assert trials.value.idxmin() == best
+        assert trials.study.tolist() == [2, 3, 3]  # the least of the epochs
+        assert trials.fair.tolist() == [5, 4, 3]
+        assert trials.floor.tolist() == [0.1] * 3
+        assert trials.value.tolist() == trials[chosen].tolist()
+
+
+def test_the_first_trial_is_the_base_configuration_where_the_space_allows_it():
+    trials = search(make_config(2), "base", 0, BASE, objective).trials
+    assert trials.loc[0, ["model.kind", "model.depth", "optimiser.learning_rate"]].tolist() == [
+        "good", 3, 0.02]  # fmt: skip
+    assert trials.loc[1, "optimiser.learning_rate"] != 0.02
+    beyond = BASE | {"optimiser": SimpleNamespace(learning_rate=1.0)}
+    trials = search(make_config(1), "beyond", 0, beyond, objective).trials
+    assert trials.loc[0, "model.depth"] == 3
+    assert 1e-4 <= trials.loc[0, "optimiser.learning_rate"] <= 1e-1
+
+
 def test_no_trials_pass_the_base_configuration_through():
-    result = search(make_config(0), "study", 0, objective)
+    result = search(make_config(0), "study", 0, BASE, objective)
     assert result.best == {} and len(result.trials) == 0
 
 
@@ -56,13 +85,13 @@ def test_an_interrupted_study_ends_as_an_unbroken_one():
     def interrupted(values, number, report):
         if number == 3 and next(attempts):
             raise KeyboardInterrupt
-        return objective(values, number, report)
+        objective(values, number, report)
 
     attempts = iter([True, False])
     with pytest.raises(KeyboardInterrupt):
-        search(make_config(6), "cut", 0, interrupted)
-    resumed = search(make_config(6), "cut", 0, interrupted)
-    unbroken = search(make_config(6), "whole", 0, objective)
+        search(make_config(6), "cut", 0, BASE, interrupted)
+    resumed = search(make_config(6), "cut", 0, BASE, interrupted)
+    unbroken = search(make_config(6), "whole", 0, BASE, objective)
     assert resumed.trials.to_csv() == unbroken.trials.to_csv()
     assert resumed.best == unbroken.best
 
@@ -72,9 +101,9 @@ def test_a_finished_study_is_run_anew_and_gives_the_same():
 
     def counting(values, number, report):
         calls.append(number)
-        return objective(values, number, report)
+        objective(values, number, report)
 
-    first, second = (search(make_config(4), "again", 0, counting) for _ in range(2))
+    first, second = (search(make_config(4), "again", 0, BASE, counting) for _ in range(2))
     assert calls == [0, 1, 2, 3] * 2
     assert first.trials.to_csv() == second.trials.to_csv()
 
@@ -83,19 +112,18 @@ def test_gpu_memory_running_out_prunes_the_trial():
     def greedy(values, number, report):
         if number == 0:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return objective(values, number, report)
+        objective(values, number, report)
 
-    assert search(make_config(3), "oom", 0, greedy).trials.state[0] == "pruned"
+    assert search(make_config(3), "oom", 0, BASE, greedy).trials.state[0] == "pruned"
 
 
 def test_a_trial_worse_than_the_median_is_pruned():
     space = {"model": {"kind": {"choices": ["a"]}}}
 
     def worsening(values, number, report):
-        report(1, float(number))
-        return float(number)
+        report(1, {"study": float(number)})
 
-    states = search(make_config(5, space), "median", 0, worsening).trials.state
+    states = search(make_config(5, space), "median", 0, BASE, worsening).trials.state
     assert list(states) == ["complete", "complete", "pruned", "pruned", "pruned"]
 
 
@@ -114,7 +142,7 @@ def test_a_space_that_cannot_be_sampled_is_refused_by_name(options):
 
 
 def test_best_values_replace_the_base_configurations(tmp_path):
-    result = search(make_config(3), "study", 0, objective)
+    result = search(make_config(3), "study", 0, BASE, objective)
     result.best.pop("model")
     save_result(result, tmp_path)
     params = SimpleNamespace(optimiser=make_optimiser(learning_rate=9.0), seed=3)

@@ -4,6 +4,7 @@ At a low kl_weight N(0, I) is not where the codes are; sampling from this densit
 decoder generate (Ghosh et al. 2020, "From variational to deterministic autoencoders", section 4).
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -65,7 +66,8 @@ def fit_prior(config: PriorConfig, mu: Tensor, seed: int) -> Prior:
         config.num_components, covariance_type=config.covariance, max_iter=config.max_iterations,
         reg_covar=1e-4, random_state=seed, tol=1e-2,
     )  # fmt: skip
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # max_iterations ends the fit, converged or not
         mixture.fit(mu.flatten(1).numpy())
     weights, means, covariances = (
         torch.from_numpy(values)

@@ -6,11 +6,12 @@ study goes on exactly as it would have without the interruption.
 
 import os
 import reprlib
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import optuna
 import pandas as pd
@@ -26,6 +27,7 @@ from diffusevae.randomness import seed_of
 STORAGE_VARIABLE = "DIFFUSEVAE_OPTUNA_STORAGE"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 # What is tried: section of params.yaml -> key -> {choices: [...]} or {low, high, log, step}.
 # `only_if: {other key: value}` leaves a key out where it has no effect.
@@ -35,8 +37,14 @@ Values = dict[str, dict[str, object]]  # section -> key -> value
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Size of the study. num_images is how many training images a trial uses in each epoch."""
+    """Size of the study, and what it minimises.
 
+    objective "study" is the reference study's: the validation loss with kl_weight in it, the error
+    of eps; "fair" is one that compares trials of any settings (`objectives`). num_images is how
+    many training images a trial uses in each epoch.
+    """
+
+    objective: Literal["study", "fair"]
     n_trials: Annotated[int, Range(0, 100_000)]
     epochs: PositiveCount
     num_images: PositiveCount
@@ -54,15 +62,20 @@ class Result:
     importances: pd.DataFrame
 
 
-Objective = Callable[[Values, int, Callable[[int, float], None]], float]
+Losses = dict[str, float]  # both objectives by name, and "floor": the least "study" can be
+Objective = Callable[[Values, int, Callable[[int, Losses], None]], None]
 
 
-def search(config: SearchConfig, name: str, seed: int, objective: Objective) -> Result:
+def search(
+    config: SearchConfig, name: str, seed: int, base: Mapping[str, object], objective: Objective
+) -> Result:
     """Run the trials that the study `name` still lacks and return its result.
 
-    `objective(values, number, report)` returns the loss to minimise; it calls report(epoch, loss)
-    after each epoch, which ends the trial where the median of the others is better. A trial that
-    runs out of GPU memory counts as pruned. Raises InputError for a space that cannot be sampled.
+    The first trial has the values of `base`, the sections of params.yaml that the space is about.
+    `objective(values, number, report)` trains and calls report(epoch, losses) after each epoch,
+    which ends the trial where the median of the others is better; what is minimised is the least
+    loss of its epochs. A trial that runs out of GPU memory counts as pruned. Raises InputError for
+    a space that cannot be sampled.
     """
     check_space(config.space)
     if config.n_trials == 0:
@@ -70,18 +83,27 @@ def search(config: SearchConfig, name: str, seed: int, objective: Objective) -> 
     study = _open_study(name, config)
 
     def run_trial(trial: Trial) -> float:
-        def report(epoch: int, loss: float) -> None:
-            trial.report(loss, epoch)
+        least: Losses = {}
+
+        def report(epoch: int, losses: Losses) -> None:
+            for name, loss in losses.items():
+                least[name] = min(loss, least.get(name, loss))
+                trial.set_user_attr(name, least[name])
+            trial.report(losses[config.objective], epoch)
             if trial.should_prune():
                 raise optuna.TrialPruned(f"epoch {epoch}")
 
         try:
-            return objective(suggest_values(trial, config.space), len(_finished(study)), report)
+            objective(suggest_values(trial, config.space), len(_finished(study)), report)
         except torch.OutOfMemoryError as error:
             raise optuna.TrialPruned("out of GPU memory") from error
+        return least[config.objective]
 
     while (done := len(_finished(study))) < config.n_trials:
         study.sampler = optuna.samplers.TPESampler(seed=seed_of(seed, "trial", done) % 2**32)
+        if done == 0:
+            study.sampler = optuna.samplers.PartialFixedSampler(_base_values(config.space, base),
+                                                                study.sampler)  # fmt: skip
         study.optimize(run_trial, n_trials=1)
     return _result(study, config.space, seed)
 
@@ -140,6 +162,18 @@ def apply_best(params: SimpleNamespace, path: Path) -> SimpleNamespace:
     return SimpleNamespace(**merged)
 
 
+def _base_values(space: Space, base: Mapping[str, object]) -> dict[str, object]:
+    """Return the base configuration's values by "section.key", those that the space allows."""
+    values = {}
+    for section, keys in space.items():
+        for key, options in keys.items():
+            value = getattr(base[section], key)
+            if (value in options["choices"] if "choices" in options
+                    else options["low"] <= value <= options["high"]):  # fmt: skip
+                values[f"{section}.{key}"] = value
+    return values
+
+
 def _open_study(name: str, config: SearchConfig) -> Study:
     """Return the study to go on with; one that had all its trials is begun anew."""
     storage = os.environ.get(STORAGE_VARIABLE)
@@ -176,7 +210,7 @@ def _result(study: Study, space: Space, seed: int) -> Result:
         best[section][key] = value
     rows = [{"number": i, "state": t.state.name.lower(),
              "value": t.value if t.value is not None else t.intermediate_values.get(t.last_step),
-             "epochs": len(t.intermediate_values), **t.params}
+             "epochs": len(t.intermediate_values), **t.user_attrs, **t.params}
             for i, t in enumerate(finished)]  # fmt: skip
     return Result(best, pd.DataFrame(rows), _importances(study, completed, seed))
 

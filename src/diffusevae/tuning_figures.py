@@ -8,14 +8,13 @@ from matplotlib.ticker import MaxNLocator
 
 from diffusevae.drawing import COLOURS, INK, MUTED, label_axes, panels
 
-NOT_PARAMETERS = ("number", "state", "value", "epochs")
 MOST_CHOICES = 6  # more different whole numbers than this are drawn as a scale
 LOG_RATIO = 10  # a range of positive values from this factor on is drawn logarithmically
 
 
 def parameters_of(trials: pd.DataFrame) -> list[str]:
     """Return the names "section.key" of the parameters that were tried."""
-    return [name for name in trials.columns if name not in NOT_PARAMETERS]
+    return [name for name in trials.columns if "." in name]
 
 
 def draw_history(trials: pd.DataFrame, colour: str) -> Figure:

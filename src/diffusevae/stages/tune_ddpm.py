@@ -7,10 +7,16 @@ python -m diffusevae.stages tune_ddpm smoke \\
 
 from pathlib import Path
 
-from diffusevae.data import load_split
+from diffusevae.data import load_split, to_unit
 from diffusevae.device import choose_device
-from diffusevae.diffusion import DiffusionConfig
+from diffusevae.diffusion import DiffusionConfig, DiffusionModel
 from diffusevae.diffusion_training import Images, fit_diffusion
+from diffusevae.objectives import (
+    NUM_IMAGES,
+    floor_of_eps,
+    measure_x_0_error,
+    principal_variances,
+)
 from diffusevae.params import override
 from diffusevae.progress import identify
 from diffusevae.search import SearchConfig, save_result, search
@@ -32,25 +38,33 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
     device = choose_device()
     log.dataset(train, "tuning")
     config = params.tune_ddpm
-    images = Images(load_split(train).images[: config.num_images].to(device))
+    all_images = load_split(train).images
+    images = Images(all_images[: config.num_images].to(device))
     held_out = Images(load_split(validation).images.to(device))
+    shown = to_unit(held_out.x[:NUM_IMAGES])
+    variances_in = {"unit": principal_variances(to_unit(all_images))}
+    variances_in["centred"] = 4 * variances_in["unit"]  # 2 x - 1
 
-    def objective(values: dict, number: int, report) -> float:
+    def objective(values: dict, number: int, report) -> None:
         diffusion, unet, optimiser = (
             override(getattr(params, name), values.get(name, {}), f"tune_ddpm.space.{name}")
             for name in ("diffusion", "unet", "diffusion_optimiser")
         )
+        variances = variances_in[diffusion.image_range]
+        floor = floor_of_eps(diffusion.schedule, variances)
         with log.trial(number, values) as trial:
-            def on_epoch(epoch: int, row: dict, _) -> None:
+            def on_epoch(epoch: int, row: dict, model: DiffusionModel) -> None:
+                fair = measure_x_0_error(model, shown, variances, params.seed)
+                row = row | {"validation_x_0_error": fair}
                 trial.epoch(row)
-                report(epoch, row["validation_noise_mse"])
+                report(epoch, {"study": row["validation_noise_mse"], "fair": fair,
+                               "floor": floor})  # fmt: skip
 
-            _, history = fit_diffusion(
+            fit_diffusion(
                 diffusion, unet, optimiser, images, held_out, config.epochs, 0.0, params.seed,
                 Callbacks(on_epoch, log.batch),
             )  # fmt: skip
-        return min(row["validation_noise_mse"] for row in history)
 
     name = identify("tune_ddpm", params, [train, validation], without={"tune_ddpm": ["n_trials"]})
-    save_result(search(config, name, params.seed, objective), out)
+    save_result(search(config, name, params.seed, vars(params), objective), out)
     log.artifact(out)

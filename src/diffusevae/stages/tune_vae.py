@@ -5,15 +5,17 @@ python -m diffusevae.stages tune_vae smoke \\
     --validation data/prepared/mnist_tiny/validation.safetensors --out artifacts/smoke/tune_vae
 """
 
+import math
 from pathlib import Path
 
-from diffusevae.data import load_split
+from diffusevae.data import load_split, to_unit
 from diffusevae.device import choose_device
+from diffusevae.objectives import bound_vae, floor_of_vae, principal_variances
 from diffusevae.params import override
 from diffusevae.progress import identify
 from diffusevae.search import SearchConfig, save_result, search
 from diffusevae.training import Callbacks, OptimiserConfig
-from diffusevae.vae import VAEConfig
+from diffusevae.vae import VAE, VAEConfig
 from diffusevae.vae_training import fit_vae
 
 ROOT = "experiments"
@@ -30,22 +32,28 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
     device = choose_device()
     log.dataset(train, "tuning")
     config = params.tune_vae
-    images = load_split(train).images[: config.num_images].to(device)
+    all_images = load_split(train).images
+    images = all_images[: config.num_images].to(device)
+    variances = principal_variances(to_unit(all_images))
     held_out = load_split(validation).images.to(device)
 
-    def objective(values: dict, number: int, report) -> float:
+    def objective(values: dict, number: int, report) -> None:
         vae = override(params.vae, values.get("vae", {}), "tune_vae.space.vae")
         optimiser = override(params.vae_optimiser, values.get("vae_optimiser", {}),
                              "tune_vae.space.vae_optimiser")  # fmt: skip
         with log.trial(number, values) as trial:
-            def on_epoch(epoch: int, row: dict, _) -> None:
+            def on_epoch(epoch: int, row: dict, model: VAE) -> None:
+                fair = bound_vae(vae.reconstruction, row["validation_reconstruction"],
+                                 row["validation_kl"], len(variances))  # fmt: skip
+                row = row | {"validation_bits_per_dim": fair}
                 trial.epoch(row)
-                report(epoch, row["validation_loss"])
+                floor = floor_of_vae(variances, vae.kl_weight, math.prod(model.latent_shape))
+                losses = {"study": row["validation_loss"], "fair": fair}
+                report(epoch, losses | ({"floor": floor} if vae.reconstruction == "mse" else {}))
 
-            _, history = fit_vae(vae, optimiser, images, held_out, config.epochs,
-                                 params.seed, Callbacks(on_epoch, log.batch))  # fmt: skip
-        return min(row["validation_loss"] for row in history)
+            fit_vae(vae, optimiser, images, held_out, config.epochs, params.seed,
+                    Callbacks(on_epoch, log.batch))  # fmt: skip
 
     name = identify("tune_vae", params, [train, validation], without={"tune_vae": ["n_trials"]})
-    save_result(search(config, name, params.seed, objective), out)
+    save_result(search(config, name, params.seed, vars(params), objective), out)
     log.artifact(out)

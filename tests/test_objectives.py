@@ -1,0 +1,152 @@
+"""Objectives by hand, and that the fair ones do not pick what the study's pick."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from real_data import raw_folder
+from torch import nn
+
+from diffusevae.data import read_official, resize, to_unit
+from diffusevae.diffusion import DiffusionConfig
+from diffusevae.diffusion_training import Images, fit_diffusion
+from diffusevae.objectives import (
+    LEVELS_DB,
+    bound_vae,
+    floor_of_eps,
+    floor_of_vae,
+    floor_of_x_0,
+    measure_x_0_error,
+    principal_variances,
+)
+from diffusevae.schedule import make_schedule
+from diffusevae.training import Callbacks, OptimiserConfig
+from diffusevae.unet import UNetConfig
+from diffusevae.vae import VAEConfig
+from diffusevae.vae_training import fit_vae
+from tests.test_diffusion import make_model
+
+OPTIMISER = OptimiserConfig(3e-3, "cosine", 32, 1.0, 0.9)
+
+
+@pytest.fixture(scope="module")
+def digits() -> torch.Tensor:
+    """1,256 real digits, 16 x 16, uint8."""
+    images, _ = read_official(raw_folder("mnist"), "train")
+    return resize(images[:1256], 16, "bilinear", antialias=True)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"),  # ROWS E6: linear schedules of 1000 steps up to these beta_end
+    [("mnist", {0.01: 0.0386, 0.02: 0.0280, 0.024: 0.0257, 0.03: 0.0231}),
+     ("fashion_mnist", {0.01: 0.0424})],
+)  # fmt: skip
+def test_the_floor_of_eps_falls_with_beta_end_whatever_the_network(dataset, expected):
+    images, _ = read_official(raw_folder(dataset), "train")
+    variances = principal_variances(to_unit(resize(images[:10_000], 32, "bilinear", True)))
+    for beta_end, value in expected.items():
+        floor = floor_of_eps(make_schedule("linear", 1000, 1e-4, beta_end), variances)
+        assert floor == pytest.approx(value, rel=0.02)
+
+
+def test_floors_of_one_gaussian_value_by_hand():
+    schedule = make_schedule("linear", 2, 0.1, 0.5)  # bar_alpha 0.9, 0.45
+    expected = np.mean([0.9 * 4 / (0.9 * 4 + 0.1), 0.45 * 4 / (0.45 * 4 + 0.55)])
+    assert floor_of_eps(schedule, np.array([4.0])) == pytest.approx(expected)
+    assert floor_of_x_0(2.0, np.array([4.0])) == pytest.approx(4 / 9)  # 1 / (1/4 + 2)
+    # Of two directions one is coded, down to an error of kl_weight D / 2 = 0.1.
+    expected = (0.1 + 0.3) / 2 + 0.1 * 0.5 * math.log(1 / 0.1)
+    assert floor_of_vae(np.array([1.0, 0.3]), 0.1, num_codes=1) == pytest.approx(expected)
+    assert floor_of_vae(np.array([0.05, 0.02]), 0.1, num_codes=2) == pytest.approx(0.035)
+
+
+def test_the_floor_of_a_linear_vae_is_the_least_over_the_error_it_keeps():
+    errors = np.linspace(1e-3, 1, 100_000)
+    losses = errors + 0.05 * 0.5 * np.log(1 / errors)
+    assert floor_of_vae(np.array([1.0]), 0.05, 1) == pytest.approx(losses.min(), rel=1e-6)
+
+
+def test_the_bound_is_the_likelihood_of_the_best_spread():
+    """bits per dimension of values 0 .. 255 under a Gaussian, or Laplacian, of the best width."""
+    errors = torch.tensor([0.1, -0.2, 0.05, 0.3], dtype=torch.float64)
+    for kind, error, density in (
+        ("mse", errors.square().mean(), lambda s: torch.distributions.Normal(0.0, s)),
+        ("l1", errors.abs().mean(), lambda s: torch.distributions.Laplace(0.0, s)),
+    ):
+        widths = torch.linspace(0.05, 0.5, 4001, dtype=torch.float64)
+        nats = min(float(-density(s).log_prob(errors).mean()) for s in widths)
+        expected = (nats + math.log(256) + 6 / 4) / math.log(2)
+        assert bound_vae(kind, float(error), 6.0, 4) == pytest.approx(expected, abs=1e-4)
+    assert bound_vae("bce", math.log(2), 4 * math.log(2), 4) == pytest.approx(2)
+
+
+def test_principal_variances_are_those_of_the_covariance():
+    rng = np.random.default_rng(0)
+    tall = torch.from_numpy(rng.normal(size=(50, 1, 3, 4)))
+    wide = torch.from_numpy(rng.normal(size=(5, 1, 3, 4)))
+    for images in (tall, wide):
+        covariance = np.cov(images.flatten(1).numpy(), rowvar=False, bias=True)
+        expected = np.maximum(np.linalg.eigvalsh(covariance)[::-1], 1e-12)
+        np.testing.assert_allclose(principal_variances(images), expected, atol=1e-12)
+
+
+class LinearDenoiser(nn.Module):
+    """Predicts E[x_0 | x_t] of independent values x_0 ~ N(0, variance)."""
+
+    def __init__(self, schedule, variance: float) -> None:
+        super().__init__()
+        self.alpha_bars, self.variance = schedule.alpha_bars.float(), variance
+
+    def forward(self, x_t, t):
+        alpha_bar = self.alpha_bars[t][:, None, None, None]
+        return alpha_bar.sqrt() * self.variance / (alpha_bar * self.variance + 1 - alpha_bar) * x_t
+
+
+@pytest.mark.parametrize("scheduler_type", ["linear", "cosine"])
+def test_the_best_linear_denoiser_has_an_error_of_one_for_every_schedule(scheduler_type):
+    model = make_model("x0", scheduler_type=scheduler_type, num_timesteps=1000)
+    variance = 0.04
+    model.unet = LinearDenoiser(model.schedule, variance)
+    x_0 = variance**0.5 * torch.randn(200, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    error = measure_x_0_error(model, (x_0 + 1) / 2, np.full(256, variance), seed=0)
+    assert error == pytest.approx(1, rel=0.02)
+    model.unet.variance *= 9
+    assert measure_x_0_error(model, (x_0 + 1) / 2, np.full(256, variance), seed=0) > 1.05
+
+
+def test_levels_span_what_matters():
+    assert min(LEVELS_DB) == -20 and max(LEVELS_DB) == 20
+
+
+def test_the_studys_objective_picks_the_schedule_that_is_nearly_all_noise(digits):
+    """A beta_end of 0.5 makes nearly every x_t pure noise: easy to tell eps, nothing to learn."""
+    train, held_out = digits[:1000], digits[1000:]
+    unet = UNetConfig(8, (1, 2, 2), 1, (), 1, 16, 0.0, ("in",))
+    variances = 4 * principal_variances(to_unit(digits))
+    study, fair, floor = {}, {}, {}
+    for beta_end in (0.02, 0.5):
+        config = DiffusionConfig("linear", 1000, 1e-4, beta_end, "eps", "centred", False)
+        model, history = fit_diffusion(config, unet, OPTIMISER, Images(train), Images(held_out), 2,
+                                       0.0, 0, Callbacks())  # fmt: skip
+        study[beta_end] = history[-1]["validation_noise_mse"]
+        fair[beta_end] = measure_x_0_error(model, to_unit(held_out[:200]), variances, seed=0)
+        floor[beta_end] = floor_of_eps(config.schedule, variances)
+    assert min(study, key=study.get) == 0.5
+    assert min(fair, key=fair.get) == 0.02
+    assert all(study[beta_end] > floor[beta_end] for beta_end in study)
+    assert min(floor, key=floor.get) == 0.5  # decided before any training
+
+
+def test_the_studys_objective_picks_the_smallest_kl_weight(digits):
+    train, held_out = digits[:1000], digits[1000:]
+    study, fair = {}, {}
+    for kl_weight in (1e-6, 1e-4):
+        config = VAEConfig(4, 8, (1, 2, 2), (), 0.0, "mse", kl_weight)
+        _, history = fit_vae(config, OPTIMISER, train, held_out, 4, 0, Callbacks())
+        row = history[-1]
+        study[kl_weight] = row["validation_loss"]
+        fair[kl_weight] = bound_vae("mse", row["validation_reconstruction"], row["validation_kl"],
+                                    num_values=256)  # fmt: skip
+    assert min(study, key=study.get) == 1e-6
+    assert min(fair, key=fair.get) == 1e-4
