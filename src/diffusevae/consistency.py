@@ -78,6 +78,10 @@ def _limits(
            "refined images (sample.num_images)")  # fmt: skip
     yield ("figures.tsne_perplexity", params.figures.tsne_perplexity, num_codes - 1,
            "other codes (train_vae.num_snapshot_codes, validation_images)")  # fmt: skip
+    yield ("ablate.num_train_images", params.ablate.num_train_images, num_train,
+           "training images")  # fmt: skip
+    yield ("ablate.num_test_images", params.ablate.num_test_images, images.test_images or NUM_TEST,
+           "test images")  # fmt: skip
     for stage in ("train_vae", "train_ddpm", "train_diffusevae"):
         config = getattr(params, stage)
         for epoch in config.snapshot_epochs:

@@ -14,7 +14,7 @@ from diffusevae.consistency import find_misfits
 from diffusevae.errors import InputError
 from diffusevae.params import MAX_SHOWN, build, load_entry, read_yaml, suggest
 from diffusevae.perceptual import BACKBONE
-from diffusevae.stages.__main__ import STAGES
+from diffusevae.stages.__main__ import ON_DEMAND, STAGES
 
 PARAMS_FILE = Path("params.yaml")
 ROOTS = ("datasets", "experiments")
@@ -67,7 +67,7 @@ def load_experiment(name: str, path: Path = PARAMS_FILE) -> Experiment:
 def find_sections(root: str) -> dict[str, type]:
     """Return every section that an entry of datasets or experiments has, with its type."""
     sections: dict[str, type] = {}
-    for stage in map(_module, STAGES):
+    for stage in map(_module, STAGES + ON_DEMAND):
         if stage.ROOT == root:
             for name, schema in stage.SECTIONS.items():
                 if sections.get(name, dict) is dict:  # dict: this stage takes the section as it is

@@ -29,6 +29,7 @@ STAGES = (
     "download", "prepare", "train_classifier", "tune_vae", "train_vae", "tune_ddpm", "train_ddpm",
     "train_diffusevae", "sample", "evaluate", "figures", "report",
 )  # fmt: skip
+ON_DEMAND = ("ablate",)  # stages beyond those of the flow
 PR_SET_PDEATHSIG = 1
 OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
@@ -69,9 +70,9 @@ def explain_machine_error(error: OSError) -> EnvironmentFailure | None:
 
 
 def _run_stage(argv: list[str]) -> None:
-    if not argv or argv[0] not in STAGES:
+    if not argv or argv[0] not in STAGES + ON_DEMAND:
         raise InputError(f"stage {argv[0] if argv else '(none)'}: not a stage; "
-                         f"there are {', '.join(STAGES)}")
+                         f"there are {', '.join(STAGES + ON_DEMAND)}")
     with Recorder() as recorder:  # first, for it starts while torch is imported here
         gc.disable()  # imports make a great many objects and no garbage
         stage = importlib.import_module(f"diffusevae.stages.{argv[0]}")

@@ -1,0 +1,85 @@
+"""Compare the ways x_hat enters the diffusion model. Not part of the flow: run it when wanted.
+
+python -m diffusevae.stages ablate smoke \\
+    --train data/prepared/mnist_tiny/train.safetensors \\
+    --validation data/prepared/mnist_tiny/validation.safetensors \\
+    --test data/prepared/mnist_tiny/test.safetensors \\
+    --best artifacts/smoke/tune_ddpm/best.yaml --vae artifacts/smoke/train_vae/model.safetensors \\
+    --out artifacts/smoke/ablate
+"""
+
+from pathlib import Path
+
+from diffusevae.ablation import (
+    AblateConfig,
+    Setting,
+    draw_images,
+    draw_table,
+    name_variant,
+    run_variants,
+    summarise,
+    train_variant,
+)
+from diffusevae.data import load_split, to_unit
+from diffusevae.device import choose_device
+from diffusevae.diffusion import DiffusionConfig
+from diffusevae.diffusion_training import Images
+from diffusevae.drawing import figure_style, save_figure
+from diffusevae.progress import Progress
+from diffusevae.sampling import SamplerConfig
+from diffusevae.search import apply_best
+from diffusevae.training import Callbacks, OptimiserConfig
+from diffusevae.unet import UNetConfig
+from diffusevae.vae import load_vae
+from diffusevae.vae_training import reconstruct_all
+
+ROOT = "experiments"
+SECTIONS = {
+    "seed": int,
+    "diffusion": DiffusionConfig,
+    "unet": UNetConfig,
+    "diffusion_optimiser": OptimiserConfig,
+    "sampler": SamplerConfig,
+    "ablate": AblateConfig,
+}
+
+
+def run(
+    params, *, train: Path, validation: Path, test: Path, best: Path, vae: Path, out: Path, log
+) -> None:
+    """Write runs.csv, table.csv, table.png and images.png to `out`."""
+    device = choose_device()
+    log.dataset(train, "training")
+    params = apply_best(params, best)
+    config = params.ablate
+    frozen = load_vae(vae, device)
+    counts = {train: config.num_train_images, validation: None, test: config.num_test_images}
+    chosen = {path: load_split(path).images[:count].to(device) for path, count in counts.items()}
+    x_hats = {path: reconstruct_all(frozen, images) for path, images in chosen.items()}
+    setting = Setting(
+        params.diffusion, params.unet, params.diffusion_optimiser, params.sampler,
+        Images(chosen[train], x_hats[train]), Images(chosen[validation], x_hats[validation]),
+        Images(to_unit(chosen[test]), x_hats[test]), config.epochs,
+    )  # fmt: skip
+
+    def train_one(setting: Setting, fuse: tuple[str, ...], seed: int) -> tuple:
+        name = f"{name_variant(fuse)}-{seed}"
+        progress = Progress.of(f"ablate-{name}", params, [train, validation, vae], log.message)
+        with log.trial(name, {"fuse": name_variant(fuse), "seed": seed}) as one:
+            callbacks = Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume)
+            row, refined = train_variant(setting, fuse, seed, callbacks, progress)
+            one.summary({k: v for k, v in row.items() if not isinstance(v, str)})
+        trained.append(progress)
+        return row, refined
+
+    trained: list[Progress] = []
+    runs, refined = run_variants(setting, config, train_one)
+    out.mkdir(parents=True, exist_ok=True)
+    runs.to_csv(out / "runs.csv", index=False)
+    summarise(runs).to_csv(out / "table.csv", index=False)
+    with figure_style():
+        save_figure(draw_table(runs), out / "table.png")
+        save_figure(draw_images(setting.test, refined), out / "images.png")
+    for progress in trained:  # only now: a killed ablation goes on with its last training
+        progress.clear()
+    log.artifact(out)
