@@ -107,6 +107,12 @@ def _model_id(source: str) -> str:
 
 
 def _sampler(experiment: Experiment) -> str:
+    """Return the sampler of params.yaml, or the one that the frontier of this model chose."""
+    frontier = experiment.output("frontier", "default.json")
+    if frontier.is_file():
+        found = json.loads(frontier.read_text(encoding="utf-8"))
+        if found["diffusevae_sha256"] == sha256_of(_models(experiment)["diffusevae"]):
+            return json.dumps(found["sampler"], sort_keys=True)
     params = load_sections(PARAMS_FILE, "experiments", experiment.name, {"sampler": SamplerConfig})
     return json.dumps(asdict(params.sampler), sort_keys=True)
 

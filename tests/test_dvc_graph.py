@@ -62,10 +62,10 @@ def test_a_stage_takes_the_place_of_dvc_s_shell(stage):
     assert GRAPH[stage]["do"]["cmd"].startswith("exec python ")
 
 
-def test_only_sample_evaluate_and_ablate_touch_the_test_images():
+def test_only_what_measures_touches_the_test_images():
     users = {stage for stage, body in GRAPH.items()
              if any("test.safetensors" in dep for dep in body["do"]["deps"])}  # fmt: skip
-    assert users == {"sample", "evaluate", "ablate"}
+    assert users == {"sample", "evaluate", "ablate", "frontier"}
 
 
 def test_no_param_name_falls_into_dvcs_trap():

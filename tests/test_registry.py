@@ -83,6 +83,19 @@ def test_the_same_files_are_registered_once_and_changed_ones_again(store):
     assert len(store.search_model_versions("name = 'diffusevae-toy'")) == 3
 
 
+def test_the_sampler_that_the_frontier_chose_for_this_model_is_registered(store):
+    register_toy()
+    chosen = {"sampler": "unipc", "num_steps": 7}
+    digest = sha256_of(TOY.output("train_diffusevae", "model.safetensors"))
+    default = TOY.output("frontier", "default.json")
+    default.parent.mkdir(parents=True)
+    for model, version, sampler in (("0" * 64, "1", "ddim"), (digest, "2", "unipc")):
+        default.write_text(json.dumps({"diffusevae_sha256": model, "sampler": chosen}))
+        assert register_toy().version == version
+        tags = store.get_model_version("diffusevae-toy", version).tags
+        assert json.loads(tags["sampler"])["sampler"] == sampler
+
+
 def test_a_diffusevae_of_another_vae_is_not_registered(store):
     write_diffusevae("0" * 64)
     with pytest.raises(InputError, match="was trained on the VAE 000000000000, not on"):

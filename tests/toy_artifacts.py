@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from diffusevae.checkpoint import save_tensors
+from diffusevae.checkpoint import save_tensors, sha256_of
 from diffusevae.diffusion import DiffusionConfig, DiffusionModel, save_diffusion
 from diffusevae.figures import Results
 from diffusevae.labels import WAYS
 from diffusevae.metrics import DISTRIBUTION, PAIRED
+from diffusevae.prior import Prior, save_prior
 from diffusevae.unet import UNetConfig
 from diffusevae.vae import VAE, VAEConfig, save_vae
 
@@ -139,4 +140,21 @@ def write_artifacts(folder: Path) -> dict[str, Path]:
     folders["evaluate"].mkdir()
     results.per_image.to_csv(folders["evaluate"] / "per_image.csv", index=False)
     (folders["evaluate"] / "metrics.json").write_text(json.dumps(results.metrics))
+    return folders
+
+
+def write_models(folder: Path) -> dict[str, Path]:
+    """Write untrained models that belong together; return their stages' folders by name."""
+    folders = {stage: folder / stage for stage in ("train_vae", "train_ddpm", "train_diffusevae")}
+    torch.manual_seed(0)
+    vae = VAE(VAEConfig(2, 4, (1, 1), (), 0.0, "mse", 1e-5), SHAPE)
+    vae_path = folders["train_vae"] / "model.safetensors"
+    save_vae(vae_path, vae)
+    d = 2 * 8 * 8
+    prior = Prior(torch.ones(1), torch.zeros(1, d), torch.ones(1, d), vae.latent_shape)
+    save_prior(folders["train_vae"] / "prior.safetensors", prior)
+    for name in ("ddpm", "diffusevae"):
+        model = DiffusionModel(DIFFUSION, UNET, SHAPE, conditional=name == "diffusevae")
+        save_diffusion(folders[f"train_{name}"] / "model.safetensors", model,
+                       sha256_of(vae_path) if name == "diffusevae" else None)  # fmt: skip
     return folders

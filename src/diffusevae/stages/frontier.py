@@ -1,0 +1,83 @@
+"""Find the fewest steps that cost no quality. Not part of the flow: run it when wanted.
+
+python -m diffusevae.stages frontier smoke --test data/prepared/mnist_tiny/test.safetensors \\
+    --train_vae artifacts/smoke/train_vae --train_ddpm artifacts/smoke/train_ddpm \\
+    --train_diffusevae artifacts/smoke/train_diffusevae \\
+    --classifier data/train_classifier/mnist_tiny/model.safetensors --out artifacts/smoke/frontier
+"""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from diffusevae.checkpoint import sha256_of
+from diffusevae.classifier import load_classifier
+from diffusevae.data import load_split, to_unit
+from diffusevae.device import choose_device
+from diffusevae.drawing import figure_style, save_figure
+from diffusevae.evaluation import extract_features
+from diffusevae.frontier import (
+    QUANTITIES,
+    FrontierConfig,
+    Subject,
+    choose_default,
+    compare,
+    converged,
+    draw_codes,
+    draw_frontier,
+    list_points,
+    measure_point,
+)
+from diffusevae.generation import load_models
+from diffusevae.sampling import SamplerConfig
+from diffusevae.vae_training import reconstruct_all
+
+ROOT = "experiments"
+SECTIONS = {"seed": int, "sampler": SamplerConfig, "frontier": FrontierConfig}
+
+
+def run(
+    params, *, test: Path, train_vae: Path, train_ddpm: Path, train_diffusevae: Path,
+    classifier: Path, out: Path, log,
+) -> None:  # fmt: skip
+    """Write frontier.csv, frontier.png and default.json (the registered model's sampler)."""
+    device = choose_device()
+    log.dataset(test, "testing")
+    config = params.frontier
+    models = load_models(train_vae, train_ddpm, train_diffusevae, device)
+    network = load_classifier(classifier, device)
+    images = load_split(test).images[: config.num_images].to(device)
+    subject = Subject(
+        to_unit(images).cpu(), reconstruct_all(models.vae, images),
+        draw_codes(models, len(images), params.seed),
+        lambda made: extract_features(network, made, device),
+        extract_features(network, images, device),
+    )  # fmt: skip
+    best = measure_point(models, converged(params.sampler, config), subject, params.seed)
+    rows = []
+    for sampler in list_points(params.sampler, config):
+        start = time.monotonic()
+        point = measure_point(models, sampler, subject, params.seed)
+        key = {"sampler": sampler.sampler, "eta": sampler.eta, "num_steps": sampler.num_steps}
+        name = f"{sampler.sampler}_eta{sampler.eta:g}_{sampler.num_steps}_seconds_per_image"
+        log.timing(name, (time.monotonic() - start) / (3 * len(images)))
+        rows.append(key | compare(point, best, subject.reference, config.num_resamples,
+                                  params.seed))  # fmt: skip
+        values = "  ".join(f"{name} {rows[-1][name]:.4g}" for name in QUANTITIES)
+        log.message(f"{sampler.sampler} eta {sampler.eta:g} {sampler.num_steps} steps  {values}")
+    table = pd.DataFrame(rows)
+    end = compare(best, best, subject.reference, 1, params.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / "frontier.csv", index=False)
+    with figure_style():
+        save_figure(draw_frontier(table, end), out / "frontier.png")
+    chosen = choose_default(table) or {}
+    log.message(f"default: {chosen or 'none, as every point is worse than the converged sampler'}")
+    default = {"diffusevae_sha256": sha256_of(train_diffusevae / "model.safetensors"),
+               "converged": {name: end[name] for name in QUANTITIES},
+               "sampler": asdict(params.sampler) | chosen}  # fmt: skip
+    (out / "default.json").write_text(json.dumps(default, indent=2, sort_keys=True) + "\n")
+    log.artifact(out)

@@ -1,0 +1,113 @@
+"""The frontier: its points, its paired comparison, its choice."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from diffusevae.checkpoint import sha256_of
+from diffusevae.classifier import Classifier, ClassifierConfig, save_classifier
+from diffusevae.drawing import figure_style
+from diffusevae.frontier import (
+    QUANTITIES,
+    FrontierConfig,
+    choose_default,
+    compare,
+    converged,
+    draw_frontier,
+    list_points,
+)
+from diffusevae.sampling import SamplerConfig
+from diffusevae.stages import frontier as stage
+from diffusevae.tracking import Log
+from tests.test_ablation import write_split
+from tests.test_sampling import make_sampler
+from tests.toy_artifacts import write_models
+
+CONFIG = FrontierConfig(samplers=("ddim", "unipc"), etas=(0.0, 1.0), num_steps=(2, 4),
+                        converged_steps=8, num_images=12, num_resamples=10)  # fmt: skip
+
+
+def test_ddim_has_a_point_for_every_eta_and_the_others_one():
+    base = make_sampler(sampler="ddpm", eta=0.3, num_steps=7, temperature=0.9)
+    points = [(p.sampler, p.eta, p.num_steps) for p in list_points(base, CONFIG)]
+    assert points == [("ddim", 0.0, 2), ("ddim", 0.0, 4), ("ddim", 1.0, 2), ("ddim", 1.0, 4),
+                      ("unipc", 0.0, 2), ("unipc", 0.0, 4)]  # fmt: skip
+    end = converged(base, CONFIG)
+    assert (end.sampler, end.eta, end.num_steps, end.temperature) == ("ddim", 0.0, 8, 0.9)
+
+
+def make_point(shift: float, change: float = 0.0, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return features whose mean is off by `shift`, and an SSIM of 0.5 + change."""
+    noise = np.random.default_rng(seed).normal(size=(200, 4))
+    return {"ddpm_frechet": noise + shift, "diffusevae_frechet": noise + shift,
+            "diffusevae_ssim": 0.5 + change + 0.01 * noise[:, 0]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shift", "change", "not_worse"),
+    [(0.0, 0.0, [True, True, True]), (1.0, 0.0, [False, False, True]),
+     (0.0, -0.1, [True, True, False]), (-0.5, 0.1, [True, True, True])],
+)  # fmt: skip
+def test_only_what_is_surely_worse_counts_as_worse(shift, change, not_worse):
+    """The converged features are 0.5 off the reference: moving them nearer is better."""
+    reference = np.random.default_rng(1).normal(size=(200, 4))
+    best = make_point(0.5)
+    row = compare(make_point(0.5 + shift, change), best, reference, 100, 0)
+    assert [row[f"{name}_not_worse"] for name in QUANTITIES] == not_worse
+    for name in QUANTITIES:
+        assert row[f"{name}_low"] <= row[f"{name}_change"] <= row[f"{name}_high"]
+    assert row["diffusevae_ssim"] == pytest.approx(0.5 + change, abs=2e-3)
+    if shift == 1.0:  # |m|^2 grows from 4 * 0.5^2 to 4 * 1.5^2
+        assert row["ddpm_frechet_change"] == pytest.approx(8, rel=0.15)
+
+
+def make_rows(*rows: tuple) -> pd.DataFrame:
+    columns = ["sampler", "eta", "num_steps", "diffusevae_frechet", "diffusevae_frechet_not_worse",
+               "diffusevae_ssim_not_worse"]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_the_default_has_the_fewest_steps_at_which_nothing_is_worse():
+    rows = make_rows(("ddim", 0.0, 2, 1.0, True, False), ("ddim", 0.0, 10, 5.0, True, True),
+                     ("unipc", 0.0, 10, 4.0, True, True), ("ddim", 1.0, 5, 3.0, False, True),
+                     ("unipc", 0.0, 20, 2.0, True, True))  # fmt: skip
+    assert choose_default(rows) == {"sampler": "unipc", "eta": 0.0, "num_steps": 10}
+    assert choose_default(rows.iloc[[0, 3]]) is None
+
+
+def test_the_figure_has_a_plot_per_quantity_and_a_line_per_sampler():
+    reference = np.random.default_rng(1).normal(size=(50, 4))
+    best = make_point(0.2)
+    rows = pd.DataFrame([
+        {"sampler": p.sampler, "eta": p.eta, "num_steps": p.num_steps}
+        | compare(make_point(1 / p.num_steps), best, reference, 5, 0)
+        for p in list_points(make_sampler(), CONFIG)])  # fmt: skip
+    with figure_style():
+        figure = draw_frontier(rows, compare(best, best, reference, 1, 0))
+    assert len(figure.axes) == len(QUANTITIES)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["ddim, eta 0", "ddim, eta 1", "unipc"]
+
+
+def test_the_stage_names_the_model_its_choice_is_for_and_repeats_its_bytes(tmp_path):
+    folders = write_models(tmp_path)
+    write_split(tmp_path / "test", 20, 0)
+    torch.manual_seed(0)
+    network = Classifier(ClassifierConfig(4, 8, 0.0, 1), (1, 16, 16))
+    save_classifier(tmp_path / "classifier", network)
+    params = SimpleNamespace(key="toy", seed=0, sampler=make_sampler(num_steps=3, batch_size=50),
+                             frontier=CONFIG)  # fmt: skip
+    for out in (tmp_path / "one", tmp_path / "two"):
+        stage.run(params, test=tmp_path / "test", **folders, classifier=tmp_path / "classifier",
+                  out=out, log=Log())  # fmt: skip
+    for file in ("frontier.csv", "frontier.png", "default.json"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+    default = json.loads((tmp_path / "one/default.json").read_text())
+    model = folders["train_diffusevae"] / "model.safetensors"
+    assert default["diffusevae_sha256"] == sha256_of(model)
+    SamplerConfig(**default["sampler"])
+    assert len(pd.read_csv(tmp_path / "one/frontier.csv")) == 6
