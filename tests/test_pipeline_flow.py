@@ -166,6 +166,8 @@ def test_stopping_the_run_ends_its_stage_and_records_that(bare_checkout, number,
         [sys.executable, "-m", "flows", "smoke"], cwd=bare_checkout,
         env=environment | {"PYTHONPATH": str(bare_checkout / "src")}, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        # A test suite in the background ignores SIGINT, and what it starts would too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         next(line for line in run.stdout if "Running stage" in line)

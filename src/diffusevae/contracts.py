@@ -27,7 +27,7 @@ CORRUPTIONS = {
     "blur": (0.6, 1.0, 2.0),  # sigma in pixels
     "mix": (0.05, 0.1, 0.3),  # share of the next image
 }
-NOISE = (0.1, 0.2, 0.4)  # standard deviations, for the distances between sets
+NOISE = (0.05, 0.1, 0.2)  # standard deviations, for the distances between sets
 WHOLE_SETS = ("frechet", "kid")
 
 

@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 from threadpoolctl import threadpool_limits
@@ -25,11 +24,11 @@ from diffusevae.generation import Models
 from diffusevae.labels import MODEL_NAMES
 from diffusevae.metrics import ssim
 from diffusevae.params import PositiveCount, Share
-from diffusevae.randomness import generator, seed_of
+from diffusevae.randomness import seed_of
 from diffusevae.sampling import SamplerConfig, sample
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#7c3aed", "#0891b2", "#4b5563")
-Measured = dict[str, dict[str, float]]  # quantity -> value, low, high
+LOG_RATIO = 10  # a range of distances from this factor on is drawn logarithmically
 
 
 @dataclass(frozen=True)
@@ -73,14 +72,6 @@ def list_points(base: SamplerConfig, config: FrontierConfig) -> list[SamplerConf
 def converged(base: SamplerConfig, config: FrontierConfig) -> SamplerConfig:
     """Return the sampler that all points are held against."""
     return dataclasses.replace(base, sampler="ddim", eta=0.0, num_steps=config.converged_steps)
-
-
-def draw_codes(models: Models, num_images: int, seed: int) -> Tensor:
-    """Return the VAE's pictures of codes from the GMM, N x C x H x W in [0, 1]."""
-    codes = models.prior.sample(num_images, generator(seed, "generate", "gmm"))
-    device = next(models.vae.parameters()).device
-    with torch.inference_mode():
-        return torch.cat([models.vae.decode(part.to(device)) for part in codes.split(500)])
 
 
 def measure_point(
@@ -175,12 +166,12 @@ def draw_frontier(rows: pd.DataFrame, end: Mapping[str, float]) -> Figure:
             axes.plot(line["num_steps"][~good], line[name][~good], "o", color=colour,
                       markerfacecolor="white")  # fmt: skip
         axes.set_xscale("log")
-        if name.endswith("frechet"):
+        if name.endswith("frechet") and rows[name].max() > LOG_RATIO * rows[name].min():
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(ScalarFormatter())
         steps = sorted(rows["num_steps"].unique())
         axes.set_xticks(steps, [f"{n}" for n in steps])
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_major_formatter(ScalarFormatter())
         axes.set_title(title, color=INK)
     grid[-1, 0].set_xlabel("network evaluations per image")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)

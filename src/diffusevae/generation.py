@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -86,6 +87,20 @@ def refine(
 
 
 @torch.inference_mode()
+def decode_new_codes(
+    models: Models, density: Literal["prior", "gmm"], num_images: int, seed: int
+) -> Tensor:
+    """Return the VAE's pictures of codes from N(0, I) or the ex-post density, on its device."""
+    rng = generator(seed, "generate", density)
+    if density == "gmm":
+        codes = models.prior.sample(num_images, rng)
+    else:
+        codes = torch.randn(num_images, *models.vae.latent_shape, generator=rng)
+    device = next(models.vae.parameters()).device
+    return torch.cat([models.vae.decode(part.to(device)) for part in codes.split(500)])
+
+
+@torch.inference_mode()
 def generate(
     models: Models, config: SamplerConfig, num_images: int, seed: int, log
 ) -> dict[str, Tensor]:
@@ -94,15 +109,9 @@ def generate(
     vae_prior decodes z ~ N(0, I), vae_gmm z from the ex-post density; diffusevae_prior and
     diffusevae_gmm refine exactly those; ddpm starts from noise alone.
     """
-    device = next(models.vae.parameters()).device
-    codes = {
-        "prior": torch.randn(num_images, *models.vae.latent_shape,
-                             generator=generator(seed, "generate", "prior")),
-        "gmm": models.prior.sample(num_images, generator(seed, "generate", "gmm")),
-    }
     images = {}
-    for name, z in codes.items():
-        decoded = torch.cat([models.vae.decode(part.to(device)) for part in z.split(500)])
+    for name in ("prior", "gmm"):
+        decoded = decode_new_codes(models, name, num_images, seed)
         images[f"vae_{name}"] = decoded.cpu()
         images[f"diffusevae_{name}"] = sample(
             models.diffusevae, config, num_images, seed + 1, decoded,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from diffusevae.budget import draw_budget, split_distance
 from diffusevae.checkpoint import sha256_of
 from diffusevae.classifier import load_classifier
 from diffusevae.data import load_split, to_unit
@@ -26,12 +27,11 @@ from diffusevae.frontier import (
     choose_default,
     compare,
     converged,
-    draw_codes,
     draw_frontier,
     list_points,
     measure_point,
 )
-from diffusevae.generation import load_models
+from diffusevae.generation import decode_new_codes, load_models
 from diffusevae.sampling import SamplerConfig
 from diffusevae.vae_training import reconstruct_all
 
@@ -43,7 +43,7 @@ def run(
     params, *, test: Path, train_vae: Path, train_ddpm: Path, train_diffusevae: Path,
     classifier: Path, out: Path, log,
 ) -> None:  # fmt: skip
-    """Write frontier.csv, frontier.png and default.json (the registered model's sampler)."""
+    """Write frontier.csv and .png, default.json (the registered model's sampler), budget.*."""
     device = choose_device()
     log.dataset(test, "testing")
     config = params.frontier
@@ -52,18 +52,19 @@ def run(
     images = load_split(test).images[: config.num_images].to(device)
     subject = Subject(
         to_unit(images).cpu(), reconstruct_all(models.vae, images),
-        draw_codes(models, len(images), params.seed),
+        decode_new_codes(models, "gmm", len(images), params.seed),
         lambda made: extract_features(network, made, device),
         extract_features(network, images, device),
     )  # fmt: skip
     best = measure_point(models, converged(params.sampler, config), subject, params.seed)
-    rows = []
+    rows, points = [], {}
     for sampler in list_points(params.sampler, config):
         start = time.monotonic()
         point = measure_point(models, sampler, subject, params.seed)
         key = {"sampler": sampler.sampler, "eta": sampler.eta, "num_steps": sampler.num_steps}
         name = f"{sampler.sampler}_eta{sampler.eta:g}_{sampler.num_steps}_seconds_per_image"
         log.timing(name, (time.monotonic() - start) / (3 * len(images)))
+        points[tuple(key.values())] = point["diffusevae_frechet"]
         rows.append(key | compare(point, best, subject.reference, config.num_resamples,
                                   params.seed))  # fmt: skip
         values = "  ".join(f"{name} {rows[-1][name]:.4g}" for name in QUANTITIES)
@@ -80,4 +81,14 @@ def run(
                "converged": {name: end[name] for name in QUANTITIES},
                "sampler": asdict(params.sampler) | chosen}  # fmt: skip
     (out / "default.json").write_text(json.dumps(default, indent=2, sort_keys=True) + "\n")
+    features = {
+        "x_hat": subject.features(subject.x_hat), "vae_gmm": subject.features(subject.decoded),
+        "vae_prior": subject.features(decode_new_codes(models, "prior", len(images), params.seed)),
+        "diffusevae_converged": best["diffusevae_frechet"],
+        "diffusevae": points.get(tuple(chosen.values()), best["diffusevae_frechet"]),
+    }  # fmt: skip
+    budget = split_distance(features, subject.reference, config.num_resamples, params.seed)
+    budget.to_csv(out / "budget.csv", index=False)
+    with figure_style():
+        save_figure(draw_budget(budget), out / "budget.png")
     log.artifact(out)
