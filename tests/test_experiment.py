@@ -115,6 +115,12 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
         ("vae", 3, "vae: expected a mapping"),
         ("unet.num_heads", 3, "num_heads 3 does not divide the 16 channels of level 2"),
         # Sections that are sound, but not together.
+        ("frontier.converged_steps", 1001,
+         "frontier.num_steps, converged_steps: 1001, but there are only 1000 timesteps"),
+        ("frontier.num_images", 257, "frontier.num_images: 257, but there are only 256 test"),
+        ("frontier.etas", [], "etas: expected one or more"),
+        ("ablate.num_train_images", 513, "ablate.num_train_images: 513, but there are only 512"),
+        ("ablate.seeds", [1, 1], "seeds: expected one or more, each once"),
         ("sampler.num_steps", 1001, "sampler.num_steps: 1001, but there are only 1000 timesteps"),
         ("sample.num_images", 257, "sample.num_images: 257, but there are only 256 test images"),
         ("sample.num_generated", 3, "sample: 3 images; at least 4 must be refined and generated"),

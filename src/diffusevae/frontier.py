@@ -42,6 +42,11 @@ class FrontierConfig:
     num_images: PositiveCount
     num_resamples: PositiveCount
 
+    def __post_init__(self) -> None:
+        for name in ("samplers", "etas", "num_steps"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: expected one or more")
+
 
 @dataclass(frozen=True, eq=False)
 class Subject:

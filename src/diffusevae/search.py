@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 import optuna
 import pandas as pd
 import torch
+from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from ruamel.yaml import YAML
@@ -27,7 +28,6 @@ from diffusevae.randomness import seed_of
 STORAGE_VARIABLE = "DIFFUSEVAE_OPTUNA_STORAGE"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 # What is tried: section of params.yaml -> key -> {choices: [...]} or {low, high, log, step}.
 # `only_if: {other key: value}` leaves a key out where it has no effect.
@@ -102,8 +102,7 @@ def search(
     while (done := len(_finished(study))) < config.n_trials:
         study.sampler = optuna.samplers.TPESampler(seed=seed_of(seed, "trial", done) % 2**32)
         if done == 0:
-            study.sampler = optuna.samplers.PartialFixedSampler(_base_values(config.space, base),
-                                                                study.sampler)  # fmt: skip
+            study.sampler = _fix(_base_values(config.space, base), study.sampler)
         study.optimize(run_trial, n_trials=1)
     return _result(study, config.space, seed)
 
@@ -160,6 +159,13 @@ def apply_best(params: SimpleNamespace, path: Path) -> SimpleNamespace:
     for section, values in read_yaml(path).items():
         merged[section] = override(merged[section], values, f"{path} {section}")
     return SimpleNamespace(**merged)
+
+
+def _fix(values: dict[str, object], sampler: BaseSampler) -> BaseSampler:
+    """Return a sampler that gives these values and leaves the others to `sampler`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.PartialFixedSampler(values, sampler)
 
 
 def _base_values(space: Space, base: Mapping[str, object]) -> dict[str, object]:

@@ -122,8 +122,10 @@ class _State:
             parts[f"optimiser{i}"] = moments
         tensors = {f"{part}/{name}": tensor for part, named in parts.items()
                    for name, tensor in named.items()}  # fmt: skip
+        # A file's facts are sorted by name; pairs keep a row's columns in their order.
+        history = [list(row.items()) for row in self.history]
         return tensors, {"epoch": self.epoch, "batch": self.batch, "step": self.step,
-                         "best": self.best, "history": self.history}  # fmt: skip
+                         "best": self.best, "history": history}  # fmt: skip
 
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> None:
         """Take over what `pack` returned."""
@@ -141,8 +143,9 @@ class _State:
                 # Moments must lie in memory as their weights do: the fused Adam walks both at once.
                 kept = torch.empty_like(parameter) if value.dim() else value.to(device)
                 self.optimiser.state[parameter][name] = kept.detach().copy_(value)
-        self.epoch, self.batch, self.step, self.best, self.history = (
-            facts[name] for name in ("epoch", "batch", "step", "best", "history"))
+        self.epoch, self.batch, self.step, self.best = (
+            facts[name] for name in ("epoch", "batch", "step", "best"))
+        self.history = [dict(row) for row in facts["history"]]
 
 
 def _train_epoch(
