@@ -117,7 +117,7 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
         # Sections that are sound, but not together.
         ("frontier.converged_steps", 1001,
          "frontier.num_steps, converged_steps: 1001, but there are only 1000 timesteps"),
-        ("frontier.num_images", 257, "frontier.num_images: 257, but there are only 256 test"),
+        ("frontier.num_images", 129, "frontier.num_images: 129, but there are only 128 pairs"),
         ("frontier.etas", [], "etas: expected one or more"),
         ("ablate.num_train_images", 513, "ablate.num_train_images: 513, but there are only 512"),
         ("ablate.seeds", [1, 1], "seeds: expected one or more, each once"),

@@ -1,6 +1,7 @@
 """The frontier: its points, its paired comparison, its choice."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from diffusevae.checkpoint import sha256_of
+from diffusevae.checkpoint import load_tensors, save_tensors, sha256_of
 from diffusevae.classifier import Classifier, ClassifierConfig, save_classifier
 from diffusevae.drawing import figure_style
 from diffusevae.frontier import (
@@ -93,21 +94,42 @@ def test_the_figure_has_a_plot_per_quantity_and_a_line_per_sampler():
     assert labels == ["ddim, eta 0", "ddim, eta 1", "unipc"]
 
 
-def test_the_stage_names_the_model_its_choice_is_for_and_repeats_its_bytes(tmp_path):
+@pytest.fixture
+def run_stage(tmp_path):
+    """A function (test images' file, out) that runs the stage on untrained models."""
     folders = write_models(tmp_path)
-    write_split(tmp_path / "test", 20, 0)
     torch.manual_seed(0)
     network = Classifier(ClassifierConfig(4, 8, 0.0, 1), (1, 16, 16))
     save_classifier(tmp_path / "classifier", network)
     params = SimpleNamespace(key="toy", seed=0, sampler=make_sampler(num_steps=3, batch_size=50),
                              frontier=CONFIG)  # fmt: skip
-    for out in (tmp_path / "one", tmp_path / "two"):
-        stage.run(params, test=tmp_path / "test", **folders, classifier=tmp_path / "classifier",
-                  out=out, log=Log())  # fmt: skip
-    for file in ("frontier.csv", "frontier.png", "default.json"):
-        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
-    default = json.loads((tmp_path / "one/default.json").read_text())
-    model = folders["train_diffusevae"] / "model.safetensors"
+
+    def run(test: Path, out: Path) -> Path:
+        stage.run(params, test=test, **folders, classifier=tmp_path / "classifier", out=out,
+                  log=Log())  # fmt: skip
+        return out
+
+    return run
+
+
+def test_the_stage_names_the_model_its_choice_is_for_and_repeats_its_bytes(run_stage, tmp_path):
+    write_split(tmp_path / "test", 24, 0)
+    one, two = (run_stage(tmp_path / "test", tmp_path / name) for name in ("one", "two"))
+    for file in ("frontier.csv", "frontier.png", "default.json", "budget.csv", "budget.png"):
+        assert (one / file).read_bytes() == (two / file).read_bytes()
+    default = json.loads((one / "default.json").read_text())
+    model = tmp_path / "train_diffusevae/model.safetensors"
     assert default["diffusevae_sha256"] == sha256_of(model)
     SamplerConfig(**default["sampler"])
-    assert len(pd.read_csv(tmp_path / "one/frontier.csv")) == 6
+    assert len(pd.read_csv(one / "frontier.csv")) == 6
+
+
+def test_generated_images_are_held_against_others_than_those_refined(run_stage, tmp_path):
+    write_split(tmp_path / "test", 24, 0)
+    tensors = load_tensors(tmp_path / "test")
+    tensors["images"][12:] //= 4  # of 24 images the first 12 are refined, the others the reference
+    save_tensors(tmp_path / "darker", tensors)
+    first, second = (pd.read_csv(run_stage(tmp_path / name, tmp_path / f"{name}_out")
+                                 / "frontier.csv") for name in ("test", "darker"))
+    assert first["diffusevae_ssim"].equals(second["diffusevae_ssim"])
+    assert (first["ddpm_frechet"] != second["ddpm_frechet"]).all()

@@ -84,8 +84,8 @@ def _limits(
            "test images")  # fmt: skip
     most_steps = max(*params.frontier.num_steps, params.frontier.converged_steps)
     yield "frontier.num_steps, converged_steps", most_steps, num_timesteps, "timesteps"
-    yield ("frontier.num_images", params.frontier.num_images, images.test_images or NUM_TEST,
-           "test images")  # fmt: skip
+    yield ("frontier.num_images", params.frontier.num_images,
+           (images.test_images or NUM_TEST) // 2, "pairs of test images")  # fmt: skip
     for stage in ("train_vae", "train_ddpm", "train_diffusevae"):
         config = getattr(params, stage)
         for epoch in config.snapshot_epochs:

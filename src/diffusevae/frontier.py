@@ -33,7 +33,10 @@ LOG_RATIO = 10  # a range of distances from this factor on is drawn logarithmica
 
 @dataclass(frozen=True)
 class FrontierConfig:
-    """The samplers to compare, DDIM once for each eta, at each number of steps."""
+    """The samplers to compare, DDIM once for each eta, at each number of steps.
+
+    num_images test images are refined and as many others are the reference of generated ones.
+    """
 
     samplers: tuple[Literal["ddpm", "ddim", "dpmpp_2m", "unipc"], ...]
     etas: tuple[Share, ...]
@@ -54,7 +57,7 @@ class Subject:
 
     real and x_hat: test images to refine and their reconstructions; decoded: VAE pictures of codes
     from the GMM. All N x C x H x W in [0, 1]. features: from images to N x D; reference: those of
-    real test images.
+    as many other real test images, so that nothing is held against the image it was made from.
     """
 
     real: Tensor

@@ -49,12 +49,13 @@ def run(
     config = params.frontier
     models = load_models(train_vae, train_ddpm, train_diffusevae, device)
     network = load_classifier(classifier, device)
-    images = load_split(test).images[: config.num_images].to(device)
+    both = load_split(test).images[: 2 * config.num_images].to(device)
+    images, others = both[: config.num_images], both[config.num_images :]
     subject = Subject(
         to_unit(images).cpu(), reconstruct_all(models.vae, images),
         decode_new_codes(models, "gmm", len(images), params.seed),
         lambda made: extract_features(network, made, device),
-        extract_features(network, images, device),
+        extract_features(network, others, device),
     )  # fmt: skip
     best = measure_point(models, converged(params.sampler, config), subject, params.seed)
     rows, points = [], {}
