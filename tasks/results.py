@@ -14,14 +14,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from diffusevae.claims import CLAIMS, judge_ours, judge_printed
 from diffusevae.errors import InputError
 from diffusevae.experiment import Experiment, load_experiment
-from diffusevae.labels import FLOOR, WAYS, describe_direction
+from diffusevae.labels import ARROWS, FLOOR, MODEL_NAMES, WAYS
 from diffusevae.metrics import DISTRIBUTION, METRICS, PAIRED
-from diffusevae.report_tables import format_value, study_dataset
+from diffusevae.params import read_yaml
+from diffusevae.report_tables import MODELS, NOT_MEASURED, format_value, study_dataset
 from diffusevae.stages.__main__ import run_command
 from tasks.report import describe_device
 
@@ -62,7 +61,7 @@ def publish(name: str) -> None:
     (out / "README.md").write_text(render_results(experiment, out, device), encoding="utf-8")
     if name == README_EXPERIMENT:
         text = README.read_text(encoding="utf-8")
-        README.write_text(fill(text, render_tables(read_metrics(out))), encoding="utf-8")
+        README.write_text(fill(text, render_tables(load_metrics(out))), encoding="utf-8")
     CLAIMS_FILE.write_text(render_claims(), encoding="utf-8")
     print(f"{out}  {README}  {CLAIMS_FILE}")
 
@@ -74,12 +73,11 @@ def md5_of(path: Path) -> str:
 
 def locked_md5(name: str, lock: Path = Path("dvc.lock")) -> str | None:
     """Return the hash of an experiment's metrics.json in dvc.lock; None where there is none."""
-    stages = YAML(typ="safe", pure=False).load(lock.read_text(encoding="utf-8"))["stages"]
-    outs = stages.get(f"evaluate@{name}", {}).get("outs", [])
+    outs = read_yaml(lock)["stages"].get(f"evaluate@{name}", {}).get("outs", [])
     return next((out["md5"] for out in outs if out["path"].endswith("/metrics.json")), None)
 
 
-def read_metrics(folder: Path) -> Metrics:
+def load_metrics(folder: Path) -> Metrics:
     """Return the metrics.json of a folder."""
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
@@ -89,10 +87,10 @@ def render_tables(metrics: Metrics) -> str:
     lines = [f"{metrics['num_images']:,} held-out test images, 95 % bootstrap intervals over "
              "images:", "", "| metric | VAE | DiffuseVAE |", "|---|---|---|"]  # fmt: skip
     for name in PAIRED:
-        cells = (_cell(name, metrics["paired"][model][name]) for model in ("vae", "diffusevae"))
+        cells = (_cell(name, metrics["paired"][model][name]) for model in MODELS)
         lines.append(f"| {_title(name)} | {' | '.join(cells)} |")
     sets = (format_value("hist_sim", metrics["set"][model]["hist_sim"])
-            for model in ("vae", "diffusevae"))  # fmt: skip
+            for model in MODELS)  # fmt: skip
     lines.append(f"| {_title('hist_sim')}, all images at once | {' | '.join(sets)} |")
     classifier = metrics["classifier"]
     lines += [
@@ -111,12 +109,12 @@ def render_tables(metrics: Metrics) -> str:
 
 
 def _title(name: str) -> str:
-    return f"{METRICS[name].name} {describe_direction(METRICS[name].better).split()[0]}"
+    return f"{METRICS[name].name} {ARROWS[METRICS[name].better]}"
 
 
 def _cell(name: str, entry: Mapping[str, float] | None) -> str:
     if entry is None:
-        return "not measured"
+        return NOT_MEASURED
     value, low, high = (format_value(name, entry[key]) for key in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
 
@@ -135,7 +133,7 @@ def render_results(experiment: Experiment, folder: Path, device: str) -> str:
     lines = [f"# {experiment.name} on {folder.name}", "",
              f"`make run EXPERIMENT={experiment.name}`, one seed, {device}. dvc.lock knows "
              f"metrics.json by MD5 `{md5_of(folder / 'metrics.json')}`.", "",
-             render_tables(read_metrics(folder)), ""]  # fmt: skip
+             render_tables(load_metrics(folder)), ""]  # fmt: skip
     for path in sorted(folder.glob("*.png")):
         lines += [f"![{path.stem.replace('_', ' ')}]({path.name})", ""]
     return "\n".join(lines)
@@ -152,7 +150,7 @@ def render_claims() -> str:
              "| claim | results | by the study's numbers | difference | by ours | lock |",
              "|---|---|---|---|---|---|"]  # fmt: skip
     for folder in _folders():
-        metrics, dataset = read_metrics(folder), folder.name
+        metrics, dataset = load_metrics(folder), folder.name
         for claim in CLAIMS:
             difference = _cell(claim.metric, metrics["paired"]["difference"][claim.metric])
             lines.append(
@@ -164,7 +162,7 @@ def render_claims() -> str:
               "## Our numbers", "", "| number | key | value | results | lock |",
               "|---|---|---|---|---|"]  # fmt: skip
     for folder in _folders():
-        for title, key, name, entry in _numbers(read_metrics(folder)):
+        for title, key, name, entry in _numbers(load_metrics(folder)):
             lines.append(f"| {title} | {key} | {_cell(name, entry)} | {_place(folder)} | "
                          f"{_lock(folder)} |")
     return "\n".join(lines) + "\n"
@@ -172,9 +170,9 @@ def render_claims() -> str:
 
 def _numbers(metrics: Metrics) -> Iterator[tuple[str, str, str, Mapping[str, float] | None]]:
     """Yield (title, key, metric, entry) of every number with an interval."""
-    for model, title in (("vae", "VAE"), ("diffusevae", "DiffuseVAE")):
+    for model in MODELS:
         for name in PAIRED:
-            yield (f"{title}: {METRICS[name].name}", f"paired.{model}.{name}", name,
+            yield (f"{MODEL_NAMES[model]}: {METRICS[name].name}", f"paired.{model}.{name}", name,
                    metrics["paired"][model][name])  # fmt: skip
     for way, title in GENERATED.items():
         for name in DISTRIBUTION:

@@ -23,7 +23,7 @@ def root(monkeypatch):
 def test_the_readme_s_numbers_are_those_of_the_results(root):
     text = results.README.read_text()
     folder = results.RESULTS / results.README_EXPERIMENT / "mnist"
-    assert text == results.fill(text, results.render_tables(results.read_metrics(folder)))
+    assert text == results.fill(text, results.render_tables(results.load_metrics(folder)))
 
 
 def test_the_ledger_is_what_the_results_give(root):
@@ -35,7 +35,7 @@ def test_results_are_those_that_the_lock_vouches_for(root, folder):
     digest = results.md5_of(folder / "metrics.json")
     assert digest == results.locked_md5(folder.parent.name)
     page = (folder / "README.md").read_text()
-    assert digest in page and results.render_tables(results.read_metrics(folder)) in page
+    assert digest in page and results.render_tables(results.load_metrics(folder)) in page
     assert all(f"({picture.name})" in page for picture in folder.glob("*.png"))
 
 

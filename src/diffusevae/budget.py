@@ -66,16 +66,17 @@ def _part(distances: Mapping[str, float], part: str) -> float:
 def draw_budget(rows: pd.DataFrame) -> Figure:
     """Return the parts as bars that start where the one before ends, with their intervals."""
     figure, ((axes,),) = panels(1, 1, 0.9 + 0.62 * len(rows))
-    start = 0.0
+    steps, start = list(PARTS)[: len(CHAIN)], 0.0
     for y, row in enumerate(rows.itertuples()):
-        alone = PARTS[row.part][1] is None or row.part.startswith("(")
-        left = 0.0 if alone else start
-        colour = MUTED if alone and y else COLOURS["real"] if row.value > 0 else COLOURS["ddpm"]
-        axes.barh(y, row.value, left=left, height=0.55, color=colour, alpha=0.55)
+        is_step = row.part in steps
+        left = start if is_step else 0.0
+        colour = COLOURS["ddpm"] if row.value <= 0 else COLOURS["real"]
+        axes.barh(y, row.value, left=left, height=0.55, color=colour if is_step else MUTED,
+                  alpha=0.55)  # fmt: skip
         axes.plot([left + row.low, left + row.high], [y, y], color=INK, linewidth=1.5)
         axes.annotate(f"{row.value:+.1f}", (max(left + row.high, left), y), xytext=(6, 0),
                       textcoords="offset points", va="center", color=INK)  # fmt: skip
-        start = left + row.value if not row.part.startswith("(") else start
+        start = left + row.value
     axes.set_yticks(range(len(rows)), [part.replace(": ", ":\n", 1) for part in rows["part"]],
                     color=INK)  # fmt: skip
     axes.invert_yaxis()

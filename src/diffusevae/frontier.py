@@ -139,17 +139,17 @@ def _frechet_difference(
     return {"value": value, "low": float(min(low, value)), "high": float(max(high, value))}
 
 
-def choose_default(rows: pd.DataFrame, model: str = "diffusevae") -> dict[str, object] | None:
-    """Return sampler, eta and num_steps of the fewest steps at which nothing of a model is worse.
+def choose_default(rows: pd.DataFrame) -> dict[str, object] | None:
+    """Return sampler, eta and num_steps of the fewest steps at which DiffuseVAE is not worse.
 
     Of several samplers with as few steps the one with the smallest Fréchet distance; None where
     every point is worse than the converged one.
     """
-    columns = [f"{name}_not_worse" for name in QUANTITIES if name.startswith(f"{model}_")]
+    columns = [f"{name}_not_worse" for name in QUANTITIES if name.startswith("diffusevae_")]
     good = rows[rows[columns].all(axis=1)]
     if not len(good):
         return None
-    best = good.sort_values(["num_steps", f"{model}_frechet"], kind="stable").iloc[0]
+    best = good.sort_values(["num_steps", "diffusevae_frechet"], kind="stable").iloc[0]
     return {"sampler": best["sampler"], "eta": float(best["eta"]),
             "num_steps": int(best["num_steps"])}  # fmt: skip
 

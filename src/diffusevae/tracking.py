@@ -150,8 +150,8 @@ class Log:
         self._record("dataset", path=str(path), context=context)
 
     @contextmanager
-    def trial(self, number: int, params: Mapping[str, object]) -> Iterator["Log"]:
-        """Open a run nested under this stage's for one Optuna trial."""
+    def trial(self, number: int | str, params: Mapping[str, object]) -> Iterator["Log"]:
+        """Open a run nested under this stage's for one Optuna trial, or one training of several."""
         run = self._recorder and self._recorder.open(f"trial {number}", self._run, params)
         child = Log(self._recorder, run, f"trial {number}  ")
         try:
