@@ -252,7 +252,10 @@ def test_package_registry_has_the_real_files(name, tmp_path, monkeypatch):
 
 
 def test_torchvision_knows_an_address_of_every_asset():
-    for name in ("mnist", "fashion_mnist", "alexnet"):
+    for name in ("mnist", "fashion_mnist", "cifar10", "alexnet"):
         urls = sources._torchvision_urls(name)
         assert urls and all(url.startswith("http") for url in urls)
     assert sources._torchvision_urls("alexnet")[0].endswith(".pth")
+    # The binary version lies beside the pickles that torchvision takes.
+    assert sources._torchvision_urls("cifar10")[0].endswith("/cifar-10-binary.tar.gz")
+    assert sources._torchvision_urls("cifar10_test") == []

@@ -17,10 +17,12 @@ from diffusevae.contracts import (
     measure_corruptions,
     require,
 )
-from diffusevae.data import read_official, resize, to_unit
+from diffusevae.data import to_unit
 from diffusevae.errors import InputError
+from diffusevae.idx import read_idx_set
 from diffusevae.metrics import METRICS, PAIRED, measure_pairs
 from diffusevae.perceptual import load_lpips
+from diffusevae.resizing import resize
 from tests.test_metrics import blobs, blurred, noisy
 
 CPU = torch.device("cpu")
@@ -34,7 +36,7 @@ def corruptions(request) -> tuple[str, pd.DataFrame]:
 
 
 def read_test_images(dataset: str) -> torch.Tensor:
-    images, _ = read_official(raw_folder(dataset), "t10k")
+    images, _ = read_idx_set(raw_folder(dataset), "t10k")
     return to_unit(resize(images[:60], 32, "bilinear", antialias=True))
 
 

@@ -9,11 +9,13 @@ import pytest
 import torch
 from real_data import raw_folder
 
-from diffusevae import data
 from diffusevae.checkpoint import load_config, save_tensors
-from diffusevae.data import DatasetConfig, divide, load_split, prepare, read_idx, resize, to_unit
+from diffusevae.data import DatasetConfig, load_split, to_unit
 from diffusevae.errors import InputError
+from diffusevae.idx import read_idx, read_idx_set
 from diffusevae.params import build
+from diffusevae.preparation import divide, prepare
+from diffusevae.resizing import resize
 from diffusevae.stages import prepare as prepare_stage
 
 CONFIG = DatasetConfig(
@@ -86,12 +88,12 @@ def write_official(folder: Path, num_images: int, side: int, labels: bytes) -> N
 def test_wrong_official_set_is_refused(tmp_path, num_images, side, labels, reason):
     write_official(tmp_path, num_images, side, labels)
     with pytest.raises(InputError, match=reason):
-        data.read_official(tmp_path, "t10k")
+        read_idx_set(tmp_path, "t10k")
 
 
 def test_official_set_has_one_channel_and_whole_labels(tmp_path):
     write_official(tmp_path, 10_000, 28, bytes(9999) + b"\x09")
-    images, labels = data.read_official(tmp_path, "t10k")
+    images, labels = read_idx_set(tmp_path, "t10k")
     assert (images.shape, images.dtype) == ((10_000, 1, 28, 28), torch.uint8)
     assert (labels.shape, labels.dtype) == ((10_000,), torch.int64)
     assert labels[-1] == 9
@@ -134,7 +136,7 @@ def test_resize_rounds_to_the_nearest_in_every_chunk():
 
 
 def test_train_and_validation_are_disjoint_and_complete():
-    train, validation = divide(CONFIG)
+    train, validation = divide(CONFIG, 60_000).values()
     assert (len(train), len(validation)) == (55_000, 5000)
     assert torch.equal(torch.cat([train, validation]).sort().values, torch.arange(60_000))
     # A random choice: of the official set's halves each gives about half.
@@ -142,11 +144,11 @@ def test_train_and_validation_are_disjoint_and_complete():
 
 
 def test_division_depends_on_the_seed_and_smaller_training_sets_are_nested():
-    train, validation = divide(CONFIG)
-    fewer, same_validation = divide(dataclasses.replace(CONFIG, train_images=300))
+    train, validation = divide(CONFIG, 60_000).values()
+    fewer, same_validation = divide(dataclasses.replace(CONFIG, train_images=300), 60_000).values()
     assert torch.equal(validation, same_validation)
     assert len(fewer) == 300 and set(fewer.tolist()) <= set(train.tolist())
-    other = divide(dataclasses.replace(CONFIG, seed=1))[1]
+    other = divide(dataclasses.replace(CONFIG, seed=1), 60_000)["validation"]
     assert len(set(other.tolist()) & set(validation.tolist())) < 1000  # 417 expected by chance
 
 
@@ -160,13 +162,32 @@ def test_division_depends_on_the_seed_and_smaller_training_sets_are_nested():
         ({"interpolation": "lanczos"}, "none of bilinear, bicubic, nearest"),
         ({"image_size": 3}, "images.image_size: 3 is out of range"),
         ({"train_images": 0}, "train_images: 0 is out of range"),
-        ({"source": "mnits"}, "none of mnist, fashion_mnist"),
+        ({"source": "pets"}, "test_images: null, but of the sources only mnist, fashion_mnist"),
     ],
 )
 def test_impossible_configuration_is_refused(changes, reason):
     with pytest.raises(InputError, match=reason):
         build(DatasetConfig, dataclasses.asdict(CONFIG) | changes, "images")
     assert build(DatasetConfig, dataclasses.asdict(CONFIG), "images") == CONFIG
+
+
+OWN = dataclasses.replace(CONFIG, source="pets", validation_images=20, test_images=30)
+
+
+def test_without_an_official_test_set_all_splits_are_drawn_from_the_same_images():
+    splits = divide(OWN, 100)
+    assert {name: len(indices) for name, indices in splits.items()} == {
+        "train": 50, "validation": 20, "test": 30}  # fmt: skip
+    assert torch.equal(torch.cat([*splits.values()]).sort().values, torch.arange(100))
+    fewer = divide(dataclasses.replace(OWN, train_images=7), 100)
+    assert set(fewer["train"].tolist()) < set(splits["train"].tolist())
+    assert torch.equal(fewer["test"], splits["test"])
+
+
+def test_too_few_images_are_refused_with_what_is_asked_for():
+    with pytest.raises(InputError, match="pets: 50 images, but .* ask for 51; ask for fewer"):
+        divide(OWN, 50)
+    assert len(divide(OWN, 51)["train"]) == 1
 
 
 def test_unit_range_is_exact_at_its_ends():

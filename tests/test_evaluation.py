@@ -23,6 +23,8 @@ CPU = torch.device("cpu")
 class Pixels(nn.Module):
     """A classifier whose features are 4 x 4 means and whose label is the first pixel's bit."""
 
+    num_classes = 2
+
     def features(self, x):
         return nn.functional.avg_pool2d(x, 4).flatten(1)
 
@@ -59,7 +61,7 @@ def test_metrics_have_the_agreed_shape_and_fit_into_json(inputs):
         assert set(table) == set(PAIRED) and table["lpips"] is None
     for table in (metrics["floor"], *metrics["generated"].values()):
         assert set(table) == set(DISTRIBUTION)
-    assert metrics["classifier"] == {"test_accuracy": 1.0, "num_features": 16}
+    assert metrics["classifier"] == {"num_classes": 2, "test_accuracy": 1.0, "num_features": 16}
     assert metrics["lpips"] == {"backbone": "alexnet", "available": False, "reason": "not here"}
     assert list(frame.columns) == ["index", "label", "model", *PAIRED]
     assert frame["model"].tolist() == ["vae"] * 20 + ["diffusevae"] * 20
@@ -159,7 +161,7 @@ def test_the_stage_writes_the_same_bytes_again(inputs, tmp_path):
         save_tensors(tmp_path / name, vars(inputs[name]) | smooth | {
             key: getattr(inputs[name], key)[:60] for key in ("labels", "indices")})  # fmt: skip
     torch.manual_seed(0)
-    classifier = Classifier(ClassifierConfig(4, 8, 0.0, 1), (1, 16, 16))
+    classifier = Classifier(ClassifierConfig(4, 8, 0.0, 1), (1, 16, 16), 10)
     save_classifier(tmp_path / "classifier", classifier)
     params = SimpleNamespace(seed=0, evaluate=CONFIG)
     messages = []

@@ -55,6 +55,22 @@ def test_an_experiment_knows_its_data_and_the_order_of_its_stages():
     assert experiment.output("sample", "x") == Path("artifacts/smoke/sample/x")
 
 
+def test_a_folder_of_images_is_a_source_where_it_exists(content, faults, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = content["datasets"]["mnist_tiny"]["images"]
+    images["source"] = "mnits"
+    said = faults()
+    assert "datasets.mnist_tiny.images.source: 'mnits' is no known data set" in said
+    assert "did you mean 'mnist'?" in said and "no folder data/raw/mnits of your own" in said
+    (tmp_path / "data/raw/mnits").mkdir(parents=True)
+    experiment = load_experiment("smoke", tmp_path / "params.yaml")
+    assert experiment.source == "mnits"
+    assert experiment.targets[:2] == ["download@alexnet", "prepare@mnist_tiny"]
+    for source in ("../mnist", "alexnet"):
+        images["source"] = source
+        assert "is no name" in faults()
+
+
 def test_the_targets_are_stages_of_dvc_yaml_and_none_runs_before_what_it_needs():
     stages = YAML(typ="safe", pure=True).load((PARAMS.parent / "dvc.yaml").read_text())["stages"]
     targets = load_experiment("smoke", PARAMS).targets
@@ -119,6 +135,8 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
          "frontier.num_steps, converged_steps: 1001, but there are only 1000 timesteps"),
         ("frontier.num_images", 129, "frontier.num_images: 129, but there are only 128 pairs"),
         ("frontier.etas", [], "etas: expected one or more"),
+        ("compress.codes", [[1, 5, 5]], "compress.codes: [1, 5, 5]: images of 32 x 32 do not come"),
+        ("compress.num_test_images", 257, "compress.num_test_images: 257, but there are only 256"),
         ("ablate.num_train_images", 513, "ablate.num_train_images: 513, but there are only 512"),
         ("ablate.seeds", [1, 1], "seeds: expected one or more, each once"),
         ("sampler.num_steps", 1001, "sampler.num_steps: 1001, but there are only 1000 timesteps"),

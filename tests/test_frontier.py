@@ -99,7 +99,7 @@ def run_stage(tmp_path):
     """A function (test images' file, out) that runs the stage on untrained models."""
     folders = write_models(tmp_path)
     torch.manual_seed(0)
-    network = Classifier(ClassifierConfig(4, 8, 0.0, 1), (1, 16, 16))
+    network = Classifier(ClassifierConfig(4, 8, 0.0, 1), (1, 16, 16), 10)
     save_classifier(tmp_path / "classifier", network)
     params = SimpleNamespace(key="toy", seed=0, sampler=make_sampler(num_steps=3, batch_size=50),
                              frontier=CONFIG)  # fmt: skip

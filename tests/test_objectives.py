@@ -8,9 +8,10 @@ import torch
 from real_data import raw_folder
 from torch import nn
 
-from diffusevae.data import read_official, resize, to_unit
+from diffusevae.data import to_unit
 from diffusevae.diffusion import DiffusionConfig
 from diffusevae.diffusion_training import Images, fit_diffusion
+from diffusevae.idx import read_idx_set
 from diffusevae.objectives import (
     LEVELS_DB,
     bound_vae,
@@ -20,6 +21,7 @@ from diffusevae.objectives import (
     measure_x_0_error,
     principal_variances,
 )
+from diffusevae.resizing import resize
 from diffusevae.schedule import make_schedule
 from diffusevae.training import Callbacks, OptimiserConfig
 from diffusevae.unet import UNetConfig
@@ -33,7 +35,7 @@ OPTIMISER = OptimiserConfig(3e-3, "cosine", 32, 1.0, 0.9)
 @pytest.fixture(scope="module")
 def digits() -> torch.Tensor:
     """1,256 real digits, 16 x 16, uint8."""
-    images, _ = read_official(raw_folder("mnist"), "train")
+    images, _ = read_idx_set(raw_folder("mnist"), "train")
     return resize(images[:1256], 16, "bilinear", antialias=True)
 
 
@@ -43,7 +45,7 @@ def digits() -> torch.Tensor:
      ("fashion_mnist", {0.01: 0.0424})],
 )  # fmt: skip
 def test_the_floor_of_eps_falls_with_beta_end_whatever_the_network(dataset, expected):
-    images, _ = read_official(raw_folder(dataset), "train")
+    images, _ = read_idx_set(raw_folder(dataset), "train")
     variances = principal_variances(to_unit(resize(images[:10_000], 32, "bilinear", True)))
     for beta_end, value in expected.items():
         floor = floor_of_eps(make_schedule("linear", 1000, 1e-4, beta_end), variances)

@@ -101,7 +101,7 @@ def test_a_finished_training_leaves_its_files_and_no_checkpoint(tmp_path):
         each.save(1, {"x": torch.ones(1)}, {})
     (progress.kept / "snapshots").mkdir(parents=True)
     (progress.kept / "snapshots/epoch_0001").write_text("kept")
-    progress.move_kept(tmp_path / "out")
+    progress.copy_kept(tmp_path / "out")
     progress.clear()
     assert (tmp_path / "out/snapshots/epoch_0001").read_text() == "kept"
     assert progress.load() is None and other.load() is None  # the latter was of other parameters

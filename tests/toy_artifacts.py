@@ -53,7 +53,7 @@ def make_metrics(lpips: bool = True) -> dict:
                 "diffusevae": {"hist_sim": 0.022, "psnr": 20.40}},
         "floor": {"frechet": entry(4.18, 5.0), "kid": entry(2e-5), "precision": entry(0.95),
                   "recall": entry(0.94)},
-        "classifier": {"test_accuracy": 0.9912, "num_features": 128},
+        "classifier": {"num_classes": 10, "test_accuracy": 0.9912, "num_features": 128},
         "lpips": {"backbone": "alexnet", "available": lpips,
                   "reason": "" if lpips else "no source had the network"},
     }  # fmt: skip

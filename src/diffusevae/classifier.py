@@ -16,8 +16,6 @@ from diffusevae.params import PositiveCount, Range, Share, build
 from diffusevae.progress import Progress
 from diffusevae.training import Callbacks, Fit, Losses, OptimiserConfig, fit
 
-NUM_CLASSES = 10
-
 
 @dataclass(frozen=True)
 class ClassifierConfig:
@@ -32,11 +30,12 @@ class ClassifierConfig:
 class Classifier(nn.Module):
     """A small convolutional network; `features` (B x num_features) feed the last linear layer."""
 
-    def __init__(self, config: ClassifierConfig, image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, config: ClassifierConfig, image_shape: tuple[int, int, int],
+                 num_classes: int) -> None:  # fmt: skip
         super().__init__()
         check_halving(image_shape, range(4))
         self.config = config
-        self.image_shape = tuple(image_shape)
+        self.image_shape, self.num_classes = tuple(image_shape), num_classes
         channels, layers = image_shape[0], []
         for width in (config.base_channels, 2 * config.base_channels, 4 * config.base_channels):
             layers += [nn.Conv2d(channels, width, 3, padding=1), group_norm(width), nn.SiLU(),
@@ -46,14 +45,14 @@ class Classifier(nn.Module):
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(size, config.num_features),
                                   nn.SiLU())
         self.head = nn.Sequential(nn.Dropout(config.dropout),
-                                  nn.Linear(config.num_features, NUM_CLASSES))
+                                  nn.Linear(config.num_features, num_classes))
 
     def features(self, x: Tensor) -> Tensor:
         """Return B x num_features for x in [0,1], B x C x H x W."""
         return self.body(2 * x - 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits, B x 10, for x in [0,1]."""
+        """Return the logits, B x num_classes, for x in [0,1]."""
         return self.head(self.features(x))
 
 
@@ -66,7 +65,10 @@ def fit_classifier(
     callbacks: Callbacks,
     progress: Progress | None = None,
 ) -> tuple[Classifier, list[dict[str, float]]]:
-    """Train on (uint8 images N x C x H x W, labels N), both on the device to use."""
+    """Train on (uint8 images N x C x H x W, labels N from 0 on), both on the device to use.
+
+    With one class there is nothing to learn: the features stay those of the random first weights.
+    """
     images, labels = train
 
     def batch_loss(model: nn.Module, indices: Tensor, epoch: int, batch: int) -> Losses:
@@ -79,20 +81,22 @@ def fit_classifier(
         return {"loss": float(F.cross_entropy(logits, validation[1])), "accuracy": float(accuracy)}
 
     torch.manual_seed(seed)  # initial weights
-    model = Classifier(config, images.shape[1:]).to(images.device)
+    num_classes = 1 + int(max(labels.max(), validation[1].max()))
+    model = Classifier(config, images.shape[1:], num_classes).to(images.device)
     task = Fit(batch_loss, validate, len(images))
     return fit(model, optimiser, config.epochs, seed, task, callbacks, progress)
 
 
 @torch.inference_mode()
 def classify(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
-    """Return the logits of uint8 images, N x 10."""
+    """Return the logits of uint8 images, N x num_classes."""
     return torch.cat([model(to_unit(part)) for part in images.split(batch_size)])
 
 
 def save_classifier(path: Path, model: Classifier) -> None:
     """Write the weights with their configuration."""
-    config = {"image_shape": model.image_shape, "classifier": dataclasses.asdict(model.config)}
+    config = {"image_shape": model.image_shape, "num_classes": model.num_classes,
+              "classifier": dataclasses.asdict(model.config)}  # fmt: skip
     save_tensors(path, model.state_dict(), config)
 
 
@@ -100,6 +104,6 @@ def load_classifier(path: Path, device: torch.device | str = "cpu") -> Classifie
     """Return the classifier of a checkpoint in eval mode. Raises InputError."""
     config = load_config(path)
     model = Classifier(build(ClassifierConfig, config["classifier"], str(path)),
-                       tuple(config["image_shape"]))
+                       tuple(config["image_shape"]), config["num_classes"])
     model.load_state_dict(load_tensors(path))
     return model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)

@@ -4,10 +4,12 @@ Whatever can be seen before any work starts is looked for here, so that it does 
 an hour.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 
-from diffusevae.data import NUM_TEST, NUM_TRAIN, DatasetConfig
+from diffusevae.compression import size_vae
+from diffusevae.data import DatasetConfig
 from diffusevae.errors import InputError
 from diffusevae.layers import check_halving
 from diffusevae.metrics import WINDOW
@@ -30,7 +32,7 @@ def find_misfits(params: SimpleNamespace, images: DatasetConfig) -> list[str]:
     misfits = [*_misfits_of_images(params, images)]
     spaces = [misfit for stage in TUNABLE for misfit in _misfits_of_space(params, stage)]
     if not spaces:  # what is tuned bounds the numbers
-        misfits += _misfits_of_numbers(params, images)
+        misfits += [*_misfits_of_numbers(params, images), *_misfits_of_codes(params, images)]
     return misfits + spaces
 
 
@@ -43,6 +45,14 @@ def _misfits_of_images(params: SimpleNamespace, images: DatasetConfig) -> Iterat
             check_halving((1, size, size), getattr(params, section).channel_multipliers)
         except InputError as error:
             yield f"{section}.{error}"
+
+
+def _misfits_of_codes(params: SimpleNamespace, images: DatasetConfig) -> Iterator[str]:
+    for code in params.compress.codes:
+        try:
+            size_vae(params.vae, params.compress, code, images.image_size)
+        except InputError as error:
+            yield str(error)
 
 
 def _misfits_of_numbers(params: SimpleNamespace, images: DatasetConfig) -> Iterator[str]:
@@ -67,25 +77,28 @@ def _limits(
     params: SimpleNamespace, images: DatasetConfig
 ) -> Iterator[tuple[str, float, float, str]]:
     """Yield (place, value, most, what there are only so many of)."""
-    num_train = images.train_images or NUM_TRAIN - images.validation_images
+    num_train = images.num_train or math.inf
     num_codes = min(params.train_vae.num_snapshot_codes, images.validation_images)
     num_timesteps = _least_timesteps(params)
     yield "prior.num_components", params.prior.num_components, num_train, "training images"
     yield "sampler.num_steps", params.sampler.num_steps, num_timesteps, "timesteps"
-    yield ("sample.num_images", params.sample.num_images, images.test_images or NUM_TEST,
-           "test images")  # fmt: skip
+    yield "sample.num_images", params.sample.num_images, images.num_test, "test images"
     yield ("figures.num_images", params.figures.num_images, params.sample.num_images,
            "refined images (sample.num_images)")  # fmt: skip
     yield ("figures.tsne_perplexity", params.figures.tsne_perplexity, num_codes - 1,
            "other codes (train_vae.num_snapshot_codes, validation_images)")  # fmt: skip
     yield ("ablate.num_train_images", params.ablate.num_train_images, num_train,
            "training images")  # fmt: skip
-    yield ("ablate.num_test_images", params.ablate.num_test_images, images.test_images or NUM_TEST,
+    yield ("ablate.num_test_images", params.ablate.num_test_images, images.num_test,
+           "test images")  # fmt: skip
+    yield ("compress.num_train_images", params.compress.num_train_images, num_train,
+           "training images")  # fmt: skip
+    yield ("compress.num_test_images", params.compress.num_test_images, images.num_test,
            "test images")  # fmt: skip
     most_steps = max(*params.frontier.num_steps, params.frontier.converged_steps)
     yield "frontier.num_steps, converged_steps", most_steps, num_timesteps, "timesteps"
     yield ("frontier.num_images", params.frontier.num_images,
-           (images.test_images or NUM_TEST) // 2, "pairs of test images")  # fmt: skip
+           images.num_test // 2, "pairs of test images")  # fmt: skip
     for stage in ("train_vae", "train_ddpm", "train_diffusevae"):
         config = getattr(params, stage)
         for epoch in config.snapshot_epochs:

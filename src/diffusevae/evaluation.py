@@ -204,7 +204,8 @@ def describe_classifier(
 ) -> dict[str, float]:
     """Return how good the classifier is whose features are used, and how many it has."""
     predicted = torch.cat([classifier(x).argmax(1).cpu() for x in _batches(test.images, device)])
-    return {"test_accuracy": float((predicted == test.labels).double().mean()),
+    return {"num_classes": classifier.num_classes,
+            "test_accuracy": float((predicted == test.labels).double().mean()),
             "num_features": extract_features(classifier, test.images[:1], device).shape[1]}
 
 

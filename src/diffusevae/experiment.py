@@ -14,16 +14,21 @@ from diffusevae.consistency import find_misfits
 from diffusevae.errors import InputError
 from diffusevae.params import MAX_SHOWN, build, load_entry, read_yaml, suggest
 from diffusevae.perceptual import BACKBONE
+from diffusevae.pinned import ASSETS
 from diffusevae.stages.__main__ import ON_DEMAND, STAGES
 
 PARAMS_FILE = Path("params.yaml")
+RAW = Path("data/raw")  # where dvc.yaml keeps downloads, and the user folders of images
 ROOTS = ("datasets", "experiments")
 NAME = re.compile(r"[A-Za-z0-9_]{1,60}")
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment's name, its data set's, and the name of the download that this is made of."""
+    """An experiment's name, its data set's, and the name of what this is made of.
+
+    That is a download, or a folder of the user's own images.
+    """
 
     name: str
     dataset: str
@@ -32,8 +37,8 @@ class Experiment:
     @property
     def targets(self) -> list[str]:
         """The DVC targets, stage@key, in an order in which they can run."""
-        keys = {"datasets": [self.dataset], "experiments": [self.name],
-                None: [self.source, BACKBONE]}  # fmt: skip
+        downloads = [name for name in (self.source, BACKBONE) if name in ASSETS]
+        keys = {"datasets": [self.dataset], "experiments": [self.name], None: downloads}
         return [f"{stage}@{key}" for stage in STAGES for key in keys[_module(stage).ROOT]]
 
     def output(self, stage: str, file: str) -> Path:
@@ -61,7 +66,21 @@ def load_experiment(name: str, path: Path = PARAMS_FILE) -> Experiment:
     if faults:
         raise InputError("; also ".join(dict.fromkeys(faults)))
     dataset = load_entry(path, "experiments", name, content)["dataset"]
-    return Experiment(name, dataset, content["datasets"][dataset]["images"]["source"])
+    source = datasets[dataset].images.source
+    _require_source(source, f"{path} datasets.{dataset}.images.source")
+    return Experiment(name, dataset, source)
+
+
+def _require_source(source: str, place: str) -> None:
+    """Raise InputError unless the source can be downloaded, or is a folder of images."""
+    known = [name for name in ASSETS if name != BACKBONE]
+    if source in known:
+        return
+    if not NAME.fullmatch(source) or source == BACKBONE:
+        raise InputError(f"{place}: {source[:MAX_SHOWN]!r} is no name; use letters, digits and _")
+    if not (RAW / source).is_dir():
+        raise InputError(f"{place}: {source!r} is no known data set ({suggest(source, known)}), "
+                         f"and there is no folder {RAW / source} of your own images")
 
 
 def find_sections(root: str) -> dict[str, type]:

@@ -37,23 +37,12 @@ def choose_images(labels: Tensor, num_images: int) -> Tensor:
 def draw_reconstructions(pairs: Tensors, num_images: int) -> Figure:
     """Return real test images, the VAE's reconstructions and DiffuseVAE's refinements of those."""
     shown = choose_images(pairs["labels"], num_images)
-    strips = [
-        Strip("Real test images", pairs["real"][shown], COLOURS["real"]),
-        Strip("VAE: its reconstruction", pairs["vae"][shown], COLOURS["vae"]),
-        Strip("DiffuseVAE: the reconstruction refined", pairs["diffusevae"][shown],
-              COLOURS["diffusevae"]),
-    ]  # fmt: skip
-    return draw_strips(strips, num_images)
+    return draw_strips(_strips_of_pairs({name: t[shown] for name, t in pairs.items()}), num_images)
 
 
 def draw_gallery(pairs: Tensors, generated: Tensors, columns: int) -> Figure:
     """Return test images, their reconstructions and refinements, and each way to generate."""
-    strips = [Strip("Real test images", pairs["real"], COLOURS["real"]),
-              Strip("VAE: its reconstruction", pairs["vae"], COLOURS["vae"]),
-              Strip("DiffuseVAE: the reconstruction refined", pairs["diffusevae"],
-                    COLOURS["diffusevae"]),
-              *_strips_of(generated)]  # fmt: skip
-    return draw_strips(strips, columns)
+    return draw_strips([*_strips_of_pairs(pairs), *_strips_of(generated)], columns)
 
 
 def draw_generated(real: Tensor, generated: Tensors, num_images: int) -> Figure:
@@ -62,6 +51,13 @@ def draw_generated(real: Tensor, generated: Tensors, num_images: int) -> Figure:
     shown = {name: images[:count] for name, images in generated.items()}
     strips = [Strip("Real test images", real[:count], COLOURS["real"]), *_strips_of(shown)]
     return draw_strips(strips, num_images)
+
+
+def _strips_of_pairs(pairs: Tensors) -> list[Strip]:
+    return [Strip("Real test images", pairs["real"], COLOURS["real"]),
+            Strip("VAE: its reconstruction", pairs["vae"], COLOURS["vae"]),
+            Strip("DiffuseVAE: the reconstruction refined", pairs["diffusevae"],
+                  COLOURS["diffusevae"])]  # fmt: skip
 
 
 def _strips_of(generated: Tensors) -> list[Strip]:

@@ -51,6 +51,12 @@ def _idx_asset(mirror_folder: str, package_bytes: int, hashes: tuple[str, ...]) 
     return Asset(files, package_bytes, unpack_gzip, hash_bytes)
 
 
+def _file_asset(mirror_folder: str, name: str, num_bytes: int, content_hash: str) -> Asset:
+    """Return an asset of one file that is used as it comes."""
+    file = PinnedFile(name, content_hash, num_bytes, num_bytes, (f"{mirror_folder}/{name}",))
+    return Asset((file,), 0, lambda packed, _: packed, hash_bytes)
+
+
 ASSETS = {
     "mnist": _idx_asset("mnist", 12_000_000, (
         "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -64,6 +70,13 @@ ASSETS = {
         "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
         "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     )),
+    "cifar10": _file_asset(
+        "cifar10", "cifar-10-binary.tar.gz", 170_052_171,
+        "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"),
+    # The test images alone, which are small enough for a mirror.
+    "cifar10_test": _file_asset(
+        "cifar10", "cifar10_test.npz", 28_173_904,
+        "f6ca8421ace15ab1dfb6aa9bc9cd89c98ac7522980fac0412c420b24a10d51b8"),
     "alexnet": Asset(
         # The hash is that of the tensors, since the same tensors come in several packings; the
         # largest of these is the whole AlexNet.

@@ -70,8 +70,8 @@ class Progress:
             self._say(f"{path}: damaged, so not used")
         return None
 
-    def move_kept(self, out: Path) -> None:
-        """Move the finished files to the stage's output."""
+    def copy_kept(self, out: Path) -> None:
+        """Copy the finished files to the stage's output."""
         if self.kept.is_dir():
             shutil.copytree(self.kept, out, dirs_exist_ok=True)
 

@@ -29,7 +29,7 @@ STAGES = (
     "download", "prepare", "train_classifier", "tune_vae", "train_vae", "tune_ddpm", "train_ddpm",
     "train_diffusevae", "sample", "evaluate", "figures", "report",
 )  # fmt: skip
-ON_DEMAND = ("ablate", "frontier")  # stages beyond those of the flow
+ON_DEMAND = ("ablate", "frontier", "compress")  # stages beyond those of the flow
 PR_SET_PDEATHSIG = 1
 OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)

@@ -1,4 +1,4 @@
-"""Resize a downloaded data set and split it into train, validation and test.
+"""Resize a downloaded data set, or a folder of images, and split it into train, validation, test.
 
     python -m diffusevae.stages prepare mnist --raw data/raw/mnist --out data/prepared/mnist
 """
@@ -7,7 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from diffusevae.checkpoint import save_tensors
-from diffusevae.data import DatasetConfig, prepare
+from diffusevae.data import DatasetConfig
+from diffusevae.preparation import prepare
 
 ROOT = "datasets"
 SECTIONS = {"images": DatasetConfig}

@@ -52,7 +52,7 @@ def run(params, *, train: Path, validation: Path, best: Path, out: Path, log) ->
         config.epochs, config.p_uncond, params.seed,
         Callbacks(on_epoch, log.batch, log.resume), progress,
     )  # fmt: skip
-    progress.move_kept(out)
+    progress.copy_kept(out)
     save_diffusion(out / "model.safetensors", model)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)
     progress.clear()

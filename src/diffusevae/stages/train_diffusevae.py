@@ -64,7 +64,7 @@ def run(params, *, train: Path, validation: Path, best: Path, vae: Path, out: Pa
     )  # fmt: skip
     if sha256_of(vae) != vae_sha256:
         raise InputError(f"{vae}: changed while DiffuseVAE was trained on it; run this stage again")
-    progress.move_kept(out)
+    progress.copy_kept(out)
     save_diffusion(out / "model.safetensors", model, vae_sha256)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)
     progress.clear()

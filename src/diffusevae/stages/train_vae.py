@@ -50,7 +50,7 @@ def run(params, *, train: Path, validation: Path, best: Path, out: Path, log) ->
         params.vae, params.vae_optimiser, images, held_out.images.to(device),
         params.train_vae.epochs, params.seed, Callbacks(on_epoch, log.batch, log.resume), progress,
     )  # fmt: skip
-    progress.move_kept(out)
+    progress.copy_kept(out)
     save_vae(out / "model.safetensors", vae)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)
     log.message(f"fitting {params.prior.num_components} Gaussians to the codes")

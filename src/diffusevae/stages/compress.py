@@ -1,0 +1,99 @@
+"""Compare the VAE with PCA at codes of equal size. Not part of the flow: run it when wanted.
+
+python -m diffusevae.stages compress smoke \\
+    --train data/prepared/mnist_tiny/train.safetensors \\
+    --validation data/prepared/mnist_tiny/validation.safetensors \\
+    --test data/prepared/mnist_tiny/test.safetensors \\
+    --out artifacts/smoke/compress
+"""
+
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from diffusevae.compression import (
+    MEASURED,
+    PCA,
+    VAE,
+    CompressConfig,
+    compare,
+    describe_code,
+    draw_images,
+    draw_table,
+    fit_pca,
+    measure,
+    size_vae,
+)
+from diffusevae.data import load_split, to_unit
+from diffusevae.device import choose_device
+from diffusevae.drawing import figure_style, save_figure
+from diffusevae.progress import Progress
+from diffusevae.training import Callbacks, OptimiserConfig
+from diffusevae.vae import VAEConfig
+from diffusevae.vae_training import fit_vae, reconstruct_all
+
+ROOT = "experiments"
+SECTIONS = {
+    "seed": int,
+    "vae": VAEConfig,
+    "vae_optimiser": OptimiserConfig,
+    "compress": CompressConfig,
+}
+COLUMNS = 10
+
+
+def run(params, *, train: Path, validation: Path, test: Path, out: Path, log) -> None:
+    """Write runs.csv, table.csv, table.png and images.png to `out`."""
+    device = choose_device()
+    log.dataset(train, "training")
+    config = params.compress
+    all_images = load_split(train).images
+    images = all_images[: config.num_train_images].to(device)
+    held_out = load_split(validation).images.to(device)
+    unseen = load_split(test).images[: config.num_test_images]
+    real, pca = to_unit(unseen), fit_pca(all_images)
+    trained: list[Progress] = []
+
+    def train_one(code: tuple[int, ...], seed: int) -> dict:
+        """Train a VAE; return its metrics per image. The first seed's images are shown."""
+        name = f"{'x'.join(map(str, code))}-{seed}"
+        progress = Progress.of(f"compress-{name}", params, [train, validation], log.message)
+        with log.trial(name, {"code": describe_code(code), "seed": seed}) as one:
+            vae, _ = fit_vae(
+                size_vae(params.vae, config, code, images.shape[-1]), params.vae_optimiser,
+                images, held_out, config.epochs, seed,
+                Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume), progress,
+            )  # fmt: skip
+            restored = reconstruct_all(vae, unseen.to(device))
+            values = measure(real, restored)
+            one.summary({name: values[name].mean() for name in MEASURED})
+        shown.setdefault(f"VAE from {describe_code(code)} numbers", restored[:COLUMNS])
+        trained.append(progress)
+        return values
+
+    rows, runs, shown = [], [], {}
+    for code in config.codes:
+        numbers = math.prod(code)
+        restored = pca.reconstruct(unseen, numbers)
+        shown[f"PCA from {numbers} numbers"] = restored[:COLUMNS]
+        linear = measure(real, restored)
+        learned = [train_one(code, seed) for seed in config.seeds]
+        key = {"code": describe_code(code), "numbers": numbers}
+        rows.append(key | compare(linear, learned, params.seed))
+        for model, seed, values in [(PCA, None, linear)] + [
+            (VAE, seed, values) for seed, values in zip(config.seeds, learned, strict=True)
+        ]:
+            means = {name: values[name].mean() for name in MEASURED}
+            runs.append({"model": model, **key, "seed": seed} | means)
+        log.message("  ".join(f"{name} {value}" for name, value in rows[-1].items()))
+    out.mkdir(parents=True, exist_ok=True)
+    runs = pd.DataFrame(runs).astype({"seed": "Int64"})
+    runs.to_csv(out / "runs.csv", index=False)
+    pd.DataFrame(rows).to_csv(out / "table.csv", index=False)
+    with figure_style():
+        save_figure(draw_table(runs), out / "table.png")
+        save_figure(draw_images(real, shown, COLUMNS), out / "images.png")
+    for progress in trained:  # only now: a killed comparison goes on with its last training
+        progress.clear()
+    log.artifact(out)
