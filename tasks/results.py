@@ -14,29 +14,39 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import pandas as pd
+
 from diffusevae.claims import CLAIMS, judge_ours, judge_printed
+from diffusevae.compression import MEASURED as COMPARED
 from diffusevae.errors import InputError
 from diffusevae.experiment import Experiment, load_experiment
-from diffusevae.labels import ARROWS, FLOOR, MODEL_NAMES, WAYS
+from diffusevae.labels import FLOOR, MODEL_NAMES
 from diffusevae.metrics import DISTRIBUTION, METRICS, PAIRED
 from diffusevae.params import read_yaml
-from diffusevae.report_tables import MODELS, NOT_MEASURED, format_value, study_dataset
+from diffusevae.report_tables import MODELS, study_dataset
 from diffusevae.stages.__main__ import run_command
 from tasks.report import describe_device
+from tasks.result_tables import (
+    GENERATED,
+    Metrics,
+    render_cell,
+    render_change,
+    render_metrics,
+    render_stage,
+)
 
 RESULTS = Path("docs/results")
 CLAIMS_FILE = Path("docs/claims.md")
 README = Path("README.md")
 README_EXPERIMENT = "quickstart"
 START, END = "<!-- results: written by python -m tasks.results -->", "<!-- end of results -->"
-# What is shown beside the numbers, by stage; those of stages on demand are there if they ran.
-FILES = {
-    "figures": ("reconstructions.png", "generated.png", "distances.png", "paired_metrics.png"),
+FIGURES = ("reconstructions.png", "generated.png", "distances.png", "paired_metrics.png")
+# What stages on demand leave; it is there if they ran.
+ON_DEMAND = {
+    "compress": ("table.csv", "table.png", "images.png"),
     "ablate": ("table.csv", "table.png", "images.png"),
     "frontier": ("frontier.csv", "frontier.png", "budget.csv", "budget.png", "default.json"),
 }
-GENERATED = {name: title for name, (title, _) in WAYS.items()}
-Metrics = Mapping[str, Mapping]
 
 
 def publish(name: str) -> None:
@@ -46,22 +56,26 @@ def publish(name: str) -> None:
     """
     experiment = load_experiment(name)
     source = experiment.output("evaluate", "metrics.json")
-    if not source.is_file() or md5_of(source) != locked_md5(name):
-        raise InputError(f"{source}: is not what dvc.lock holds for {name}; run "
-                         f"`make run EXPERIMENT={name}` first")
+    _require_locked(source, f"make run EXPERIMENT={name}")
+    chosen = {f"figures_{file}": experiment.output("figures", file) for file in FIGURES}
+    for stage, files in ON_DEMAND.items():
+        made = {f"{stage}_{file}": experiment.output(stage, file) for file in files}
+        if any(path.is_file() for path in made.values()):
+            for path in made.values():
+                _require_locked(path, f"dvc repro {stage}@{name}")
+            chosen |= made
     out = RESULTS / name / (study_dataset(experiment.dataset) or experiment.dataset)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     shutil.copy(source, out / "metrics.json")
-    for stage, files in FILES.items():
-        for file in files:
-            if (made := experiment.output(stage, file)).is_file():
-                shutil.copy(made, out / f"{stage}_{file}")
+    for file, path in chosen.items():
+        if path.is_file():
+            shutil.copy(path, out / file)
     device = f"{describe_device()}, {datetime.date.today():%d %B %Y}"
     (out / "README.md").write_text(render_results(experiment, out, device), encoding="utf-8")
     if name == README_EXPERIMENT:
         text = README.read_text(encoding="utf-8")
-        README.write_text(fill(text, render_tables(load_metrics(out))), encoding="utf-8")
+        README.write_text(fill(text, render_metrics(load_metrics(out))), encoding="utf-8")
     CLAIMS_FILE.write_text(render_claims(), encoding="utf-8")
     print(f"{out}  {README}  {CLAIMS_FILE}")
 
@@ -71,52 +85,21 @@ def md5_of(path: Path) -> str:
     return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
-def locked_md5(name: str, lock: Path = Path("dvc.lock")) -> str | None:
-    """Return the hash of an experiment's metrics.json in dvc.lock; None where there is none."""
-    outs = read_yaml(lock)["stages"].get(f"evaluate@{name}", {}).get("outs", [])
-    return next((out["md5"] for out in outs if out["path"].endswith("/metrics.json")), None)
+def locked_md5(path: Path, lock: Path = Path("dvc.lock")) -> str | None:
+    """Return the hash of a stage's output file in dvc.lock; None where there is none."""
+    stages = read_yaml(lock)["stages"].values()
+    return next((out["md5"] for stage in stages for out in stage.get("outs", [])
+                 if out["path"] == path.as_posix()), None)
+
+
+def _require_locked(path: Path, command: str) -> None:
+    if not path.is_file() or md5_of(path) != locked_md5(path):
+        raise InputError(f"{path}: is not what dvc.lock holds; run `{command}` first")
 
 
 def load_metrics(folder: Path) -> Metrics:
     """Return the metrics.json of a folder."""
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-
-
-def render_tables(metrics: Metrics) -> str:
-    """Return both tables of results as Markdown: restored test images, then generated ones."""
-    lines = [f"{metrics['num_images']:,} held-out test images, 95 % bootstrap intervals over "
-             "images:", "", "| metric | VAE | DiffuseVAE |", "|---|---|---|"]  # fmt: skip
-    for name in PAIRED:
-        cells = (_cell(name, metrics["paired"][model][name]) for model in MODELS)
-        lines.append(f"| {_title(name)} | {' | '.join(cells)} |")
-    sets = (format_value("hist_sim", metrics["set"][model]["hist_sim"])
-            for model in MODELS)  # fmt: skip
-    lines.append(f"| {_title('hist_sim')}, all images at once | {' | '.join(sets)} |")
-    classifier = metrics["classifier"]
-    lines += [
-        "", f"{metrics['num_generated']:,} generated images of each kind against as many test "
-        "images, in the features of the data set's own classifier (test accuracy "
-        f"{classifier['test_accuracy']:.3f}; not Inception), 95 % intervals from random subsets "
-        "for Fréchet distance and KID, bootstrap for precision and recall:", "",
-        f"| generated by | {' | '.join(map(_title, DISTRIBUTION))} |",
-        "|---" * (1 + len(DISTRIBUTION)) + "|",
-    ]  # fmt: skip
-    rows = {title: metrics["generated"][name] for name, title in GENERATED.items()}
-    for title, table in (rows | {FLOOR: metrics["floor"]}).items():
-        cells = (_cell(name, table[name]) for name in DISTRIBUTION)
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _title(name: str) -> str:
-    return f"{METRICS[name].name} {ARROWS[METRICS[name].better]}"
-
-
-def _cell(name: str, entry: Mapping[str, float] | None) -> str:
-    if entry is None:
-        return NOT_MEASURED
-    value, low, high = (format_value(name, entry[key]) for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
 
 
 def fill(text: str, tables: str) -> str:
@@ -133,7 +116,10 @@ def render_results(experiment: Experiment, folder: Path, device: str) -> str:
     lines = [f"# {experiment.name} on {folder.name}", "",
              f"`make run EXPERIMENT={experiment.name}`, one seed, {device}. dvc.lock knows "
              f"metrics.json by MD5 `{md5_of(folder / 'metrics.json')}`.", "",
-             render_tables(load_metrics(folder)), ""]  # fmt: skip
+             render_metrics(load_metrics(folder)), ""]  # fmt: skip
+    for stage in ON_DEMAND:
+        lines += render_stage(stage, folder)
+    lines += ["## Pictures", ""]
     for path in sorted(folder.glob("*.png")):
         lines += [f"![{path.stem.replace('_', ' ')}]({path.name})", ""]
     return "\n".join(lines)
@@ -145,14 +131,15 @@ def render_claims() -> str:
              "Written by `python -m tasks.results`, checked by `tests/test_results.py`. A claim of "
              "the study is judged by its own printed numbers and by ours: it holds where the 95 % "
              "interval of the paired difference, DiffuseVAE minus VAE, lies on its side of zero. "
-             "Lock: the MD5 by which dvc.lock knows the metrics.json that a number is from.", "",
+             "Lock: the MD5 by which dvc.lock knows the file (metrics.json, or the stage's table) "
+             "that a number is from.", "",
              "## The study's claims", "",
              "| claim | results | by the study's numbers | difference | by ours | lock |",
              "|---|---|---|---|---|---|"]  # fmt: skip
     for folder in _folders():
         metrics, dataset = load_metrics(folder), folder.name
         for claim in CLAIMS:
-            difference = _cell(claim.metric, metrics["paired"]["difference"][claim.metric])
+            difference = render_cell(claim.metric, metrics["paired"]["difference"][claim.metric])
             lines.append(
                 f"| {claim.text} | {_place(folder)} | {judge_printed(claim, dataset)} | "
                 f"{claim.metric} {difference} | {judge_ours(claim, metrics['paired'])} | "
@@ -163,8 +150,16 @@ def render_claims() -> str:
               "|---|---|---|---|---|"]  # fmt: skip
     for folder in _folders():
         for title, key, name, entry in _numbers(load_metrics(folder)):
-            lines.append(f"| {title} | {key} | {_cell(name, entry)} | {_place(folder)} | "
+            lines.append(f"| {title} | {key} | {render_cell(name, entry)} | {_place(folder)} | "
                          f"{_lock(folder)} |")
+        table = folder / "compress_table.csv"
+        for row in pd.read_csv(table).to_dict("records") if table.is_file() else ():
+            for name in COMPARED:
+                lines.append(
+                    f"| VAE minus PCA, {row['numbers']} numbers: {METRICS[name].name} | "
+                    f"compress.{row['code'].replace(' ', '')}.{name}_change | "
+                    f"{render_change(name, row, name)} | {_place(folder)} | "
+                    f"{_lock(folder, table)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -190,8 +185,8 @@ def _place(folder: Path) -> str:
     return f"[{folder.parent.name}/{folder.name}]({folder.relative_to(CLAIMS_FILE.parent)})"
 
 
-def _lock(folder: Path) -> str:
-    return f"`{md5_of(folder / 'metrics.json')[:12]}`"
+def _lock(folder: Path, file: Path | None = None) -> str:
+    return f"`{md5_of(file or folder / 'metrics.json')[:12]}`"
 
 
 def main(arguments: list[str]) -> int:

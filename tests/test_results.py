@@ -4,11 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import tasks.results as results
 from diffusevae.claims import CLAIMS, judge_ours, judge_printed
 from diffusevae.errors import InputError
+from tasks import result_tables
 from tests.toy_artifacts import make_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +25,7 @@ def root(monkeypatch):
 def test_the_readme_s_numbers_are_those_of_the_results(root):
     text = results.README.read_text()
     folder = results.RESULTS / results.README_EXPERIMENT / "mnist"
-    assert text == results.fill(text, results.render_tables(results.load_metrics(folder)))
+    assert text == results.fill(text, result_tables.render_metrics(results.load_metrics(folder)))
 
 
 def test_the_ledger_is_what_the_results_give(root):
@@ -33,9 +35,15 @@ def test_the_ledger_is_what_the_results_give(root):
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.parent.name)
 def test_results_are_those_that_the_lock_vouches_for(root, folder):
     digest = results.md5_of(folder / "metrics.json")
-    assert digest == results.locked_md5(folder.parent.name)
+    made = Path("artifacts") / folder.parent.name
     page = (folder / "README.md").read_text()
-    assert digest in page and results.render_tables(results.load_metrics(folder)) in page
+    assert digest == results.locked_md5(made / "evaluate/metrics.json")
+    for stage in results.ON_DEMAND:
+        for path in folder.glob(f"{stage}_*"):
+            locked = results.locked_md5(made / stage / path.name.removeprefix(f"{stage}_"))
+            assert results.md5_of(path) == locked
+        assert "\n".join(result_tables.render_stage(stage, folder)) in page
+    assert digest in page and result_tables.render_metrics(results.load_metrics(folder)) in page
     assert all(f"({picture.name})" in page for picture in folder.glob("*.png"))
 
 
@@ -102,8 +110,33 @@ def test_publishing_writes_every_text_and_again_changes_none(checkout):
 def test_results_that_the_lock_does_not_know_are_not_published(checkout, capsys):
     Path("artifacts/quickstart/evaluate/metrics.json").write_text("{}")
     assert results.main([]) == 2
-    assert "is not what dvc.lock holds for quickstart; run `make run" in capsys.readouterr().err
+    assert "is not what dvc.lock holds; run `make run" in capsys.readouterr().err
     assert not Path("docs").exists()
+
+
+def test_what_a_stage_on_demand_left_is_published_where_the_lock_knows_it(checkout, capsys):
+    made = Path("artifacts/quickstart/compress")
+    made.mkdir()
+    row = {"code": "1 x 4 x 4", "numbers": 16, "num_seeds": 3}
+    for name in ("mse", "ssim"):
+        row |= {f"{name}_pca": 0.5, f"{name}_vae": 0.25, f"{name}_change": -0.25,
+                f"{name}_low": -0.375, f"{name}_high": -0.125}  # fmt: skip
+    pd.DataFrame([row]).to_csv(made / "table.csv", index=False)
+    for name in ("table.png", "images.png"):
+        (made / name).write_bytes(b"picture")
+    assert results.main([]) == 2
+    assert "table.csv: is not what dvc.lock holds; run `dvc repro compress@quickstart`" in \
+        capsys.readouterr().err  # fmt: skip
+    with open("dvc.lock", "a") as lock:
+        lock.write("  compress@quickstart:\n    outs:\n")
+        for path in made.iterdir():
+            lock.write(f"    - path: {path}\n      md5: {results.md5_of(path)}\n")
+    assert results.main([]) == 0
+    page = Path("docs/results/quickstart/mnist/README.md").read_text()
+    assert "| 1 x 4 x 4 | 16 | 0.50000 | 0.25000 | −0.25000 [−0.37500, −0.12500] |" in page
+    ledger = Path("docs/claims.md").read_text()
+    assert "| compress.1x4x4.mse_change | −0.25000 [−0.37500, −0.12500] |" in ledger
+    assert results.md5_of(made / "table.csv")[:12] in ledger
 
 
 def test_a_readme_without_its_marks_is_left_alone():
