@@ -9,6 +9,7 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 
 from diffusevae.experiment import Experiment, load_experiment
+from flows.worker import end_with_worker
 from tasks.artifacts import Artifacts
 from tasks.dvc import changed_stages, own_checkout
 from tasks.parent_run import ParentRun, open_parent_run, read_metrics
@@ -32,6 +33,7 @@ def pipeline(experiment: str = "quickstart") -> Outcome:
 
     Raises InputError, EnvironmentFailure or StageFailure; each says in one line what to do.
     """
+    end_with_worker()
     chosen = load_experiment(experiment)
     with own_checkout():
         targets = plan(chosen)

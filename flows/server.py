@@ -23,12 +23,12 @@ from tasks.dvc import die_with_parent
 
 
 class TemporaryServer:
-    """A server on a free loopback port, with its data in PREFECT_HOME."""
+    """A server on a free loopback port, with its data in `home`, else in PREFECT_HOME."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path | None = None) -> None:
         """Start it, without waiting until it answers."""
         port = _free_port()
-        home: Path = PREFECT_HOME.value()
+        home = home or PREFECT_HOME.value()
         home.mkdir(parents=True, exist_ok=True)
         self.api_url = f"http://127.0.0.1:{port}/api"
         self.log = home / "server.log"
@@ -36,7 +36,8 @@ class TemporaryServer:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "prefect", "server", "start",
                  "--host", "127.0.0.1", "--port", str(port)],
-                env=os.environ | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                env=os.environ | {"PREFECT_HOME": str(home),
+                                  "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
                                   "PREFECT_API_BLOCKS_REGISTER_ON_START": "false"},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=_prepare,

@@ -116,17 +116,21 @@ def compare(
             worse = difference["high"] < 0
         else:
             row[name] = frechet_distance(reference, point[name])
-            difference = _frechet_difference(point[name], best[name], reference, num_resamples,
-                                             seed_of(seed, name))  # fmt: skip
+            difference = frechet_difference(point[name], best[name], reference, num_resamples,
+                                            seed_of(seed, name))  # fmt: skip
             worse = difference["low"] > 0
         row |= {f"{name}_change": difference["value"], f"{name}_low": difference["low"],
                 f"{name}_high": difference["high"], f"{name}_not_worse": not worse}  # fmt: skip
     return row
 
 
-def _frechet_difference(
+def frechet_difference(
     point: np.ndarray, best: np.ndarray, reference: np.ndarray, num_resamples: int, seed: int
 ) -> dict[str, float]:
+    """Return value, low and high of the Fréchet distance of `point` (N x D) minus that of `best`.
+
+    Both are resampled by the same places: made from the same noise, they share it.
+    """
     rng = np.random.default_rng(seed)
     with threadpool_limits(1, user_api="blas"):  # matrices this small gain nothing from threads
         value = frechet_distance(reference, point) - frechet_distance(reference, best)

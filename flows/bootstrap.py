@@ -1,0 +1,73 @@
+"""Prepare a Prefect server: work pools, deployments with their schedules, the end of dead runs.
+
+    PREFECT_API_URL=http://127.0.0.1:4200/api python -m flows.bootstrap
+
+Again, it changes only what is not as it should be.
+"""
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL
+
+from diffusevae.errors import EnvironmentFailure
+from flows.terminal import run_on_terminal
+from flows.worker import CHECKOUT_VARIABLE, HEARTBEAT_SECONDS
+
+POOLS = ("cpu", "gpu")
+# A run is dead when three heartbeats in a row are missing: its machine lost power or network.
+# Where only the worker dies, its run ends itself (flows.pipeline).
+DEAD_RUNS = AutomationCore(
+    name="runs without a heartbeat have crashed",
+    trigger=EventTrigger(
+        after={"prefect.flow-run.heartbeat"},
+        expect={"prefect.flow-run.heartbeat", "prefect.flow-run.Completed",
+                "prefect.flow-run.Failed", "prefect.flow-run.Cancelled",
+                "prefect.flow-run.Crashed"},
+        match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+        for_each={"prefect.resource.id"},
+        posture=Posture.Proactive,
+        threshold=1,
+        within=timedelta(seconds=3 * HEARTBEAT_SECONDS),
+    ),
+    actions=[ChangeFlowRunState(state=StateType.CRASHED,
+                                message="no heartbeat: its machine went away")],
+)  # fmt: skip
+
+
+def bootstrap() -> None:
+    """Make pools, automation and deployments. Raises EnvironmentFailure without a server."""
+    require_server()
+    with get_client(sync_client=True) as client:
+        for name in POOLS:
+            try:
+                client.read_work_pool(name)
+            except ObjectNotFound:
+                client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+        if DEAD_RUNS.name not in [known.name for known in client.read_automations()]:
+            client.create_automation(DEAD_RUNS)
+    # Each worker names its own checkout: here the name must stay a name.
+    environment = {key: value for key, value in os.environ.items() if key != CHECKOUT_VARIABLE}
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    if subprocess.run(command, env=environment).returncode != 0:
+        raise EnvironmentFailure("prefect deploy: failed; its lines above say why")
+
+
+def require_server() -> None:
+    """Raise EnvironmentFailure where no server of the user's own is named."""
+    if PREFECT_API_URL.value() is None:
+        raise EnvironmentFailure("PREFECT_API_URL: is not set; start `prefect server start` and "
+                                 "set it to http://127.0.0.1:4200/api")
+
+
+if __name__ == "__main__":
+    sys.exit(run_on_terminal(bootstrap))

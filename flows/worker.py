@@ -1,0 +1,112 @@
+"""A worker of this checkout: it runs what the server has for its pool, one run at a time.
+
+    python -m flows.worker cpu
+    python -m flows.worker gpu 0     (on the first GPU, which no other worker may have)
+
+It becomes Prefect's own worker. A run that is cancelled, or whose worker dies, ends with all its
+stages.
+"""
+
+import fcntl
+import os
+import select
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from threading import Thread
+
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL
+
+from diffusevae.errors import EnvironmentFailure, InputError
+from diffusevae.params import suggest
+from flows.terminal import run_on_terminal
+
+CHECKOUT_VARIABLE = "DIFFUSEVAE_CHECKOUT"
+WORKER_VARIABLE = "DIFFUSEVAE_WORKER"  # the worker's process, for the runs it starts
+HEARTBEAT_SECONDS = 30  # Prefect's least
+USAGE = "write `python -m flows.worker cpu` or `python -m flows.worker gpu 0`"
+
+
+def work(arguments: list[str]) -> None:
+    """Become the worker. Does not return.
+
+    Raises InputError for wrong arguments, EnvironmentFailure without a server, without the pool,
+    or where another worker has this checkout or GPU.
+    """
+    pool, gpu = _read(arguments)
+    _require_pool(pool)
+    _hold(Path("scratch/worker.lock"), "this checkout")
+    if gpu is not None:
+        _hold(Path(tempfile.gettempdir()) / f"diffusevae-gpu-{gpu}.lock", f"GPU {gpu}")
+    checkout = Path.cwd()
+    os.environ |= {
+        CHECKOUT_VARIABLE: str(checkout),
+        WORKER_VARIABLE: str(os.getpid()),
+        "PYTHONPATH": os.pathsep.join([str(checkout), str(checkout / "src")]),
+        "CUDA_VISIBLE_DEVICES": gpu or "",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
+    }
+    # Prefect turns TERM into INT, which a job in the background of a script would ignore.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.execv(sys.executable, [
+        sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", pool,
+        "--name", "-".join(filter(None, (socket.gethostname(), checkout.name, pool, gpu))),
+        "--limit", "1", "--no-create-pool-if-not-found", "--install-policy", "never",
+    ])  # fmt: skip
+
+
+def end_with_worker() -> None:
+    """End this process by SIGTERM when the worker that started its run dies."""
+    worker = os.environ.get(WORKER_VARIABLE)
+    if worker is None:  # started by hand
+        return
+    process = os.pidfd_open(int(worker))
+
+    def wait() -> None:
+        select.select([process], [], [])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=wait, daemon=True).start()
+
+
+def _read(arguments: list[str]) -> tuple[str, str | None]:
+    match arguments:
+        case ["cpu"]:
+            return "cpu", None
+        case ["gpu", gpu] if gpu.isdecimal():
+            return "gpu", gpu
+    raise InputError(f"arguments {' '.join(arguments)!r}: {USAGE}")
+
+
+def _require_pool(pool: str) -> None:
+    if PREFECT_API_URL.value() is None:
+        raise EnvironmentFailure("PREFECT_API_URL: is not set; set it to the server's address, "
+                                 "such as http://127.0.0.1:4200/api")
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_work_pool(pool)
+        except ObjectNotFound as error:
+            known = [found.name for found in client.read_work_pools()]
+            raise EnvironmentFailure(f"work pool {pool!r}: the server has none "
+                                     f"({suggest(pool, known) if known else 'it has no pool'}); "
+                                     "run `python -m flows.bootstrap`") from error
+
+
+def _hold(path: Path, what: str) -> None:
+    """Lock a file until this process ends, however it ends. Raises EnvironmentFailure."""
+    path.parent.mkdir(exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    os.set_inheritable(file, True)  # the worker that this process becomes keeps it
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise EnvironmentFailure(f"{path}: another worker has {what}; stop it, or use another "
+                                 "checkout and GPU") from error
+
+
+if __name__ == "__main__":
+    sys.exit(run_on_terminal(lambda: work(sys.argv[1:])))

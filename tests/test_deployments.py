@@ -1,0 +1,166 @@
+"""A real server, a real worker, and runs that the schedule makes; what a dying worker leaves."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import psutil
+import pytest
+from conftest import ROOT, SmokeRun
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from ruamel.yaml import YAML
+
+from diffusevae.errors import EnvironmentFailure, InputError
+from diffusevae.experiment import load_experiment
+from flows import worker as worker_module
+from flows.server import TemporaryServer
+
+DEPLOYMENTS = YAML(typ="safe").load(ROOT / "prefect.yaml")["deployments"]
+SECONDS = 180
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server of its own, whose scheduler looks every 2 seconds, and its client."""
+    os.environ["PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS"] = "2"
+    started = TemporaryServer(tmp_path_factory.mktemp("prefect"))
+    del os.environ["PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS"]
+    try:
+        with temporary_settings({PREFECT_API_URL: started.wait()}):
+            with get_client(sync_client=True) as client:
+                yield client
+    finally:
+        started.stop()
+
+
+def run_module(checkout: Path, *arguments: str) -> subprocess.Popen:
+    """Start `python -m <arguments>` there on the checkout's own code."""
+    variables = {"PREFECT_API_URL": PREFECT_API_URL.value(),
+                 "PYTHONPATH": os.pathsep.join([str(checkout), str(checkout / "src")])}
+    return subprocess.Popen([sys.executable, "-m", *arguments], cwd=checkout, text=True,
+                            env=os.environ | variables, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def deployments(server, smoke_run: SmokeRun) -> dict:
+    """The deployments by name, put on the server twice: the second time changes nothing."""
+    for _ in range(2):
+        process = run_module(smoke_run.checkout, "flows.bootstrap")
+        said, _ = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, said
+    found = server.read_deployments()
+    assert len(found) == len(DEPLOYMENTS)
+    return {each.name: each for each in found}
+
+
+def wait_for(find, what: str):
+    """Return what `find` returns as soon as that is true."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        if found := find():
+            return found
+        time.sleep(0.5)
+    raise AssertionError(f"{what}: not within {SECONDS} s")
+
+
+def runs_of(server, state: str) -> list:
+    runs = server.read_flow_runs(
+        deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=["smoke"])))  # fmt: skip
+    return [run for run in runs if run.state_type == state]
+
+
+@pytest.fixture
+def worker(server, deployments, smoke_run: SmokeRun):
+    """A worker of the cpu pool in the checkout where the pipeline ran on smoke."""
+    process = run_module(smoke_run.checkout, "flows.worker", "cpu")
+    yield process
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def test_a_run_that_the_schedule_made_completes_on_a_worker(server, deployments, worker):
+    smoke = deployments["smoke"]
+    interval = IntervalSchedule(interval=timedelta(seconds=30))
+    [schedule] = server.create_deployment_schedules(smoke.id, [(interval, True)])
+    try:
+        [run, *_] = wait_for(lambda: runs_of(server, "COMPLETED"), "a completed run")
+    finally:
+        server.delete_deployment_schedule(smoke.id, schedule.id)
+    assert run.created_by.type == "SCHEDULE" and run.auto_scheduled
+    assert run.parameters == {"experiment": "smoke"}
+    assert "nothing changed" in "".join(log.message for log in server.read_logs())
+
+
+def test_a_run_ends_with_its_worker(server, deployments, worker):
+    run = server.create_flow_run_from_deployment(deployments["smoke"].id)
+    wait_for(lambda: server.read_flow_run(run.id).state_type == "RUNNING", "the run's start")
+    children = psutil.Process(worker.pid).children(recursive=True)
+    assert children
+    worker.kill()
+    wait_for(lambda: server.read_flow_run(run.id).state.is_final(), "the run's end")
+    assert server.read_flow_run(run.id).state_type == "CRASHED"
+    assert not psutil.wait_procs(children, timeout=30)[1]
+
+
+def test_one_checkout_has_one_worker(server, deployments, worker, smoke_run):
+    wait_for(lambda: server.read_workers_for_work_pool("cpu"), "the worker")
+    second = run_module(smoke_run.checkout, "flows.worker", "cpu")
+    said, _ = second.communicate(timeout=SECONDS)
+    assert second.returncode == 3 and "another worker has this checkout" in said
+
+
+def test_pools_and_the_rule_for_dead_runs_are_there_once(server, deployments):
+    assert {pool.name: pool.type for pool in server.read_work_pools()} == \
+        {"cpu": "process", "gpu": "process"}  # fmt: skip
+    [rule] = server.read_automations()
+    assert rule.enabled and rule.trigger.within == timedelta(seconds=90)
+
+
+def test_deployments_are_of_experiments_that_exist_one_run_at_a_time(deployments):
+    for name, deployment in deployments.items():
+        assert load_experiment(deployment.parameters["experiment"]).name == name
+        assert deployment.global_concurrency_limit.limit == 1
+        assert deployment.work_pool_name == ("gpu" if "mnist" in name else "cpu")
+
+
+@pytest.mark.parametrize("deployment", [d for d in DEPLOYMENTS if "schedules" in d],
+                         ids=lambda deployment: deployment["name"])  # fmt: skip
+def test_schedules_keep_their_hour_through_the_change_of_clocks(deployment):
+    [given] = deployment["schedules"]
+    schedule = CronSchedule(cron=given["cron"], timezone=given["timezone"])
+    from prefect.utilities.asyncutils import run_coro_as_sync
+
+    start = datetime(2026, 10, 12, tzinfo=UTC)  # summer time ends on 25 October
+    dates = run_coro_as_sync(schedule.get_dates(4, start=start))
+    hour = int(given["cron"].split()[1])
+    assert [date.astimezone(ZoneInfo("Europe/Rome")).hour for date in dates] == [hour] * 4
+    assert {date.astimezone(UTC).hour for date in dates} == {hour - 2, hour - 1}
+
+
+@pytest.mark.parametrize("arguments", [[], ["tpu"], ["gpu"], ["gpu", "x"], ["cpu", "0"]])
+def test_wrong_arguments_get_the_right_ones(arguments):
+    with pytest.raises(InputError, match="write `python -m flows.worker cpu`"):
+        worker_module.work(arguments)
+
+
+def test_without_a_server_or_its_pool_the_mend_is_named(monkeypatch):
+    with temporary_settings({PREFECT_API_URL: None}):
+        with pytest.raises(EnvironmentFailure, match="PREFECT_API_URL: is not set; set it to"):
+            worker_module.work(["cpu"])
+
+
+def test_a_run_started_by_hand_watches_no_worker(monkeypatch):
+    monkeypatch.delenv(worker_module.WORKER_VARIABLE, raising=False)
+    worker_module.end_with_worker()
