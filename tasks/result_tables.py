@@ -1,6 +1,6 @@
 """The tables of docs/results as Markdown: what the flow measured, what stages on demand found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -86,9 +86,13 @@ def _render_compression(table: pd.DataFrame, section: Mapping) -> Table:
     head = ["## The VAE against PCA with as many numbers", "",
             f"{section['num_test_images']:,} test images; PCA fitted to all training images; VAEs "
             f"of {len(section['seeds'])} seeds, each trained on {section['num_train_images']:,} "
-            f"images for {section['epochs']} epoch(s). Differences are averaged over the seeds, "
-            "with 95 % bootstrap intervals over images."]  # fmt: skip
+            f"images for {_list(section['epochs'])} epochs (by code). Differences are averaged "
+            "over the seeds, with 95 % bootstrap intervals over images."]  # fmt: skip
     return head, columns, rows
+
+
+def _list(values: Sequence) -> str:
+    return ", ".join(map(str, values))
 
 
 def _render_ablation(table: pd.DataFrame, section: Mapping) -> Table:

@@ -21,7 +21,7 @@ from diffusevae.training import OptimiserConfig
 from diffusevae.vae import VAE, VAEConfig
 from tests.test_ablation import write_split
 
-CONFIG = CompressConfig(((1, 4, 4), (2, 8, 8)), (0, 1), (1, 1, 1), 1e-6, 1, 12, 6)
+CONFIG = CompressConfig(((1, 4, 4), (2, 8, 8)), (0, 1), (1, 1, 1), 1e-6, (1, 1), 12, 6)
 VAE_CONFIG = VAEConfig(8, 4, (1, 2), (), 0.0, "mse", 1e-3)
 
 
@@ -67,7 +67,8 @@ def test_a_code_to_which_nothing_leads_is_refused(code):
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"codes": ()}, "codes: expected one or more"), ({"seeds": (1, 1)}, "seeds: .*each once"),
+    [({"epochs": (1,)}, "epochs: 1 numbers for 2 codes"), ({"seeds": (1, 1)}, "seeds: .*each once"),
+     ({"codes": (), "epochs": ()}, "codes: expected one or more"),
      ({"codes": ((1, 4, 8),)}, r"\[1, 4, 8\] is not \[Cz, h, w\]")],
 )  # fmt: skip
 def test_impossible_comparisons_are_refused(changes, reason):

@@ -33,14 +33,15 @@ class CompressConfig:
     """The codes to compare (each Cz x h x w), and how the VAEs with such a code are trained.
 
     kl_weight takes the place of the experiment's own: PCA, too, pays nothing for its numbers.
-    channel_multipliers do so for as many levels as it takes to come down to h x w.
+    channel_multipliers do so for as many levels as it takes to come down to h x w. epochs has a
+    number for each code.
     """
 
     codes: tuple[tuple[PositiveCount, ...], ...]
     seeds: tuple[Count, ...]
     channel_multipliers: tuple[Annotated[int, Range(1, 64)], ...]
     kl_weight: Annotated[float, Range(0, 1000)]
-    epochs: PositiveCount
+    epochs: tuple[PositiveCount, ...]
     num_train_images: PositiveCount
     num_test_images: PositiveCount
 
@@ -49,6 +50,9 @@ class CompressConfig:
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"{name}: expected one or more, each once")
+        if len(self.epochs) != len(self.codes):
+            raise ValueError(f"epochs: {len(self.epochs)} numbers for {len(self.codes)} codes; "
+                             "give one for each")
         for code in self.codes:
             if len(code) != 3 or code[1] != code[2]:
                 raise ValueError(f"codes: {list(code)} is not [Cz, h, w] with h = w")

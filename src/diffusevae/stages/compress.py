@@ -55,14 +55,14 @@ def run(params, *, train: Path, validation: Path, test: Path, out: Path, log) ->
     real, pca = to_unit(unseen), fit_pca(all_images)
     trained: list[Progress] = []
 
-    def train_one(code: tuple[int, ...], seed: int) -> dict:
+    def train_one(code: tuple[int, ...], epochs: int, seed: int) -> dict:
         """Train a VAE; return its metrics per image. The first seed's images are shown."""
         name = f"{'x'.join(map(str, code))}-{seed}"
         progress = Progress.of(f"compress-{name}", params, [train, validation], log.message)
         with log.trial(name, {"code": describe_code(code), "seed": seed}) as one:
             vae, _ = fit_vae(
                 size_vae(params.vae, config, code, images.shape[-1]), params.vae_optimiser,
-                images, held_out, config.epochs, seed,
+                images, held_out, epochs, seed,
                 Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume), progress,
             )  # fmt: skip
             restored = reconstruct_all(vae, unseen.to(device))
@@ -73,12 +73,12 @@ def run(params, *, train: Path, validation: Path, test: Path, out: Path, log) ->
         return values
 
     rows, runs, shown = [], [], {}
-    for code in config.codes:
+    for code, epochs in zip(config.codes, config.epochs, strict=True):
         numbers = math.prod(code)
         restored = pca.reconstruct(unseen, numbers)
         shown[f"PCA from {numbers} numbers"] = restored[:COLUMNS]
         linear = measure(real, restored)
-        learned = [train_one(code, seed) for seed in config.seeds]
+        learned = [train_one(code, epochs, seed) for seed in config.seeds]
         key = {"code": describe_code(code), "numbers": numbers}
         rows.append(key | compare(linear, learned, params.seed))
         for model, seed, values in [(PCA, None, linear)] + [
