@@ -12,6 +12,7 @@ from diffusevae.experiment import Experiment, load_experiment
 from flows.worker import end_with_worker
 from tasks.artifacts import Artifacts
 from tasks.dvc import changed_stages, own_checkout
+from tasks.gate import judge_candidate
 from tasks.parent_run import ParentRun, open_parent_run, read_metrics
 from tasks.recording import serve_recorder
 from tasks.registry import Registered, find_version, register
@@ -46,6 +47,7 @@ def pipeline(experiment: str = "quickstart") -> Outcome:
                 run_stages(chosen, targets, parent, recorder, shown)
             report = publish(chosen)
             version = register(chosen, parent.id)
+            judge_candidate(chosen, version.version)
             record(chosen, parent, shown, report, version)
     return Outcome(report, version)
 

@@ -1,5 +1,6 @@
 """Operations on MLflow's model registry: one version holds a VAE and its DiffuseVAE together."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -63,7 +64,7 @@ def find_version(experiment: Experiment) -> Registered | None:
     """Return the version that holds exactly what the experiment has made, if there is one."""
     wanted = _identity(experiment)
     with mlflow_failures():
-        for version in connect().search_model_versions(f"name = '{_name(experiment)}'"):
+        for version in connect().search_model_versions(f"name = '{name_model(experiment)}'"):
             if wanted.items() <= version.tags.items():
                 return Registered(version.name, str(version.version), _model_id(version.source))
     return None
@@ -89,8 +90,15 @@ def register(experiment: Experiment, parent_run: str) -> Registered:
     return version
 
 
-def _name(experiment: Experiment) -> str:
+def name_model(experiment: Experiment) -> str:
+    """Return the name of the experiment's registered model."""
     return f"diffusevae-{experiment.name}"
+
+
+def identify_test_images(experiment: Experiment) -> str:
+    """Return the SHA-256 of the test images that its metrics are about."""
+    real = load_tensors(experiment.output("sample", "pairs.safetensors"))["real"]
+    return hashlib.sha256(real.contiguous().numpy().tobytes()).hexdigest()
 
 
 def _models(experiment: Experiment) -> dict[str, Path]:
@@ -174,11 +182,12 @@ def _create_version(
     from mlflow.exceptions import MlflowException
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-    name = _name(experiment)
+    name = name_model(experiment)
     metrics = read_metrics(experiment.output("evaluate", "metrics.json"))
     shown = {key: f"{metrics[key]:.6g}" for key in METRICS_ON_CARD if key in metrics}
     tags = _identity(experiment) | _training_runs(client, experiment) | shown
-    tags |= {"dataset": experiment.dataset, "parent_run": parent_run}
+    tags |= {"dataset": experiment.dataset, "parent_run": parent_run,
+             "test_sha256": identify_test_images(experiment)}  # fmt: skip
     try:
         client.create_registered_model(name)
     except MlflowException as error:

@@ -12,6 +12,7 @@ from types import ModuleType, SimpleNamespace
 
 from diffusevae.consistency import find_misfits
 from diffusevae.errors import InputError
+from diffusevae.gate import GateConfig
 from diffusevae.params import MAX_SHOWN, build, load_entry, read_yaml, suggest
 from diffusevae.perceptual import BACKBONE
 from diffusevae.pinned import ASSETS
@@ -19,7 +20,7 @@ from diffusevae.stages.__main__ import ON_DEMAND, STAGES
 
 PARAMS_FILE = Path("params.yaml")
 RAW = Path("data/raw")  # where dvc.yaml keeps downloads, and the user folders of images
-ROOTS = ("datasets", "experiments")
+ROOTS = ("datasets", "experiments", "gate")
 NAME = re.compile(r"[A-Za-z0-9_]{1,60}")
 
 
@@ -45,6 +46,10 @@ class Experiment:
         """Return where one of the experiment's own stages writes a file."""
         return Path("artifacts") / self.name / stage / file
 
+    def data(self, stage: str, file: str) -> Path:
+        """Return where a stage of its data set writes a file."""
+        return Path("data") / stage / self.dataset / file
+
 
 def load_experiment(name: str, path: Path = PARAMS_FILE) -> Experiment:
     """Return an experiment of params.yaml when the whole file is sound. Raises InputError.
@@ -54,7 +59,11 @@ def load_experiment(name: str, path: Path = PARAMS_FILE) -> Experiment:
     content = read_yaml(path)
     faults = [f"{path} {str(root)[:MAX_SHOWN]}: unknown key; {suggest(root, ROOTS)}"
               for root in content if root not in ROOTS]  # fmt: skip
-    datasets, experiments = (_build_entries(path, content, root, faults) for root in ROOTS)
+    datasets, experiments = (_build_entries(path, content, root, faults) for root in ROOTS[:2])
+    try:
+        _build_gate(path, content)
+    except InputError as error:
+        faults.append(str(error))
     for key, params in experiments.items():
         place = f"{path} experiments.{key}"
         if isinstance(params.dataset, str) and params.dataset not in content["datasets"]:
@@ -81,6 +90,15 @@ def _require_source(source: str, place: str) -> None:
     if not (RAW / source).is_dir():
         raise InputError(f"{place}: {source!r} is no known data set ({suggest(source, known)}), "
                          f"and there is no folder {RAW / source} of your own images")
+
+
+def load_gate(path: Path = PARAMS_FILE) -> GateConfig:
+    """Return the rule by which a candidate becomes the champion. Raises InputError."""
+    return _build_gate(path, read_yaml(path))
+
+
+def _build_gate(path: Path, content: Mapping) -> GateConfig:
+    return build(GateConfig, content.get("gate"), f"{path} gate")
 
 
 def find_sections(root: str) -> dict[str, type]:

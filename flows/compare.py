@@ -1,0 +1,79 @@
+"""Hold two versions of a registered model against each other, and decide which is the champion.
+
+    python -m flows.compare quickstart                    the newest version against the champion
+    python -m flows.compare quickstart 3 5                version 3 against 5; changes nothing
+    python -m flows.compare quickstart --force "reason"   the newest becomes the champion
+    python -m flows.compare quickstart --rollback         the champion before is the champion again
+"""
+
+import argparse
+import sys
+from contextlib import nullcontext
+
+from prefect import flow, get_run_logger
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from diffusevae.errors import InputError
+from flows.server import TemporaryServer
+from flows.terminal import run_on_terminal
+
+
+@flow(name="compare", flow_run_name="{experiment}")
+def compare(
+    experiment: str, candidate: str | None = None, champion: str | None = None,
+    reason: str | None = None,
+) -> None:  # fmt: skip
+    """Judge the candidate (the newest version if None) against the champion, and move the alias.
+
+    With `champion`, a version, nothing is moved; with `reason` the candidate becomes the champion
+    whatever is measured. Raises InputError, EnvironmentFailure.
+    """
+    from diffusevae.experiment import load_experiment
+    from tasks import gate
+
+    chosen = load_experiment(experiment)
+    candidate = candidate or gate.find_newest(chosen)
+    say = get_run_logger().info
+    if reason is not None:
+        gate.force(chosen, candidate, reason)
+        say(f"version {candidate} is the champion now, by force: {reason}")
+    elif champion is None:
+        gate.judge_candidate(chosen, candidate)
+    else:
+        found = gate.compare_versions(chosen, candidate, champion)
+        for each in found.judgements:
+            say(f"{each.metric}: {each.candidate:.5g} against {each.champion:.5g}, difference "
+                f"{each.difference['value']:+.3g} [{each.difference['low']:+.3g}, "
+                f"{each.difference['high']:+.3g}]: {each.verdict}")  # fmt: skip
+        say(f"{found.decision}: {found.reason}; {found.page}")
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the command line asks; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m flows.compare", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment")
+    parser.add_argument("versions", nargs="*", metavar="version")
+    act = parser.add_mutually_exclusive_group()
+    act.add_argument("--force", metavar="REASON")
+    act.add_argument("--rollback", action="store_true")
+    return run_on_terminal(lambda: _run(parser.parse_args(arguments)))
+
+
+def _run(given: argparse.Namespace) -> None:
+    if len(given.versions) > 2 or (given.rollback and given.versions):
+        raise InputError(f"versions {' '.join(given.versions)}: at most two, none with --rollback")
+    if given.rollback:
+        from diffusevae.experiment import load_experiment
+        from tasks.gate import roll_back
+
+        print(f"champion  version {roll_back(load_experiment(given.experiment))}")
+        return
+    server = TemporaryServer() if PREFECT_API_URL.value() is None else None
+    address = temporary_settings({PREFECT_API_URL: server.wait()}) if server else nullcontext()
+    with address:
+        compare(given.experiment, *given.versions, reason=given.force)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,166 @@
+"""The registry's gate: the alias `champion` moves with evidence, and every move leaves a trace.
+
+What is decided stands in the tags of the candidate's version: gate (promoted, held, refused, first,
+forced), gate_reason, gate_against, and gate_before, the champion before it.
+"""
+
+import getpass
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from diffusevae.classifier import load_classifier
+from diffusevae.data import load_split, to_unit
+from diffusevae.device import choose_device
+from diffusevae.errors import InputError
+from diffusevae.evaluation import extract_features
+from diffusevae.experiment import Experiment, load_gate
+from diffusevae.gate import HOLD, PROMOTE, REFUSE, Judgement, Made, decide, judge_all
+from diffusevae.mlflow_store import connect
+from tasks.comparison_page import write_page
+from tasks.parent_run import mlflow_failures
+from tasks.registry import name_model
+from tasks.versions import load_version
+
+CHAMPION = "champion"
+DONE = {PROMOTE: "promoted", HOLD: "held", REFUSE: "refused"}
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two versions held against each other, and the page that shows it."""
+
+    decision: str
+    reason: str
+    judgements: list[Judgement]
+    page: Path
+
+
+def compare_versions(experiment: Experiment, candidate: str, champion: str) -> Comparison:
+    """Let both versions do the same work now, and judge it. Changes nothing in the registry.
+
+    Raises InputError for a version that cannot be compared (see `load_version`).
+    """
+    config = load_gate()
+    device = choose_device()
+    images = load_split(experiment.data("prepared", "test.safetensors")).images
+    count = min(config.num_images, len(images) // 2)
+    network = load_classifier(experiment.data("train_classifier", "model.safetensors"), device)
+
+    def features(made):
+        return extract_features(network, made, device)
+
+    def make(number: str) -> Made:
+        with load_version(experiment, number) as version:
+            return version.make(images[:count], config.seed)
+
+    ours, theirs = make(candidate), make(champion)
+    real = to_unit(images[:count])
+    judgements = judge_all(ours, theirs, real, features(images[count : 2 * count]), features,
+                           config)  # fmt: skip
+    decision, reason = decide(judgements)
+    page = write_page(experiment, candidate, champion, decision, reason, judgements, count,
+                      real, ours, theirs)  # fmt: skip
+    return Comparison(decision, reason, judgements, page)
+
+
+@task(task_run_name="gate", cache_policy=NO_CACHE)
+def judge_candidate(experiment: Experiment, candidate: str) -> Comparison | None:
+    """Hold a version against the champion and promote, hold or refuse it.
+
+    Returns None where nothing was compared: the first champion, and the champion itself.
+    A candidate that cannot be compared is refused; the reason stands in its tags.
+    """
+    say = get_run_logger().info
+    with mlflow_failures():
+        champion = find_champion(experiment)
+        if champion == candidate:
+            say(f"version {candidate} is the champion already")
+            return None
+        if champion is None:
+            with load_version(experiment, candidate):  # it must be what was registered
+                pass
+            _promote(experiment, candidate, None, "first", "there was no champion")
+            say(f"version {candidate} is the first champion")
+            return None
+        try:
+            found = compare_versions(experiment, candidate, champion)
+        except InputError as error:
+            _tag(experiment, candidate, gate="refused", gate_reason=str(error),
+                 gate_against=champion)  # fmt: skip
+            get_run_logger().warning(f"version {candidate} is refused: {error}")
+            return None
+        evidence = json.dumps([asdict(each) for each in found.judgements])
+        _tag(experiment, candidate, gate_evidence=evidence, gate_against=champion)
+        if found.decision == PROMOTE:
+            _promote(experiment, candidate, champion, DONE[PROMOTE], found.reason)
+        else:
+            _tag(experiment, candidate, gate=DONE[found.decision], gate_reason=found.reason)
+    say(f"version {candidate} against champion {champion}: {DONE[found.decision]}, {found.reason}; "
+        f"{found.page}")  # fmt: skip
+    return found
+
+
+def find_champion(experiment: Experiment) -> str | None:
+    """Return the champion's version; None where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = connect().get_model_version_by_alias(name_model(experiment), CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+    return str(found.version)
+
+
+def find_newest(experiment: Experiment) -> str:
+    """Return the newest version. Raises InputError where there is none."""
+    versions = connect().search_model_versions(f"name = '{name_model(experiment)}'")
+    if not versions:
+        raise InputError(f"{name_model(experiment)}: the registry has no version; run "
+                         f"`make run EXPERIMENT={experiment.name}`")
+    return str(max(int(version.version) for version in versions))
+
+
+def force(experiment: Experiment, candidate: str, reason: str) -> None:
+    """Make a version the champion whatever the rule says; who, and why, stands in its tags."""
+    with mlflow_failures():
+        with load_version(experiment, candidate):  # no reason makes a damaged version whole
+            pass
+        _promote(experiment, candidate, find_champion(experiment), "forced",
+                 f"by {getpass.getuser()}: {reason}")  # fmt: skip
+
+
+def roll_back(experiment: Experiment) -> str:
+    """Give the alias back to the champion before; return its version. Raises InputError."""
+    with mlflow_failures():
+        champion = find_champion(experiment)
+        tags = champion and connect().get_model_version(name_model(experiment), champion).tags
+        before = (tags or {}).get("gate_before")
+        if not before:
+            raise InputError(f"{name_model(experiment)}: there is no champion before "
+                             f"{champion or 'the first'} to go back to")
+        with load_version(experiment, before):
+            pass
+        connect().set_registered_model_alias(name_model(experiment), CHAMPION, before)
+        _tag(experiment, champion, gate="rolled back", gate_reason=f"by {getpass.getuser()}, to "
+             f"version {before}")  # fmt: skip
+    return before
+
+
+def _promote(
+    experiment: Experiment, candidate: str, before: str | None, verdict: str, reason: str
+) -> None:
+    tags = {"gate": verdict, "gate_reason": reason, "gate_before": before or ""}
+    _tag(experiment, candidate, **tags)
+    connect().set_registered_model_alias(name_model(experiment), CHAMPION, candidate)
+
+
+def _tag(experiment: Experiment, version: str, **tags: str) -> None:
+    client = connect()
+    for name, value in tags.items():
+        client.set_model_version_tag(name_model(experiment), version, name, value)

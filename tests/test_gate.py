@@ -1,0 +1,208 @@
+"""The gate: its rule by hand, and what it does to a real registry with better and worse models."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from prefect.logging import disable_run_logger
+from test_registry import SAMPLER, TOY, register_toy, store  # noqa: F401 (a fixture)
+from toy_artifacts import SHAPE, make_images
+
+from diffusevae.checkpoint import load_config, load_tensors, save_tensors
+from diffusevae.classifier import Classifier, ClassifierConfig, save_classifier
+from diffusevae.errors import InputError
+from diffusevae.gate import (
+    GateConfig,
+    Judgement,
+    Made,
+    decide,
+    judge_all,
+    judge_difference,
+)
+from diffusevae.params import build
+from tasks import gate
+
+RULE = """\
+gate: {num_images: 40, num_resamples: 50, seed: 1, margins: {ssim: 0.001, mse: 0.0001}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("metric", "low", "high", "verdict"),
+    [
+        ("ssim", 0.011, 0.02, "better"), ("ssim", 0.009, 0.02, "not proven"),
+        ("ssim", -0.02, -0.011, "worse"), ("ssim", -0.02, 0.02, "not proven"),
+        ("mse", -0.02, -0.011, "better"), ("mse", 0.011, 0.02, "worse"),
+        ("frechet", 0.009, 0.3, "not proven"),
+    ],
+)  # fmt: skip
+def test_a_verdict_needs_the_whole_interval_beyond_the_margin(metric, low, high, verdict):
+    assert judge_difference(metric, {"low": low, "high": high}, 0.01) == verdict
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "decision", "reason"),
+    [
+        (("better", "not proven"), "promote", "better by SSIM, worse by nothing"),
+        (("better", "worse"), "refuse", "worse by MSE"),
+        (("not proven", "not proven"), "hold", "proven by SSIM, MSE"),
+        (("worse", "not proven"), "refuse", "worse by SSIM"),
+    ],
+)
+def test_the_rule(verdicts, decision, reason):
+    judgements = [Judgement(name, 0, 0, {}, verdict)
+                  for name, verdict in zip(("ssim", "mse"), verdicts, strict=True)]  # fmt: skip
+    found, said = decide(judgements)
+    assert found == decision and reason in said
+
+
+def test_differences_are_paired_and_the_same_images_give_no_difference():
+    real = make_images(40)
+    noisy = (real + 0.1 * torch.randn(real.shape, generator=torch.Generator().manual_seed(0)))
+    good, bad = Made(real, real), Made(noisy.clamp(0, 1), noisy.clamp(0, 1))
+    config = GateConfig(40, 100, 1, {"mse": 0, "ssim": 0, "frechet": 0})
+
+    def features(images):
+        return images.flatten(1)[:, :6].double().numpy()
+
+    reference = features(make_images(60))
+    better = judge_all(good, bad, real, reference, features, config)
+    assert [each.verdict for each in better[:2]] == ["better", "better"]
+    assert better[0].candidate == 0
+    assert better[0].champion == pytest.approx(float((bad.refined - real).square().mean()))
+    same = judge_all(bad, bad, real, reference, features, config)
+    assert {each.verdict for each in same} == {"not proven"}
+    assert all(each.difference["low"] == each.difference["high"] == 0 for each in same)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"margins": {}}, "margins: expected some of mse, ssim"),
+        ({"margins": {"kid": 1}}, "margins: expected some of"),
+        ({"margins": {"ssim": -1}}, "margins.ssim: -1 is no number from 0 on"),
+        ({"num_images": 0}, "num_images: 0 is out of range"),
+    ],
+)
+def test_an_impossible_rule_is_refused(changes, reason):
+    values = {"num_images": 5, "num_resamples": 5, "seed": 1, "margins": {"ssim": 0.1}}
+    with pytest.raises(InputError, match=reason):
+        build(GateConfig, values | changes, "gate")
+
+
+@pytest.fixture
+def registry(store, tmp_path):  # noqa: F811
+    """The toy store, with what a comparison needs: test images, a classifier, the rule."""
+    Path("params.yaml").write_text(SAMPLER + RULE)
+    images = (make_images(100) * 255).byte()
+    save_tensors(TOY.data("prepared", "test.safetensors"),
+                 {"images": images, "labels": torch.zeros(100, dtype=torch.long),
+                  "indices": torch.arange(100)})  # fmt: skip
+    network = Classifier(ClassifierConfig(4, 8, 0.0, 1), SHAPE, 2)
+    save_classifier(TOY.data("train_classifier", "model.safetensors"), network)
+    return store
+
+
+def judge(version: str):
+    with disable_run_logger():
+        return gate.judge_candidate.fn(TOY, version)
+
+
+def tags_of(registry, version: str) -> dict:
+    return registry.get_model_version("diffusevae-toy", version).tags
+
+
+def register_changed(scale: float) -> str:
+    """Register a version whose DiffuseVAE's images are all brighter, or darker: bias + scale."""
+    path = TOY.output("train_diffusevae", "model.safetensors")
+    tensors, config = load_tensors(path), load_config(path)
+    tensors["unet.conv_out.bias"] += scale
+    save_tensors(path, tensors, config)
+    return register_toy().version
+
+
+def test_first_equal_better_worse_forced_and_back(registry):
+    first = register_changed(0.5)  # the untrained model makes images of the right brightness
+    judge(first)
+    assert gate.find_champion(TOY) == first and tags_of(registry, first)["gate"] == "first"
+
+    equal = register_changed(1e-5)
+    found = judge(equal)
+    assert found.decision == "hold" and gate.find_champion(TOY) == first
+    assert tags_of(registry, equal)["gate"] == "held"
+    html = found.page.read_text()
+    assert "Hold:" in html and html.count("data:image/png;base64,") == 2
+
+    better, worse = register_changed(-0.5), register_changed(1.0)
+    decisions = [gate.compare_versions(TOY, each, first).decision for each in (better, worse)]
+    assert decisions == ["promote", "refuse"]
+    assert gate.find_champion(TOY) == first  # comparing by hand changes nothing
+    judge(better)
+    assert gate.find_champion(TOY) == better
+    tags = tags_of(registry, better)
+    assert (tags["gate"], tags["gate_before"]) == ("promoted", first)
+    assert {each["metric"] for each in json.loads(tags["gate_evidence"])} == {"ssim", "mse"}
+    judge(worse)
+    assert gate.find_champion(TOY) == better
+    assert tags_of(registry, worse)["gate"] == "refused"
+    assert "worse by" in tags_of(registry, worse)["gate_reason"]
+
+    gate.force(TOY, worse, "for a test")
+    assert gate.find_champion(TOY) == worse
+    assert tags_of(registry, worse)["gate"] == "forced"
+    assert tags_of(registry, worse)["gate_reason"].endswith(": for a test")
+    assert gate.roll_back(TOY) == better == gate.find_champion(TOY)
+    assert tags_of(registry, worse)["gate"] == "rolled back"
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "reason"),
+    [
+        ("dataset", "other", "its dataset is other, here it is toy_data"),
+        ("test_sha256", "0" * 64, "its test_sha256 is 00000"),
+        ("vae_sha256", "0" * 64, "vae.safetensors is not the file that was registered"),
+        ("sampler", "{}", "sampler.json is not what was registered"),
+        ("diffusevae_ssim", None, "it has no diffusevae_ssim"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_by_name(registry, tag, value, reason):
+    first = register_toy().version
+    judge(first)
+    second = register_changed(0.5)
+    if value is None:
+        registry.delete_model_version_tag("diffusevae-toy", second, tag)
+    else:
+        registry.set_model_version_tag("diffusevae-toy", second, tag, value)
+    assert judge(second) is None
+    tags = tags_of(registry, second)
+    assert tags["gate"] == "refused" and reason in tags["gate_reason"]
+    assert f"diffusevae-toy version {second}" in tags["gate_reason"]
+    assert gate.find_champion(TOY) == first
+
+
+def test_a_version_whose_file_was_changed_or_lost_is_refused(registry):
+    first = register_toy().version
+    judge(first)
+    second = register_changed(0.5)
+    source = registry.get_model_version("diffusevae-toy", second).source
+    model = registry.get_logged_model(source.removeprefix("models:/"))
+    stored = Path(model.artifact_location.removeprefix("file://")) / "artifacts"
+    weights = stored / "diffusevae.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert judge(second) is None
+    assert "diffusevae.safetensors is not the file" in tags_of(registry, second)["gate_reason"]
+    weights.unlink()
+    assert judge(second) is None
+    assert "has no diffusevae.safetensors" in tags_of(registry, second)["gate_reason"]
+
+
+def test_without_versions_or_a_champion_before_the_mend_is_named(registry):
+    with pytest.raises(InputError, match="the registry has no version; run `make run EXPERIMENT=t"):
+        gate.find_newest(TOY)
+    with pytest.raises(InputError, match="there is no champion before the first to go back to"):
+        gate.roll_back(TOY)
+    with pytest.raises(InputError, match="diffusevae-toy version 7: the registry has none"):
+        gate.compare_versions(TOY, "7", "7")
