@@ -30,6 +30,7 @@ def compare(
     """
     from diffusevae.experiment import load_experiment
     from tasks import gate
+    from tasks.rerun_page import write_page
 
     chosen = load_experiment(experiment)
     candidate = candidate or gate.find_newest(chosen)
@@ -38,14 +39,17 @@ def compare(
         gate.force(chosen, candidate, reason)
         say(f"version {candidate} is the champion now, by force: {reason}")
     elif champion is None:
-        gate.judge_candidate(chosen, candidate)
+        if found := gate.judge_candidate(chosen, candidate):
+            name = f"{experiment}-{candidate}-against-{found.champion}"
+            say(f"page: {write_page(chosen, name, found)}")
     else:
         found = gate.compare_versions(chosen, candidate, champion)
         for each in found.judgements:
             say(f"{each.metric}: {each.candidate:.5g} against {each.champion:.5g}, difference "
                 f"{each.difference['value']:+.3g} [{each.difference['low']:+.3g}, "
                 f"{each.difference['high']:+.3g}]: {each.verdict}")  # fmt: skip
-        say(f"{found.decision}: {found.reason}; {found.page}")
+        name = f"{experiment}-{candidate}-against-{champion}"
+        say(f"{found.decision}: {found.reason}; {write_page(chosen, name, found)}")
 
 
 def main(arguments: list[str]) -> int:

@@ -3,20 +3,24 @@
 What is up to date is not done again.
 """
 
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import flow, get_run_logger
 
+from diffusevae.errors import EnvironmentFailure
 from diffusevae.experiment import Experiment, load_experiment
-from flows.worker import end_with_worker
+from flows.worker import end_with_worker, started_by_worker
 from tasks.artifacts import Artifacts
-from tasks.dvc import changed_stages, own_checkout
-from tasks.gate import judge_candidate
+from tasks.dvc import changed_stages, has_remote, own_checkout, pull, push
+from tasks.gate import Comparison, compare_environments, describe_gate, judge_candidate
+from tasks.lock import LOCK, commit_lock, find_changes, read_lock
 from tasks.parent_run import ParentRun, open_parent_run, read_metrics
 from tasks.recording import serve_recorder
 from tasks.registry import Registered, find_version, register
 from tasks.report import publish
+from tasks.rerun_page import Rerun, write_page
 from tasks.stage import StageResult, run_stage
 
 
@@ -37,19 +41,36 @@ def pipeline(experiment: str = "quickstart") -> Outcome:
     end_with_worker()
     chosen = load_experiment(experiment)
     with own_checkout():
+        before = read_lock()
+        if remote := has_remote():
+            pull_results(chosen)
         targets = plan(chosen)
         if not targets and (version := find_version(chosen)):
             get_run_logger().info(f"nothing changed: every stage of '{experiment}' is up to date")
+            write_rerun(chosen, before, [])
             return Outcome(publish(chosen), version)
         with open_parent_run(chosen.name, chosen.dataset) as parent:
             shown = Artifacts(chosen.name, len(targets))
             with serve_recorder() as recorder:
-                run_stages(chosen, targets, parent, recorder, shown)
+                stages = run_stages(chosen, targets, parent, recorder, shown)
             report = publish(chosen)
             version = register(chosen, parent.id)
-            judge_candidate(chosen, version.version)
-            record(chosen, parent, shown, report, version)
+            comparison = judge_candidate(chosen, version.version)
+            rerun = write_rerun(chosen, before, stages, version.version, comparison)
+            record(chosen, parent, shown, version, [report, rerun, LOCK])
+        if remote:
+            push(chosen.targets[-1])
+        if started_by_worker():
+            keep_lock(chosen.name, version)
     return Outcome(report, version)
+
+
+def pull_results(experiment: Experiment) -> None:
+    """Take what other machines have made from DVC's remote; without it, it is made here."""
+    try:
+        pull(experiment.targets[-1])
+    except EnvironmentFailure as failure:
+        get_run_logger().warning(f"DVC's remote: {failure}; going on with what is here")
 
 
 def plan(experiment: Experiment) -> list[str]:
@@ -62,8 +83,8 @@ def plan(experiment: Experiment) -> list[str]:
 
 def run_stages(
     experiment: Experiment, targets: list[str], parent: ParentRun, recorder: str, shown: Artifacts
-) -> None:
-    """Run the targets one by one and record which had something to do."""
+) -> list[StageResult]:
+    """Run the targets one by one; record and return which had something to do."""
     skipped = [StageResult(target, ran=False, seconds=0.0) for target in experiment.targets
                if target not in targets]  # fmt: skip
     results = []
@@ -74,13 +95,40 @@ def run_stages(
     finally:
         parent.record_stages(skipped + results)
         shown.show_stages(skipped + results)
+    return skipped + results
+
+
+def write_rerun(
+    experiment: Experiment, before: dict, stages: list[StageResult], version: str = "",
+    comparison: Comparison | None = None,
+) -> Path:  # fmt: skip
+    """Write reports/<experiment>-rerun.html: what changed, what ran, what the gate said."""
+    changes = find_changes(before, read_lock(), experiment.targets)
+    verdict = describe_gate(experiment, version) if version else "nothing new to judge"
+    environment = compare_environments(experiment, comparison) if comparison else []
+    rerun = Rerun(changes, environment, stages, verdict)
+    return write_page(experiment, f"{experiment.name}-rerun", comparison, rerun)
+
+
+def keep_lock(experiment: str, version: Registered) -> None:
+    """Commit dvc.lock to the experiment's branch of reruns; what fails there costs no result."""
+    logger = get_run_logger()
+    try:
+        commit = commit_lock(experiment, f"Rerun of {experiment}: {version.name} version "
+                             f"{version.version}")  # fmt: skip
+        logger.info(f"dvc.lock: {f'commit {commit[:12]} on' if commit else 'as it is on'} "
+                    f"reruns/{experiment}")  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.warning(f"dvc.lock: not committed ({error}); commit it by hand")
 
 
 def record(
-    experiment: Experiment, parent: ParentRun, shown: Artifacts, report: Path, version: Registered
-) -> None:
-    """Show the metrics in Prefect and keep them, and the report, with the MLflow run."""
+    experiment: Experiment, parent: ParentRun, shown: Artifacts, version: Registered,
+    files: list[Path],
+) -> None:  # fmt: skip
+    """Show the metrics in Prefect and keep them, and the files, with the MLflow run."""
     metrics = read_metrics(experiment.output("evaluate", "metrics.json"))
     shown.show_metrics(metrics)
     parent.record_outcome(metrics, version.model_id)
-    parent.record_file(report)
+    for path in files:
+        parent.record_file(path)

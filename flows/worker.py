@@ -59,12 +59,16 @@ def work(arguments: list[str]) -> None:
     ])  # fmt: skip
 
 
+def started_by_worker() -> bool:
+    """Return whether a worker started this run, and no person."""
+    return WORKER_VARIABLE in os.environ
+
+
 def end_with_worker() -> None:
     """End this process by SIGTERM when the worker that started its run dies."""
-    worker = os.environ.get(WORKER_VARIABLE)
-    if worker is None:  # started by hand
+    if not started_by_worker():
         return
-    process = os.pidfd_open(int(worker))
+    process = os.pidfd_open(int(os.environ[WORKER_VARIABLE]))
 
     def wait() -> None:
         select.select([process], [], [])

@@ -4,6 +4,7 @@ Output streams line by line; the child and all its children end when this proces
 ends; what goes wrong is raised as one line.
 """
 
+import configparser
 import ctypes
 import fcntl
 import importlib.util
@@ -77,6 +78,36 @@ def reproduce(target: str, say: Callable[[str], None], variables: Mapping[str, s
     if process.returncode != 0:
         raise _explain(target, process.returncode, lines)
     return ran
+
+
+def has_remote() -> bool:
+    """Return whether this checkout has a default remote (`dvc remote add --default`)."""
+    found = configparser.ConfigParser(strict=False, interpolation=None)
+    found.read([".dvc/config", ".dvc/config.local"])
+    return found.has_option("core", "remote")
+
+
+def pull(target: str) -> None:
+    """Take from the remote what dvc.lock names for a target and all before it, and the run cache.
+
+    What the remote does not have is left out. Raises EnvironmentFailure.
+    """
+    _transfer("pull", "--run-cache", "--with-deps", "--allow-missing", target)
+
+
+def push(target: str) -> None:
+    """Send what a target and all before it consist of to the remote, and the run cache.
+
+    Raises EnvironmentFailure.
+    """
+    _transfer("push", "--run-cache", "--with-deps", target)
+
+
+def _transfer(*command: str) -> None:
+    with _dvc(*command, stderr=subprocess.STDOUT) as process:
+        out, _ = process.communicate()
+    if process.returncode != 0:
+        raise _explain(" ".join(command), process.returncode, out.splitlines())
 
 
 @contextmanager

@@ -7,10 +7,10 @@ forced), gate_reason, gate_against, and gate_before, the champion before it.
 import getpass
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from torch import Tensor
 
 from diffusevae.classifier import load_classifier
 from diffusevae.data import load_split, to_unit
@@ -20,7 +20,6 @@ from diffusevae.evaluation import extract_features
 from diffusevae.experiment import Experiment, load_gate
 from diffusevae.gate import HOLD, PROMOTE, REFUSE, Judgement, Made, decide, judge_all
 from diffusevae.mlflow_store import connect
-from tasks.comparison_page import write_page
 from tasks.parent_run import mlflow_failures
 from tasks.registry import name_model
 from tasks.versions import load_version
@@ -31,12 +30,19 @@ DONE = {PROMOTE: "promoted", HOLD: "held", REFUSE: "refused"}
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Two versions held against each other, and the page that shows it."""
+    """Two versions held against each other: what was decided and why, and what both made of real.
 
+    real: the N test images that both refined, N x C x H x W in [0, 1].
+    """
+
+    candidate: str
+    champion: str
     decision: str
     reason: str
     judgements: list[Judgement]
-    page: Path
+    real: Tensor
+    ours: Made
+    theirs: Made
 
 
 def compare_versions(experiment: Experiment, candidate: str, champion: str) -> Comparison:
@@ -61,10 +67,7 @@ def compare_versions(experiment: Experiment, candidate: str, champion: str) -> C
     real = to_unit(images[:count])
     judgements = judge_all(ours, theirs, real, features(images[count : 2 * count]), features,
                            config)  # fmt: skip
-    decision, reason = decide(judgements)
-    page = write_page(experiment, candidate, champion, decision, reason, judgements, count,
-                      real, ours, theirs)  # fmt: skip
-    return Comparison(decision, reason, judgements, page)
+    return Comparison(candidate, champion, *decide(judgements), judgements, real, ours, theirs)
 
 
 @task(task_run_name="gate", cache_policy=NO_CACHE)
@@ -99,8 +102,8 @@ def judge_candidate(experiment: Experiment, candidate: str) -> Comparison | None
             _promote(experiment, candidate, champion, DONE[PROMOTE], found.reason)
         else:
             _tag(experiment, candidate, gate=DONE[found.decision], gate_reason=found.reason)
-    say(f"version {candidate} against champion {champion}: {DONE[found.decision]}, {found.reason}; "
-        f"{found.page}")  # fmt: skip
+    say(f"version {candidate} against champion {champion}: {DONE[found.decision]}, "
+        f"{found.reason}")  # fmt: skip
     return found
 
 
@@ -115,6 +118,24 @@ def find_champion(experiment: Experiment) -> str | None:
             return None
         raise
     return str(found.version)
+
+
+def describe_gate(experiment: Experiment, version: str) -> str:
+    """Return in one line what the gate said of a version."""
+    tags = connect().get_model_version(name_model(experiment), version).tags
+    if "gate" not in tags:
+        return f"version {version} was not judged"
+    against = f" against version {tags['gate_against']}" if "gate_against" in tags else ""
+    return f"version {version} {tags['gate']}{against}: {tags.get('gate_reason', '')}"
+
+
+def compare_environments(experiment: Experiment, comparison: Comparison) -> list[str]:
+    """Return "name: old -> new" of what differs between the champion's environment and ours."""
+    theirs, ours = (json.loads(connect().get_model_version(name_model(experiment), number)
+                               .tags.get("environment", "{}"))
+                    for number in (comparison.champion, comparison.candidate))  # fmt: skip
+    return [f"{name}: {theirs.get(name, 'unknown')} -> {ours.get(name, 'unknown')}"
+            for name in sorted(theirs | ours) if theirs.get(name) != ours.get(name)]  # fmt: skip
 
 
 def find_newest(experiment: Experiment) -> str:

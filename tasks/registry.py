@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import platform
 import re
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ from diffusevae.mlflow_store import connect
 from diffusevae.params import load_sections
 from diffusevae.sampling import SamplerConfig
 from tasks.parent_run import mlflow_failures, read_metrics
+from tasks.report import describe_device
 
 if TYPE_CHECKING:  # imported where used: MLflow takes seconds
     from mlflow import MlflowClient
@@ -99,6 +101,16 @@ def identify_test_images(experiment: Experiment) -> str:
     """Return the SHA-256 of the test images that its metrics are about."""
     real = load_tensors(experiment.output("sample", "pairs.safetensors"))["real"]
     return hashlib.sha256(real.contiguous().numpy().tobytes()).hexdigest()
+
+
+def describe_environment() -> dict[str, str]:
+    """Return what, besides data, code and params, can change results."""
+    import torch
+
+    constraints = hashlib.sha256(CONSTRAINTS.read_bytes()).hexdigest()[:12]
+    return {"python": platform.python_version(), "torch": torch.__version__,
+            "constraints.txt": constraints, "device": describe_device(),
+            "threads": str(torch.get_num_threads())}  # fmt: skip
 
 
 def _models(experiment: Experiment) -> dict[str, Path]:
@@ -187,7 +199,8 @@ def _create_version(
     shown = {key: f"{metrics[key]:.6g}" for key in METRICS_ON_CARD if key in metrics}
     tags = _identity(experiment) | _training_runs(client, experiment) | shown
     tags |= {"dataset": experiment.dataset, "parent_run": parent_run,
-             "test_sha256": identify_test_images(experiment)}  # fmt: skip
+             "test_sha256": identify_test_images(experiment),
+             "environment": json.dumps(describe_environment())}  # fmt: skip
     try:
         client.create_registered_model(name)
     except MlflowException as error:

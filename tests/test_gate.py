@@ -22,6 +22,7 @@ from diffusevae.gate import (
 )
 from diffusevae.params import build
 from tasks import gate
+from tasks.rerun_page import write_page
 
 RULE = """\
 gate: {num_images: 40, num_resamples: 50, seed: 1, margins: {ssim: 0.001, mse: 0.0001}}
@@ -131,8 +132,11 @@ def test_first_equal_better_worse_forced_and_back(registry):
     found = judge(equal)
     assert found.decision == "hold" and gate.find_champion(TOY) == first
     assert tags_of(registry, equal)["gate"] == "held"
-    html = found.page.read_text()
+    html = write_page(TOY, "compared", found).read_text()
     assert "Hold:" in html and html.count("data:image/png;base64,") == 2
+    said = gate.describe_gate(TOY, equal)
+    assert f"version {equal} held against version {first}: no difference" in said
+    assert gate.compare_environments(TOY, found) == []
 
     better, worse = register_changed(-0.5), register_changed(1.0)
     decisions = [gate.compare_versions(TOY, each, first).decision for each in (better, worse)]

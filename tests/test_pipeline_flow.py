@@ -58,7 +58,7 @@ def test_the_server_holds_a_completed_run_with_a_task_for_every_stage(flow_run):
     run, tasks, _ = flow_run
     assert run.name == "smoke" and run.state.is_completed()
     assert [task.name for task in sorted(tasks, key=lambda task: task.start_time)] == \
-        [*STAGES, "publish", "register"]  # fmt: skip
+        [*STAGES, "publish", "register", "gate"]  # fmt: skip
     assert all(task.state.is_completed() for task in tasks)
 
 

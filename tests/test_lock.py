@@ -1,0 +1,91 @@
+"""The lock's branch in a real git repository, and what differs between two locks."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tasks.lock import commit_lock, find_changes
+
+
+def git(*arguments: str, cwd: Path | None = None) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True,
+                          cwd=cwd).stdout.strip()  # fmt: skip
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch) -> Path:
+    """A clone of a bare repository, with one commit, a dvc.lock, and work that is not committed."""
+    git("init", "-q", "--bare", str(tmp_path / "origin"))
+    git("clone", "-q", str(tmp_path / "origin"), str(tmp_path / "clone"))
+    monkeypatch.chdir(tmp_path / "clone")
+    for key, value in (("user.name", "t"), ("user.email", "t@localhost")):
+        git("config", key, value)
+    Path("code.py").write_text("1\n")
+    Path("dvc.lock").write_text("old\n")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    Path("dvc.lock").write_text("new\n")
+    Path("code.py").write_text("not committed\n")
+    return tmp_path
+
+
+def test_the_lock_is_committed_on_its_branch_and_nothing_else_moves(repository):
+    head, status = git("rev-parse", "HEAD"), git("status", "--short")
+    commit = commit_lock("smoke", "a rerun")
+    assert git("rev-parse", "reruns/smoke") == commit
+    assert git("show", "reruns/smoke:dvc.lock") == "new"
+    assert git("show", "reruns/smoke:code.py") == "1"
+    assert git("rev-parse", "reruns/smoke^") == head == git("rev-parse", "HEAD")
+    assert git("status", "--short") == status
+    assert git("log", "-1", "--format=%s %an", commit) == "a rerun DiffuseVAE pipeline"
+    assert git("rev-parse", "reruns/smoke", cwd=repository / "origin") == commit
+
+
+def test_the_same_lock_is_committed_once_and_the_next_follows_it(repository):
+    first = commit_lock("smoke", "one")
+    assert commit_lock("smoke", "two") is None
+    Path("dvc.lock").write_text("newer\n")
+    second = commit_lock("smoke", "three")
+    assert git("rev-list", "--count", "reruns/smoke") == "3"
+    assert git("rev-parse", f"{second}^") == first
+
+
+def test_when_the_code_moved_on_the_branch_has_both_as_parents(repository):
+    first = commit_lock("smoke", "one")
+    git("commit", "-qm", "more code", "code.py")
+    Path("dvc.lock").write_text("newer\n")
+    second = commit_lock("smoke", "two")
+    assert git("show", f"{second}:code.py") == "not committed"
+    assert git("log", "-1", "--format=%P", second).split() == [first, git("rev-parse", "HEAD")]
+
+
+def lock(code: str = "1", raw: str = "1", rate: float = 0.1, made: str = "1") -> dict:
+    return {"stages": {
+        "download@mnist": {"outs": [{"path": "data/raw/mnist", "md5": raw}]},
+        "prepare@m": {"deps": [{"path": "data/raw/mnist", "md5": raw}],
+                      "outs": [{"path": "data/prepared/m", "md5": made}]},
+        "train_vae@x": {
+            "deps": [{"path": "data/prepared/m/train.safetensors", "md5": made},
+                     {"path": "artifacts/x/tune_vae/best.yaml", "md5": made},
+                     {"path": "src/diffusevae/vae.py", "md5": code}],
+            "params": {"params.yaml": {"experiments.x.vae_optimiser": {"learning_rate": rate},
+                                       "experiments.x.seed": 0}}},
+        "train_vae@other": {"deps": [{"path": "src/other.py", "md5": code}]},
+    }}  # fmt: skip
+
+
+TARGETS = ["download@mnist", "prepare@m", "train_vae@x"]
+
+
+def test_data_code_and_params_are_told_apart_and_what_is_made_on_the_way_does_not_count():
+    assert not find_changes(lock(), lock(made="2"), TARGETS).anything
+    changes = find_changes(lock(), lock(code="2", raw="2", rate=0.2), TARGETS)
+    assert changes.data == ("data/raw/mnist",)
+    assert changes.code == ("src/diffusevae/vae.py",)
+    assert changes.params == ("experiments.x.vae_optimiser.learning_rate: 0.1 -> 0.2",)
+
+
+def test_against_no_lock_everything_is_new():
+    changes = find_changes({}, lock(), TARGETS)
+    assert changes.params[0] == "experiments.x.seed: nothing -> 0" and changes.data and changes.code
