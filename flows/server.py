@@ -27,7 +27,7 @@ class TemporaryServer:
 
     def __init__(self, home: Path | None = None) -> None:
         """Start it, without waiting until it answers."""
-        port = _free_port()
+        port = free_port()
         home = home or PREFECT_HOME.value()
         home.mkdir(parents=True, exist_ok=True)
         self.api_url = f"http://127.0.0.1:{port}/api"
@@ -74,7 +74,8 @@ def _prepare() -> None:
     die_with_parent()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine's loopback on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

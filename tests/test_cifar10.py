@@ -20,7 +20,7 @@ def real() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def write_archive(folder, batches: dict[str, bytes]) -> None:
-    with tarfile.open(folder / ARCHIVE, "w:gz", compresslevel=1) as archive:
+    with tarfile.open(folder / ARCHIVE, "w:gz", compresslevel=0) as archive:
         for name, content in batches.items():
             member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
             member.size = len(content)

@@ -105,13 +105,24 @@ def test_a_run_that_the_schedule_made_completes_on_a_worker(server, deployments,
     assert "nothing changed" in "".join(log.message for log in server.read_logs())
 
 
-def test_a_run_ends_with_its_worker(server, deployments, worker):
+def kill_during_a_run(server, deployments, worker):
+    """Start a run, kill its worker outright; return the run and the processes it had."""
     run = server.create_flow_run_from_deployment(deployments["smoke"].id)
     wait_for(lambda: server.read_flow_run(run.id).state_type == "RUNNING", "the run's start")
     children = psutil.Process(worker.pid).children(recursive=True)
     assert children
     worker.kill()
-    assert not psutil.wait_procs(children, timeout=30)[1]  # at once: nothing keeps a GPU
+    return run, children
+
+
+def test_nothing_of_a_run_outlives_its_worker(server, deployments, worker):
+    _, children = kill_during_a_run(server, deployments, worker)
+    assert not psutil.wait_procs(children, timeout=30)[1]
+
+
+@pytest.mark.slow
+def test_a_run_whose_worker_died_is_marked_crashed(server, deployments, worker):
+    run, _ = kill_during_a_run(server, deployments, worker)
     # Nobody is left to say so: the rule for runs without a heartbeat does, after 90 seconds.
     wait_for(lambda: server.read_flow_run(run.id).state.is_final(), "the run's end")
     assert server.read_flow_run(run.id).state_type == "CRASHED"

@@ -17,13 +17,13 @@ import pytest
 from conftest import ROOT
 from safetensors.numpy import load_file
 
-from flows.server import _free_port
+from flows.server import free_port
 
 
 @pytest.fixture(scope="module")
 def address(smoke_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server of the model that the pipeline made champion."""
-    port = _free_port()
+    port = free_port()
     log = open(tmp_path_factory.mktemp("serving") / "log", "w+")
     variables = {"MLFLOW_TRACKING_URI": f"sqlite:///{smoke_checkout / 'mlflow/mlflow.db'}",
                  "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # fmt: skip
