@@ -16,6 +16,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from diffusevae.errors import InputError
 from flows.server import TemporaryServer
 from flows.terminal import run_on_terminal
+from tasks.parent_run import mlflow_failures
 
 
 @flow(name="compare", flow_run_name="{experiment}")
@@ -65,8 +66,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(given: argparse.Namespace) -> None:
-    if len(given.versions) > 2 or (given.rollback and given.versions):
-        raise InputError(f"versions {' '.join(given.versions)}: at most two, none with --rollback")
+    most = 0 if given.rollback else 1 if given.force is not None else 2
+    if len(given.versions) > most:
+        raise InputError(f"versions {' '.join(given.versions)}: at most two, one with --force, "
+                         "none with --rollback")  # fmt: skip
     if given.rollback:
         from diffusevae.experiment import load_experiment
         from tasks.gate import roll_back
@@ -75,7 +78,7 @@ def _run(given: argparse.Namespace) -> None:
         return
     server = TemporaryServer() if PREFECT_API_URL.value() is None else None
     address = temporary_settings({PREFECT_API_URL: server.wait()}) if server else nullcontext()
-    with address:
+    with address, mlflow_failures():
         compare(given.experiment, *given.versions, reason=given.force)
 
 

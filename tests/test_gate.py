@@ -21,6 +21,7 @@ from diffusevae.gate import (
     judge_difference,
 )
 from diffusevae.params import build
+from flows.compare import main
 from tasks import gate
 from tasks.rerun_page import write_page
 
@@ -210,3 +211,10 @@ def test_without_versions_or_a_champion_before_the_mend_is_named(registry):
         gate.roll_back(TOY)
     with pytest.raises(InputError, match="diffusevae-toy version 7: the registry has none"):
         gate.compare_versions(TOY, "7", "7")
+
+
+@pytest.mark.parametrize("arguments", [["1", "2", "3"], ["1", "--rollback"],
+                                       ["1", "2", "--force", "x"]])  # fmt: skip
+def test_too_many_versions_on_the_command_line_are_refused(arguments, capsys):
+    assert main(["quickstart", *arguments]) == 2
+    assert "at most two, one with --force, none with --rollback" in capsys.readouterr().err

@@ -72,8 +72,11 @@ def test_a_folder_of_own_images_runs_as_the_readme_says(checkout, prefect_server
     [added] = re.findall(r"```yaml\ndatasets:\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     dataset, experiment = added.split("experiments:\n")
     params = checkout / "params.yaml"
-    before, after = params.read_text().split("\nexperiments:\n")
-    params.write_text(f"{before}\n{dataset}\nexperiments:\n{after}\n{experiment}")
+    text = params.read_text()
+    for place, lines in (("\nexperiments:\n", dataset), ("\n# When a new version", experiment)):
+        assert text.count(place) == 1
+        text = text.replace(place, f"\n{lines}{place}")
+    params.write_text(text)
     run(checkout, "pets", prefect_server)
     check(checkout, "pets", "pets", (3, 64, 64))
     split = load_split(checkout / "data/prepared/pets/train.safetensors")
