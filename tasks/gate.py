@@ -86,7 +86,7 @@ def judge_candidate(experiment: Experiment, candidate: str) -> Comparison | None
         if champion is None:
             with load_version(experiment, candidate):  # it must be what was registered
                 pass
-            _promote(experiment, candidate, None, "first", "there was no champion")
+            _promote(experiment, candidate, None, "first", "there was none before")
             say(f"version {candidate} is the first champion")
             return None
         try:
@@ -126,7 +126,9 @@ def describe_gate(experiment: Experiment, version: str) -> str:
     if "gate" not in tags:
         return f"version {version} was not judged"
     against = f" against version {tags['gate_against']}" if "gate_against" in tags else ""
-    return f"version {version} {tags['gate']}{against}: {tags.get('gate_reason', '')}"
+    was = "is the" if tags["gate"] == "first" else "was"
+    what = "first champion" if tags["gate"] == "first" else tags["gate"]
+    return f"version {version} {was} {what}{against}: {tags.get('gate_reason', '')}"
 
 
 def compare_environments(experiment: Experiment, comparison: Comparison) -> list[str]:

@@ -136,7 +136,7 @@ def test_first_equal_better_worse_forced_and_back(registry):
     html = write_page(TOY, "compared", found).read_text()
     assert "Hold:" in html and html.count("data:image/png;base64,") == 2
     said = gate.describe_gate(TOY, equal)
-    assert f"version {equal} held against version {first}: no difference" in said
+    assert f"version {equal} was held against version {first}: no difference" in said
     assert gate.compare_environments(TOY, found) == []
 
     better, worse = register_changed(-0.5), register_changed(1.0)
