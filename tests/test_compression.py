@@ -69,7 +69,7 @@ def test_a_code_to_which_nothing_leads_is_refused(code):
     ("changes", "reason"),
     [({"epochs": (1,)}, "epochs: 1 numbers for 2 codes"), ({"seeds": (1, 1)}, "seeds: .*each once"),
      ({"codes": (), "epochs": ()}, "codes: expected one or more"),
-     ({"codes": ((1, 4, 8),)}, r"\[1, 4, 8\] is not \[Cz, h, w\]")],
+     ({"codes": ((1, 4, 8),), "epochs": (1,)}, r"\[1, 4, 8\] is not \[Cz, h, w\]")],
 )  # fmt: skip
 def test_impossible_comparisons_are_refused(changes, reason):
     with pytest.raises(ValueError, match=reason):
