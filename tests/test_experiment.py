@@ -135,7 +135,7 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
          "frontier.num_steps, converged_steps: 1001, but there are only 1000 timesteps"),
         ("frontier.num_images", 129, "frontier.num_images: 129, but there are only 128 pairs"),
         ("frontier.etas", [], "etas: expected one or more"),
-        ("compress.codes", [[1, 5, 5]], "compress.codes: [1, 5, 5]: images of 32 x 32 do not come"),
+        ("compress.codes", [[1, 5, 5], [1, 4, 4]], "compress.codes: [1, 5, 5]: images of 32 x 32 do not come"),
         ("compress.num_test_images", 257, "compress.num_test_images: 257, but there are only 256"),
         ("ablate.num_train_images", 513, "ablate.num_train_images: 513, but there are only 512"),
         ("ablate.seeds", [1, 1], "seeds: expected one or more, each once"),
