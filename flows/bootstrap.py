@@ -17,11 +17,10 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_API_URL
 
 from diffusevae.errors import EnvironmentFailure
 from flows.terminal import run_on_terminal
-from flows.worker import CHECKOUT_VARIABLE, HEARTBEAT_SECONDS
+from flows.worker import CHECKOUT_VARIABLE, HEARTBEAT_SECONDS, require_server
 
 POOLS = ("cpu", "gpu")
 # A run is dead when three heartbeats in a row are missing: its machine lost power or network.
@@ -60,13 +59,6 @@ def bootstrap() -> None:
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     if subprocess.run(command, env=environment).returncode != 0:
         raise EnvironmentFailure("prefect deploy: failed; its lines above say why")
-
-
-def require_server() -> None:
-    """Raise EnvironmentFailure where no server of the user's own is named."""
-    if PREFECT_API_URL.value() is None:
-        raise EnvironmentFailure("PREFECT_API_URL: is not set; start `prefect server start` and "
-                                 "set it to http://127.0.0.1:4200/api")
 
 
 if __name__ == "__main__":

@@ -39,18 +39,19 @@ def compare(
     if reason is not None:
         gate.force(chosen, candidate, reason)
         say(f"version {candidate} is the champion now, by force: {reason}")
-    elif champion is None:
-        if found := gate.judge_candidate(chosen, candidate):
-            name = f"{experiment}-{candidate}-against-{found.champion}"
-            say(f"page: {write_page(chosen, name, found)}")
+        return
+    if champion is None:
+        found = gate.judge_candidate(chosen, candidate)
     else:
         found = gate.compare_versions(chosen, candidate, champion)
-        for each in found.judgements:
-            say(f"{each.metric}: {each.candidate:.5g} against {each.champion:.5g}, difference "
-                f"{each.difference['value']:+.3g} [{each.difference['low']:+.3g}, "
-                f"{each.difference['high']:+.3g}]: {each.verdict}")  # fmt: skip
-        name = f"{experiment}-{candidate}-against-{champion}"
-        say(f"{found.decision}: {found.reason}; {write_page(chosen, name, found)}")
+    if found is None:
+        return
+    for each in found.judgements:
+        say(f"{each.metric}: {each.candidate:.5g} against {each.champion:.5g}, difference "
+            f"{each.difference['value']:+.3g} [{each.difference['low']:+.3g}, "
+            f"{each.difference['high']:+.3g}]: {each.verdict}")  # fmt: skip
+    name = f"{experiment}-{candidate}-against-{found.champion}"
+    say(f"{found.decision}: {found.reason}; {write_page(chosen, name, found)}")
 
 
 def main(arguments: list[str]) -> int:

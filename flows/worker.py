@@ -86,10 +86,15 @@ def _read(arguments: list[str]) -> tuple[str, str | None]:
     raise InputError(f"arguments {' '.join(arguments)!r}: {USAGE}")
 
 
-def _require_pool(pool: str) -> None:
+def require_server() -> None:
+    """Raise EnvironmentFailure where no server of the user's own is named."""
     if PREFECT_API_URL.value() is None:
         raise EnvironmentFailure("PREFECT_API_URL: is not set; set it to the server's address, "
                                  "such as http://127.0.0.1:4200/api")
+
+
+def _require_pool(pool: str) -> None:
+    require_server()
     with get_client(sync_client=True) as client:
         try:
             client.read_work_pool(pool)

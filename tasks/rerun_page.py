@@ -2,14 +2,14 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
-from torch import Tensor
 
 from diffusevae.drawing import COLOURS, INK, Strip, draw_strips, figure_style, save_figure
 from diffusevae.experiment import Experiment
+from diffusevae.gate import Judgement
 from diffusevae.labels import ARROWS
 from diffusevae.metrics import METRICS
 from diffusevae.report import Picture
@@ -52,7 +52,7 @@ def write_page(
     return path
 
 
-def _describe(judgement) -> dict:
+def _describe(judgement: Judgement) -> dict:
     metric, name = METRICS[judgement.metric], judgement.metric
     return {
         "name": metric.name, "arrow": ARROWS[metric.better], "better": metric.better,
@@ -80,12 +80,8 @@ def _draw_all(comparison: Comparison) -> list[Picture]:
 
 
 def _draw(strips: Sequence[Strip], count: int) -> bytes:
-    shown: list[Strip] = [Strip(s.title, _first(s.images, count), s.colour) for s in strips]
+    shown = [replace(strip, images=strip.images[:count].cpu()) for strip in strips]
     file = io.BytesIO()
     with figure_style():
         save_figure(draw_strips(shown, COLUMNS), file)
     return file.getvalue()
-
-
-def _first(images: Tensor, count: int) -> Tensor:
-    return images[:count].cpu()
