@@ -16,7 +16,7 @@ setup: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	@echo "setting up .venv (about three minutes)"
 	@$(PYTHON) -m venv .venv || { echo "error: no $(PYTHON); install Python 3.11 or name yours: make setup PYTHON=python3"; exit 3; }
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,test]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,team,test]'
 	@# Now, so that the first run need not wait for it.
 	@mkdir -p scratch && PREFECT_HOME=$(CURDIR)/scratch/prefect $(BIN)/prefect server database upgrade --yes >/dev/null
 	@touch $@
@@ -26,7 +26,7 @@ run: setup
 
 test: setup
 	@$(BIN)/ruff check .
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 test-slow: setup
 	@$(BIN)/python -m pytest -m slow

@@ -23,8 +23,39 @@ for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "DIFFUSE
              "DIFFUSEVAE_OPTUNA_STORAGE", "DVC_STAGE"):  # fmt: skip
     os.environ.pop(name, None)
 os.environ["OMP_NUM_THREADS"] = "1"  # workers of one machine: two threads each slow each other down
-os.environ["PREFECT_HOME"] = str(ROOT / "scratch/tests/prefect")
+os.environ["PREFECT_HOME"] = str(
+    ROOT / "scratch/tests/prefect" / os.environ.get("PYTEST_XDIST_WORKER", "alone"))  # fmt: skip
 importlib.import_module("flows")  # sets what else Prefect should do by default
+
+
+def share_of(nodeid: str) -> str:
+    """Return what goes to one process where several share the tests: a module, but those of the
+    finished smoke run, which is made once, together.
+    """
+    path = nodeid.partition("::")[0]
+    return "smoke" if "smoke_" in (ROOT / path).read_text() else path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest first, so that no process waits for another at the end."""
+    longest = ["smoke", "tests/test_other_data.py"]
+
+    def place(item: pytest.Item) -> int:
+        share = share_of(item.nodeid)
+        return longest.index(share) if share in longest else len(longest)
+
+    items.sort(key=place)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Give the processes whole shares."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return share_of(nodeid)
+
+    return Scheduling(config, log)
 
 
 @dataclass(frozen=True)

@@ -128,11 +128,15 @@ def test_a_run_whose_worker_died_is_marked_crashed(server, deployments, worker):
     assert server.read_flow_run(run.id).state_type == "CRASHED"
 
 
-def test_one_checkout_has_one_worker(server, deployments, worker, smoke_run):
-    wait_for(lambda: server.read_workers_for_work_pool("cpu"), "the worker")
-    second = run_module(smoke_run.checkout, "flows.worker", "cpu")
-    said, _ = second.communicate(timeout=SECONDS)
-    assert second.returncode == 3 and "another worker has this checkout" in said
+def test_one_checkout_has_one_worker(server, deployments, smoke_run):
+    both = [run_module(smoke_run.checkout, "flows.worker", "cpu") for _ in range(2)]
+    try:
+        refused = wait_for(lambda: [each for each in both if each.poll() is not None], "a refusal")
+        assert [each.returncode for each in refused] == [3]
+        assert "another worker has this checkout" in refused[0].communicate()[0]
+    finally:
+        for each in both:
+            each.kill()
 
 
 def test_pools_and_the_rule_for_dead_runs_are_there_once(server, deployments):
