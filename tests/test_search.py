@@ -7,14 +7,8 @@ import pytest
 import torch
 
 from diffusevae.errors import InputError
-from diffusevae.search import (
-    SearchConfig,
-    apply_best,
-    check_space,
-    save_result,
-    search,
-    suggest_values,
-)
+from diffusevae.search import SearchConfig, save_result, search
+from diffusevae.search_space import apply_best, check_space, suggest_values
 from tests.test_training import make_optimiser
 
 SPACE = {"model": {"kind": {"choices": ["good", "bad"]},
@@ -28,7 +22,7 @@ BASE = {"model": SimpleNamespace(kind="good", depth=3),
 
 @pytest.fixture(autouse=True)
 def own_storage(tmp_path, monkeypatch):
-    monkeypatch.setenv("DIFFUSEVAE_OPTUNA_STORAGE", f"sqlite:///{tmp_path / 'optuna.db'}")
+    monkeypatch.chdir(tmp_path)
 
 
 def make_config(n_trials: int, space=SPACE, **changes) -> SearchConfig:

@@ -14,7 +14,7 @@ from diffusevae.errors import InputError
 from diffusevae.layers import check_halving
 from diffusevae.metrics import WINDOW
 from diffusevae.params import override, suggest
-from diffusevae.search import check_space
+from diffusevae.search_space import check_space
 
 SMALLEST_SET = 4  # images between which a Frechet distance and its interval can be told
 # What each search may vary: what the training that reads its result takes from it.

@@ -7,6 +7,10 @@ class InputError(Exception):
     exit_code = 2
 
 
+class Diverged(InputError):
+    """A training's loss stopped being finite."""
+
+
 class EnvironmentFailure(Exception):
     """The machine lacks something: disk space, permission, network, a device. Exit code 3."""
 

@@ -1,38 +1,35 @@
-"""Hyper-parameter search with Optuna (SPEC section 5): TPE, median pruning, resumable.
+"""Hyper-parameter search with Optuna (SPEC section 5): TPE, median pruning, resumable, shared.
 
-The sampler of a trial is seeded by the number of trials finished before it, so an interrupted
-study goes on exactly as it would have without the interruption.
+A study of n trials has n slots. Each slot's trial waits in the storage until a worker takes it, so
+any number of workers end with exactly n.
 """
 
-import os
-import reprlib
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated, Literal
 
 import optuna
 import pandas as pd
 import torch
-from optuna.samplers import BaseSampler
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import MedianPruner
+from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from ruamel.yaml import YAML
 
-from diffusevae.errors import InputError
-from diffusevae.params import Count, PositiveCount, Range, override, read_yaml
+from diffusevae import study_storage
+from diffusevae.errors import Diverged, InputError
+from diffusevae.params import Count, PositiveCount, Range
 from diffusevae.randomness import seed_of
+from diffusevae.search_space import Values, base_values, check_space, suggest_values
 
-STORAGE_VARIABLE = "DIFFUSEVAE_OPTUNA_STORAGE"
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-# What is tried: section of params.yaml -> key -> {choices: [...]} or {low, high, log, step}.
-# `only_if: {other key: value}` leaves a key out where it has no effect.
-Space = Mapping[str, Mapping[str, Mapping[str, object]]]
-Values = dict[str, dict[str, object]]  # section -> key -> value
+SLOT = "slot"  # 0 .. n_trials - 1: each is run to its end exactly once, by whichever worker
+POLL_SECONDS = 2
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -67,22 +64,29 @@ Objective = Callable[[Values, int, Callable[[int, Losses], None]], None]
 
 
 def search(
-    config: SearchConfig, name: str, seed: int, base: Mapping[str, object], objective: Objective
-) -> Result:
+    config: SearchConfig, name: str, seed: int, base: Mapping[str, object], objective: Objective,
+    say: Callable[[str], None] = lambda text: None,
+) -> Result:  # fmt: skip
     """Run the trials that the study `name` still lacks and return its result.
 
     The first trial has the values of `base`, the sections of params.yaml that the space is about.
-    `objective(values, number, report)` trains and calls report(epoch, losses) after each epoch,
+    `objective(values, slot, report)` trains and calls report(epoch, losses) after each epoch,
     which ends the trial where the median of the others is better; what is minimised is the least
-    loss of its epochs. A trial that runs out of GPU memory counts as pruned. Raises InputError for
-    a space that cannot be sampled.
+    loss of its epochs. A trial that runs out of GPU memory or diverges counts as pruned.
+
+    Where the storage is shared, every process that calls this with the same name takes part until
+    all trials are done, and all return the same result; `say` hears what this one waits for. Raises
+    InputError for a space that cannot be sampled, EnvironmentFailure where the storage stays away.
     """
     check_space(config.space)
     if config.n_trials == 0:
         return Result({}, pd.DataFrame(columns=["number", "state", "value"]), _no_importances())
-    study = _open_study(name, config)
+    study = _open_study(name, config, seed)
+    first = base_values(config.space, base)
 
     def run_trial(trial: Trial) -> float:
+        if SLOT not in trial.user_attrs:
+            raise _NoSlot
         least: Losses = {}
 
         def report(epoch: int, losses: Losses) -> None:
@@ -94,54 +98,20 @@ def search(
                 raise optuna.TrialPruned(f"epoch {epoch}")
 
         try:
-            objective(suggest_values(trial, config.space), len(_finished(study)), report)
+            objective(suggest_values(trial, config.space), trial.user_attrs[SLOT], report)
         except torch.OutOfMemoryError as error:
             raise optuna.TrialPruned("out of GPU memory") from error
+        except Diverged as error:
+            raise optuna.TrialPruned(str(error)) from error
         return least[config.objective]
 
-    while (done := len(_finished(study))) < config.n_trials:
-        study.sampler = optuna.samplers.TPESampler(seed=seed_of(seed, "trial", done) % 2**32)
-        if done == 0:
-            study.sampler = _fix(_base_values(config.space, base), study.sampler)
-        study.optimize(run_trial, n_trials=1)
-    return _result(study, config.space, seed)
-
-
-def suggest_values(trial: Trial, space: Space) -> Values:
-    """Draw one value for every key of the space whose `only_if` holds."""
-    values: Values = {}
-    for section, keys in space.items():
-        values[section] = {}
-        for key, options in keys.items():
-            if any(values[section].get(k) != v for k, v in options.get("only_if", {}).items()):
-                continue
-            name = f"{section}.{key}"
-            if "choices" in options:
-                value = trial.suggest_categorical(name, options["choices"])
-            elif all(isinstance(options[bound], int) for bound in ("low", "high")):
-                value = trial.suggest_int(name, options["low"], options["high"],
-                                          step=options.get("step", 1))
-            else:
-                value = trial.suggest_float(name, options["low"], options["high"],
-                                            log=options.get("log", False),
-                                            step=options.get("step"))
-            values[section][key] = value
-    return values
-
-
-def check_space(space: Space) -> None:
-    """Raise InputError naming the first entry of the space that cannot be sampled."""
-    for section, keys in space.items():
-        if not isinstance(keys, Mapping):
-            raise InputError(f"space.{section}: expected keys with choices, or low and high")
-        for key, options in keys.items():
-            if not isinstance(options, Mapping) or not (
-                {"choices"} <= set(options) <= {"choices", "only_if"}
-                or {"low", "high"} <= set(options) <= {"low", "high", "log", "step", "only_if"}
-            ):
-                raise InputError(f"space.{section}.{key}: {reprlib.repr(options)} is no range; "
-                                 "write {choices: [...]} or "
-                                 "{low: .., high: .., log: true, step: ..}")
+    while len(_finished(study, config)) < config.n_trials:
+        if _offer_trials(study, config, first):
+            study.optimize(run_trial, n_trials=1, catch=_NoSlot)
+        else:
+            say("waiting for the last trials of other workers")
+            time.sleep(POLL_SECONDS)
+    return _result(study, config, seed)
 
 
 def save_result(result: Result, folder: Path) -> None:
@@ -153,71 +123,101 @@ def save_result(result: Result, folder: Path) -> None:
     result.importances.to_csv(folder / "importances.csv", index=False)
 
 
-def apply_best(params: SimpleNamespace, path: Path) -> SimpleNamespace:
-    """Return params with the values of a best.yaml in place of the base configuration's."""
-    merged = dict(vars(params))
-    for section, values in read_yaml(path).items():
-        merged[section] = override(merged[section], values, f"{path} {section}")
-    return SimpleNamespace(**merged)
+class _NoSlot(Exception):
+    """Another worker was faster: this trial is one too many, and not run."""
 
 
-def _fix(values: dict[str, object], sampler: BaseSampler) -> BaseSampler:
-    """Return a sampler that gives these values and leaves the others to `sampler`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.PartialFixedSampler(values, sampler)
+class _SlotSampler(BaseSampler):
+    """TPE seeded anew for each trial by its slot: a resumed study draws as an unbroken one."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._tpe = TPESampler()
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        slot = trial.user_attrs.get(SLOT, -1)
+        self._tpe = TPESampler(seed=seed_of(self._seed, "trial", slot) % 2**32)
+
+    def infer_relative_search_space(self, study, trial):
+        return self._tpe.infer_relative_search_space(study, trial)
+
+    def sample_relative(self, study, trial, search_space):
+        return self._tpe.sample_relative(study, trial, search_space)
+
+    def sample_independent(self, study, trial, param_name, param_distribution):
+        return self._tpe.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(self, study, trial, state, values) -> None:
+        self._tpe.after_trial(study, trial, state, values)
 
 
-def _base_values(space: Space, base: Mapping[str, object]) -> dict[str, object]:
-    """Return the base configuration's values by "section.key", those that the space allows."""
-    values = {}
-    for section, keys in space.items():
-        for key, options in keys.items():
-            value = getattr(base[section], key)
-            if (value in options["choices"] if "choices" in options
-                    else options["low"] <= value <= options["high"]):  # fmt: skip
-                values[f"{section}.{key}"] = value
-    return values
+def _open_study(name: str, config: SearchConfig, seed: int) -> Study:
+    """Return the study to go on with; in a file of our own, one that had all its trials is new."""
+    storage = study_storage.connect()
+    pruner = MedianPruner(config.startup_trials, config.warmup_epochs)
 
-
-def _open_study(name: str, config: SearchConfig) -> Study:
-    """Return the study to go on with; one that had all its trials is begun anew."""
-    storage = os.environ.get(STORAGE_VARIABLE)
-    if not storage:
-        folder = Path("scratch/studies").absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        storage = f"sqlite:///{folder / 'optuna.db'}"
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=config.startup_trials,
-                                         n_warmup_steps=config.warmup_epochs)
-    study = optuna.create_study(study_name=name, storage=storage, pruner=pruner,
-                                direction="minimize", load_if_exists=True)
-    if len(_finished(study)) >= config.n_trials:
-        optuna.delete_study(study_name=name, storage=storage)
+    def open_it() -> Study:
         return optuna.create_study(study_name=name, storage=storage, pruner=pruner,
-                                   direction="minimize")
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)  # cut off when its process ended
+                                   sampler=_SlotSampler(seed), load_if_exists=True)  # fmt: skip
+
+    with study_storage.alone():
+        study = open_it()
+        if study_storage.is_shared():
+            return study
+        if len(_finished(study, config)) == config.n_trials:
+            optuna.delete_study(study_name=name, storage=storage)
+            return open_it()
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            study.tell(trial.number, state=TrialState.FAIL)  # cut off when its process ended
     return study
 
 
-def _finished(study: Study) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=FINISHED)
+def _offer_trials(study: Study, config: SearchConfig, first: Mapping[str, object]) -> int:
+    """Return how many trials wait for a worker, after every slot without a trial got one.
+
+    What one worker began and did not finish is offered again with the values it had.
+    """
+    if waiting := len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,))):
+        return waiting
+    with study_storage.alone(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        optuna.storages.fail_stale_trials(study)
+        values = {0: first}
+        taken = set()
+        for trial in study.get_trials(deepcopy=False):
+            slot = trial.user_attrs.get(SLOT)
+            if trial.state == TrialState.FAIL:
+                values[slot] = trial.params or values.get(slot, {})
+            else:
+                taken.add(slot)
+        missing = [slot for slot in range(config.n_trials) if slot not in taken]
+        for slot in missing:
+            study.enqueue_trial(dict(values.get(slot, {})), user_attrs={SLOT: slot})
+    return len(missing)
 
 
-def _result(study: Study, space: Space, seed: int) -> Result:
-    finished = _finished(study)
+def _finished(study: Study, config: SearchConfig) -> list[FrozenTrial]:
+    """Return the finished trials of the study's slots, in the slots' order."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    ours = [trial for trial in trials if trial.user_attrs[SLOT] < config.n_trials]
+    return sorted(ours, key=lambda trial: trial.user_attrs[SLOT])
+
+
+def _result(study: Study, config: SearchConfig, seed: int) -> Result:
+    finished = _finished(study, config)
     completed = [t for t in finished if t.state == TrialState.COMPLETE]
     if not completed:
         raise InputError(f"study {study.study_name}: every trial was pruned; widen the space or "
                          "raise startup_trials")
-    best: Values = {section: {} for section in space}
+    best: Values = {section: {} for section in config.space}
     for name, value in min(completed, key=lambda t: t.value).params.items():
         section, key = name.split(".")
         best[section][key] = value
-    rows = [{"number": i, "state": t.state.name.lower(),
+    rows = [{"number": t.user_attrs[SLOT], "state": t.state.name.lower(),
              "value": t.value if t.value is not None else t.intermediate_values.get(t.last_step),
-             "epochs": len(t.intermediate_values), **t.user_attrs, **t.params}
-            for i, t in enumerate(finished)]  # fmt: skip
+             "epochs": len(t.intermediate_values),
+             **{k: v for k, v in t.user_attrs.items() if k != SLOT}, **t.params}
+            for t in finished]  # fmt: skip
     return Result(best, pd.DataFrame(rows), _importances(study, completed, seed))
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from diffusevae.errors import InputError
+from diffusevae.errors import Diverged
 from diffusevae.params import PositiveCount, Range, Share
 from diffusevae.progress import Progress
 from diffusevae.randomness import generator, seed_of
@@ -74,7 +74,7 @@ def fit(
 
     The history has one row per epoch: epoch (from 1), train_<name> and validation_<name> of every
     loss. With `progress` the training goes on from its last checkpoint, and ends with the same
-    bytes as without an interruption. Raises InputError when a loss stops being finite.
+    bytes as without an interruption. Raises Diverged when a loss stops being finite.
     """
     state = _State(model, config)
     if progress is not None and (found := progress.load()) is not None:
@@ -206,5 +206,5 @@ def _set_learning_rate(
 def _check_finite(row: dict[str, float], config: OptimiserConfig) -> None:
     for name, value in row.items():
         if not math.isfinite(value):
-            raise InputError(f"training: {name} is {value} after epoch {row['epoch']} at learning "
+            raise Diverged(f"training: {name} is {value} after epoch {row['epoch']} at learning "
                              f"rate {config.learning_rate}; use a smaller learning_rate")

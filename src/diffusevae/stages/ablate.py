@@ -27,7 +27,7 @@ from diffusevae.diffusion_training import Images
 from diffusevae.drawing import figure_style, save_figure
 from diffusevae.progress import Progress
 from diffusevae.sampling import SamplerConfig
-from diffusevae.search import apply_best
+from diffusevae.search_space import apply_best
 from diffusevae.training import Callbacks, OptimiserConfig
 from diffusevae.unet import UNetConfig
 from diffusevae.vae import load_vae

@@ -16,7 +16,7 @@ from diffusevae.device import choose_device
 from diffusevae.diffusion import DiffusionConfig, DiffusionModel, save_diffusion
 from diffusevae.diffusion_training import Images, TrainDiffusionConfig, fit_diffusion
 from diffusevae.progress import Progress
-from diffusevae.search import apply_best
+from diffusevae.search_space import apply_best
 from diffusevae.training import Callbacks, OptimiserConfig
 from diffusevae.unet import UNetConfig
 

@@ -18,7 +18,7 @@ from diffusevae.diffusion import DiffusionConfig, DiffusionModel, save_diffusion
 from diffusevae.diffusion_training import Images, TrainDiffusionConfig, fit_diffusion
 from diffusevae.errors import InputError
 from diffusevae.progress import Progress
-from diffusevae.search import apply_best
+from diffusevae.search_space import apply_best
 from diffusevae.training import Callbacks, OptimiserConfig
 from diffusevae.unet import UNetConfig
 from diffusevae.vae import load_vae

@@ -15,7 +15,7 @@ from diffusevae.data import load_split
 from diffusevae.device import choose_device
 from diffusevae.prior import PriorConfig, fit_prior, save_prior
 from diffusevae.progress import Progress
-from diffusevae.search import apply_best
+from diffusevae.search_space import apply_best
 from diffusevae.training import Callbacks, OptimiserConfig
 from diffusevae.vae import VAEConfig, save_vae
 from diffusevae.vae_training import TrainVAEConfig, encode_all, fit_vae, take_snapshot

@@ -45,14 +45,14 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
     variances_in = {"unit": principal_variances(to_unit(all_images))}
     variances_in["centred"] = 4 * variances_in["unit"]  # 2 x - 1
 
-    def objective(values: dict, number: int, report) -> None:
+    def objective(values: dict, slot: int, report) -> None:
         diffusion, unet, optimiser = (
             override(getattr(params, name), values.get(name, {}), f"tune_ddpm.space.{name}")
             for name in ("diffusion", "unet", "diffusion_optimiser")
         )
         variances = variances_in[diffusion.image_range]
         floor = floor_of_eps(diffusion.schedule, variances)
-        with log.trial(number, values) as trial:
+        with log.trial(slot, values) as trial:
             def on_epoch(epoch: int, row: dict, model: DiffusionModel) -> None:
                 fair = measure_x_0_error(model, shown, variances, params.seed)
                 row = row | {"validation_x_0_error": fair}
@@ -66,5 +66,6 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
             )  # fmt: skip
 
     name = identify("tune_ddpm", params, [train, validation], without={"tune_ddpm": ["n_trials"]})
-    save_result(search(config, name, params.seed, vars(params), objective), out)
+    save_result(search(config, name, params.seed, vars(params), objective, log.message),
+                out)  # fmt: skip
     log.artifact(out)

@@ -37,11 +37,11 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
     variances = principal_variances(to_unit(all_images))
     held_out = load_split(validation).images.to(device)
 
-    def objective(values: dict, number: int, report) -> None:
+    def objective(values: dict, slot: int, report) -> None:
         vae = override(params.vae, values.get("vae", {}), "tune_vae.space.vae")
         optimiser = override(params.vae_optimiser, values.get("vae_optimiser", {}),
                              "tune_vae.space.vae_optimiser")  # fmt: skip
-        with log.trial(number, values) as trial:
+        with log.trial(slot, values) as trial:
             def on_epoch(epoch: int, row: dict, model: VAE) -> None:
                 fair = bound_vae(vae.reconstruction, row["validation_reconstruction"],
                                  row["validation_kl"], len(variances))  # fmt: skip
@@ -55,5 +55,6 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
                     Callbacks(on_epoch, log.batch))  # fmt: skip
 
     name = identify("tune_vae", params, [train, validation], without={"tune_vae": ["n_trials"]})
-    save_result(search(config, name, params.seed, vars(params), objective), out)
+    save_result(search(config, name, params.seed, vars(params), objective, log.message),
+                out)  # fmt: skip
     log.artifact(out)

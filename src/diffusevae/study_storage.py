@@ -1,0 +1,112 @@
+"""Where Optuna's studies lie: in a file of this checkout, or in a database that workers share.
+
+DIFFUSEVAE_OPTUNA_STORAGE names the shared one: postgresql://user:password@host/database, or an
+SQLite file for the workers of one machine. What is named there is taken to have other users.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+from optuna.storages import RDBStorage
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+from diffusevae import disk
+from diffusevae.errors import EnvironmentFailure, InputError
+
+STORAGE_VARIABLE = "DIFFUSEVAE_OPTUNA_STORAGE"
+HEARTBEAT_SECONDS = 20
+GRACE_SECONDS = 60  # a trial without a heartbeat for so long has lost its worker
+WAIT_SECONDS = 120  # for another worker's transaction
+LOCK_KEY = 4_181_106  # of PostgreSQL's advisory locks, ours
+
+
+def is_shared() -> bool:
+    """Return whether other workers may use the studies too."""
+    return bool(os.environ.get(STORAGE_VARIABLE))
+
+
+def connect() -> RDBStorage:
+    """Return the storage, its tables made where they are missing.
+
+    A shared one tells by heartbeats which trials lost their worker. Raises InputError for an
+    address that is none, EnvironmentFailure where nothing answers.
+    """
+    url = _url()
+    options: dict = {"heartbeat_interval": HEARTBEAT_SECONDS, "grace_period": GRACE_SECONDS} \
+        if is_shared() else {}  # fmt: skip
+    wait = "timeout" if _is_sqlite(url) else "connect_timeout"
+    options["engine_kwargs"] = {"connect_args": {wait: WAIT_SECONDS}, "pool_pre_ping": True}
+    with alone(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        storage = RDBStorage(url.render_as_string(hide_password=False), **options)
+    if _is_sqlite(url):
+        _serialise(storage.engine)
+    return storage
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep other workers out, on every machine, until the block ends; or its process dies.
+
+    Raises InputError and EnvironmentFailure as `connect` does.
+    """
+    url = _url()
+    if _is_sqlite(url):
+        with disk.lock(Path(f"{url.database}.lock")):
+            yield
+        return
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool,
+                                      connect_args={"connect_timeout": WAIT_SECONDS})  # fmt: skip
+    try:
+        connection = engine.connect()
+    except OperationalError as error:
+        raise EnvironmentFailure(f"{STORAGE_VARIABLE}: {url.render_as_string()} does not answer "
+                                 f"({str(error.orig).splitlines()[0]}); start it or mend the "
+                                 "address") from error
+    with connection:
+        connection.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({LOCK_KEY})"))
+        yield
+
+
+def _url() -> sqlalchemy.URL:
+    given = os.environ.get(STORAGE_VARIABLE)
+    if not given:
+        return sqlalchemy.make_url(f"sqlite:///{Path('scratch/studies/optuna.db').absolute()}")
+    try:
+        url = sqlalchemy.make_url(given)
+        kind = url.get_backend_name()
+    except ArgumentError:  # its text would show the password
+        kind = "no address"
+    if kind == "sqlite" and url.database:
+        return url
+    if kind == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    raise InputError(f"{STORAGE_VARIABLE}: {kind} is not what it can be; write "
+                     "postgresql://user:password@host/database or sqlite:////path/of/file.db")
+
+
+def _is_sqlite(url: sqlalchemy.URL) -> bool:
+    return url.get_backend_name() == "sqlite"
+
+
+def _serialise(engine: sqlalchemy.Engine) -> None:
+    """Let one transaction after the other change the file.
+
+    Python's sqlite3 begins one only at the first change, so what two workers read before it, such
+    as that a trial waits, could both lead them to take it.
+    """
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def begin_nothing(connection, record) -> None:
+        connection.isolation_level = None
+
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def begin(connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()  # connections made before know nothing of this
