@@ -26,6 +26,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # workers of one machine: two threads each 
 os.environ["PREFECT_HOME"] = str(
     ROOT / "scratch/tests/prefect" / os.environ.get("PYTEST_XDIST_WORKER", "alone"))  # fmt: skip
 importlib.import_module("flows")  # sets what else Prefect should do by default
+pytest_plugins = ["services"]
 
 
 def share_of(nodeid: str) -> str:

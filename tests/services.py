@@ -1,0 +1,161 @@
+"""Real services for tests: on free loopback ports, in folders of their own; tests end them."""
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from conftest import ROOT
+
+from flows.server import free_port
+from tasks.dvc import die_with_parent
+
+DATABASES = ("prefect", "mlflow", "mlflow_auth", "optuna")  # as docker/databases.sh makes them
+SECONDS = 60
+
+
+class Postgres:
+    """A PostgreSQL cluster with the databases of the team's services.
+
+    As root it runs as the user postgres, for PostgreSQL refuses root.
+    """
+
+    def __init__(self) -> None:
+        """Make it and start it; raises AssertionError where PostgreSQL is not installed."""
+        self._programs = find_postgres()
+        self._owner = {"user": "postgres", "group": "postgres", "extra_groups": []} \
+            if os.getuid() == 0 else {}  # fmt: skip
+        # Not pytest's folder, into which no other user can look.
+        self.folder = Path(tempfile.mkdtemp(prefix="diffusevae-postgres-"))
+        self.port = free_port()
+        self.passwords = {name: secrets.token_hex(12) for name in ("postgres", *DATABASES)}
+        self._process: subprocess.Popen | None = None
+        try:
+            self._make()
+            self.start()
+            self.make_databases()
+        except BaseException:
+            self.remove()
+            raise
+
+    def url(self, database: str, driver: str = "postgresql+psycopg") -> str:
+        """Return the database's address with its login, for SQLAlchemy."""
+        return f"{driver}://{database}:{self.passwords[database]}@127.0.0.1:{self.port}/{database}"
+
+    def create(self, database: str) -> str:
+        """Make one more empty database with its own role; return its address as `url` does."""
+        self.passwords[database] = secrets.token_hex(12)
+        address = self.url("postgres", "postgresql")
+        with psycopg.connect(address, autocommit=True) as superuser:
+            superuser.execute(f"CREATE ROLE {database} LOGIN PASSWORD '{self.passwords[database]}'")
+            superuser.execute(f"CREATE DATABASE {database} OWNER {database}")
+        return self.url(database)
+
+    def start(self) -> None:
+        """Start it, also after `kill`, and wait until it takes connections."""
+        assert self._process is None
+        deadline = time.monotonic() + SECONDS
+        # After a kill, its orphans hold their shared memory for a moment: then it does not start.
+        while time.monotonic() < deadline:
+            with open(self.folder / "log", "a") as log:
+                process = subprocess.Popen(
+                    [self._programs / "postgres", "-D", self.folder / "data"], cwd=self.folder,
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                    preexec_fn=die_with_parent, **self._owner)  # fmt: skip
+            while process.poll() is None and time.monotonic() < deadline:
+                if self._answers():
+                    self._process = process
+                    return
+                time.sleep(0.05)
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            time.sleep(0.2)
+        raise AssertionError(f"PostgreSQL does not start: {(self.folder / 'log').read_text()}")
+
+    def kill(self) -> None:
+        """End it as a power cut would, by kill -9."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it in good order, with all its connections."""
+        self._end(signal.SIGINT)
+
+    def remove(self) -> None:
+        """End it and delete its folder."""
+        if self._process is not None:
+            self.stop()
+        shutil.rmtree(self.folder)
+
+    def make_databases(self) -> None:
+        """Run docker/databases.sh, which gives each role the password in `passwords`."""
+        named = {f"DATABASE_PASSWORD_{name.upper()}": self.passwords[name] for name in DATABASES}
+        self.run_client(ROOT / "docker/databases.sh", **named)
+
+    def run_client(self, *command: str | Path, **variables: str) -> str:
+        """Run a command that talks to it as its superuser; return its output."""
+        done = subprocess.run(command, env=self.client_variables() | variables, text=True,
+                              capture_output=True, timeout=SECONDS)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def client_variables(self) -> dict[str, str]:
+        """Return the environment in which PostgreSQL's programs find it."""
+        path = os.pathsep.join([str(self._programs), os.environ["PATH"]])
+        return os.environ | {"PATH": path, "PGHOST": "127.0.0.1", "PGPORT": str(self.port),
+                             "PGPASSWORD": self.passwords["postgres"]}  # fmt: skip
+
+    def _make(self) -> None:
+        password = self.folder / "password"
+        password.write_text(self.passwords["postgres"])
+        if self._owner:
+            for path in (self.folder, password):
+                shutil.chown(path, "postgres", "postgres")
+        command = [self._programs / "initdb", "-D", self.folder / "data", "--username=postgres",
+                   "--auth=scram-sha-256", f"--pwfile={password}", "--encoding=UTF8",
+                   "--locale=C.UTF-8", "--no-sync"]  # fmt: skip
+        done = subprocess.run(command, cwd=self.folder, text=True, capture_output=True,
+                              timeout=SECONDS, **self._owner)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        with open(self.folder / "data/postgresql.conf", "a") as settings:
+            settings.write(f"listen_addresses = '127.0.0.1'\nport = {self.port}\n"
+                           f"unix_socket_directories = '{self.folder}'\nmax_connections = 200\n"
+                           "fsync = off\n")  # a killed process loses nothing by that
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.url("postgres", "postgresql"), connect_timeout=5).close()
+            return True
+        except psycopg.OperationalError:
+            return False
+
+    def _end(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+        self._process.wait(SECONDS)
+        self._process = None
+
+
+def find_postgres() -> Path:
+    """Return the folder of PostgreSQL's programs; raises AssertionError where there is none."""
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))  # where Debian puts them
+    assert found, "PostgreSQL is not installed; run: apt-get install postgresql"
+    return found[-1].parent
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL cluster; a test that kills it starts it again."""
+    cluster = Postgres()
+    try:
+        yield cluster
+    finally:
+        cluster.remove()
