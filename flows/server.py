@@ -14,9 +14,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from prefect.settings import PREFECT_HOME, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    temporary_settings,
+)
 
 from diffusevae.errors import EnvironmentFailure
 from tasks.dvc import die_with_parent
@@ -66,6 +73,22 @@ class TemporaryServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+@contextmanager
+def server_at_hand(prepare: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Use the user's server, else one for the time of the block; `prepare` runs while it starts.
+
+    Raises EnvironmentFailure where that one does not start.
+    """
+    if PREFECT_API_URL.value() is not None:
+        prepare()
+        yield
+        return
+    server = TemporaryServer()
+    prepare()
+    with temporary_settings({PREFECT_API_URL: server.wait()}):
+        yield
 
 
 def _prepare() -> None:

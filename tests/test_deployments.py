@@ -148,9 +148,14 @@ def test_pools_and_the_rule_for_dead_runs_are_there_once(server, deployments):
 
 def test_deployments_are_of_experiments_that_exist_one_run_at_a_time(deployments):
     for name, deployment in deployments.items():
-        assert load_experiment(deployment.parameters["experiment"]).name == name
-        assert deployment.global_concurrency_limit.limit == 1
-        assert deployment.work_pool_name == ("gpu" if "mnist" in name else "cpu")
+        experiment = load_experiment(deployment.parameters["experiment"])
+        if deployment.entrypoint == "flows.tune.tune":
+            assert deployment.global_concurrency_limit is None
+            assert name == f"tune_{deployment.work_pool_name}"
+        else:
+            assert experiment.name == name
+            assert deployment.global_concurrency_limit.limit == 1
+            assert deployment.work_pool_name == ("gpu" if "mnist" in name else "cpu")
 
 
 @pytest.mark.parametrize("deployment", [d for d in DEPLOYMENTS if "schedules" in d],

@@ -1,11 +1,5 @@
-"""Hyper-parameter search with Optuna (SPEC section 5): TPE, median pruning, resumable, shared.
+"""Hyper-parameter search with Optuna (SPEC section 5): TPE, median pruning, resumable, shared."""
 
-A study of n trials has n slots. Each slot's trial waits in the storage until a worker takes it, so
-any number of workers end with exactly n.
-"""
-
-import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +8,16 @@ from typing import Annotated, Literal
 import optuna
 import pandas as pd
 import torch
-from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import MedianPruner
-from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from ruamel.yaml import YAML
 
-from diffusevae import study_storage
 from diffusevae.errors import Diverged, InputError
 from diffusevae.params import Count, PositiveCount, Range
-from diffusevae.randomness import seed_of
 from diffusevae.search_space import Values, base_values, check_space, suggest_values
+from diffusevae.slots import SLOT, finished_slots, open_study, run_slots
 
-SLOT = "slot"  # 0 .. n_trials - 1: each is run to its end exactly once, by whichever worker
-POLL_SECONDS = 2
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
@@ -81,12 +70,10 @@ def search(
     check_space(config.space)
     if config.n_trials == 0:
         return Result({}, pd.DataFrame(columns=["number", "state", "value"]), _no_importances())
-    study = _open_study(name, config, seed)
-    first = base_values(config.space, base)
+    pruner = MedianPruner(config.startup_trials, config.warmup_epochs)
+    study = open_study(name, config.n_trials, seed, pruner)
 
-    def run_trial(trial: Trial) -> float:
-        if SLOT not in trial.user_attrs:
-            raise _NoSlot
+    def run_trial(trial: Trial, slot: int) -> float:
         least: Losses = {}
 
         def report(epoch: int, losses: Losses) -> None:
@@ -98,19 +85,14 @@ def search(
                 raise optuna.TrialPruned(f"epoch {epoch}")
 
         try:
-            objective(suggest_values(trial, config.space), trial.user_attrs[SLOT], report)
+            objective(suggest_values(trial, config.space), slot, report)
         except torch.OutOfMemoryError as error:
             raise optuna.TrialPruned("out of GPU memory") from error
         except Diverged as error:
             raise optuna.TrialPruned(str(error)) from error
         return least[config.objective]
 
-    while len(_finished(study, config)) < config.n_trials:
-        if _offer_trials(study, config, first):
-            study.optimize(run_trial, n_trials=1, catch=_NoSlot)
-        else:
-            say("waiting for the last trials of other workers")
-            time.sleep(POLL_SECONDS)
+    run_slots(study, config.n_trials, base_values(config.space, base), run_trial, say)
     return _result(study, config, seed)
 
 
@@ -123,88 +105,8 @@ def save_result(result: Result, folder: Path) -> None:
     result.importances.to_csv(folder / "importances.csv", index=False)
 
 
-class _NoSlot(Exception):
-    """Another worker was faster: this trial is one too many, and not run."""
-
-
-class _SlotSampler(BaseSampler):
-    """TPE seeded anew for each trial by its slot: a resumed study draws as an unbroken one."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._tpe = TPESampler()
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        slot = trial.user_attrs.get(SLOT, -1)
-        self._tpe = TPESampler(seed=seed_of(self._seed, "trial", slot) % 2**32)
-
-    def infer_relative_search_space(self, study, trial):
-        return self._tpe.infer_relative_search_space(study, trial)
-
-    def sample_relative(self, study, trial, search_space):
-        return self._tpe.sample_relative(study, trial, search_space)
-
-    def sample_independent(self, study, trial, param_name, param_distribution):
-        return self._tpe.sample_independent(study, trial, param_name, param_distribution)
-
-    def after_trial(self, study, trial, state, values) -> None:
-        self._tpe.after_trial(study, trial, state, values)
-
-
-def _open_study(name: str, config: SearchConfig, seed: int) -> Study:
-    """Return the study to go on with; in a file of our own, one that had all its trials is new."""
-    storage = study_storage.connect()
-    pruner = MedianPruner(config.startup_trials, config.warmup_epochs)
-
-    def open_it() -> Study:
-        return optuna.create_study(study_name=name, storage=storage, pruner=pruner,
-                                   sampler=_SlotSampler(seed), load_if_exists=True)  # fmt: skip
-
-    with study_storage.alone():
-        study = open_it()
-        if study_storage.is_shared():
-            return study
-        if len(_finished(study, config)) == config.n_trials:
-            optuna.delete_study(study_name=name, storage=storage)
-            return open_it()
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            study.tell(trial.number, state=TrialState.FAIL)  # cut off when its process ended
-    return study
-
-
-def _offer_trials(study: Study, config: SearchConfig, first: Mapping[str, object]) -> int:
-    """Return how many trials wait for a worker, after every slot without a trial got one.
-
-    What one worker began and did not finish is offered again with the values it had.
-    """
-    if waiting := len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,))):
-        return waiting
-    with study_storage.alone(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        optuna.storages.fail_stale_trials(study)
-        values = {0: first}
-        taken = set()
-        for trial in study.get_trials(deepcopy=False):
-            slot = trial.user_attrs.get(SLOT)
-            if trial.state == TrialState.FAIL:
-                values[slot] = trial.params or values.get(slot, {})
-            else:
-                taken.add(slot)
-        missing = [slot for slot in range(config.n_trials) if slot not in taken]
-        for slot in missing:
-            study.enqueue_trial(dict(values.get(slot, {})), user_attrs={SLOT: slot})
-    return len(missing)
-
-
-def _finished(study: Study, config: SearchConfig) -> list[FrozenTrial]:
-    """Return the finished trials of the study's slots, in the slots' order."""
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    ours = [trial for trial in trials if trial.user_attrs[SLOT] < config.n_trials]
-    return sorted(ours, key=lambda trial: trial.user_attrs[SLOT])
-
-
 def _result(study: Study, config: SearchConfig, seed: int) -> Result:
-    finished = _finished(study, config)
+    finished = finished_slots(study, config.n_trials)
     completed = [t for t in finished if t.state == TrialState.COMPLETE]
     if not completed:
         raise InputError(f"study {study.study_name}: every trial was pruned; widen the space or "

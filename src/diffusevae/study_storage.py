@@ -5,6 +5,7 @@ SQLite file for the workers of one machine. What is named there is taken to have
 """
 
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,8 @@ from diffusevae.errors import EnvironmentFailure, InputError
 STORAGE_VARIABLE = "DIFFUSEVAE_OPTUNA_STORAGE"
 HEARTBEAT_SECONDS = 20
 GRACE_SECONDS = 60  # a trial without a heartbeat for so long has lost its worker
-WAIT_SECONDS = 120  # for another worker's transaction
+WAIT_SECONDS = 120  # for another worker's transaction, or for a connection
+AWAY_SECONDS = 600  # after which a database that went away is given up
 LOCK_KEY = 4_181_106  # of PostgreSQL's advisory locks, ours
 
 
@@ -71,6 +73,24 @@ def alone() -> Iterator[None]:
     with connection:
         connection.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({LOCK_KEY})"))
         yield
+
+
+def wait_for_it() -> None:
+    """Return when the database that went away answers again.
+
+    Raises EnvironmentFailure where that takes too long, or where the storage is a file.
+    """
+    deadline = time.monotonic() + AWAY_SECONDS
+    while True:
+        if _is_sqlite(_url()):
+            raise EnvironmentFailure(f"{_url().database}: cannot be written; is the disk full?")
+        try:
+            with alone():
+                return
+        except EnvironmentFailure:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(2)
 
 
 def _url() -> sqlalchemy.URL:

@@ -1,0 +1,57 @@
+"""Take part in an experiment's studies, wherever they are going on.
+
+    export DIFFUSEVAE_OPTUNA_STORAGE=postgresql://user:password@host/database
+    python -m flows.tune quickstart
+
+It runs the same stages as the pipeline, up to the searches: whoever runs them on the same storage,
+with the same code, params and data, shares the trials, and gets the same result.
+"""
+
+import sys
+
+from prefect import flow
+
+from diffusevae.errors import EnvironmentFailure
+from diffusevae.experiment import load_experiment
+from diffusevae.study_storage import STORAGE_VARIABLE, is_shared
+from flows.pipeline import pull_results
+from flows.server import server_at_hand
+from flows.terminal import run_on_terminal
+from flows.worker import end_with_worker
+from tasks.dvc import has_remote, own_checkout
+from tasks.stage import run_stage
+
+STAGES = ("download", "prepare", "tune_vae", "tune_ddpm")
+
+
+@flow(name="tune", flow_run_name="{experiment}")
+def tune(experiment: str = "quickstart") -> None:
+    """Work on the experiment's trials until none is left.
+
+    Raises InputError, EnvironmentFailure or StageFailure; each says in one line what to do.
+    """
+    end_with_worker()
+    chosen = load_experiment(experiment)
+    if not is_shared():
+        raise EnvironmentFailure(f"{STORAGE_VARIABLE}: is not set, so there is nobody to share "
+                                 "trials with; set it to the database that the others use")
+    with own_checkout():
+        if has_remote():
+            pull_results(chosen)
+        for target in chosen.targets:
+            if target.partition("@")[0] in STAGES:
+                run_stage(target)
+
+
+def main(arguments: list[str]) -> int:
+    """Take part for the experiment named, else for quickstart; return the exit code."""
+    return run_on_terminal(lambda: _run(arguments[0] if arguments else "quickstart"))
+
+
+def _run(experiment: str) -> None:
+    with server_at_hand(lambda: load_experiment(experiment)):
+        tune(experiment)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
