@@ -73,16 +73,18 @@ def launch(argv: list[str], count: int) -> None:
 def _check_devices(count: int) -> None:
     import torch
 
-    device = os.environ.get("DIFFUSEVAE_DEVICE") or "cuda"
+    from diffusevae.device import DEVICE_VARIABLE
+
+    device = os.environ.get(DEVICE_VARIABLE) or "cuda"
     if not device.startswith("cuda") or not torch.cuda.is_available():
         return
     if device != "cuda":
         raise InputError(f"{PROCESSES_VARIABLE}: {count} processes need a GPU each, and "
-                         f"DIFFUSEVAE_DEVICE is {device}; name GPUs by CUDA_VISIBLE_DEVICES")
+                         f"{DEVICE_VARIABLE} is {device}; name GPUs by CUDA_VISIBLE_DEVICES")
     if count > torch.cuda.device_count():
         raise InputError(f"{PROCESSES_VARIABLE}: {count} processes need a GPU each, and there are "
                          f"{torch.cuda.device_count()}; use no more than that, or "
-                         "DIFFUSEVAE_DEVICE=cpu")
+                         f"{DEVICE_VARIABLE}=cpu")
 
 
 def _show_errors(folder: Path, failed: int) -> None:

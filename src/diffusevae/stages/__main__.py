@@ -82,6 +82,7 @@ def _run_stage(argv: list[str]) -> None:
         raise InputError(f"stage {argv[0]}: runs as one process; use torchrun for "
                          f"{', '.join(TRAINED_TOGETHER)} only")
     if rank() is None and count > 1 and argv[0] in TRAINED_TOGETHER:
+        _load(argv)  # what is wrong with the arguments or params is said once
         launch(argv, count)
     elif rank():  # the first one speaks and writes for all
         stage, params, arguments = _load(argv)
