@@ -115,7 +115,8 @@ def start(checkout: Path):
         started.append(subprocess.Popen(
             [sys.executable, "-m", "diffusevae.stages", *STAGE], cwd=checkout, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=os.environ | ENVIRONMENT | {launcher.PROCESSES_VARIABLE: processes},
+            env=os.environ | ENVIRONMENT | {launcher.PROCESSES_VARIABLE: processes,
+                                            "TMPDIR": str(checkout)},
         ))  # fmt: skip
         return started[-1]
 
