@@ -2,6 +2,7 @@
 
     python -m flows.worker cpu
     python -m flows.worker gpu 0     (on the first GPU, which no other worker may have)
+    python -m flows.worker gpu 0,1   (on two, where two processes train one model together)
 
 It becomes Prefect's own worker. A run that is cancelled, or whose worker dies, ends with all its
 stages.
@@ -22,13 +23,14 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
 from diffusevae.errors import EnvironmentFailure, InputError
+from diffusevae.launcher import PROCESSES_VARIABLE
 from diffusevae.params import suggest
 from flows.terminal import run_on_terminal
 
 CHECKOUT_VARIABLE = "DIFFUSEVAE_CHECKOUT"
 WORKER_VARIABLE = "DIFFUSEVAE_WORKER"  # the worker's process, for the runs it starts
 HEARTBEAT_SECONDS = 30  # Prefect's least
-USAGE = "write `python -m flows.worker cpu` or `python -m flows.worker gpu 0`"
+USAGE = "write `python -m flows.worker cpu`, `... gpu 0`, or `... gpu 0,1` for two GPUs"
 
 
 def work(arguments: list[str]) -> None:
@@ -37,24 +39,26 @@ def work(arguments: list[str]) -> None:
     Raises InputError for wrong arguments, EnvironmentFailure without a server, without the pool,
     or where another worker has this checkout or GPU.
     """
-    pool, gpu = _read(arguments)
+    pool, gpus = _read(arguments)
     _require_pool(pool)
     _hold(Path("scratch/worker.lock"), "this checkout")
-    if gpu is not None:
+    for gpu in gpus:
         _hold(Path(tempfile.gettempdir()) / f"diffusevae-gpu-{gpu}.lock", f"GPU {gpu}")
     checkout = Path.cwd()
     os.environ |= {
         CHECKOUT_VARIABLE: str(checkout),
         WORKER_VARIABLE: str(os.getpid()),
         "PYTHONPATH": os.pathsep.join([str(checkout), str(checkout / "src")]),
-        "CUDA_VISIBLE_DEVICES": gpu or "",
+        "CUDA_VISIBLE_DEVICES": ",".join(gpus),
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
     }
+    if gpus:
+        os.environ[PROCESSES_VARIABLE] = str(len(gpus))
     # Prefect turns TERM into INT, which a job in the background of a script would ignore.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execv(sys.executable, [
         sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", pool,
-        "--name", "-".join(filter(None, (socket.gethostname(), checkout.name, pool, gpu))),
+        "--name", "-".join((socket.gethostname(), checkout.name, pool, *gpus)),
         "--limit", "1", "--no-create-pool-if-not-found", "--install-policy", "never",
     ])  # fmt: skip
 
@@ -77,12 +81,15 @@ def end_with_worker() -> None:
     Thread(target=wait, daemon=True).start()
 
 
-def _read(arguments: list[str]) -> tuple[str, str | None]:
+def _read(arguments: list[str]) -> tuple[str, list[str]]:
+    """Return the pool and the GPUs, which belong to no other worker."""
     match arguments:
         case ["cpu"]:
-            return "cpu", None
-        case ["gpu", gpu] if gpu.isdecimal():
-            return "gpu", gpu
+            return "cpu", []
+        case ["gpu", names]:
+            gpus = names.split(",")
+            if all(map(str.isdecimal, gpus)) and len(set(gpus)) == len(gpus):
+                return "gpu", gpus
     raise InputError(f"arguments {' '.join(arguments)!r}: {USAGE}")
 
 

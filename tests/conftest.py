@@ -20,7 +20,7 @@ SECONDS = 600  # after which a pipeline run that should take two minutes is give
 
 # Set before Prefect is imported anywhere.
 for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "DIFFUSEVAE_PARENT_RUN",
-             "DIFFUSEVAE_OPTUNA_STORAGE", "DVC_STAGE"):  # fmt: skip
+             "DIFFUSEVAE_OPTUNA_STORAGE", "DIFFUSEVAE_PROCESSES", "DVC_STAGE"):  # fmt: skip
     os.environ.pop(name, None)
 os.environ["OMP_NUM_THREADS"] = "1"  # workers of one machine: two threads each slow each other down
 os.environ["PREFECT_HOME"] = str(

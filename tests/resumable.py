@@ -2,6 +2,7 @@
 
 python -m tests.resumable FOLDER OUT [STEP]: go on from the checkpoints in FOLDER and write the
 result to OUT; with STEP the process kills itself when so many batches of the training are done.
+Under torchrun several processes do so together.
 """
 
 import os
@@ -15,6 +16,7 @@ import torch
 import diffusevae.progress
 from diffusevae.diffusion import DiffusionConfig, save_diffusion
 from diffusevae.diffusion_training import Images, fit_diffusion
+from diffusevae.distributed import ALONE, Group, join_group
 from diffusevae.progress import Progress
 from diffusevae.training import Callbacks, OptimiserConfig
 from diffusevae.unet import UNetConfig
@@ -25,13 +27,17 @@ UNET = UNetConfig(4, (1, 2), 1, (), 1, 8, 0.2, ("in", "down", "skip"))
 OPTIMISER = OptimiserConfig(5e-3, "cosine", 4, 1.0, 0.9)
 
 
-def train(progress: Progress | None, out: Path, callbacks: Callbacks) -> None:
+def train(
+    progress: Progress | None, out: Path, callbacks: Callbacks, group: Group = ALONE
+) -> None:
     """Write model.safetensors and history.csv to `out`."""
     images = torch.randint(256, (4 * BATCHES, 1, 16, 16), dtype=torch.uint8,
                            generator=torch.Generator().manual_seed(0))  # fmt: skip
     both = Images(images, images.float() / 255)
     model, history = fit_diffusion(CONFIG, UNET, OPTIMISER, both, both, EPOCHS, 0.3, 0, callbacks,
-                                   progress)  # fmt: skip
+                                   progress, group)  # fmt: skip
+    if not group.is_first:
+        return
     save_diffusion(out / "model.safetensors", model)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)
 
@@ -45,8 +51,8 @@ def main(folder: str, out: str, step: str = "-1") -> None:
         print(f"epoch {epoch} batch {batch} history {len(history)}", flush=True)
 
     diffusevae.progress.SECONDS_BETWEEN = 0  # a checkpoint after every batch
-    train(Progress(Path(folder), print), Path(out), Callbacks(on_batch=on_batch,
-                                                              on_resume=on_resume))  # fmt: skip
+    train(Progress(Path(folder), print), Path(out),
+          Callbacks(on_batch=on_batch, on_resume=on_resume), join_group(torch.device("cpu")))
 
 
 if __name__ == "__main__":

@@ -170,10 +170,20 @@ def test_schedules_keep_their_hour_through_the_change_of_clocks(deployment):
     assert {date.astimezone(UTC).hour for date in dates} == {hour - 2, hour - 1}
 
 
-@pytest.mark.parametrize("arguments", [[], ["tpu"], ["gpu"], ["gpu", "x"], ["cpu", "0"]])
+@pytest.mark.parametrize("arguments", [
+    [], ["tpu"], ["gpu"], ["gpu", "x"], ["gpu", "0,"], ["gpu", "1,1"], ["gpu", "0", "1"],
+    ["cpu", "0"],
+])  # fmt: skip
 def test_wrong_arguments_get_the_right_ones(arguments):
     with pytest.raises(InputError, match="write `python -m flows.worker cpu`"):
         worker_module.work(arguments)
+
+
+@pytest.mark.parametrize("arguments, read", [
+    (["cpu"], ("cpu", [])), (["gpu", "1"], ("gpu", ["1"])), (["gpu", "0,1"], ("gpu", ["0", "1"])),
+])  # fmt: skip
+def test_a_worker_has_one_gpu_or_several(arguments, read):
+    assert worker_module._read(arguments) == read
 
 
 def test_without_a_server_or_its_pool_the_mend_is_named(monkeypatch):

@@ -49,7 +49,7 @@ def test_fit_finds_the_mean():
 def test_every_image_is_seen_once_an_epoch_in_an_order_that_changes():
     orders: dict[int, list[int]] = {1: [], 2: []}
 
-    def batch_loss(model, indices, epoch, batch):
+    def batch_loss(model, indices, epoch, batch, rows):
         orders[epoch] += indices.tolist()
         return {"loss": model.value.square().sum()}
 

@@ -71,9 +71,11 @@ def fit_classifier(
     """
     images, labels = train
 
-    def batch_loss(model: nn.Module, indices: Tensor, epoch: int, batch: int) -> Losses:
-        logits = model(to_unit(images[indices]))
-        return {"loss": F.cross_entropy(logits, labels[indices])}
+    def batch_loss(
+        model: nn.Module, indices: Tensor, epoch: int, batch: int, rows: slice
+    ) -> Losses:
+        logits = model(to_unit(images[indices[rows]]))
+        return {"loss": F.cross_entropy(logits, labels[indices[rows]])}
 
     def validate(model: nn.Module) -> dict[str, float]:
         logits = classify(model, validation[0])

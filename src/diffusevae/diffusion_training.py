@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from diffusevae.data import to_unit
 from diffusevae.diffusion import DiffusionConfig, DiffusionModel, draw_noise
+from diffusevae.distributed import ALONE, Group
 from diffusevae.params import PositiveCount, Share
 from diffusevae.progress import Progress
 from diffusevae.randomness import generator, seed_of
@@ -48,6 +49,7 @@ def fit_diffusion(
     seed: int,
     callbacks: Callbacks,
     progress: Progress | None = None,
+    group: Group = ALONE,
 ) -> tuple[DiffusionModel, list[dict[str, float]]]:
     """Train a DDPM, or DiffuseVAE where the images come with x_hat; see `training.fit`.
 
@@ -60,7 +62,7 @@ def fit_diffusion(
     model = DiffusionModel(config, unet_config, train.x.shape[1:], conditional).to(device)
 
     def losses(
-        model: nn.Module, images: Images, indices: Tensor | slice, *keys: int | str
+        model: nn.Module, images: Images, indices: Tensor | slice, rows: slice, *keys: int | str
     ) -> Losses:
         x, x_hat = images.at(indices)
         rng = generator(seed, "diffusion", *keys, device=device)
@@ -68,19 +70,23 @@ def fit_diffusion(
         dropped = None
         if conditional and p_uncond > 0 and model.training:
             dropped = torch.rand(len(x), generator=rng, device=device) < p_uncond
-        return model.losses(x, t, eps, x_hat, dropped)
+        parts = (x, t, eps, x_hat, dropped)
+        return model.losses(*(None if part is None else part[rows] for part in parts))
 
-    def batch_loss(model: nn.Module, indices: Tensor, epoch: int, batch: int) -> Losses:
-        return losses(model, train, indices, epoch, batch)
+    def batch_loss(
+        model: nn.Module, indices: Tensor, epoch: int, batch: int, rows: slice
+    ) -> Losses:
+        return losses(model, train, indices, rows, epoch, batch)
 
     @torch.inference_mode()
     def validate(model: nn.Module) -> dict[str, float]:
         totals: dict[str, float] = {}
         for start in range(0, len(validation.x), VALIDATION_BATCH):
             part = slice(start, min(start + VALIDATION_BATCH, len(validation.x)))
-            for name, loss in losses(model, validation, part, "validation", start).items():
+            of_part = losses(model, validation, part, slice(None), "validation", start)
+            for name, loss in of_part.items():
                 totals[name] = totals.get(name, 0.0) + float(loss) * (part.stop - start)
         return {name: total / len(validation.x) for name, total in totals.items()}
 
     task = Fit(batch_loss, validate, len(train.x))
-    return fit(model, optimiser, epochs, seed, task, callbacks, progress)
+    return fit(model, optimiser, epochs, seed, task, callbacks, progress, group)

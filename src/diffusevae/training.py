@@ -1,7 +1,8 @@
 """The training loop that every model shares: step, epoch, fit.
 
 It does not print, plot or log: callers pass callbacks. Randomness depends on (seed, epoch, batch)
-only. Images are chosen by index permutation; the caller's batch loss indexes its tensors.
+only. Images are chosen by index permutation; the caller's batch loss indexes its tensors. Several
+processes can train together: each takes its share of every batch (diffusevae.distributed).
 """
 
 import copy
@@ -14,6 +15,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
+from diffusevae.distributed import ALONE, Group
 from diffusevae.errors import Diverged
 from diffusevae.params import PositiveCount, Range, Share
 from diffusevae.progress import Progress
@@ -57,31 +59,35 @@ class Callbacks:
 class Fit:
     """What `fit` reads besides the model: how to get a loss, and how to judge the averaged model.
 
-    batch_loss gets (model, indices of images, epoch, batch); of validate's numbers "loss" ranks the
-    epochs.
+    batch_loss gets (model, indices of the batch's images, epoch, batch, rows) and returns the mean
+    losses of those rows of the batch alone, with the randomness that they have in the whole batch.
+    Of validate's numbers "loss" ranks the epochs.
     """
 
-    batch_loss: Callable[[nn.Module, Tensor, int, int], Losses]
+    batch_loss: Callable[[nn.Module, Tensor, int, int, slice], Losses]
     validate: Callable[[nn.Module], dict[str, float]]
     num_images: int
 
 
 def fit(
     model: nn.Module, config: OptimiserConfig, epochs: int, seed: int, task: Fit,
-    callbacks: Callbacks, progress: Progress | None = None,
+    callbacks: Callbacks, progress: Progress | None = None, group: Group = ALONE,
 ) -> tuple[nn.Module, list[dict[str, float]]]:  # fmt: skip
     """Train `model` in place; return the averaged model of the best epoch and the history.
 
     The history has one row per epoch: epoch (from 1), train_<name> and validation_<name> of every
     loss. With `progress` the training goes on from its last checkpoint, and ends with the same
-    bytes as without an interruption. Raises Diverged when a loss stops being finite.
+    bytes as without an interruption. All processes of `group` get the same; the first one alone
+    calls back, writes and reads checkpoints. Raises Diverged when a loss stops being finite.
     """
+    if not group.is_first:
+        callbacks, progress = Callbacks(), None
     state = _State(model, config)
-    if progress is not None and (found := progress.load()) is not None:
+    if (found := group.hand_out(progress and progress.load())) is not None:
         state.restore(*found)
         callbacks.on_resume(state.history, state.epoch, state.batch)
     while state.epoch <= epochs:
-        trained = _train_epoch(state, config, epochs, seed, task, callbacks, progress)
+        trained = _train_epoch(state, config, epochs, seed, task, callbacks, progress, group)
         validated = task.validate(state.averaged)
         row = {"epoch": state.epoch} | {f"train_{k}": v for k, v in trained.items()}
         row |= {f"validation_{k}": v for k, v in validated.items()}
@@ -150,7 +156,7 @@ class _State:
 
 def _train_epoch(
     state: _State, config: OptimiserConfig, epochs: int, seed: int, task: Fit,
-    callbacks: Callbacks, progress: Progress | None,
+    callbacks: Callbacks, progress: Progress | None, group: Group,
 ) -> dict[str, float]:  # fmt: skip
     """Go through the images once, or through what is left of them; return each loss's mean."""
     state.model.train()
@@ -159,12 +165,20 @@ def _train_epoch(
     batches = order.to(device).split(config.batch_size)
     while state.batch < len(batches):
         indices = batches[state.batch]
-        torch.manual_seed(seed_of(seed, "dropout", state.step))
+        others = () if group.is_first else (group.rank,)
+        torch.manual_seed(seed_of(seed, "dropout", state.step, *others))
         _set_learning_rate(state.optimiser, config, state.step / (epochs * len(batches)))
-        losses = task.batch_loss(state.model, indices, state.epoch, state.batch)
-        train_step(state.model, state.averaged, state.optimiser, losses["loss"], config, state.step)
-        for name, loss in losses.items():
-            state.totals[name] = state.totals.get(name, 0) + loss.detach() * len(indices)
+        rows, weight = group.share(len(indices))
+        losses = task.batch_loss(state.model, indices, state.epoch, state.batch, rows)
+        losses = {name: loss * weight for name, loss in losses.items()}
+        state.optimiser.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        means = {name: loss.detach() for name, loss in losses.items()}
+        gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
+        group.sum([*gradients, *means.values()])
+        train_step(state.model, state.averaged, state.optimiser, config, state.step)
+        for name, mean in means.items():
+            state.totals[name] = state.totals.get(name, 0) + mean * len(indices)
         state.batch, state.step = state.batch + 1, state.step + 1
         callbacks.on_batch(state.epoch, state.batch, len(batches))
         if progress is not None and progress.is_due:
@@ -173,16 +187,14 @@ def _train_epoch(
 
 
 def train_step(
-    model: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor,
+    model: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer,
     config: OptimiserConfig, step: int,
 ) -> None:  # fmt: skip
-    """Take one step down the loss with clipped gradients and move the averaged weights along.
+    """Take one step down the gradients, clipped, and move the averaged weights along.
 
     The average warms up as min(ema_decay, (1 + step) / (10 + step)), so that early weights are
     forgotten fast.
     """
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip_norm)
     optimiser.step()
     decay = min(config.ema_decay, (1 + step) / (10 + step))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusevae.data import Split, to_unit
+from diffusevae.distributed import ALONE, Group
 from diffusevae.params import PositiveCount
 from diffusevae.progress import Progress
 from diffusevae.randomness import generator, seed_of
@@ -34,6 +35,7 @@ def fit_vae(
     seed: int,
     callbacks: Callbacks,
     progress: Progress | None = None,
+    group: Group = ALONE,
 ) -> tuple[VAE, list[dict[str, float]]]:
     """Train a VAE on uint8 images (N x C x H x W, on the device to use); see `training.fit`.
 
@@ -46,8 +48,11 @@ def fit_vae(
         rng = generator(seed, "vae", *keys, device=train_images.device)
         return torch.randn(count, *vae.latent_shape, generator=rng, device=rng.device)
 
-    def batch_loss(model: nn.Module, indices: Tensor, epoch: int, batch: int) -> Losses:
-        return vae_loss(model, to_unit(train_images[indices]), noise(len(indices), epoch, batch))
+    def batch_loss(
+        model: nn.Module, indices: Tensor, epoch: int, batch: int, rows: slice
+    ) -> Losses:
+        eps = noise(len(indices), epoch, batch)[rows]
+        return vae_loss(model, to_unit(train_images[indices[rows]]), eps)
 
     @torch.inference_mode()
     def validate(model: nn.Module) -> dict[str, float]:
@@ -59,7 +64,7 @@ def fit_vae(
         return {name: total / len(validation_images) for name, total in totals.items()}
 
     task = Fit(batch_loss, validate, len(train_images))
-    return fit(vae, optimiser, epochs, seed, task, callbacks, progress)
+    return fit(vae, optimiser, epochs, seed, task, callbacks, progress, group)
 
 
 @torch.inference_mode()

@@ -5,6 +5,8 @@
 A stage module offers SECTIONS (the sections of params.yaml it reads, with their types), ROOT
 (where its key stands in params.yaml: "experiments", "datasets" or None) and `run`. The paths that
 `run` takes become options of the command line, so dvc.yaml alone says where files lie.
+
+DIFFUSEVAE_PROCESSES=2 lets two processes train a model together, in the stages TRAINED_TOGETHER.
 """
 
 import argparse
@@ -21,8 +23,9 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 from diffusevae.errors import EnvironmentFailure, InputError
+from diffusevae.launcher import launch, num_processes, rank
 from diffusevae.params import load_sections
-from diffusevae.tracking import Recorder, track_stage
+from diffusevae.tracking import Log, Recorder, track_stage
 
 PARAMS_FILE = Path("params.yaml")
 STAGES = (
@@ -30,6 +33,7 @@ STAGES = (
     "train_diffusevae", "sample", "evaluate", "figures", "report",
 )  # fmt: skip
 ON_DEMAND = ("ablate", "frontier", "compress")  # stages beyond those of the flow
+TRAINED_TOGETHER = ("train_vae", "train_ddpm", "train_diffusevae")
 PR_SET_PDEATHSIG = 1
 OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
@@ -73,18 +77,36 @@ def _run_stage(argv: list[str]) -> None:
     if not argv or argv[0] not in STAGES + ON_DEMAND:
         raise InputError(f"stage {argv[0] if argv else '(none)'}: not a stage; "
                          f"there are {', '.join(STAGES + ON_DEMAND)}")
-    with Recorder() as recorder:  # first, for it starts while torch is imported here
-        gc.disable()  # imports make a great many objects and no garbage
-        stage = importlib.import_module(f"diffusevae.stages.{argv[0]}")
-        gc.enable()
-        arguments = _parse_paths(stage, argv)
-        key = arguments.pop("key")
-        params = SimpleNamespace()
-        if stage.ROOT is not None:
-            params = load_sections(PARAMS_FILE, stage.ROOT, key, stage.SECTIONS)
-        with track_stage(argv[0], key, vars(params), recorder) as log:
-            params.key = key
-            stage.run(params, **arguments, log=log)
+    count = num_processes()
+    if rank() is not None and argv[0] not in TRAINED_TOGETHER:
+        raise InputError(f"stage {argv[0]}: runs as one process; use torchrun for "
+                         f"{', '.join(TRAINED_TOGETHER)} only")
+    if rank() is None and count > 1 and argv[0] in TRAINED_TOGETHER:
+        _load(argv)  # what is wrong with the arguments or params is said once
+        launch(argv, count)
+    elif rank():  # the first one speaks and writes for all
+        stage, params, arguments = _load(argv)
+        stage.run(params, **arguments, log=Log())
+    else:
+        with Recorder() as recorder:  # first, for it starts while torch is imported here
+            stage, params, arguments = _load(argv)
+            sections = {name: getattr(params, name) for name in stage.SECTIONS}
+            with track_stage(argv[0], params.key, sections, recorder) as log:
+                stage.run(params, **arguments, log=log)
+
+
+def _load(argv: list[str]) -> tuple[ModuleType, SimpleNamespace, dict[str, Path]]:
+    """Return a stage's module, its params (its key among them) and its paths."""
+    gc.disable()  # imports make a great many objects and no garbage
+    stage = importlib.import_module(f"diffusevae.stages.{argv[0]}")
+    gc.enable()
+    arguments = _parse_paths(stage, argv)
+    key = arguments.pop("key")
+    params = SimpleNamespace()
+    if stage.ROOT is not None:
+        params = load_sections(PARAMS_FILE, stage.ROOT, key, stage.SECTIONS)
+    params.key = key
+    return stage, params, arguments
 
 
 def _parse_paths(stage: ModuleType, argv: list[str]) -> dict:
@@ -98,8 +120,13 @@ def _parse_paths(stage: ModuleType, argv: list[str]) -> dict:
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to end this process when its parent (DVC) dies, so that no orphan keeps a GPU."""
-    if sys.platform == "linux" and os.environ.get("DVC_STAGE"):
+    """Ask Linux to end this process when its parent dies, so that no orphan keeps a GPU.
+
+    The parent is DVC, or the launcher: its processes can wait for each other and hear no SIGTERM.
+    """
+    if sys.platform == "linux" and rank() is not None:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    elif sys.platform == "linux" and os.environ.get("DVC_STAGE"):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -15,6 +15,7 @@ from diffusevae.data import load_split
 from diffusevae.device import choose_device
 from diffusevae.diffusion import DiffusionConfig, DiffusionModel, save_diffusion
 from diffusevae.diffusion_training import Images, TrainDiffusionConfig, fit_diffusion
+from diffusevae.distributed import join_group
 from diffusevae.progress import Progress
 from diffusevae.search_space import apply_best
 from diffusevae.training import Callbacks, OptimiserConfig
@@ -33,6 +34,7 @@ SECTIONS = {
 def run(params, *, train: Path, validation: Path, best: Path, out: Path, log) -> None:
     """Write model.safetensors, history.csv and snapshots/ to `out`."""
     device = choose_device()
+    group = join_group(device)
     log.dataset(train, "training")
     params = apply_best(params, best)
     config = params.train_ddpm
@@ -50,8 +52,10 @@ def run(params, *, train: Path, validation: Path, best: Path, out: Path, log) ->
         params.diffusion, params.unet, params.diffusion_optimiser,
         *(Images(load_split(path).images.to(device)) for path in (train, validation)),
         config.epochs, config.p_uncond, params.seed,
-        Callbacks(on_epoch, log.batch, log.resume), progress,
+        Callbacks(on_epoch, log.batch, log.resume), progress, group,
     )  # fmt: skip
+    if not group.is_first:
+        return
     progress.copy_kept(out)
     save_diffusion(out / "model.safetensors", model)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)

@@ -16,6 +16,7 @@ from diffusevae.data import load_split
 from diffusevae.device import choose_device
 from diffusevae.diffusion import DiffusionConfig, DiffusionModel, save_diffusion
 from diffusevae.diffusion_training import Images, TrainDiffusionConfig, fit_diffusion
+from diffusevae.distributed import join_group
 from diffusevae.errors import InputError
 from diffusevae.progress import Progress
 from diffusevae.search_space import apply_best
@@ -37,6 +38,7 @@ SECTIONS = {
 def run(params, *, train: Path, validation: Path, best: Path, vae: Path, out: Path, log) -> None:
     """Write model.safetensors, history.csv and snapshots/ to `out`."""
     device = choose_device()
+    group = join_group(device)
     log.dataset(train, "training")
     params = apply_best(params, best)
     config = params.train_diffusevae
@@ -60,10 +62,12 @@ def run(params, *, train: Path, validation: Path, best: Path, vae: Path, out: Pa
     model, history = fit_diffusion(
         params.diffusion, params.unet, params.diffusion_optimiser, images, held_out,
         config.epochs, config.p_uncond, params.seed,
-        Callbacks(on_epoch, log.batch, log.resume), progress,
+        Callbacks(on_epoch, log.batch, log.resume), progress, group,
     )  # fmt: skip
     if sha256_of(vae) != vae_sha256:
         raise InputError(f"{vae}: changed while DiffuseVAE was trained on it; run this stage again")
+    if not group.is_first:
+        return
     progress.copy_kept(out)
     save_diffusion(out / "model.safetensors", model, vae_sha256)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)

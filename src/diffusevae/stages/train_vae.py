@@ -13,6 +13,7 @@ import pandas as pd
 from diffusevae.checkpoint import save_tensors, sha256_of
 from diffusevae.data import load_split
 from diffusevae.device import choose_device
+from diffusevae.distributed import join_group
 from diffusevae.prior import PriorConfig, fit_prior, save_prior
 from diffusevae.progress import Progress
 from diffusevae.search_space import apply_best
@@ -33,6 +34,7 @@ SECTIONS = {
 def run(params, *, train: Path, validation: Path, best: Path, out: Path, log) -> None:
     """Write model.safetensors, prior.safetensors, history.csv and snapshots/ to `out`."""
     device = choose_device()
+    group = join_group(device)
     log.dataset(train, "training")
     params = apply_best(params, best)
     progress = Progress.of("train_vae", params, [train, validation], log.message)
@@ -49,7 +51,10 @@ def run(params, *, train: Path, validation: Path, best: Path, out: Path, log) ->
     vae, history = fit_vae(
         params.vae, params.vae_optimiser, images, held_out.images.to(device),
         params.train_vae.epochs, params.seed, Callbacks(on_epoch, log.batch, log.resume), progress,
+        group,
     )  # fmt: skip
+    if not group.is_first:
+        return
     progress.copy_kept(out)
     save_vae(out / "model.safetensors", vae)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)
