@@ -9,12 +9,14 @@ require DATABASE_PASSWORD_MLFLOW DATABASE_PASSWORD_MLFLOW_AUTH MLFLOW_AUTH_ADMIN
 
 databases=${DATABASE_ADDRESS:-postgres:5432}
 umask 077
+# Hashing a password takes longer than most answers: a login that was right is taken for a minute.
 MLFLOW_AUTH_CONFIG_PATH=$(mktemp)
 cat > "$MLFLOW_AUTH_CONFIG_PATH" <<INI
 [mlflow]
 default_permission = READ
 database_uri = postgresql+psycopg://mlflow_auth:$DATABASE_PASSWORD_MLFLOW_AUTH@$databases/mlflow_auth
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = 60
 INI
 export MLFLOW_AUTH_CONFIG_PATH
 export MLFLOW_AUTH_ADMIN_USERNAME="${MLFLOW_AUTH_ADMIN_USERNAME:-admin}"

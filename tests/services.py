@@ -166,8 +166,9 @@ def postgres() -> Iterator[Postgres]:
 class Service:
     """A server that was started by a command line and answers at an address."""
 
-    def __init__(self, process: subprocess.Popen, log: Path, health: str) -> None:
-        self.process, self.log, self.health = process, log, health
+    def __init__(self, process: subprocess.Popen, log: Path, address: str, health: str) -> None:
+        self.process, self.log, self.address = process, log, address
+        self.health = address + health
 
     def wait(self) -> None:
         """Return when it answers its health check; raises AssertionError if it does not."""
@@ -182,16 +183,22 @@ class Service:
 
 
 @contextmanager
-def start(folder: Path, health: str, *command: str | Path, **variables: str) -> Iterator[Service]:
-    """Start a server in a folder of its own; end it, and all that it started."""
+def start(
+    folder: Path, health: str, *command: str | Path, port: int | None = None, **variables: str
+) -> Iterator[Service]:
+    """Start a server in a folder of its own; end it, and all that it started.
+
+    It finds its address in HOST and PORT.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "log"
+    log, port = folder / "log", port or free_port()
+    environment = os.environ | {"HOST": "127.0.0.1", "PORT": str(port)} | variables
     with open(log, "w") as file:
-        process = subprocess.Popen(command, cwd=folder, env=os.environ | variables, stdout=file,
-                                   stderr=file, stdin=subprocess.DEVNULL, start_new_session=True,
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=file,
+                                   stdin=subprocess.DEVNULL, start_new_session=True,
                                    preexec_fn=die_with_parent)  # fmt: skip
     try:
-        yield Service(process, log, health)
+        yield Service(process, log, f"http://127.0.0.1:{port}", health)
     finally:
         end(process)
 
