@@ -34,7 +34,6 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false   # eight idle helper processes 
 export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 
 python "$here/bucket.py" make
-python "$here/mlflow_databases.py"
 # Started in the background of a script it would ignore SIGINT.
-exec env --default-signal=INT mlflow server --app-name basic-auth \
+exec env --default-signal=INT python "$here/mlflow_server.py" server --app-name basic-auth \
     --host "${HOST:-0.0.0.0}" --port "${PORT:-5000}" --workers "${WORKERS:-2}"
