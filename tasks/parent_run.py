@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from diffusevae.errors import EnvironmentFailure
-from diffusevae.mlflow_store import connect, experiment_id
+from diffusevae.mlflow_store import connect, experiment_id, first_line
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and a run that changes nothing needs none of it
     from mlflow import MlflowClient
@@ -88,7 +88,7 @@ def mlflow_failures() -> Iterator[None]:
     try:
         yield
     except (MlflowException, requests.RequestException) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        reason = first_line(error)
         if "failed with exception" in reason:  # MLflow adds what its HTTP library says, at length
             reason = "does not answer"
         raise EnvironmentFailure(f"MLflow at {os.environ.get('MLFLOW_TRACKING_URI')}: {reason}; "

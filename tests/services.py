@@ -7,7 +7,9 @@ import signal
 import subprocess
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -159,3 +161,58 @@ def postgres() -> Iterator[Postgres]:
         yield cluster
     finally:
         cluster.remove()
+
+
+class Service:
+    """A server that was started by a command line and answers at an address."""
+
+    def __init__(self, process: subprocess.Popen, log: Path, address: str, health: str) -> None:
+        self.process, self.log, self.address = process, log, address
+        self.health = address + health
+
+    def wait(self) -> None:
+        """Return when it answers its health check; raises AssertionError if it does not."""
+        deadline = time.monotonic() + 2 * SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                with urllib.request.urlopen(self.health, timeout=5):
+                    return
+            except OSError:
+                time.sleep(0.1)
+        raise AssertionError(f"{self.health} does not answer: {self.log.read_text()[-3000:]}")
+
+
+@contextmanager
+def start(
+    folder: Path, health: str, *command: str | Path, port: int | None = None, **variables: str
+) -> Iterator[Service]:
+    """Start a server in a folder of its own; end it, and all that it started.
+
+    It finds its address in HOST and PORT.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log, port = folder / "log", port or free_port()
+    environment = os.environ | {"HOST": "127.0.0.1", "PORT": str(port)} | variables
+    with open(log, "w") as file:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=file,
+                                   stdin=subprocess.DEVNULL, start_new_session=True,
+                                   preexec_fn=die_with_parent)  # fmt: skip
+    try:
+        yield Service(process, log, f"http://127.0.0.1:{port}", health)
+    finally:
+        end(process)
+
+
+def end(process: subprocess.Popen, seconds: float = 15) -> float:
+    """End a process by SIGTERM, its whole group by force; return the seconds it took itself."""
+    started = time.monotonic()
+    process.terminate()
+    try:
+        process.wait(seconds)
+        return time.monotonic() - started
+    except subprocess.TimeoutExpired:
+        return float("inf")
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -52,5 +52,7 @@ def experiment_id(client, name: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Return what an error says, cut to one line of at most 200 characters."""
+    """Return what an error says, cut to one line of at most 200 characters, or how to log in."""
+    if "error code 401" in str(error):
+        return "the login is refused; set MLFLOW_TRACKING_PASSWORD (and _USERNAME) to the server's"
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Prefect's server: its data in PostgreSQL, a login asked of everyone.
+set -eu
+. "$(dirname "$0")/require.sh"
+require DATABASE_PASSWORD_PREFECT PREFECT_PASSWORD
+
+export PREFECT_SERVER_DATABASE_CONNECTION_URL="postgresql+asyncpg://prefect:$DATABASE_PASSWORD_PREFECT@${DATABASE_ADDRESS:-postgres:5432}/prefect"
+export PREFECT_SERVER_API_AUTH_STRING="admin:$PREFECT_PASSWORD"
+export PREFECT_API_AUTH_STRING="$PREFECT_SERVER_API_AUTH_STRING"   # its own services log in too
+export PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=true
+export PREFECT_API_BLOCKS_REGISTER_ON_START=false
+unset PREFECT_API_URL
+# Prefect turns TERM into INT, which a job in the background of a script would ignore.
+exec env --default-signal=INT prefect server start --host "${HOST:-0.0.0.0}" --port "${PORT:-4200}"
