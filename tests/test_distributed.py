@@ -25,7 +25,7 @@ ENVIRONMENT = {
 }  # fmt: skip
 STAGE = ("train_vae", "smoke", "--train", "train", "--validation", "validation",
          "--best", "best.yaml", "--out", "out")  # fmt: skip
-SECONDS_TO_END = 20
+SECONDS_TO_END = 60  # on a busy machine
 
 
 def torchrun(module: str, *arguments: Path | str) -> subprocess.CompletedProcess:
@@ -128,7 +128,7 @@ def start(checkout: Path):
 
 def test_the_stage_trains_in_two_processes_and_speaks_and_writes_once(checkout, start):
     said, errors = start().communicate(timeout=300)
-    assert [line.split("  ")[0] for line in said.splitlines() if line.startswith("epoch")] == \
+    assert [line.split("  ")[0] for line in said.splitlines() if "train_loss" in line] == \
         ["epoch 1", "epoch 2"], errors  # fmt: skip
     assert said.count("fitting") == 1
     assert {path.name for path in (checkout / "out").iterdir()} == \
@@ -150,6 +150,7 @@ def test_a_killed_process_ends_the_other_and_the_stage(start):
     ranks = ranks_of(stage)
     ranks[1].kill()
     assert stage.wait(SECONDS_TO_END) == 128 + signal.SIGKILL
+    assert "torch/distributed/elastic" not in stage.stderr.read()
     assert not psutil.wait_procs(ranks.values(), SECONDS_TO_END)[1]
 
 

@@ -47,7 +47,7 @@ def launch(argv: list[str], count: int) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     # The process that failed has said why; torchrun would add a page.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)
     threads = max(1, len(os.sched_getaffinity(0)) // count)
     os.environ |= {"OMP_NUM_THREADS": str(threads)} | LOOPBACK | os.environ
     with tempfile.TemporaryDirectory(prefix="diffusevae-") as folder:
