@@ -39,7 +39,7 @@ def share_of(nodeid: str) -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest first, so that no process waits for another at the end."""
-    longest = ["smoke", "tests/test_other_data.py"]
+    longest = ["smoke", "tests/test_services.py", "tests/test_other_data.py"]
 
     def place(item: pytest.Item) -> int:
         share = share_of(item.nodeid)
