@@ -11,6 +11,7 @@ from prefect import flow, get_run_logger
 
 from diffusevae.errors import EnvironmentFailure
 from diffusevae.experiment import Experiment, load_experiment
+from diffusevae.recorder import send_unsent
 from flows.worker import end_with_worker, started_by_worker
 from tasks.artifacts import Artifacts
 from tasks.dvc import changed_stages, has_remote, own_checkout, pull, push
@@ -41,6 +42,7 @@ def pipeline(experiment: str = "quickstart") -> Outcome:
     end_with_worker()
     chosen = load_experiment(experiment)
     with own_checkout():
+        send_unsent()
         before = read_lock()
         if remote := has_remote():
             pull_results(chosen)

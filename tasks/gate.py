@@ -1,7 +1,8 @@
 """The registry's gate: the alias `champion` moves with evidence, and every move leaves a trace.
 
 What is decided stands in the tags of the candidate's version: gate (promoted, held, refused, first,
-forced), gate_reason, gate_against, and gate_before, the champion before it.
+forced), gate_reason, gate_against, and gate_before, the champion before it. Who loses a race
+against another promoter is told (`tasks.champions`), and judges again.
 """
 
 import getpass
@@ -20,11 +21,13 @@ from diffusevae.evaluation import extract_features
 from diffusevae.experiment import Experiment, load_gate
 from diffusevae.gate import HOLD, PROMOTE, REFUSE, Judgement, Made, decide, judge_all
 from diffusevae.mlflow_store import connect
+from tasks import champions
+from tasks.champions import ROLLED_BACK, Overtaken
 from tasks.parent_run import mlflow_failures
 from tasks.registry import name_model
 from tasks.versions import load_version
 
-CHAMPION = "champion"
+ROUNDS = 3  # of judging against a champion that is another by then
 DONE = {PROMOTE: "promoted", HOLD: "held", REFUSE: "refused"}
 
 
@@ -75,8 +78,19 @@ def judge_candidate(experiment: Experiment, candidate: str) -> Comparison | None
     """Hold a version against the champion and promote, hold or refuse it.
 
     Returns None where nothing was compared: the first champion, and the champion itself.
-    A candidate that cannot be compared is refused; the reason stands in its tags.
+    A candidate that cannot be compared is refused; the reason stands in its tags. Where another
+    version becomes the champion meanwhile, it is judged against that one; raises Overtaken where
+    that happens again and again.
     """
+    for _ in range(ROUNDS - 1):
+        try:
+            return _judge_once(experiment, candidate)
+        except Overtaken as error:
+            get_run_logger().warning(f"{error}: going on to do so")
+    return _judge_once(experiment, candidate)
+
+
+def _judge_once(experiment: Experiment, candidate: str) -> Comparison | None:
     say = get_run_logger().info
     with mlflow_failures():
         champion = find_champion(experiment)
@@ -86,7 +100,7 @@ def judge_candidate(experiment: Experiment, candidate: str) -> Comparison | None
         if champion is None:
             with load_version(experiment, candidate):  # it must be what was registered
                 pass
-            _promote(experiment, candidate, None, "first", "there was none before")
+            _appoint(experiment, candidate, None, "first", "there was none before")
             say(f"version {candidate} is the first champion")
             return None
         try:
@@ -99,7 +113,7 @@ def judge_candidate(experiment: Experiment, candidate: str) -> Comparison | None
         evidence = json.dumps([asdict(each) for each in found.judgements])
         _tag(experiment, candidate, gate_evidence=evidence, gate_against=champion)
         if found.decision == PROMOTE:
-            _promote(experiment, candidate, champion, DONE[PROMOTE], found.reason)
+            _appoint(experiment, candidate, champion, DONE[PROMOTE], found.reason)
         else:
             _tag(experiment, candidate, gate=DONE[found.decision], gate_reason=found.reason)
     say(f"version {candidate} against champion {champion}: {DONE[found.decision]}, "
@@ -109,15 +123,7 @@ def judge_candidate(experiment: Experiment, candidate: str) -> Comparison | None
 
 def find_champion(experiment: Experiment) -> str | None:
     """Return the champion's version; None where there is none."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        found = connect().get_model_version_by_alias(name_model(experiment), CHAMPION)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
-    return str(found.version)
+    return champions.find_champion(name_model(experiment))
 
 
 def describe_gate(experiment: Experiment, version: str) -> str:
@@ -150,16 +156,25 @@ def find_newest(experiment: Experiment) -> str:
 
 
 def force(experiment: Experiment, candidate: str, reason: str) -> None:
-    """Make a version the champion whatever the rule says; who, and why, stands in its tags."""
+    """Make a version the champion whatever the rule says; who, and why, stands in its tags.
+
+    Raises Overtaken where another does that, or is promoted, at the same time.
+    """
     with mlflow_failures():
+        before = find_champion(experiment)
+        if before == candidate:  # it would be named as the champion before itself
+            raise InputError(f"{name_model(experiment)} version {candidate}: is the champion "
+                             "already")  # fmt: skip
         with load_version(experiment, candidate):  # no reason makes a damaged version whole
             pass
-        _promote(experiment, candidate, find_champion(experiment), "forced",
-                 f"by {getpass.getuser()}: {reason}")  # fmt: skip
+        _appoint(experiment, candidate, before, "forced", f"by {getpass.getuser()}: {reason}")
 
 
 def roll_back(experiment: Experiment) -> str:
-    """Give the alias back to the champion before; return its version. Raises InputError."""
+    """Give the alias back to the champion before; return its version.
+
+    Raises InputError where there was none, Overtaken where another moves the alias meanwhile.
+    """
     with mlflow_failures():
         champion = find_champion(experiment)
         tags = champion and connect().get_model_version(name_model(experiment), champion).tags
@@ -169,18 +184,15 @@ def roll_back(experiment: Experiment) -> str:
                              f"{champion or 'the first'} to go back to")
         with load_version(experiment, before):
             pass
-        connect().set_registered_model_alias(name_model(experiment), CHAMPION, before)
-        _tag(experiment, champion, gate="rolled back", gate_reason=f"by {getpass.getuser()}, to "
-             f"version {before}")  # fmt: skip
+        _appoint(experiment, before, champion, ROLLED_BACK,
+                 f"by {getpass.getuser()}, to version {before}")  # fmt: skip
     return before
 
 
-def _promote(
-    experiment: Experiment, candidate: str, before: str | None, verdict: str, reason: str
+def _appoint(
+    experiment: Experiment, version: str, before: str | None, verdict: str, reason: str
 ) -> None:
-    tags = {"gate": verdict, "gate_reason": reason, "gate_before": before or ""}
-    _tag(experiment, candidate, **tags)
-    connect().set_registered_model_alias(name_model(experiment), CHAMPION, candidate)
+    champions.appoint(name_model(experiment), version, before, verdict, reason)
 
 
 def _tag(experiment: Experiment, version: str, **tags: str) -> None:

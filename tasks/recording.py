@@ -1,13 +1,20 @@
-"""The stages' own runs, written to MLflow by this process: it has imported MLflow already."""
+"""The stages' own runs, written to MLflow by this process: it has imported MLflow already.
+
+    python -m tasks.recording    (sends what was kept while MLflow did not answer)
+"""
 
 import socketserver
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 
-from diffusevae.recorder import record
+from diffusevae.errors import EnvironmentFailure
+from diffusevae.journal import count_unsent
+from diffusevae.recorder import record, send_unsent
+from flows.terminal import run_on_terminal
 
 
 class _Stage(socketserver.StreamRequestHandler):
@@ -19,7 +26,10 @@ class _Stage(socketserver.StreamRequestHandler):
 
 @contextmanager
 def serve_recorder() -> Iterator[str]:
-    """Yield the address of a socket, for this user only, to which one stage at a time records."""
+    """Yield the address of a socket, for this user only, to which one stage at a time records.
+
+    What MLflow did not take until the stages' ends is tried once more at the end of all.
+    """
     with tempfile.TemporaryDirectory(prefix="diffusevae-") as folder:
         address = str(Path(folder) / "recorder")
         with socketserver.UnixStreamServer(address, _Stage) as server:
@@ -30,3 +40,19 @@ def serve_recorder() -> Iterator[str]:
             finally:
                 server.shutdown()
                 thread.join()
+                send_unsent()
+
+
+def send() -> None:
+    """Send what is left and say what was sent. Raises EnvironmentFailure where MLflow fails."""
+    if count_unsent()[0] == 0:
+        print("nothing is left to send")
+    elif not send_unsent():
+        raise EnvironmentFailure("MLflow: did not take all that was kept; start it, then run this "
+                                 "again")  # fmt: skip
+    if others := count_unsent()[1]:
+        print(f"{others} kept for another MLFLOW_TRACKING_URI")
+
+
+if __name__ == "__main__":
+    sys.exit(run_on_terminal(send))

@@ -161,6 +161,28 @@ def test_first_equal_better_worse_forced_and_back(registry):
     assert tags_of(registry, worse)["gate"] == "rolled back"
 
 
+def test_a_candidate_is_judged_again_when_the_champion_changes_meanwhile(registry, monkeypatch):
+    first, better, meanwhile = (register_changed(each) for each in (0.5, -0.5, 1.0))
+    judge(first)
+    against = []
+    compare = gate.compare_versions
+
+    def compare_slowly(experiment, candidate, champion):
+        against.append(champion)
+        found = compare(experiment, candidate, champion)
+        if len(against) == 1:
+            gate.force(TOY, meanwhile, "meanwhile")
+        return found
+
+    monkeypatch.setattr(gate, "compare_versions", compare_slowly)
+    judge(better)
+    assert against == [first, meanwhile]
+    assert gate.find_champion(TOY) == better
+    assert tags_of(registry, better)["gate_before"] == meanwhile
+    with pytest.raises(InputError, match=f"version {better}: is the champion already"):
+        gate.force(TOY, better, "again")
+
+
 @pytest.mark.parametrize(
     ("tag", "value", "reason"),
     [

@@ -116,7 +116,9 @@ def test_a_server_that_is_away_does_not_stop_the_work(tmp_path, monkeypatch, cap
         log.epoch({"epoch": 1, "train_loss": 0.5})
     captured = capfd.readouterr()
     assert "train_loss 0.5" in captured.out
-    assert "warning: tracking is off" in captured.err
+    assert "warning: MLflow does not answer: what is recorded is kept" in captured.err
+    [kept] = tmp_path.glob("scratch/unsent/*/*.jsonl")
+    assert f"kept in {kept.relative_to(tmp_path)}; the next run sends it" in captured.err
 
 
 def test_processes_may_open_a_new_store_at_once(tmp_path):

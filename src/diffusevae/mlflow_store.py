@@ -15,15 +15,19 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
+def tracking_uri() -> str:
+    """Return the address of the configured store."""
+    home = Path("mlflow").absolute()
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
+
+
 def connect():
     """Return an MlflowClient on the configured store, creating the default one once.
 
     Sets MLFLOW_TRACKING_URI for this process and its children, so that all use the same store.
     """
     home = Path("mlflow").absolute()
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{home / 'mlflow.db'}"
-    uri = os.environ["MLFLOW_TRACKING_URI"]
+    uri = os.environ["MLFLOW_TRACKING_URI"] = tracking_uri()
     from mlflow import MlflowClient
 
     if uri != f"sqlite:///{home / 'mlflow.db'}":

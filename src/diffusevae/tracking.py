@@ -2,8 +2,9 @@
 
 Every stage that really runs is one MLflow run. Within a pipeline run it is nested under the run
 named by DIFFUSEVAE_PARENT_RUN; under a bare `dvc repro` it stands alone. Another process writes
-to MLflow (diffusevae.recorder), so a stage waits neither for its import nor for its server. Where
-MLflow is not installed, tracking says so and is off. Nothing here reaches a stage's outputs.
+to MLflow (diffusevae.recorder), so a stage waits neither for its import nor for its server, and
+what cannot be written is kept and sent later. Where MLflow is not installed, tracking says so and
+is off. Nothing here reaches a stage's outputs.
 """
 
 import contextlib
@@ -31,7 +32,8 @@ class Recorder:
 
     That is the flow, where it gave its address in DIFFUSEVAE_RECORDER, else one that is started
     here, outside this process group: what ends the stage leaves it time to record that end. As a
-    context manager this waits at the end until all is recorded.
+    context manager this waits at the end until all is recorded, or kept where MLflow does not
+    answer.
     """
 
     def __init__(self) -> None:
@@ -65,7 +67,8 @@ class Recorder:
         """Hand over one action of diffusevae.recorder."""
         if self._socket is None:
             return
-        line = json.dumps({"do": action, "run": run} | arguments) + "\n"
+        message = {"do": action, "run": run, "milliseconds": int(time.time() * 1000)} | arguments
+        line = json.dumps(message) + "\n"
         try:
             self._socket.sendall(line.encode())
         except ConnectionError:  # the other end has said why it gave up
@@ -165,7 +168,7 @@ class Log:
 
     def _batch(self, values: Mapping[str, float], step: int) -> None:
         numbers = {name: float(value) for name, value in values.items()}
-        self._record("metrics", values=numbers, step=step, milliseconds=int(time.time() * 1000))
+        self._record("metrics", values=numbers, step=step)
 
     def _record(self, action: str, **arguments) -> None:
         if self._recorder is not None:
