@@ -107,6 +107,12 @@ def ask(address: str, password: str | None = None, host: str | None = None) -> i
         return error.code
 
 
+def is_healthy(address: str) -> bool:
+    """Ask as compose.yaml's health checks do."""
+    check = [sys.executable, ROOT / "docker/health.py", address]
+    return subprocess.run(check, capture_output=True, timeout=30).returncode == 0
+
+
 def test_each_service_has_a_database_that_only_its_own_login_opens(postgres: Postgres):
     postgres.make_databases()  # again: nothing is lost, nothing is refused
     for name in DATABASES:
@@ -138,8 +144,8 @@ def test_every_page_asks_for_the_login_and_every_health_check_is_open(team: Team
              "prefect": (team.prefect, "/api/admin/version"),
              "optuna": (team.dashboard, "/api/studies")}  # fmt: skip
     for name, (service, path) in pages.items():
-        assert ask(service.health) == 200
-        assert ask(service.address + path) == 401
+        assert ask(service.health) == 200 and is_healthy(service.health)
+        assert ask(service.address + path) == 401 and not is_healthy(service.address + path)
         assert ask(service.address + path, "wrong") == 401
         assert ask(service.address + path, PASSWORDS[name]) == 200
     assert ask(team.dashboard.address + "/dashboard") == 401
