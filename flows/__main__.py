@@ -11,7 +11,7 @@ from contextlib import nullcontext
 
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.server import TemporaryServer
+from flows.server import start_where_none
 from flows.terminal import run_on_terminal
 
 
@@ -21,16 +21,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(name: str) -> None:
-    server = TemporaryServer() if PREFECT_API_URL.value() is None else None
+    server = start_where_none()
     # What takes seconds is done while the server starts.
     from diffusevae.experiment import load_experiment
-    from diffusevae.mlflow_store import connect
     from flows.pipeline import pipeline
-    from tasks.parent_run import mlflow_failures
+    from tasks.parent_run import require_mlflow
 
     load_experiment(name)
-    with mlflow_failures():
-        connect()
+    require_mlflow()
     address = temporary_settings({PREFECT_API_URL: server.wait()}) if server else nullcontext()
     with address:
         outcome = pipeline(name)

@@ -16,7 +16,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from prefect.settings import PREFECT_HOME, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+)
 
 from diffusevae.errors import EnvironmentFailure
 from tasks.dvc import die_with_parent
@@ -66,6 +70,24 @@ class TemporaryServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def start_where_none() -> TemporaryServer | None:
+    """Start a server where PREFECT_API_URL names none; return None where it names one.
+
+    Raises EnvironmentFailure where that one does not answer: Prefect itself would find out late.
+    """
+    url = PREFECT_API_URL.value()
+    if url is None:
+        return TemporaryServer()
+    try:
+        urllib.request.urlopen(f"{url}/health", timeout=10).close()
+    except urllib.error.HTTPError:
+        pass  # it answers
+    except (OSError, ValueError) as error:
+        raise EnvironmentFailure(f"Prefect's server: {url} does not answer; start it, or unset "
+                                 "PREFECT_API_URL") from error
+    return None
 
 
 def _prepare() -> None:

@@ -89,11 +89,21 @@ def mlflow_failures() -> Iterator[None]:
         yield
     except (MlflowException, requests.RequestException) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        if getattr(error, "error_code", "") in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+            raise EnvironmentFailure(f"MLflow at {os.environ.get('MLFLOW_TRACKING_URI')}: does not "
+                                     "take this login; set MLFLOW_TRACKING_USERNAME and "
+                                     "MLFLOW_TRACKING_PASSWORD") from error
         if "failed with exception" in reason:  # MLflow adds what its HTTP library says, at length
             reason = "does not answer"
         raise EnvironmentFailure(f"MLflow at {os.environ.get('MLFLOW_TRACKING_URI')}: {reason}; "
                                  "see that it runs, then start again: finished stages are "
                                  "kept") from error
+
+
+def require_mlflow() -> None:
+    """Raise EnvironmentFailure where MLflow does not answer, or not with this login."""
+    with mlflow_failures():
+        connect().search_experiments(max_results=1)
 
 
 def read_metrics(path: Path) -> dict[str, float]:
