@@ -78,7 +78,9 @@ def fastest(turns: Turns, names: Sequence[str]) -> str:
 def show_sides(title: str, item: str, sides: Sequence[Side], turns: Turns) -> None:
     """Print the sides as a table: seconds of an item, items a second, sizes, the rate reached."""
     n = len(next(iter(turns.values())))
-    rows = [("", f"ms for one {item}", f"{item}s a second", "parameters", "MFLOP", "GFLOP/s")]
+    sized = any(side.cost is not None for side in sides)
+    rows = [("", f"ms for one {item}", f"{item}s a second")
+            + (("parameters", "MFLOP", "GFLOP/s") if sized else ())]  # fmt: skip
     for side in sides:
         seconds = turns[side.name]
         cells = [side.name, Spread.of([1000 * s for s in seconds]),
@@ -86,7 +88,7 @@ def show_sides(title: str, item: str, sides: Sequence[Side], turns: Turns) -> No
         if side.cost is not None:
             rate = side.cost.flops / statistics.median(seconds) / 1e9
             cells += [f"{side.cost.parameters:,}", f"{side.cost.flops / 1e6:.1f}", f"{rate:.1f}"]
-        rows.append((*cells, *[""] * (6 - len(cells))))
+        rows.append(cells)
     show_table(f"{title} (n = {n})", rows)
 
 

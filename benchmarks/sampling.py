@@ -16,8 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.measure import Ratios, Side, divide, fastest, show_sides, show_table, take_turns
-from benchmarks.measure import time_call
+from benchmarks.measure import (
+    Ratios,
+    Side,
+    divide,
+    fastest,
+    show_sides,
+    show_table,
+    take_turns,
+    time_call,
+)
 from benchmarks.networks import Network, count_cost, find_unets
 from benchmarks.schedulers import (
     DiffusersView,
@@ -36,7 +44,8 @@ from diffusevae.sampling import SamplerConfig, sample
 
 STEPS = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50)
 SEED = 0
-DIFFUSERS = {  # trailing timesteps and a clipped x_0, as the product has: both make few steps better
+# With trailing timesteps and a clipped x_0, as ours: both make few steps better.
+DIFFUSERS = {
     "DDIM": ("DDIMScheduler", {"timestep_spacing": "trailing", "clip_sample": True}),
     "DPM-Solver++": ("DPMSolverMultistepScheduler",
                      {"timestep_spacing": "trailing", "thresholding": True}),

@@ -49,7 +49,7 @@ class DiffusersView(nn.Module):
         super().__init__()
         self.unet = unet
         self.config = SimpleNamespace(sample_size=IMAGE_SHAPE[-1], in_channels=IMAGE_SHAPE[0])
-        self.dtype = torch.float32
+        self.dtype, self.device = torch.float32, next(unet.parameters()).device
 
     def forward(self, x: Tensor, t: Tensor) -> SimpleNamespace:
         return SimpleNamespace(sample=self.unet(x, t.expand(len(x)).to(x.device)))
