@@ -9,6 +9,7 @@ holds the medians by name. Topics that need an experiment's results say so where
 
 import argparse
 import json
+import os
 
 import torch
 
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
             torch.cuda.empty_cache()
     targets = TARGETS | {name: STARTUP_TARGET for name in ratios if name.startswith("startup_")}
     show_ratios(ratios, targets)
-    print(f"\n{describe(setting).splitlines()[1]}")  # at the end too
+    print(f"\nload average at the end, our own threads included: {os.getloadavg()[0]:.1f}")
     print(json.dumps({name: round(ratio.median, 4) for name, ratio in ratios.items()}))
 
 

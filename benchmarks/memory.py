@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import Ratios, Spread, divide, show_table
-from benchmarks.networks import Widths
+from benchmarks.networks import Network, Widths
 from benchmarks.setting import Setting, choose_setting
 from benchmarks.training import FINDERS, TRAININGS, WARM_UP
 
@@ -29,12 +29,12 @@ def measure(setting: Setting) -> Ratios:
         print("memory: left out, only Linux tells the peak of a process")
         return ratios
     for kind, find in FINDERS.items():
-        known = {package: network.widths for package, network in find(setting).items()}
-        names = [name for name, (package, _) in TRAININGS[kind].items() if package in known]
+        networks = find(setting)
+        names = [name for name, (package, _) in TRAININGS[kind].items() if package in networks]
         peaks: dict[str, list[float]] = {name: [] for name in names}
         for _ in range(PROCESSES):
             for name in names:
-                peaks[name].append(_measure_apart(setting, kind, name, known))
+                peaks[name].append(_measure_apart(setting, kind, name, networks))
         rows = [("", "MB"), *((name, Spread.of(values)) for name, values in peaks.items())]
         show_table(f"Peak memory of training, {kind} (n = {PROCESSES})", rows)
         for name in names:
@@ -64,7 +64,9 @@ def measure_peak(experiment: str, kind: str, name: str, known: dict[str, Widths]
     return (_read_status("VmHWM") - before) / 1e6
 
 
-def _measure_apart(setting: Setting, kind: str, name: str, known: dict[str, Widths]) -> float:
+def _measure_apart(setting: Setting, kind: str, name: str, networks: dict[str, Network]) -> float:
+    package = TRAININGS[kind][name][0]
+    known = {package: networks[package].widths}
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measure_peak, (setting.experiment, kind, name, known))
 

@@ -72,10 +72,13 @@ def match_widths(make: Callable[[Widths], Network], widths: Widths, target: Cost
 
 
 def find_unets(setting: Setting, known: Mapping[str, Widths] | None = None) -> dict[str, Network]:
-    """Return the unconditional UNets by package; `known` widths need not be searched for."""
+    """Return the unconditional UNets by package; of peers only those in `known`, where it is given.
+
+    Their widths are then not searched for.
+    """
     product = find_product_unet(setting)
     peers = {"diffusers": make_diffusers_unet, "denoising-diffusion-pytorch": make_lucidrains_unet}
-    return {"product": product} | _match_all(peers, setting, product, known or {})
+    return {"product": product} | _match_all(peers, setting, product, known)
 
 
 def find_product_unet(setting: Setting) -> Network:
@@ -86,11 +89,16 @@ def find_product_unet(setting: Setting) -> Network:
 
 
 def find_vaes(setting: Setting, known: Mapping[str, Widths] | None = None) -> dict[str, Network]:
-    """Return the VAEs by package; pythae has no such network, it trains the product's own."""
+    """Return the VAEs by package, as `find_unets` does.
+
+    pythae has no network of this kind: it trains the product's own.
+    """
     config = setting.params.vae
     product = Network(lambda: VAE(config, IMAGE_SHAPE), _run_vae, _widths(config))
     peers = {"diffusers": make_diffusers_vae}
-    found = {"product": product} | _match_all(peers, setting, product, known or {})
+    found = {"product": product} | _match_all(peers, setting, product, known)
+    if known is not None and "pythae" not in known:
+        return found
     try:
         import pythae  # noqa: F401
     except ImportError as error:
@@ -166,8 +174,11 @@ def say_absent(package: str, error: ImportError) -> None:
 
 def _match_all(
     peers: Mapping[str, Callable[[Setting, Widths], Network]], setting: Setting,
-    product: Network, known: Mapping[str, Widths],
+    product: Network, known: Mapping[str, Widths] | None,
 ) -> dict[str, Network]:  # fmt: skip
+    if known is not None:
+        return {package: peers[package](setting, known[package]) for package in peers
+                if package in known}  # fmt: skip
     target = count_cost(product, batch_size=1, backward=False)
     found = {}
     for package, make in peers.items():
@@ -175,10 +186,8 @@ def _match_all(
         if make is make_lucidrains_unet:
             start = (start[0], *start)
         try:
-            found[package] = (
-                make(setting, known[package]) if package in known
-                else match_widths(lambda widths, make=make: make(setting, widths), start, target)
-            )
+            found[package] = match_widths(lambda widths, make=make: make(setting, widths), start,
+                                          target)  # fmt: skip
         except ImportError as error:
             say_absent(package, error)
     return found

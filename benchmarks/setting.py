@@ -19,6 +19,7 @@ from diffusevae.unet import UNetConfig
 from diffusevae.vae import VAEConfig
 
 IMAGE_SHAPE = (1, 32, 32)
+QUIET = 0.5  # load average below which a machine counts as having nothing else to do
 SECTIONS = {
     "seed": int,
     "vae": VAEConfig,
@@ -64,9 +65,10 @@ def describe(setting: Setting) -> str:
         name = f"{torch.cuda.get_device_name(setting.device)}, {name}"
     versions = ", ".join(f"{package} {_version(package)}" for package in PACKAGES)
     load = os.getloadavg()[0]
+    quiet = "" if load < QUIET else ", not a quiet machine"
     return (f"device: {setting.device} ({name}), {os.cpu_count()} cores, "
             f"{torch.get_num_threads()} threads\n"
-            f"load average: {load:.1f}{'' if load < 0.5 else ' (not a quiet machine)'}\n"
+            f"load average at the start: {load:.1f}{quiet}\n"
             f"versions: Python {platform.python_version()}, {versions}\n"
             f"experiment: {setting.experiment}, float32, {setting.repeats} turns")  # fmt: skip
 

@@ -45,7 +45,7 @@ def measure(setting: Setting) -> Ratios:
         ours, costs = turns["product"], {side.name: side.cost.flops for side in sides}
         peers = [name for name, (package, _) in TRAININGS[kind].items()
                  if package in networks and package != "product"]
-        for name in [*peers, "plain loop"]:
+        for name in [*peers, "plain-loop"]:
             ratios[f"{kind}_training_vs_{name}"] = divide(turns[name], ours)
         if peers:
             best = fastest(turns, peers)
@@ -238,16 +238,16 @@ def _silent() -> Iterator[None]:
 TRAININGS: dict[str, dict[str, tuple[str, Train]]] = {
     "unet": {
         "product": ("product", train_product_unet),
-        "plain loop": ("product", partial(train_plainly, kind="unet")),
+        "plain-loop": ("product", partial(train_plainly, kind="unet")),
         "diffusers": ("diffusers", train_diffusers_unet),
-        "diffusers channels_last": ("diffusers", partial(train_diffusers_unet, channels_last=True)),
+        "diffusers-channels-last": ("diffusers", partial(train_diffusers_unet, channels_last=True)),
         "denoising-diffusion-pytorch": ("denoising-diffusion-pytorch", train_lucidrains_unet),
     },
     "vae": {
         "product": ("product", train_product_vae),
-        "plain loop": ("product", partial(train_plainly, kind="vae")),
+        "plain-loop": ("product", partial(train_plainly, kind="vae")),
         "diffusers": ("diffusers", train_diffusers_vae),
-        "diffusers channels_last": ("diffusers", partial(train_diffusers_vae, channels_last=True)),
+        "diffusers-channels-last": ("diffusers", partial(train_diffusers_vae, channels_last=True)),
         "pythae": ("pythae", train_pythae_vae),
     },
 }
