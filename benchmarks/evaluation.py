@@ -22,25 +22,38 @@ from diffusevae.torchvision_import import ensure_torchvision
 NUM_PAIRS = 1000
 NUM_FEATURES = 128  # of the data set's classifier
 LEAST_EIGENVALUE = 0.1
+Call = Callable[[], object]
 
 
 def measure(setting: Setting) -> Ratios:
     """Print the seconds of metrics, ours and public ones; return how many times faster ours are."""
-    ratios: Ratios = {}
     x, y = torch.rand(2, NUM_PAIRS, *IMAGE_SHAPE)
-    ours, theirs = lambda: measure_ours(x, y), None
-    if find := find_torchmetrics():
-        theirs = lambda: find(x, y)  # noqa: E731
-    ratios |= _compare("MSE, PSNR, SSIM and MAE", "pair", "paired_metrics_vs_torchmetrics",
-                       ours, theirs, NUM_PAIRS, "torchmetrics", setting)  # fmt: skip
     f, g = make_features(0), make_features(1)
-    peer = find_pytorch_fid()
-    ratios |= _compare(f"Fréchet distance, {NUM_FEATURES} features of {NUM_PAIRS} images",
-                       "distance", "frechet_vs_pytorch-fid", lambda: frechet_distance(f, g),
-                       None if peer is None else lambda: peer(f, g), 1, "pytorch-fid",
-                       setting)  # fmt: skip
+    pairs: dict[str, Call] = {"product": lambda: measure_ours(x, y)}
+    distances: dict[str, Call] = {"product": lambda: frechet_distance(f, g)}
+    if measure_theirs := find_torchmetrics():
+        pairs["torchmetrics"] = lambda: measure_theirs(x, y)
+    if their_distance := find_pytorch_fid():
+        distances["pytorch-fid"] = lambda: their_distance(f, g)
+    ratios = compare(setting, "paired_metrics", "pair", pairs, NUM_PAIRS)
+    ratios |= compare(setting, "frechet", "distance", distances, 1)
     time_whole(setting, load_experiment(setting.experiment))
     return ratios
+
+
+def compare(
+    setting: Setting, name: str, item: str, calls: dict[str, Call], count: int
+) -> Ratios:  # fmt: skip
+    """Print the calls' seconds for each of `count` items; return the product's ratio to the others.
+
+    All of them run on the CPU.
+    """
+    sides = [Side(side, lambda call=call: time_call(call, torch.device("cpu")) / count)
+             for side, call in calls.items()]  # fmt: skip
+    turns = take_turns(sides, setting.repeats)
+    show_sides(f"{name}, {NUM_PAIRS} images", item, sides, turns)
+    return {f"{name}_vs_{side}": divide(turns[side], turns["product"])
+            for side in calls if side != "product"}  # fmt: skip
 
 
 def measure_ours(x: Tensor, y: Tensor) -> list[Tensor]:
@@ -110,16 +123,3 @@ def time_whole(setting: Setting, experiment: Experiment) -> None:
     few = replace(setting, repeats=max(1, setting.repeats // 2))
     show_sides(f"evaluate {setting.experiment}, without LPIPS", "evaluation", [side],
                take_turns([side], few.repeats, warm_up=0))  # fmt: skip
-
-
-def _compare(
-    title: str, item: str, name: str, ours: Callable, theirs: Callable | None, count: int,
-    package: str, setting: Setting,
-) -> Ratios:  # fmt: skip
-    cpu = torch.device("cpu")
-    calls = {"product": ours} | ({} if theirs is None else {package: theirs})
-    sides = [Side(side, lambda call=call: time_call(call, cpu) / count)
-             for side, call in calls.items()]  # fmt: skip
-    turns = take_turns(sides, setting.repeats)
-    show_sides(title, item, sides, turns)
-    return {} if theirs is None else {name: divide(turns[package], turns["product"])}
