@@ -6,9 +6,7 @@ batches. The plain loop trains the product's network as anybody would write it, 
 diffusers and denoising-diffusion-pytorch get their batches ready-made, pythae uses its own trainer.
 """
 
-import contextlib
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -176,7 +174,7 @@ def train_pythae_vae(setting: Setting, network: Network, on_batch: OnBatch) -> N
     model = VAE(VAEConfig(input_dim=IMAGE_SHAPE, latent_dim=latent.numel()),
                 Encoder(ours.encoder), Decoder(ours.decoder, latent))  # fmt: skip
     images = _noise(setting, "vae").cpu().float() / 255
-    with tempfile.TemporaryDirectory() as folder, _silent():
+    with tempfile.TemporaryDirectory() as folder:
         trainer = BaseTrainer(
             model, BaseDataset(images, torch.zeros(len(images))),
             training_config=BaseTrainerConfig(
@@ -225,13 +223,6 @@ def _noise(setting: Setting, kind: str) -> Tensor:
 def _batches(setting: Setting, kind: str) -> Iterator[Tensor]:
     """Return the batches of one repeat, ready-made: float32 in [0, 1] on the device."""
     return iter((_noise(setting, kind).float() / 255).split(batch_size_of(setting, kind)))
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Keep progress bars off the terminal."""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
-        yield
 
 
 # By kind and name: the package whose network is trained, and its loop.
