@@ -40,6 +40,9 @@ class Network:
     widths: Widths
 
 
+Make = Callable[[Setting, Widths], Network]
+
+
 def count_cost(network: Network, batch_size: int, backward: bool = True) -> Cost:
     """Return the cost of one image of a batch, forward (and backward); nothing is computed."""
     with torch.device("meta"):
@@ -172,9 +175,14 @@ def say_absent(package: str, error: ImportError) -> None:
     print(f"{package}: left out, it cannot be imported ({error})", flush=True)
 
 
+@cache
+def _match(make: Make, setting: Setting, widths: Widths, target: Cost) -> Network:
+    return match_widths(lambda widths: make(setting, widths), widths, target)
+
+
 def _match_all(
-    peers: Mapping[str, Callable[[Setting, Widths], Network]], setting: Setting,
-    product: Network, known: Mapping[str, Widths] | None,
+    peers: Mapping[str, Make], setting: Setting, product: Network,
+    known: Mapping[str, Widths] | None,
 ) -> dict[str, Network]:  # fmt: skip
     if known is not None:
         return {package: peers[package](setting, known[package]) for package in peers
@@ -186,8 +194,7 @@ def _match_all(
         if make is make_lucidrains_unet:
             start = (start[0], *start)
         try:
-            found[package] = match_widths(lambda widths, make=make: make(setting, widths), start,
-                                          target)  # fmt: skip
+            found[package] = _match(make, setting, start, target)
         except ImportError as error:
             say_absent(package, error)
     return found

@@ -40,10 +40,12 @@ from diffusevae.diffusion import DiffusionModel, load_diffusion
 from diffusevae.distribution import frechet_interval
 from diffusevae.evaluation import extract_features
 from diffusevae.experiment import load_experiment
+from diffusevae.randomness import seed_of
 from diffusevae.sampling import SamplerConfig, sample
 
 STEPS = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50)
 SEED = 0
+NOISE = seed_of(SEED, "sample", 0)  # what `sample` seeds its first batch with: all start alike
 # With trailing timesteps and a clipped x_0, as ours: both make few steps better.
 DIFFUSERS = {
     "DDIM": ("DDIMScheduler", {"timestep_spacing": "trailing", "clip_sample": True}),
@@ -174,7 +176,7 @@ def _draw_by_diffusers(setting: Setting, name: str, options: dict[str, object]) 
             scheduler.step = lambda output, t, x, generator=None: step(output, t, x)
         pipeline = DDPMPipeline(unet, scheduler)
         pipeline.set_progress_bar_config(disable=True)
-        rng = torch.Generator(setting.device).manual_seed(SEED)
+        rng = torch.Generator(setting.device).manual_seed(NOISE)
         images = pipeline(num_images, rng, steps, output_type="np").images
         return torch.from_numpy(images).permute(0, 3, 1, 2)
 
@@ -184,7 +186,7 @@ def _draw_by_diffusers(setting: Setting, name: str, options: dict[str, object]) 
 def _draw_by_lucidrains(setting: Setting) -> Draw:
     def draw(unet: nn.Module, steps: int, num_images: int) -> Tensor:
         model = make_gaussian_diffusion(setting.params.diffusion, unet, steps).to(setting.device)
-        torch.manual_seed(SEED)
+        torch.manual_seed(NOISE)
         return model.eval().sample(num_images).clamp(0, 1).cpu()
 
     return draw
@@ -201,32 +203,36 @@ def _compare(
     seconds_of_all_steps: float | None = None,
 ) -> Ratios:  # fmt: skip
     """Print the seconds an image of the chosen samplers, each on its own package's network."""
-    sides = [_make_side(setting, networks[package], sampler, steps)
-             for package, (sampler, steps) in chosen.items()]  # fmt: skip
-    if "product" not in chosen or not sides:
+    if "product" not in chosen:
         print("sampling: none of our samplers is as good as all steps")
         return {}
-    turns = take_turns(sides, setting.repeats)
-    show_sides("Sampling", "image", sides, turns)
-    names = {package: side.name for package, side in zip(chosen, sides, strict=True)}
-    ours = turns[names["product"]]
-    peers = [name for package, name in names.items() if package != "product"]
-    ratios = {f"sampling_vs_{package}": divide(turns[name], ours)
-              for package, name in names.items() if package != "product"}  # fmt: skip
-    if peers:
-        ratios["sampling_vs_fastest_peer"] = divide(turns[fastest(turns, peers)], ours)
+    sides = {}
+    for package, (sampler, steps) in chosen.items():
+        sides[package] = _make_side(setting, networks[package], sampler, steps)
+        if package == "diffusers":  # not as it comes, but easily had
+            sides[f"{package}-channels-last"] = _make_side(setting, networks[package], sampler,
+                                                           steps, channels_last=True)  # fmt: skip
+    turns = take_turns(list(sides.values()), setting.repeats)
+    show_sides("Sampling", "image", list(sides.values()), turns)
+    seconds = {package: turns[side.name] for package, side in sides.items()}
+    ours = seconds.pop("product")
+    ratios = {f"sampling_vs_{package}": divide(theirs, ours) for package, theirs in seconds.items()}
+    if seconds:
+        ratios["sampling_vs_fastest_peer"] = divide(seconds[fastest(seconds, list(seconds))], ours)
     if seconds_of_all_steps is not None:
         ratios["sampling_vs_all_steps"] = divide([seconds_of_all_steps] * len(ours), ours)
     return ratios
 
 
-def _make_side(setting: Setting, network: Network, sampler: Sampler, steps: int) -> Side:
-    model = network.build().to(setting.device).eval()
-    if sampler.package == "product":  # as load_diffusion does
-        model = model.to(memory_format=torch.channels_last).requires_grad_(False)
+def _make_side(
+    setting: Setting, network: Network, sampler: Sampler, steps: int, channels_last: bool = False
+) -> Side:
+    model = network.build().to(setting.device).eval().requires_grad_(False)
+    if channels_last or sampler.package == "product":  # ours as load_diffusion does it
+        model = model.to(memory_format=torch.channels_last)
     cost = count_cost(network, setting.num_images, backward=False)
     return Side(
-        f"{sampler.package} {sampler.name}, {steps} steps",
+        f"{sampler.package} {sampler.name}, {steps} steps{', channels last' * channels_last}",
         lambda: time_call(lambda: sampler.draw(model, steps, setting.num_images),
                           setting.device) / setting.num_images,
         dataclasses.replace(cost, flops=cost.flops * steps),

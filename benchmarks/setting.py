@@ -34,7 +34,7 @@ PACKAGES = ("torch", "numpy", "diffusers", "denoising-diffusion-pytorch", "pytha
             "pytorch-fid")  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Setting:
     """The experiment whose networks, batches and samplers are measured, and on which device.
 

@@ -149,14 +149,17 @@ def test_diffusers_ddim_on_our_network_makes_our_images(setting):
     assert (model.to_unit_range(x) - ours).abs().mean() < 0.01
 
 
-def test_every_sampler_draws_images_in_the_unit_range(setting):
-    model = build_model(setting)
+def test_every_sampler_draws_images_in_the_unit_range_from_the_same_noise(setting):
+    model, first = build_model(setting), []
+    model.unet.register_forward_pre_hook(lambda _, inputs: first.append(inputs[0]))
     for sampler in sampling.list_samplers(setting):
         if sampler.package == "denoising-diffusion-pytorch":
             pytest.importorskip("denoising_diffusion_pytorch")
         views = {"diffusers": DiffusersView, "denoising-diffusion-pytorch": LucidrainsView}
         view = views.get(sampler.package, lambda unet: model)(model.unet)
+        before = len(first)
         images = sampler.draw(view, 3, setting.num_images)
+        assert torch.equal(first[before], first[0])
         assert images.shape == (setting.num_images, *IMAGE_SHAPE)
         assert 0 <= images.min() <= images.max() <= 1
 
