@@ -7,11 +7,8 @@ Without PREFECT_API_URL, a Prefect server is started for the time of the run.
 
 import os
 import sys
-from contextlib import nullcontext
 
-from prefect.settings import PREFECT_API_URL, temporary_settings
-
-from flows.server import TemporaryServer
+from flows.server import server_at_hand
 from flows.terminal import run_on_terminal
 
 
@@ -21,22 +18,23 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(name: str) -> None:
-    server = TemporaryServer() if PREFECT_API_URL.value() is None else None
-    # What takes seconds is done while the server starts.
-    from diffusevae.experiment import load_experiment
-    from diffusevae.mlflow_store import connect
-    from flows.pipeline import pipeline
-    from tasks.parent_run import mlflow_failures
+    with server_at_hand(lambda: _prepare(name)):
+        from flows.pipeline import pipeline
 
-    load_experiment(name)
-    with mlflow_failures():
-        connect()
-    address = temporary_settings({PREFECT_API_URL: server.wait()}) if server else nullcontext()
-    with address:
         outcome = pipeline(name)
     print(f"report  {outcome.report}")
     print(f"MLflow  {_how_to_open_mlflow()}")
     print(f"model   {outcome.model.name}, version {outcome.model.version}", flush=True)
+
+
+def _prepare(name: str) -> None:
+    """Do what takes seconds while the server starts. Raises InputError, EnvironmentFailure."""
+    import flows.pipeline  # noqa: F401
+    from diffusevae.experiment import load_experiment
+    from tasks.parent_run import require_mlflow
+
+    load_experiment(name)
+    require_mlflow()
 
 
 def _how_to_open_mlflow() -> str:

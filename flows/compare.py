@@ -8,18 +8,17 @@
 
 import argparse
 import sys
-from contextlib import nullcontext
 
 from prefect import flow, get_run_logger
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from diffusevae.errors import InputError
-from flows.server import TemporaryServer
+from flows.server import server_at_hand
 from flows.terminal import run_on_terminal
-from tasks.parent_run import mlflow_failures
+from tasks.parent_run import mlflow_failures, require_mlflow
 
 
 @flow(name="compare", flow_run_name="{experiment}")
+@mlflow_failures()
 def compare(
     experiment: str, candidate: str | None = None, champion: str | None = None,
     reason: str | None = None,
@@ -75,11 +74,10 @@ def _run(given: argparse.Namespace) -> None:
         from diffusevae.experiment import load_experiment
         from tasks.gate import roll_back
 
+        require_mlflow()
         print(f"champion  version {roll_back(load_experiment(given.experiment))}")
         return
-    server = TemporaryServer() if PREFECT_API_URL.value() is None else None
-    address = temporary_settings({PREFECT_API_URL: server.wait()}) if server else nullcontext()
-    with address, mlflow_failures():
+    with server_at_hand(require_mlflow):
         compare(given.experiment, *given.versions, reason=given.force)
 
 

@@ -76,19 +76,31 @@ class TemporaryServer:
 
 
 @contextmanager
-def server_at_hand(prepare: Callable[[], None] = lambda: None) -> Iterator[None]:
+def server_at_hand(prepare: Callable[[], None]) -> Iterator[None]:
     """Use the user's server, else one for the time of the block; `prepare` runs while it starts.
 
-    Raises EnvironmentFailure where that one does not start.
+    Raises EnvironmentFailure where it does not answer: Prefect itself would find out late.
     """
-    if PREFECT_API_URL.value() is not None:
+    url = PREFECT_API_URL.value()
+    if url is None:
+        server = TemporaryServer()
         prepare()
+        url = server.wait()
+    else:
+        _require_answer(url)
+        prepare()
+    with temporary_settings({PREFECT_API_URL: url}):
         yield
-        return
-    server = TemporaryServer()
-    prepare()
-    with temporary_settings({PREFECT_API_URL: server.wait()}):
-        yield
+
+
+def _require_answer(url: str) -> None:
+    try:
+        urllib.request.urlopen(f"{url}/health", timeout=10).close()
+    except urllib.error.HTTPError:
+        pass  # it answers
+    except (OSError, ValueError) as error:
+        raise EnvironmentFailure(f"Prefect's server: {url} does not answer; start it, or unset "
+                                 "PREFECT_API_URL") from error
 
 
 def _prepare() -> None:

@@ -96,6 +96,12 @@ def mlflow_failures() -> Iterator[None]:
                                  "kept") from error
 
 
+def require_mlflow() -> None:
+    """Raise EnvironmentFailure where MLflow does not answer, or not with this login."""
+    with mlflow_failures():
+        connect().search_experiments(max_results=1)
+
+
 def read_metrics(path: Path) -> dict[str, float]:
     """Return the main values of a metrics.json by one name each, e.g. diffusevae_ssim."""
     from diffusevae.evaluation import flatten
