@@ -9,7 +9,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: setup run test test-slow lint mlflow
+.PHONY: setup run test test-slow lint bench mlflow
 
 setup: .venv/ready
 
@@ -30,6 +30,12 @@ test: setup
 
 test-slow: setup
 	@$(BIN)/python -m pytest -m slow
+
+# The experiment first, for a sampler is judged by a trained network: nothing to do where it is done.
+bench: setup
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@$(BIN)/python -m flows $(EXPERIMENT)
+	@$(BIN)/python -m benchmarks --experiment $(EXPERIMENT)
 
 # MLflow's pages, on this machine only and behind a login that it prints.
 mlflow: setup

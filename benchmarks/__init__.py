@@ -1,0 +1,5 @@
+"""What is how fast, on the machine at hand: python -m benchmarks."""
+
+import os
+
+os.environ.setdefault("TQDM_DISABLE", "1")  # the peers' progress bars, between the tables

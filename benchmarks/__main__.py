@@ -1,0 +1,59 @@
+"""Everything measured in one run, beside public peers; the last line is one JSON object.
+
+    python -m benchmarks                                  # all topics, on quickstart
+    python -m benchmarks training sampling --experiment mnist --repeats 3
+
+A ratio says how many times faster (or smaller) ours is, but where its name says otherwise. The JSON
+holds the medians by name. Topics that need an experiment's results say so where there are none.
+"""
+
+import argparse
+import json
+import os
+
+import torch
+
+from benchmarks import ceilings, evaluation, memory, overhead, sampling, startup, training
+from benchmarks.measure import Ratios, show_ratios
+from benchmarks.setting import choose_setting, describe
+
+TOPICS = {"ceilings": ceilings, "training": training, "memory": memory, "sampling": sampling,
+          "evaluation": evaluation, "startup": startup, "overhead": overhead}  # fmt: skip
+TARGETS = {
+    "unet_training_vs_fastest_peer": "at least 1.3",
+    "vae_training_vs_fastest_peer": "at least 1.3",
+    "sampling_vs_all_steps": "at least 40",
+    "sampling_vs_fastest_peer": "at least 2",
+    "unet_forward_share_of_best_convolution": "at least 0.8",
+    "smoke_flow_vs_bare": "at most 1.5",
+    "overhead_seconds_per_stage": "at most 4",
+    "rerun_with_nothing_to_do_seconds": "at most 60",
+}
+STARTUP_TARGET = "at most 2.5"
+REPEATS = 5
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure the topics named, else all of them."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("topics", nargs="*", metavar="topic", help=", ".join(TOPICS))
+    parser.add_argument("--experiment", default="quickstart")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    chosen = parser.parse_args(arguments)
+    if unknown := set(chosen.topics) - set(TOPICS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(TOPICS)}")
+    setting = choose_setting(chosen.experiment, chosen.repeats)
+    print(describe(setting))
+    ratios: Ratios = {}
+    for topic in chosen.topics or TOPICS:
+        ratios |= TOPICS[topic].measure(setting)
+        if setting.device.type == "cuda":
+            torch.cuda.empty_cache()
+    targets = TARGETS | {name: STARTUP_TARGET for name in ratios if name.startswith("startup_")}
+    show_ratios(ratios, targets)
+    print(f"\nload average at the end, our own threads included: {os.getloadavg()[0]:.1f}")
+    print(json.dumps({name: round(ratio.median, 4) for name, ratio in ratios.items()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""What the machine can do at most, and the share of it that the UNet's forward pass reaches.
+
+The convolution ceiling is the best rate among the UNet's own convolutions, each run alone on its
+own shape, channels last, as the product runs them; beside it stands the rate of all of them one
+after another. What the forward pass loses beyond that goes to norms, activations and copies.
+"""
+
+import statistics
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.measure import (
+    Ratios,
+    Side,
+    Turns,
+    clock,
+    divide,
+    show_table,
+    take_turns,
+    time_call,
+)
+from benchmarks.networks import Cost, Network, count_cost, find_product_unet
+from benchmarks.setting import IMAGE_SHAPE, Setting
+
+MATRIX_SIZES = (512, 1024, 2048)  # on a GPU four times as large
+COPIED_BYTES = 2**30
+RUNS = 5  # of one shape in a turn, after one that is not timed
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A convolution as a network uses it: its settings and its input, B x C x h x w."""
+
+    in_channels: int
+    out_channels: int
+    kernel: int
+    stride: int
+    input_shape: tuple[int, ...]
+
+    @property
+    def flops(self) -> int:
+        """Two for each product: B x out x h' x w' x in x kernel^2 of them."""
+        batch, _, height, width = self.input_shape
+        places = (height // self.stride) * (width // self.stride)
+        return 2 * batch * self.out_channels * places * self.in_channels * self.kernel**2
+
+    def __str__(self) -> str:
+        return (f"{self.in_channels} to {self.out_channels}, {self.kernel} x {self.kernel}, "
+                f"stride {self.stride}, at {self.input_shape[-2]} x {self.input_shape[-1]}")
+
+
+def measure(setting: Setting) -> Ratios:
+    """Print the machine's rates and the UNet's; return the shares that its forward pass reaches."""
+    network = find_product_unet(setting)
+    batch_size = setting.params.diffusion_optimiser.batch_size
+    shapes = list_convolutions(network, batch_size)
+    sides = [*_matrix_sides(setting.device), _forward_side(setting, network, batch_size),
+             *(_convolution_side(shape, setting.device) for shape in shapes)]  # fmt: skip
+    if setting.device.type == "cuda":
+        sides.append(_copy_side(setting.device))
+    turns = take_turns(sides, setting.repeats)
+    _show(sides, turns, shapes)
+    forward = [count_cost(network, batch_size, backward=False).flops * batch_size / seconds
+               for seconds in turns["UNet forward"]]  # fmt: skip
+    rates = {shape: [shape.flops / s for s in turns[str(shape)]] for shape in shapes}
+    best = max(rates.values(), key=statistics.median)
+    flops = sum(shape.flops * count for shape, count in shapes.items())
+    seconds = [sum(turns[str(shape)][i] * count for shape, count in shapes.items())
+               for i in range(setting.repeats)]  # fmt: skip
+    matrices = [[2 * size**3 / s for s in turns[_name_matrix(size)]]
+                for size in _matrix_sizes(setting.device)]  # fmt: skip
+    return {
+        "unet_forward_share_of_best_convolution": divide(forward, best),
+        "unet_forward_share_of_its_convolutions": divide(forward, [flops / s for s in seconds]),
+        "unet_forward_share_of_matrix_product": divide(
+            forward, max(matrices, key=statistics.median)),
+    }  # fmt: skip
+
+
+def list_convolutions(network: Network, batch_size: int) -> Counter[Shape]:
+    """Return the network's convolutions, each with how many of it there are."""
+    found: Counter[Shape] = Counter()
+
+    def note(conv: nn.Conv2d, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+        found[Shape(conv.in_channels, conv.out_channels, conv.kernel_size[0], conv.stride[0],
+                    tuple(inputs[0].shape))] += 1  # fmt: skip
+
+    with torch.device("meta"), torch.no_grad():
+        module = network.build()
+        for conv in module.modules():
+            if isinstance(conv, nn.Conv2d):
+                conv.register_forward_hook(note)
+        network.run(module, torch.empty(batch_size, *IMAGE_SHAPE))
+    return found
+
+
+def _forward_side(setting: Setting, network: Network, batch_size: int) -> Side:
+    model = network.build().to(setting.device, memory_format=torch.channels_last).eval()
+    x = torch.randn(batch_size, *IMAGE_SHAPE, device=setting.device)
+    x = x.contiguous(memory_format=torch.channels_last)
+    cost = count_cost(network, batch_size, backward=False)
+    return Side("UNet forward", lambda: _time_runs(lambda: network.run(model, x), setting.device),
+                Cost(cost.parameters, cost.flops * batch_size))  # fmt: skip
+
+
+def _convolution_side(shape: Shape, device: torch.device) -> Side:
+    conv = nn.Conv2d(shape.in_channels, shape.out_channels, shape.kernel, shape.stride,
+                     padding=shape.kernel // 2)  # fmt: skip
+    conv = conv.to(device, memory_format=torch.channels_last)
+    x = torch.randn(shape.input_shape, device=device)
+    x = x.contiguous(memory_format=torch.channels_last)
+    return Side(str(shape), lambda: _time_runs(lambda: conv(x), device), Cost(0, shape.flops))
+
+
+def _matrix_sides(device: torch.device) -> list[Side]:
+    def side(size: int) -> Side:
+        a, b = (torch.randn(size, size, device=device) for _ in range(2))
+        return Side(_name_matrix(size), lambda: _time_runs(lambda: a @ b, device),
+                    Cost(0, 2 * size**3))  # fmt: skip
+
+    return [side(size) for size in _matrix_sizes(device)]
+
+
+def _copy_side(device: torch.device) -> Side:
+    source = torch.empty(COPIED_BYTES, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return Side("copy", lambda: _time_runs(lambda: target.copy_(source), device))
+
+
+def _matrix_sizes(device: torch.device) -> tuple[int, ...]:
+    return tuple(size * (4 if device.type == "cuda" else 1) for size in MATRIX_SIZES)
+
+
+def _name_matrix(size: int) -> str:
+    return f"matrices {size} x {size}"
+
+
+@torch.inference_mode()
+def _time_runs(run, device: torch.device) -> float:
+    run()
+    clock(device)
+    return time_call(lambda: [run() for _ in range(RUNS)], device) / RUNS
+
+
+def _show(sides: list[Side], turns: Turns, shapes: Counter[Shape]) -> None:
+    counts = {str(shape): count for shape, count in shapes.items()}
+    rows = [("", "times", "MFLOP", "GFLOP/s")]
+    for side in sides:
+        seconds = statistics.median(turns[side.name])
+        if side.cost is None:
+            rows.append((side.name, "", "", f"{2 * COPIED_BYTES / seconds / 1e9:.0f} GB/s"))
+            continue
+        rows.append((side.name, counts.get(side.name, ""), f"{side.cost.flops / 1e6:.1f}",
+                     f"{side.cost.flops / seconds / 1e9:.1f}"))  # fmt: skip
+    show_table(f"Ceilings, float32, medians of {len(turns[sides[0].name])} turns", rows)

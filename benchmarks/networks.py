@@ -1,0 +1,213 @@
+"""The product's networks and those of public peers, of nearly the same size.
+
+A peer's widths are chosen so that its parameters and its FLOPs, of one forward and backward pass,
+come nearest to the product's: what else it has (blocks, embeddings, norms) is the peer's own.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.setting import IMAGE_SHAPE, Setting
+from diffusevae.diffusion import DiffusionModel
+from diffusevae.torchvision_import import ensure_torchvision
+from diffusevae.vae import VAE, reparameterise
+
+WIDTH_STEP = 8  # channels: GroupNorm wants multiples, and kernels are slow at others
+TIME_STEP = 500  # any: costs do not depend on it
+Widths = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Trainable numbers of a network, and the FLOPs of one item that goes through it."""
+
+    parameters: int
+    flops: float
+
+
+@dataclass(frozen=True)
+class Network:
+    """How to build a network, and how to run it on a batch of images (B x C x H x W)."""
+
+    build: Callable[[], nn.Module]
+    run: Callable[[nn.Module, Tensor], Tensor]
+    widths: Widths
+
+
+Make = Callable[[Setting, Widths], Network]
+
+
+def count_cost(network: Network, batch_size: int, backward: bool = True) -> Cost:
+    """Return the cost of one image of a batch, forward (and backward); nothing is computed."""
+    with torch.device("meta"):
+        module, x = network.build(), torch.empty(batch_size, *IMAGE_SHAPE)
+        with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
+            output = network.run(module, x)
+            if backward:
+                output.sum().backward()
+    return Cost(sum(p.numel() for p in module.parameters()),
+                counter.get_total_flops() / batch_size)  # fmt: skip
+
+
+def match_widths(make: Callable[[Widths], Network], widths: Widths, target: Cost) -> Network:
+    """Return the network whose cost is nearest to the target, step by step from these widths."""
+
+    @cache
+    def miss(widths: Widths) -> float:
+        cost = count_cost(make(widths), batch_size=1, backward=False)
+        return max(abs(math.log(cost.parameters / target.parameters)),
+                   abs(math.log(cost.flops / target.flops)))  # fmt: skip
+
+    while True:
+        changed = [(*widths[:i], width + step, *widths[i + 1 :])
+                   for i, width in enumerate(widths) for step in (-WIDTH_STEP, WIDTH_STEP)
+                   if width + step > 0]  # fmt: skip
+        best = min(changed, key=miss)
+        if miss(best) >= miss(widths):
+            return make(widths)
+        widths = best
+
+
+def find_unets(setting: Setting, known: Mapping[str, Widths] | None = None) -> dict[str, Network]:
+    """Return the unconditional UNets by package; of peers only those in `known`, where it is given.
+
+    Their widths are then not searched for.
+    """
+    product = find_product_unet(setting)
+    peers = {"diffusers": make_diffusers_unet, "denoising-diffusion-pytorch": make_lucidrains_unet}
+    return {"product": product} | _match_all(peers, setting, product, known)
+
+
+def find_product_unet(setting: Setting) -> Network:
+    """Return the product's unconditional UNet, in its diffusion model."""
+    config, diffusion = setting.params.unet, setting.params.diffusion
+    return Network(lambda: DiffusionModel(diffusion, config, IMAGE_SHAPE, False),
+                   lambda model, x: model.unet(x, _times(x)), _widths(config))  # fmt: skip
+
+
+def find_vaes(setting: Setting, known: Mapping[str, Widths] | None = None) -> dict[str, Network]:
+    """Return the VAEs by package, as `find_unets` does.
+
+    pythae has no network of this kind: it trains the product's own.
+    """
+    config = setting.params.vae
+    product = Network(lambda: VAE(config, IMAGE_SHAPE), _run_vae, _widths(config))
+    peers = {"diffusers": make_diffusers_vae}
+    found = {"product": product} | _match_all(peers, setting, product, known)
+    if known is not None and "pythae" not in known:
+        return found
+    try:
+        import pythae  # noqa: F401
+    except ImportError as error:
+        say_absent("pythae", error)
+        return found
+    return found | {"pythae": product}
+
+
+def make_diffusers_unet(setting: Setting, widths: Widths) -> Network:
+    """Return diffusers' UNet2DModel, with attention at the product's levels."""
+    ensure_torchvision()
+    from diffusers import UNet2DModel
+
+    config = setting.params.unet
+    kinds = ["Attn" if level in config.attention_levels else "" for level in range(len(widths))]
+    return Network(
+        lambda: UNet2DModel(
+            sample_size=IMAGE_SHAPE[-1], in_channels=IMAGE_SHAPE[0], out_channels=IMAGE_SHAPE[0],
+            layers_per_block=config.blocks_per_level, block_out_channels=widths,
+            down_block_types=[f"{kind}DownBlock2D" for kind in kinds],
+            up_block_types=[f"{kind}UpBlock2D" for kind in reversed(kinds)],
+            attention_head_dim=max(1, widths[-1] // config.num_heads), norm_num_groups=WIDTH_STEP,
+        ),
+        lambda unet, x: unet(x, _times(x)).sample, widths,
+    )  # fmt: skip
+
+
+def make_lucidrains_unet(setting: Setting, widths: Widths) -> Network:
+    """Return denoising-diffusion-pytorch's Unet; full attention at its last level, as it comes."""
+    ensure_torchvision()
+    from denoising_diffusion_pytorch import Unet
+
+    config = setting.params.unet
+    first, *others = widths  # the first is that of the level before any halving
+    return Network(
+        lambda: Unet(
+            dim=WIDTH_STEP, init_dim=first, dim_mults=[width // WIDTH_STEP for width in others],
+            channels=IMAGE_SHAPE[0], attn_heads=config.num_heads,
+            attn_dim_head=max(1, others[-1] // config.num_heads), dropout=config.dropout,
+            flash_attn=True,
+        ),
+        lambda unet, x: unet(x, _times(x)), widths,
+    )  # fmt: skip
+
+
+def make_diffusers_vae(setting: Setting, widths: Widths) -> Network:
+    """Return diffusers' AutoencoderKL, with one block for each level as the product has."""
+    ensure_torchvision()
+    from diffusers import AutoencoderKL
+
+    config, levels = setting.params.vae, len(widths)
+
+    def run(vae: nn.Module, x: Tensor) -> Tensor:
+        code = vae.encode(x).latent_dist
+        return vae.decode(code.mean + code.std * torch.randn_like(code.std)).sample
+
+    return Network(
+        lambda: AutoencoderKL(
+            in_channels=IMAGE_SHAPE[0], out_channels=IMAGE_SHAPE[0],
+            down_block_types=["DownEncoderBlock2D"] * levels,
+            up_block_types=["UpDecoderBlock2D"] * levels, block_out_channels=widths,
+            layers_per_block=1, latent_channels=config.latent_channels,
+            norm_num_groups=WIDTH_STEP, sample_size=IMAGE_SHAPE[-1],
+        ),
+        run, widths,
+    )  # fmt: skip
+
+
+def say_absent(package: str, error: ImportError) -> None:
+    """Print that a peer is left out, and why."""
+    print(f"{package}: left out, it cannot be imported ({error})", flush=True)
+
+
+@cache
+def _match(make: Make, setting: Setting, widths: Widths, target: Cost) -> Network:
+    return match_widths(lambda widths: make(setting, widths), widths, target)
+
+
+def _match_all(
+    peers: Mapping[str, Make], setting: Setting, product: Network,
+    known: Mapping[str, Widths] | None,
+) -> dict[str, Network]:  # fmt: skip
+    if known is not None:
+        return {package: peers[package](setting, known[package]) for package in peers
+                if package in known}  # fmt: skip
+    target = count_cost(product, batch_size=1, backward=False)
+    found = {}
+    for package, make in peers.items():
+        start = product.widths
+        if make is make_lucidrains_unet:
+            start = (start[0], *start)
+        try:
+            found[package] = _match(make, setting, start, target)
+        except ImportError as error:
+            say_absent(package, error)
+    return found
+
+
+def _run_vae(vae: VAE, x: Tensor) -> Tensor:
+    mu, logvar = vae.encode(x)
+    return vae.decode(reparameterise(mu, logvar, torch.randn_like(mu)))
+
+
+def _times(x: Tensor) -> Tensor:
+    return torch.full((len(x),), TIME_STEP, device=x.device)
+
+
+def _widths(config) -> Widths:
+    return tuple(config.base_channels * m for m in config.channel_multipliers)

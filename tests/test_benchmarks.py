@@ -1,0 +1,213 @@
+"""The benchmarks count, match and order as they say. No test here asks how fast anything is."""
+
+import dataclasses
+import json
+import math
+import sys
+from importlib.util import find_spec
+
+import pytest
+import torch
+from torch import nn
+
+import benchmarks.__main__ as command
+from benchmarks import ceilings, evaluation, sampling, startup, training
+from benchmarks.measure import Side, Spread, divide, fastest, take_turns
+from benchmarks.networks import (
+    Network,
+    count_cost,
+    find_product_unet,
+    find_unets,
+    find_vaes,
+    match_widths,
+)
+from benchmarks.schedulers import DiffusersView, LucidrainsView, make_scheduler
+from benchmarks.setting import IMAGE_SHAPE, Setting, choose_setting
+from diffusevae.sampling import sample
+
+BATCH = 4
+FIRST = 2 * 32 * 32 * 8 * 1 * 9  # 1 to 8 channels, 3 x 3, at 32 x 32
+SECOND = 2 * 16 * 16 * 2 * 8 * 9  # 8 to 2 channels, stride 2
+
+
+@pytest.fixture
+def setting() -> Setting:
+    """The experiment smoke with as little work as shows anything."""
+    return dataclasses.replace(choose_setting("smoke", 1), batches=1, num_images=2)
+
+
+def two_convolutions() -> Network:
+    return Network(lambda: nn.Sequential(nn.Conv2d(1, 8, 3, padding=1),
+                                         nn.Conv2d(8, 2, 3, stride=2, padding=1)),
+                   lambda module, x: module(x), (8,))  # fmt: skip
+
+
+def test_a_cost_is_what_a_hand_counts():
+    forward = count_cost(two_convolutions(), BATCH, backward=False)
+    assert forward.flops == FIRST + SECOND
+    assert forward.parameters == 8 * 9 + 8 + 2 * 8 * 9 + 2
+    # Backward: the gradient of each weight, and of the second one's input; images need none.
+    assert count_cost(two_convolutions(), BATCH).flops == 2 * FIRST + 3 * SECOND
+
+
+def test_the_convolutions_of_a_network_are_listed_with_their_flops():
+    shapes = ceilings.list_convolutions(two_convolutions(), BATCH)
+    assert sorted(shape.flops for shape in shapes) == sorted([BATCH * FIRST, BATCH * SECOND])
+    assert set(shapes.values()) == {1}
+
+
+def test_the_convolutions_are_nearly_all_of_the_unet(setting):
+    unet = find_product_unet(setting)
+    shapes = ceilings.list_convolutions(unet, 1)
+    flops = sum(shape.flops * count for shape, count in shapes.items())
+    assert 0.9 < flops / count_cost(unet, 1, backward=False).flops < 1
+
+
+def test_widths_are_searched_until_none_is_nearer():
+    def make(widths):
+        return Network(lambda: nn.Sequential(nn.Conv2d(1, widths[0], 3, padding=1),
+                                             nn.Conv2d(widths[0], 2, 3, padding=1)),
+                       lambda module, x: module(x), widths)  # fmt: skip
+
+    target = count_cost(make((40,)), 1, backward=False)
+    assert match_widths(make, (8,), target).widths == (40,)
+    assert match_widths(make, (80,), target).widths == (40,)
+
+
+def test_sides_take_turns_and_the_first_turn_is_not_kept():
+    order = []
+
+    def side(name: str, seconds: list[float]) -> Side:
+        def run() -> float:
+            order.append(name)
+            return seconds.pop(0)
+
+        return Side(name, run)
+
+    turns = take_turns([side("a", [9, 1, 2, 4]), side("b", [9, 2, 8, 4])], repeats=3)
+    assert order == ["a", "b"] * 4
+    assert turns == {"a": [1, 2, 4], "b": [2, 8, 4]}
+    assert divide(turns["b"], turns["a"]) == Spread(2, 1, 4, 3)  # of 2, 4 and 1
+    assert fastest(turns, ["b", "a"]) == "a"
+
+
+def test_a_peer_that_is_not_installed_is_left_out_and_named(setting, monkeypatch, capsys):
+    for package in ("diffusers", "denoising_diffusion_pytorch", "pythae"):
+        monkeypatch.setitem(sys.modules, package, None)
+    assert list(find_unets(setting)) == ["product"]
+    assert list(find_vaes(setting)) == ["product"]
+    said = capsys.readouterr().out
+    assert all(f"{package}: left out" in said
+               for package in ("diffusers", "denoising-diffusion-pytorch", "pythae"))  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "name"), [
+    ("unet", "product"), ("unet", "plain-loop"), ("unet", "diffusers"),
+    ("unet", "diffusers-channels-last"), ("unet", "denoising-diffusion-pytorch"),
+    ("vae", "product"), ("vae", "plain-loop"), ("vae", "diffusers"),
+    ("vae", "diffusers-channels-last"), ("vae", "pythae"),
+])  # fmt: skip
+def test_every_training_calls_back_after_each_batch(setting, kind, name):
+    package, train = training.TRAININGS[kind][name]
+    if package != "product":
+        pytest.importorskip(package.replace("-", "_"))
+    widths = (8, 8, 8, 8) if package == "denoising-diffusion-pytorch" else (8, 8, 8)
+    networks = training.FINDERS[kind](setting, {package: widths})
+    called = []
+    train(setting, networks[package], lambda: called.append(name))
+    assert len(called) == training.WARM_UP + setting.batches
+
+
+def test_a_trained_side_s_seconds_are_those_of_one_image(setting, monkeypatch):
+    moments = iter([0.0, 1.0, 3.0])  # the ends of two batches to warm up and of one that counts
+    monkeypatch.setattr(training, "clock", lambda device: next(moments))
+    monkeypatch.setitem(training.TRAININGS["unet"], "toy", (
+        "product", lambda setting, network, on_batch: [on_batch() for _ in range(3)]))
+    side = training.make_side(setting, "unet", "toy", find_product_unet(setting))
+    assert side.run() == 2.0 / training.batch_size_of(setting, "unet")
+
+
+def build_model(setting: Setting) -> nn.Module:
+    torch.manual_seed(0)
+    model = find_product_unet(setting).build().eval()
+    nn.init.normal_(model.unet.conv_out.weight, std=0.1)  # it is zero at first
+    return model
+
+
+def test_diffusers_ddim_on_our_network_makes_our_images(setting):
+    model = build_model(setting)
+    config = dataclasses.replace(setting.params.sampler, sampler="ddim", num_steps=3, eta=0.0,
+                                 spacing="trailing", clip=True)  # fmt: skip
+    seen = []
+    ours = sample(model, config, 2, 0, callback=lambda t, x_t, x_0: seen.append(x_t))
+    name, options = sampling.DIFFUSERS["DDIM"]
+    scheduler, x = make_scheduler(setting.params.diffusion, name, **options), seen[0]
+    scheduler.set_timesteps(config.num_steps)
+    with torch.inference_mode():
+        for t in scheduler.timesteps:
+            x = scheduler.step(DiffusersView(model.unet)(x, t).sample, t, x).prev_sample
+    # diffusers keeps the eps of a clipped x_0 and has alpha_bar in float32.
+    assert (model.to_unit_range(x) - ours).abs().mean() < 0.01
+
+
+def test_every_sampler_draws_images_in_the_unit_range_from_the_same_noise(setting):
+    model, first = build_model(setting), []
+    model.unet.register_forward_pre_hook(lambda _, inputs: first.append(inputs[0]))
+    for sampler in sampling.list_samplers(setting):
+        if sampler.package != "product" and not find_spec(sampler.package.replace("-", "_")):
+            continue
+        views = {"diffusers": DiffusersView, "denoising-diffusion-pytorch": LucidrainsView}
+        view = views.get(sampler.package, lambda unet: model)(model.unet)
+        before = len(first)
+        images = sampler.draw(view, 3, setting.num_images)
+        assert torch.equal(first[before], first[0])
+        assert images.shape == (setting.num_images, *IMAGE_SHAPE)
+        assert 0 <= images.min() <= images.max() <= 1
+
+
+def test_the_sampler_with_the_fewest_steps_within_the_bound_is_chosen(setting, monkeypatch, capsys):
+    monkeypatch.setattr(sampling, "_view", lambda model, package: model)
+
+    def draw(reach: float):
+        return lambda model, steps, num_images: torch.tensor(reach / steps)
+
+    samplers = [sampling.Sampler("product", "slow", draw(40.0)),
+                sampling.Sampler("product", "fast", draw(10.0)),
+                sampling.Sampler("peer", "hopeless", draw(math.inf))]  # fmt: skip
+    judge = sampling.Judge(None, lambda images: {"value": float(images)})
+    chosen = sampling.choose_steps(setting, samplers, judge, bound=2.0)
+    assert chosen == {"product": (samplers[1], 5)}  # 10 / 5 = 2, and slow needs 20
+    assert "| peer hopeless | not reached |" in capsys.readouterr().out
+
+
+def test_start_up_is_summed_by_package_over_modules_own_times():
+    report = """import time: self [us] | cumulative | imported package
+import time:       500 |        500 |   numpy.core
+import time:      1000 |       1500 | numpy
+import time:      2000 |       2000 | torch.nn
+"""
+    assert startup.sum_by_package(report) == pytest.approx({"numpy": 0.0015, "torch": 0.002})
+
+
+def test_the_last_line_is_json_with_the_ratios(monkeypatch, capsys):
+    monkeypatch.setattr(evaluation, "NUM_PAIRS", 150)
+    monkeypatch.setattr(evaluation, "time_whole", lambda setting, experiment: None)
+    command.main(["evaluation", "--experiment", "smoke", "--repeats", "1"])
+    ratios = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert ratios["paired_metrics_vs_torchmetrics"] > 0
+    assert set(ratios) <= {"paired_metrics_vs_torchmetrics", "frechet_vs_pytorch-fid"}
+
+
+def test_the_public_metrics_measure_what_ours_do():
+    x, noise = torch.rand(2, 3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    y = 0.8 * x + 0.2 * noise
+    ours, theirs = evaluation.measure_ours(x, y), evaluation.find_torchmetrics()(x, y)
+    for name, a, b in zip(("mse", "psnr", "ssim", "mae"), ours, theirs, strict=True):
+        # torchmetrics adds SSIM windows over a mirrored border.
+        assert torch.allclose(a, b, rtol=0.2 if name == "ssim" else 1e-4, atol=0.02), name
+
+
+def test_an_unknown_topic_is_an_error_that_names_those_there_are(capsys):
+    with pytest.raises(SystemExit):
+        command.main(["speed"])
+    assert "unknown: speed; there are ceilings, training" in capsys.readouterr().err
