@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.slow  # two minutes; test_shared_study has what can go wrong
+
 
 def start(checkout: Path, address: str, prefect_server: str) -> subprocess.Popen:
     variables = {"PYTHONPATH": str(checkout / "src"), "PREFECT_API_URL": prefect_server,
