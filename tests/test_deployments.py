@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -18,6 +20,7 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterNam
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.server.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling
 from ruamel.yaml import YAML
 
 from diffusevae.errors import EnvironmentFailure, InputError
@@ -80,16 +83,25 @@ def runs_of(server, state: str) -> list:
     return [run for run in runs if run.state_type == state]
 
 
+@contextmanager
+def work(checkout: Path):
+    """Yield a worker of the cpu pool there."""
+    process = run_module(checkout, "flows.worker", "cpu")
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
 @pytest.fixture
 def worker(server, deployments, smoke_run: SmokeRun):
-    """A worker of the cpu pool in the checkout where the pipeline ran on smoke."""
-    process = run_module(smoke_run.checkout, "flows.worker", "cpu")
-    yield process
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        process.kill()
+    """A worker in the checkout where the pipeline ran on smoke."""
+    with work(smoke_run.checkout) as process:
+        yield process
 
 
 def test_a_run_that_the_schedule_made_completes_on_a_worker(server, deployments, worker):
@@ -103,6 +115,28 @@ def test_a_run_that_the_schedule_made_completes_on_a_worker(server, deployments,
     assert run.created_by.type == "SCHEDULE" and run.auto_scheduled
     assert run.parameters == {"experiment": "smoke"}
     assert "nothing changed" in "".join(log.message for log in server.read_logs())
+
+
+def test_a_cancelled_run_ends_with_all_its_processes(server, deployments, smoke_run, tmp_path):
+    checkout = tmp_path / "checkout"
+    shutil.copytree(smoke_run.checkout, checkout, symlinks=True)
+    params = checkout / "params.yaml"
+    params.write_text(params.read_text().replace("n_trials: 2\n", "n_trials: 500\n"))  # minutes
+    with work(checkout) as process:
+        run = server.create_flow_run_from_deployment(deployments["smoke"].id)
+
+        def is_there() -> bool:
+            with suppress(psutil.NoSuchProcess):  # a child that ended meanwhile
+                children = psutil.Process(process.pid).children(recursive=True)
+                return any("diffusevae.stages" in child.cmdline() for child in children)
+            return False
+
+        wait_for(is_there, "a stage")
+        children = psutil.Process(process.pid).children(recursive=True)
+        server.set_flow_run_state(run.id, Cancelling())
+        wait_for(lambda: server.read_flow_run(run.id).state.is_final(), "the run's end")
+        assert server.read_flow_run(run.id).state_type == "CANCELLED"
+        assert not psutil.wait_procs(children, timeout=30)[1]
 
 
 def kill_during_a_run(server, deployments, worker):

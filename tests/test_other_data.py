@@ -51,6 +51,7 @@ def check(checkout: Path, name: str, dataset: str, shape: tuple[int, ...]) -> No
         assert (artifacts / f"figures/{figure}.png").stat().st_size > 3_000
 
 
+@pytest.mark.slow
 def test_cifar10_runs_from_download_to_report(checkout, prefect_server):
     params = checkout / "params.yaml"
     # The archive is 170 MB; its test images, divided, are enough to see that all stages take them.

@@ -60,15 +60,15 @@ def test_no_trials_pass_the_base_configuration_through():
 
 def test_an_interrupted_study_ends_as_an_unbroken_one():
     def interrupted(values, number, report):
-        if number == 3 and next(attempts):
+        if number == 11 and next(attempts):
             raise KeyboardInterrupt
         objective(values, number, report)
 
-    attempts = iter([True, False])
+    attempts = iter([True, False])  # the 12th: TPE looks at what came before from the 11th on
     with pytest.raises(KeyboardInterrupt):
-        search(make_config(6), "cut", 0, BASE, interrupted)
-    resumed = search(make_config(6), "cut", 0, BASE, interrupted)
-    unbroken = search(make_config(6), "whole", 0, BASE, objective)
+        search(make_config(14), "cut", 0, BASE, interrupted)
+    resumed = search(make_config(14), "cut", 0, BASE, interrupted)
+    unbroken = search(make_config(14), "whole", 0, BASE, objective)
     assert resumed.trials.to_csv() == unbroken.trials.to_csv()
     assert resumed.best == unbroken.best
 

@@ -259,12 +259,13 @@ def test_a_wrong_password_and_a_server_that_is_away_get_one_line(
 ):
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
     record_stage(tmp_path)
-    [warning] = [line for line in capfd.readouterr().err.splitlines() if "warning" in line]
-    assert "tracking is off: the login is refused; set MLFLOW_TRACKING_PASSWORD" in warning
-    with pytest.raises(EnvironmentFailure, match="set MLFLOW_TRACKING_PASSWORD") as refused:
+    refused, kept = [line for line in capfd.readouterr().err.splitlines() if "warning" in line]
+    assert "MLflow says: the login is refused; set MLFLOW_TRACKING_PASSWORD" in refused
+    assert "what MLflow did not take is kept in scratch/unsent" in kept
+    with pytest.raises(EnvironmentFailure, match="set MLFLOW_TRACKING_PASSWORD") as failure:
         with open_parent_run("toy", "toy_data"):
             pass
-    assert "\n" not in str(refused.value) and team.mlflow.address in str(refused.value)
+    assert "\n" not in str(failure.value) and team.mlflow.address in str(failure.value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(EnvironmentFailure, match="does not answer") as away:
         with open_parent_run("toy", "toy_data"):

@@ -205,8 +205,8 @@ class _Sender(Thread):
                 self._stopped.set()
                 self.join(0.2)  # to let go of the journal, unless it hangs in a call
                 path = os.path.relpath(self._journal.path)
-                return say(f"warning: MLflow does not answer: the rest is kept in {path}; the "
-                           "next run sends it, or `python -m tasks.recording`")
+                return say(f"warning: what MLflow did not take is kept in {path}; the next run "
+                           "sends it, or `python -m tasks.recording`")
             self.join(0.05)
 
     def run(self) -> None:

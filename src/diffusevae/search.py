@@ -112,13 +112,14 @@ def _result(study: Study, config: SearchConfig, seed: int) -> Result:
         raise InputError(f"study {study.study_name}: every trial was pruned; widen the space or "
                          "raise startup_trials")
     best: Values = {section: {} for section in config.space}
-    for name, value in min(completed, key=lambda t: t.value).params.items():
+    for name, value in sorted(min(completed, key=lambda t: t.value).params.items()):
         section, key = name.split(".")
         best[section][key] = value
     rows = [{"number": t.user_attrs[SLOT], "state": t.state.name.lower(),
              "value": t.value if t.value is not None else t.intermediate_values.get(t.last_step),
              "epochs": len(t.intermediate_values),
-             **{k: v for k, v in t.user_attrs.items() if k != SLOT}, **t.params}
+             **{k: v for k, v in sorted(t.user_attrs.items()) if k != SLOT},
+             **dict(sorted(t.params.items()))}  # a database gives them in any order
             for t in finished]  # fmt: skip
     return Result(best, pd.DataFrame(rows), _importances(study, completed, seed))
 

@@ -1,7 +1,8 @@
 """The slots of a study: each of its n trials is run to its end once, by whichever worker takes it.
 
-A slot's trial waits in the storage until a worker takes it, so any number of workers end with
-exactly n. A slot whose trial failed, because its worker died or was interrupted, waits again.
+A worker puts a trial for the next free slot into the storage, from where one worker takes it, so
+any number of them end with exactly n. A slot is free again when its trial failed: its worker died
+or was interrupted.
 """
 
 import time
@@ -57,7 +58,7 @@ def run_slots(
         try:
             if len(finished_slots(study, n_trials)) == n_trials:
                 return
-            if _offer_slots(study, n_trials, first):
+            if _offer_slot(study, n_trials, first):
                 study.optimize(attempt, n_trials=1, catch=_NoSlot)
             else:
                 say("waiting for the last trials of other workers")
@@ -135,13 +136,14 @@ class _SlotSampler(BaseSampler):
         self._tpe.after_trial(study, trial, state, values)
 
 
-def _offer_slots(study: Study, n_trials: int, first: Mapping[str, object]) -> int:
-    """Return how many trials wait for a worker, after every slot without a trial got one.
+def _offer_slot(study: Study, n_trials: int, first: Mapping[str, object]) -> bool:
+    """Return whether a trial waits for a worker, after the first slot without a trial got one.
 
-    What one worker began and did not finish is offered again with the values it had.
+    What one worker began and did not finish is offered again with the values it had. Slots are
+    offered one at a time, so that one of them comes before all later ones here too.
     """
-    if waiting := len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,))):
-        return waiting
+    if study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        return True
     with study_storage.alone(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         optuna.storages.fail_stale_trials(study)
@@ -153,10 +155,10 @@ def _offer_slots(study: Study, n_trials: int, first: Mapping[str, object]) -> in
                 taken.add(slot)
             elif trial.params:
                 values[slot] = trial.params
-        missing = [slot for slot in range(n_trials) if slot not in taken]
-        for slot in missing:
-            study.enqueue_trial(values.get(slot, {}), user_attrs={SLOT: slot})
-    return len(missing)
+        free = next((slot for slot in range(n_trials) if slot not in taken), None)
+        if free is not None:
+            study.enqueue_trial(values.get(free, {}), user_attrs={SLOT: free})
+    return free is not None
 
 
 def _was_caused_by(error: BaseException | None, kind: type[Exception]) -> bool:
