@@ -9,7 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,17 @@ class SmokeRun:
     checkout: Path
     api_url: str
     output: str
+
+
+def wait_for(find: Callable[[], object], what: str, seconds: float = 180):
+    """Return what `find` returns as soon as that is true; raises AssertionError if it stays false.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := find():
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"{what}: not within {seconds} s")
 
 
 def copy_checkout(folder: Path) -> Path:

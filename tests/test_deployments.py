@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import psutil
 import pytest
-from conftest import ROOT, SmokeRun
+from conftest import ROOT, SmokeRun, wait_for
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from prefect.client.schemas.schedules import IntervalSchedule
@@ -65,16 +64,6 @@ def deployments(server, smoke_run: SmokeRun) -> dict:
     found = server.read_deployments()
     assert len(found) == len(DEPLOYMENTS)
     return {each.name: each for each in found}
-
-
-def wait_for(find, what: str):
-    """Return what `find` returns as soon as that is true."""
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        if found := find():
-            return found
-        time.sleep(0.5)
-    raise AssertionError(f"{what}: not within {SECONDS} s")
 
 
 def runs_of(server, state: str) -> list:

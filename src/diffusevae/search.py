@@ -9,14 +9,13 @@ import optuna
 import pandas as pd
 import torch
 from optuna.pruners import MedianPruner
-from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from ruamel.yaml import YAML
 
 from diffusevae.errors import Diverged, InputError
 from diffusevae.params import Count, PositiveCount, Range
 from diffusevae.search_space import Values, base_values, check_space, suggest_values
-from diffusevae.slots import SLOT, finished_slots, open_study, run_slots
+from diffusevae.slots import SLOT, open_study, run_slots
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -92,8 +91,9 @@ def search(
             raise optuna.TrialPruned(str(error)) from error
         return least[config.objective]
 
-    run_slots(study, config.n_trials, base_values(config.space, base), run_trial, say)
-    return _result(study, config, seed)
+    first = base_values(config.space, base)
+    finished = run_slots(study, config.n_trials, first, run_trial, say)
+    return _result(finished, config, name, seed)
 
 
 def save_result(result: Result, folder: Path) -> None:
@@ -105,11 +105,10 @@ def save_result(result: Result, folder: Path) -> None:
     result.importances.to_csv(folder / "importances.csv", index=False)
 
 
-def _result(study: Study, config: SearchConfig, seed: int) -> Result:
-    finished = finished_slots(study, config.n_trials)
+def _result(finished: list[FrozenTrial], config: SearchConfig, name: str, seed: int) -> Result:
     completed = [t for t in finished if t.state == TrialState.COMPLETE]
     if not completed:
-        raise InputError(f"study {study.study_name}: every trial was pruned; widen the space or "
+        raise InputError(f"study {name}: every trial was pruned; widen the space or "
                          "raise startup_trials")
     best: Values = {section: {} for section in config.space}
     for name, value in sorted(min(completed, key=lambda t: t.value).params.items()):
@@ -121,14 +120,16 @@ def _result(study: Study, config: SearchConfig, seed: int) -> Result:
              **{k: v for k, v in sorted(t.user_attrs.items()) if k != SLOT},
              **dict(sorted(t.params.items()))}  # a database gives them in any order
             for t in finished]  # fmt: skip
-    return Result(best, pd.DataFrame(rows), _importances(study, completed, seed))
+    return Result(best, pd.DataFrame(rows), _importances(completed, seed))
 
 
-def _importances(study: Study, completed: list[FrozenTrial], seed: int) -> pd.DataFrame:
+def _importances(completed: list[FrozenTrial], seed: int) -> pd.DataFrame:
     """Return the share of the objective's variance each key explains (fANOVA), largest first."""
     values = {t.value for t in completed}
     if len(completed) < 4 or len(values) < 2:  # too few to explain anything
         return _no_importances()
+    study = optuna.create_study()  # in memory: these trials, and no other of the storage's
+    study.add_trials(completed)
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
     found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return pd.DataFrame(list(found.items()), columns=["name", "importance"])

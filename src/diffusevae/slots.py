@@ -10,11 +10,12 @@ import warnings
 from collections.abc import Callable, Mapping
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import ExperimentalWarning, OptunaError
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from diffusevae import study_storage
 from diffusevae.randomness import seed_of
@@ -35,7 +36,7 @@ def open_study(name: str, n_trials: int, seed: int, pruner: BasePruner) -> Study
         study = open_it()
         if study_storage.is_shared():
             return study
-        if len(finished_slots(study, n_trials)) == n_trials:
+        if len(_finished_slots(study, n_trials)) == n_trials:
             optuna.delete_study(study_name=name, storage=storage)
             return open_it()
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -46,8 +47,8 @@ def open_study(name: str, n_trials: int, seed: int, pruner: BasePruner) -> Study
 def run_slots(
     study: Study, n_trials: int, first: Mapping[str, object],
     run_trial: Callable[[Trial, int], float], say: Callable[[str], None],
-) -> None:  # fmt: skip
-    """Take waiting trials, one after the other, until every slot is finished.
+) -> list[FrozenTrial]:  # fmt: skip
+    """Take waiting trials, one after the other, until every slot is finished; return those trials.
 
     `first` has the values of slot 0. `run_trial(trial, slot)` returns the trial's value or raises
     TrialPruned; what else it raises ends this worker, and the slot waits for another one. `say`
@@ -56,8 +57,8 @@ def run_slots(
     attempt = _Attempt(run_trial)
     while True:
         try:
-            if len(finished_slots(study, n_trials)) == n_trials:
-                return
+            if len(finished := _finished_slots(study, n_trials)) == n_trials:
+                return finished
             if _offer_slot(study, n_trials, first):
                 study.optimize(attempt, n_trials=1, catch=_NoSlot)
             else:
@@ -66,20 +67,13 @@ def run_slots(
         except Exception as error:  # Optuna hides its own behind several others
             if error is attempt.failure:
                 raise
-            if _was_caused_by(error, StorageInternalError):
+            if _was_caused_by(error, study_storage.AWAY):
                 say("Optuna's storage went away; what was being tried is tried again")
                 study_storage.wait_for_it()
             elif attempt.was_taken_over(study):
                 say("this process was held up, so its trial was given to another")
             else:
                 raise
-
-
-def finished_slots(study: Study, n_trials: int) -> list[FrozenTrial]:
-    """Return the finished trials of the first n_trials slots, in the slots' order."""
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    ours = [trial for trial in trials if trial.user_attrs[SLOT] < n_trials]
-    return sorted(ours, key=lambda trial: trial.user_attrs[SLOT])
 
 
 class _NoSlot(Exception):
@@ -100,7 +94,7 @@ class _Attempt:
             raise _NoSlot
         try:
             return self._run_trial(trial, trial.user_attrs[SLOT])
-        except optuna.exceptions.OptunaError:  # pruned; or of the storage, see run_slots
+        except (OptunaError, SQLAlchemyError):  # pruned; or of the storage, see run_slots
             raise
         except Exception as error:
             self.failure = error
@@ -161,7 +155,14 @@ def _offer_slot(study: Study, n_trials: int, first: Mapping[str, object]) -> boo
     return free is not None
 
 
-def _was_caused_by(error: BaseException | None, kind: type[Exception]) -> bool:
-    while error is not None and not isinstance(error, kind):
+def _finished_slots(study: Study, n_trials: int) -> list[FrozenTrial]:
+    """Return the finished trials of the first n_trials slots, in the slots' order."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    ours = [trial for trial in trials if trial.user_attrs[SLOT] < n_trials]
+    return sorted(ours, key=lambda trial: trial.user_attrs[SLOT])
+
+
+def _was_caused_by(error: BaseException | None, kinds: tuple[type[Exception], ...]) -> bool:
+    while error is not None and not isinstance(error, kinds):
         error = error.__cause__ or error.__context__
     return error is not None

@@ -8,13 +8,15 @@ import os
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import optuna
 import sqlalchemy
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy.exc import ArgumentError, OperationalError
+from optuna.trial import TrialState
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from diffusevae import disk
 from diffusevae.errors import EnvironmentFailure, InputError
@@ -25,6 +27,7 @@ GRACE_SECONDS = 60  # a trial without a heartbeat for so long has lost its worke
 WAIT_SECONDS = 120  # for another worker's transaction, or for a connection
 AWAY_SECONDS = 600  # after which a database that went away is given up
 LOCK_KEY = 4_181_106  # of PostgreSQL's advisory locks, ours
+AWAY = (StorageInternalError, SQLAlchemyError, EnvironmentFailure)  # what a lost database raises
 
 
 def is_shared() -> bool:
@@ -45,10 +48,23 @@ def connect() -> RDBStorage:
     options["engine_kwargs"] = {"connect_args": {wait: WAIT_SECONDS}, "pool_pre_ping": True}
     with alone(), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        storage = RDBStorage(url.render_as_string(hide_password=False), **options)
+        storage = _Storage(url.render_as_string(hide_password=False), **options)
     if _is_sqlite(url):
         _serialise(storage.engine)
     return storage
+
+
+class _Storage(RDBStorage):
+    """Optuna's, in which no trial runs without a heartbeat, for without one none is ever stale."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        with suppress(*AWAY):  # else its thread ends here, and the database may come back
+            super().record_heartbeat(trial_id)
+
+    def set_trial_state_values(self, trial_id, state, values=None) -> bool:
+        if state == TrialState.RUNNING:  # its worker may die before the first of its own
+            super().record_heartbeat(trial_id)
+        return super().set_trial_state_values(trial_id, state, values)
 
 
 @contextmanager
