@@ -27,6 +27,7 @@ from diffusevae.errors import EnvironmentFailure, InputError
 SECONDS_TO_STOP = 10  # between TERM and KILL: time to write a checkpoint
 CHECKOUT_LOCK = Path("scratch/pipeline.lock")
 RWLOCK = Path(".dvc/tmp/rwlock")
+DVC = Path(__file__).with_name("dvc_command.py")
 PR_SET_PDEATHSIG = 1
 # What DVC says between stages about itself; what stages say is never so.
 DVC_HINT = re.compile(
@@ -145,7 +146,7 @@ def _clear_stale_rwlock() -> None:
 
 def _is_dvc_here(process: psutil.Process) -> bool:
     try:
-        is_dvc = any(Path(part).name == "dvc" for part in process.cmdline()[:4])
+        is_dvc = any(Path(part).name in ("dvc", DVC.name) for part in process.cmdline()[:4])
         return is_dvc and Path(process.cwd()) == Path.cwd()
     except psutil.AccessDenied:  # another user's DVC: leave its lock alone
         return True
@@ -167,7 +168,7 @@ def _dvc(
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"} | dict(variables or {})
     process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", *arguments], stdin=subprocess.DEVNULL,
+        [sys.executable, "-P", DVC, *arguments], stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=stderr, text=True, errors="replace", env=environment,
         start_new_session=True, preexec_fn=die_with_parent,
     )  # fmt: skip

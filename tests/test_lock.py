@@ -1,10 +1,14 @@
 """The lock's branch in a real git repository, and what differs between two locks."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
+from dvc.utils.serialize import modify_yaml
 
+from tasks import dvc_command
 from tasks.lock import commit_lock, find_changes
 
 
@@ -89,3 +93,29 @@ def test_data_code_and_params_are_told_apart_and_what_is_made_on_the_way_does_no
 def test_against_no_lock_everything_is_new():
     changes = find_changes({}, lock(), TARGETS)
     assert changes.params[0] == "experiments.x.seed: nothing -> 0" and changes.data and changes.code
+
+
+@pytest.mark.parametrize("change", ["one", "a new one", "none", "all from nothing"])
+def test_the_lock_s_bytes_are_those_of_dvc_itself(change, tmp_path):
+    written = []
+    for modify in (modify_yaml, dvc_command.modify):
+        path = tmp_path / modify.__module__ / "dvc.lock"
+        path.parent.mkdir()
+        if change != "all from nothing":
+            shutil.copy(ROOT / "dvc.lock", path)
+        with modify(str(path)) as lock:
+            lock.setdefault("schema", "2.0")
+            stages = lock.setdefault("stages", {})
+            stage = {"cmd": "exec python -m diffusevae.stages " + "long " * 30,
+                     "deps": [{"path": "a", "hash": "md5", "md5": "0" * 32, "size": 7}],
+                     "params": {"params.yaml": {"a.rate": 2e-05, "a.name": "1e-3", "a.on": True,
+                                                "a.list": [1, 2.5, "x: y"], "a.none": None}},
+                     "outs": []}  # fmt: skip
+            names = list(stages)
+            if change == "one":
+                stages[names[3]] = stage
+            elif change != "none":
+                stages["train_vae@new"] = stage
+        written.append(path.read_text())
+    assert written[0] == written[1]
+    assert ("long" in written[0]) == (change != "none")
