@@ -13,12 +13,22 @@ import os
 
 import torch
 
-from benchmarks import ceilings, evaluation, memory, overhead, sampling, startup, training
+from benchmarks import (
+    ceilings,
+    evaluation,
+    memory,
+    overhead,
+    sampling,
+    schedule,
+    startup,
+    training,
+)
 from benchmarks.measure import Ratios, show_ratios
 from benchmarks.setting import choose_setting, describe
 
 TOPICS = {"ceilings": ceilings, "training": training, "memory": memory, "sampling": sampling,
-          "evaluation": evaluation, "startup": startup, "overhead": overhead}  # fmt: skip
+          "evaluation": evaluation, "startup": startup, "overhead": overhead,
+          "schedule": schedule}  # fmt: skip
 TARGETS = {
     "unet_training_vs_fastest_peer": "at least 1.3",
     "vae_training_vs_fastest_peer": "at least 1.3",
@@ -28,6 +38,7 @@ TARGETS = {
     "smoke_flow_vs_bare": "at most 1.5",
     "overhead_seconds_per_stage": "at most 4",
     "rerun_with_nothing_to_do_seconds": "at most 60",
+    "slot_to_first_stage_seconds": "at most 20",
 }
 STARTUP_TARGET = "at most 2.5"
 REPEATS = 5

@@ -82,13 +82,18 @@ def run(checkout: Path, *arguments: str) -> tuple[float, str]:
     return _time([sys.executable, *arguments], checkout)
 
 
-def _time(command: list[str], checkout: Path) -> tuple[float, str]:
+def variables_for(checkout: Path) -> dict[str, str]:
+    """Return the environment for a clone: its own code, no service of the user's."""
     variables = {name: value for name, value in os.environ.items() if name not in OF_THE_USER}
-    variables |= {"PYTHONPATH": str(checkout / "src"),
-                  "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return variables | {"PYTHONPATH": os.pathsep.join([str(checkout), str(checkout / "src")]),
+                        "PATH": os.pathsep.join([str(Path(sys.executable).parent),
+                                                 os.environ["PATH"]])}  # fmt: skip
+
+
+def _time(command: list[str], checkout: Path) -> tuple[float, str]:
     start = time.perf_counter()
-    done = subprocess.run(command, cwd=checkout, env=variables, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    done = subprocess.run(command, cwd=checkout, env=variables_for(checkout), text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
     seconds = time.perf_counter() - start
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n"

@@ -5,6 +5,7 @@
 Without PREFECT_API_URL, a Prefect server is started for the time of the run.
 """
 
+import gc
 import os
 import sys
 
@@ -29,12 +30,14 @@ def _run(name: str) -> None:
 
 def _prepare(name: str) -> None:
     """Do what takes seconds while the server starts. Raises InputError, EnvironmentFailure."""
+    gc.disable()  # imports make a great many objects and no garbage
     import flows.pipeline  # noqa: F401
     from diffusevae.experiment import load_experiment
     from tasks.parent_run import require_mlflow
 
     load_experiment(name)
     require_mlflow()
+    gc.enable()
 
 
 def _how_to_open_mlflow() -> str:

@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,20 +32,20 @@ from tasks.dvc import die_with_parent
 class TemporaryServer:
     """A server on a free loopback port, with its data in `home`, else in PREFECT_HOME."""
 
-    def __init__(self, home: Path | None = None) -> None:
-        """Start it, without waiting until it answers."""
+    def __init__(self, home: Path | None = None, variables: Mapping[str, str] | None = None):
+        """Start it, without waiting until it answers; `variables` are Prefect settings of it."""
         port = free_port()
         home = home or PREFECT_HOME.value()
         home.mkdir(parents=True, exist_ok=True)
         self.api_url = f"http://127.0.0.1:{port}/api"
         self.log = home / "server.log"
+        settings = {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false"}  # fmt: skip
         with open(self.log, "w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "prefect", "server", "start",
                  "--host", "127.0.0.1", "--port", str(port)],
-                env=os.environ | {"PREFECT_HOME": str(home),
-                                  "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-                                  "PREFECT_API_BLOCKS_REGISTER_ON_START": "false"},
+                env=os.environ | settings | dict(variables or {}),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=_prepare,
             )  # fmt: skip

@@ -11,7 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffusevae.params import read_yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from diffusevae.errors import EnvironmentFailure
 
 LOCK = Path("dvc.lock")
 AUTHOR = {"NAME": "DiffuseVAE pipeline", "EMAIL": "pipeline@localhost"}
@@ -116,8 +119,15 @@ def _show(value: object) -> str:
 
 
 def read_lock() -> dict:
-    """Return the content of dvc.lock; an empty one where there is none."""
-    return read_yaml(LOCK) if LOCK.is_file() else {}
+    """Return the content of dvc.lock; an empty one where there is none.
+
+    Raises EnvironmentFailure for a damaged one.
+    """
+    try:
+        return YAML(typ="safe").load(LOCK) if LOCK.is_file() else {}
+    except (YAMLError, ValueError) as error:
+        raise EnvironmentFailure(f"{LOCK}: is damaged (`git diff {LOCK}` shows where); mend it, or "
+                                 f"take the last one: `git checkout {LOCK}`") from error
 
 
 def _git(*arguments: str, variables: Mapping[str, str] | None = None, check: bool = True) -> str:

@@ -34,9 +34,8 @@ SECONDS = 180
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A server of its own, whose scheduler looks every 2 seconds, and its client."""
-    os.environ["PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS"] = "2"
-    started = TemporaryServer(tmp_path_factory.mktemp("prefect"))
-    del os.environ["PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS"]
+    started = TemporaryServer(tmp_path_factory.mktemp("prefect"),
+                              {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2"})  # fmt: skip
     try:
         with temporary_settings({PREFECT_API_URL: started.wait()}):
             with get_client(sync_client=True) as client:

@@ -8,8 +8,9 @@ import pytest
 from conftest import ROOT
 from dvc.utils.serialize import modify_yaml
 
+from diffusevae.errors import EnvironmentFailure
 from tasks import dvc_command
-from tasks.lock import commit_lock, find_changes
+from tasks.lock import commit_lock, find_changes, read_lock
 
 
 def git(*arguments: str, cwd: Path | None = None) -> str:
@@ -93,6 +94,15 @@ def test_data_code_and_params_are_told_apart_and_what_is_made_on_the_way_does_no
 def test_against_no_lock_everything_is_new():
     changes = find_changes({}, lock(), TARGETS)
     assert changes.params[0] == "experiments.x.seed: nothing -> 0" and changes.data and changes.code
+
+
+@pytest.mark.parametrize("damage", ["<<<<<<< HEAD\nstages:\n", "a: [", "\0"])
+def test_a_damaged_lock_is_named(damage, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_lock() == {}
+    Path("dvc.lock").write_text(damage)
+    with pytest.raises(EnvironmentFailure, match="dvc.lock: is damaged.*git checkout dvc.lock"):
+        read_lock()
 
 
 @pytest.mark.parametrize("change", ["one", "a new one", "none", "all from nothing"])
