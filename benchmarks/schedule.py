@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.measure import Ratios, Spread, show_table
-from benchmarks.overhead import CONNECT, EXPERIMENT, clone, run, variables_for
+from benchmarks.overhead import EXPERIMENT, clone, variables_for
 from benchmarks.setting import Setting
 
 AHEAD = timedelta(seconds=40)  # a slot is known so long before, as those of a weekly schedule are
@@ -26,7 +26,6 @@ LOOP = "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS"  # how often slots are l
 def measure(setting: Setting) -> Ratios:
     """Print and return the seconds from slot to first stage."""
     with clone() as checkout, tempfile.TemporaryDirectory() as home:
-        run(checkout, "-c", CONNECT)
         with start_server(Path(home)) as url, start_worker(checkout, url):
             seconds = Spread.of([wait_for_slot(url) for _ in range(setting.repeats)])
     show_table(f"Scheduled run (n = {setting.repeats})",
