@@ -221,7 +221,7 @@ def _explain(target: str, code: int, lines: Iterator[str]) -> Exception:
     stage_code = next((int(found[1]) for line in reversed(lines)
                        if (found := re.search(r"exited with (-?\d+)$", line))), None)  # fmt: skip
     if stage_code is not None:
-        return _explain_stage(target, stage_code, lines)
+        return explain_stage(target, stage_code, lines)
     said = next((line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")),
                 lines[-1] if lines else f"exit code {code}")  # fmt: skip
     if "is busy" in said or "Unable to acquire lock" in said:
@@ -234,7 +234,8 @@ def _explain(target: str, code: int, lines: Iterator[str]) -> Exception:
     return EnvironmentFailure(f"dvc {target}: {said}; `dvc repro {target}` shows more")
 
 
-def _explain_stage(target: str, code: int, lines: list[str]) -> Exception:
+def explain_stage(target: str, code: int, lines: list[str]) -> Exception:
+    """Return the exception that says in one line why a stage ended with an exit code."""
     said = next((line.removeprefix("error: ") for line in reversed(lines)
                  if line.startswith("error: ")), None)  # fmt: skip
     for kind in (InputError, EnvironmentFailure):

@@ -1,0 +1,49 @@
+"""What an experiment will take, before it is run.
+
+    python -m flows.plan quickstart
+
+Its stages are tried on a few images (tasks.probe), which takes two or three minutes on two cores.
+"""
+
+import sys
+
+from diffusevae.disk import megabytes
+from diffusevae.errors import InputError
+from diffusevae.experiment import load_experiment
+from flows.terminal import run_on_terminal
+from tasks.probe import Cost, predict
+
+ROW = "{:<34}{:>12}{:>14}{:>12}"
+
+
+def plan(arguments: list[str]) -> None:
+    """Print time, memory and disk of each stage and of all. Raises InputError and others."""
+    if len(arguments) != 1:
+        raise InputError(f"arguments {' '.join(arguments)!r}: name one experiment, such as "
+                         "`python -m flows.plan quickstart`")  # fmt: skip
+    costs = predict(load_experiment(arguments[0]), lambda text: print(f"trying {text}", flush=True))
+    print("\n" + ROW.format("stage", "time", "memory, MB", "disk, MB"))
+    for target, cost in costs.items():
+        print(describe(target, cost))
+    total = Cost(sum(cost.seconds for cost in costs.values()),
+                 max(cost.memory for cost in costs.values()),
+                 sum(cost.disk for cost in costs.values()))  # fmt: skip
+    print(describe("all", total))
+    print("The flow adds its start and a few seconds a stage; a search that prunes takes less.")
+
+
+def describe(name: str, cost: Cost) -> str:
+    """Return a row of the table."""
+    return ROW.format(name, duration(cost.seconds), megabytes(cost.memory), megabytes(cost.disk))
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in the two units that a person would use."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+if __name__ == "__main__":
+    sys.exit(run_on_terminal(lambda: plan(sys.argv[1:])))
