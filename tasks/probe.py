@@ -1,12 +1,13 @@
 """What an experiment will take, told by its own stages at work on a few of its images.
 
-Every stage runs twice, on some images and on four times as many, in a folder of its own; what it
-needs for all of them is on the line through both points. Downloading and preparing the data is
+Every stage runs twice, on some images and on four times as many, in a folder of its own; the time
+it needs for all of them is on the line through both points. Downloading and preparing the data is
 done whole.
 """
 
 import copy
 import dataclasses
+import math
 import os
 import shutil
 import subprocess
@@ -37,7 +38,7 @@ from tasks.dvc import die_with_parent, explain_stage
 
 SCALES = (1, 4)
 BATCHES = 8  # that a diffusion model is trained on at scale 1
-SAMPLED = 64  # images that are sampled and evaluated at scale 1
+SAMPLED = 100  # images that are sampled and evaluated at scale 1
 FORWARD = 1 / 3  # of a training step's work: a backward pass is that of two forward passes
 DRAWS = 16  # networks from a search space
 SPLITS = ("train", "validation", "test")
@@ -93,9 +94,10 @@ def predict(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Cos
             for target in rest:
                 load = _load(target, *few, held)
                 points[target].append((load, _run(checkout, experiment, target, say, scale)))
+    image_bytes = 5 * math.prod(shapes["train"][1:])  # as it is read, and in float32
     for target in rest:
         load = _load(target, dataset, sections, _sizes(shapes))
-        cost = extrapolate(*points[target], load)
+        cost = extrapolate(*points[target], load, image_bytes)
         if target.startswith("tune") and load.work:
             ratio = cost_of_drawn_networks(experiment, target, tuple(shapes["train"][1:]))
             cost = dataclasses.replace(cost, seconds=cost.seconds * ratio)
@@ -103,11 +105,14 @@ def predict(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Cos
     return costs
 
 
-def extrapolate(first: tuple[Load, Cost], second: tuple[Load, Cost], load: Load) -> Cost:
-    """Return the cost of `load` on the line through two measured points.
+def extrapolate(
+    first: tuple[Load, Cost], second: tuple[Load, Cost], load: Load, image_bytes: int
+) -> Cost:
+    """Return the cost of `load`, told by two measured points, the second of which is larger.
 
-    Seconds grow with the work, memory and disk with the images; each further snapshot takes as
-    much disk as the one that both points have.
+    Seconds grow with the work and disk with the images, on the line through both points. Each
+    further snapshot takes as much disk as the one that both have, each further image its bytes of
+    memory: what a network needs for a batch does not grow.
     """
     (load_a, cost_a), (load_b, cost_b) = first, second
 
@@ -117,11 +122,10 @@ def extrapolate(first: tuple[Load, Cost], second: tuple[Load, Cost], load: Load)
         slope = max(0.0, (b - a) / (measure_b - measure_a))  # noise must not make more cost less
         return b + slope * (wanted - measure_b)
 
-    images = (load_a.images, load_b.images, load.images)
-    snapshots = (load.snapshots - load_b.snapshots) * cost_b.snapshot
+    disk = follow(cost_a.disk, cost_b.disk, load_a.images, load_b.images, load.images)
     return Cost(follow(cost_a.seconds, cost_b.seconds, load_a.work, load_b.work, load.work),
-                follow(cost_a.memory, cost_b.memory, *images),
-                follow(cost_a.disk, cost_b.disk, *images) + snapshots)  # fmt: skip
+                max(cost_a.memory, cost_b.memory) + image_bytes * (load.images - load_b.images),
+                disk + (load.snapshots - load_b.snapshots) * cost_b.snapshot)  # fmt: skip
 
 
 def read_shapes(checkout: Path, experiment: Experiment) -> dict[str, list[int]]:

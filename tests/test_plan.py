@@ -24,18 +24,18 @@ def in_checkout(monkeypatch):
 def test_what_is_predicted_lies_on_the_line_through_both_points():
     first = Load(100, 100, 1), Cost(3, 1000, 500, 50)
     second = Load(300, 300, 1), Cost(5, 1200, 900, 50)
-    cost = extrapolate(first, second, Load(work=10_000, images=1000, snapshots=4))
-    assert cost == Cost(5 + 9700 / 100, 1200 + 700, 900 + 2 * 700 + 3 * 50)
+    cost = extrapolate(first, second, Load(work=10_000, images=1000, snapshots=4), 10)
+    assert cost == Cost(5 + 9700 / 100, 1200 + 10 * 700, 900 + 2 * 700 + 3 * 50)
 
 
 def test_more_work_is_never_predicted_to_take_less():
     first, second = (Load(100, 100), Cost(5, 9, 9)), (Load(300, 300), Cost(4, 8, 8))
-    assert extrapolate(first, second, Load(1000, 1000)) == Cost(4, 8, 8)
+    assert extrapolate(first, second, Load(1000, 1000), 0) == Cost(4, 9, 8)
 
 
 def test_where_nothing_grows_the_greater_is_told():
     same = Load(7, 7)
-    assert extrapolate((same, Cost(5, 9, 9)), (same, Cost(6, 8, 9)), same) == Cost(6, 9, 9)
+    assert extrapolate((same, Cost(5, 9, 9)), (same, Cost(6, 8, 9)), same, 5) == Cost(6, 9, 9)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -58,7 +58,7 @@ def test_an_experiment_scaled_down_is_small_and_the_one_given_stays(name):
     assert (str(sections), str(dataset)) == before
     assert few["train_vae"]["epochs"] == few["tune_ddpm"]["n_trials"] == 1
     assert few["tune_vae"]["num_images"] <= images["images"]["train_images"] < 5000
-    assert few["sample"]["num_images"] <= images["images"]["test_images"] == 256
+    assert few["sample"]["num_images"] <= images["images"]["test_images"] == 400
 
 
 def test_networks_drawn_from_a_space_cost_what_their_flops_do(tmp_path, monkeypatch):
