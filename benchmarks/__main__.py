@@ -16,6 +16,7 @@ import torch
 from benchmarks import (
     ceilings,
     evaluation,
+    growth,
     memory,
     overhead,
     sampling,
@@ -28,7 +29,7 @@ from benchmarks.setting import choose_setting, describe
 
 TOPICS = {"ceilings": ceilings, "training": training, "memory": memory, "sampling": sampling,
           "evaluation": evaluation, "startup": startup, "overhead": overhead,
-          "schedule": schedule}  # fmt: skip
+          "schedule": schedule, "growth": growth}  # fmt: skip
 TARGETS = {
     "unet_training_vs_fastest_peer": "at least 1.3",
     "vae_training_vs_fastest_peer": "at least 1.3",

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import benchmarks.__main__ as command
-from benchmarks import ceilings, evaluation, sampling, startup, training
+from benchmarks import ceilings, evaluation, growth, sampling, startup, training
 from benchmarks.measure import Side, Spread, divide, fastest, take_turns
 from benchmarks.networks import (
     Network,
@@ -211,3 +211,19 @@ def test_an_unknown_topic_is_an_error_that_names_those_there_are(capsys):
     with pytest.raises(SystemExit):
         command.main(["speed"])
     assert "unknown: speed; there are ceilings, training" in capsys.readouterr().err
+
+
+def test_the_exponent_is_that_of_the_growth(setting, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    axes = [growth.Axis("side", (2, 4, 8), "square", lambda value: value**2),
+            growth.Axis("count", (1, 10), "constant", lambda value: 3.0)]  # fmt: skip
+    monkeypatch.setattr(growth, "list_axes", lambda setting: axes)
+    ratios = growth.measure(setting)
+    assert ratios["growth_with_side_exponent"].median == pytest.approx(2)
+    assert ratios["growth_with_count_exponent"].median == 0
+    assert growth.PICTURE.read_bytes().startswith(b"\x89PNG")
+
+
+def test_everything_that_is_varied_can_be_timed(setting):
+    for axis in growth.list_axes(setting):
+        assert axis.measure(axis.values[0]) > 0
