@@ -102,7 +102,9 @@ def test_a_run_that_the_schedule_made_completes_on_a_worker(server, deployments,
         server.delete_deployment_schedule(smoke.id, schedule.id)
     assert run.created_by.type == "SCHEDULE" and run.auto_scheduled
     assert run.parameters == {"experiment": "smoke"}
-    assert "nothing changed" in "".join(log.message for log in server.read_logs())
+    # The last lines may reach the server after the state does.
+    wait_for(lambda: "nothing changed" in "".join(log.message for log in server.read_logs()),
+             "the run's lines")  # fmt: skip
 
 
 def test_a_cancelled_run_ends_with_all_its_processes(server, deployments, smoke_run, tmp_path):
