@@ -183,9 +183,7 @@ def _load(target: str, dataset: Mapping, sections: Mapping, sizes: Mapping[str, 
     return Load(images * steps, images)
 
 
-def cost_of_drawn_networks(
-    experiment: Experiment, target: str, shape: tuple[int, ...]
-) -> float:
+def cost_of_drawn_networks(experiment: Experiment, target: str, shape: tuple[int, ...]) -> float:
     """Return how many times the base network's FLOPs those of a search's networks are, mean."""
     stage = target.split("@")[0]
     schemas = {"vae": VAEConfig, "unet": UNetConfig, "diffusion": DiffusionConfig,
@@ -255,6 +253,7 @@ def _run(
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
+        say("\n".join(lines[-5:]))
         raise explain_stage(target, process.returncode, lines)
     # DVC's cache has each output once more.
     return Cost(seconds, 1024 * usage.ru_maxrss, _size(checkout) - before + _size(checkout / out),
