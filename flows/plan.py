@@ -2,7 +2,7 @@
 
     python -m flows.plan quickstart
 
-Its stages are tried on a few images (tasks.probe), which takes two or three minutes on two cores.
+Its stages are tried on a few images (tasks.probe), which takes three to five minutes on two cores.
 """
 
 import sys

@@ -149,7 +149,7 @@ def test_the_record_is_complete_when_the_server_comes_back_after_the_stage(
         go_on(stage, EPOCHS)
         start = time.monotonic()
         said, _ = stage.communicate(timeout=60)
-        assert time.monotonic() - start < 60
+        assert time.monotonic() - start < 20
     finally:
         stage.kill()
     ended = time.time()
