@@ -6,19 +6,20 @@ import pytest
 from ruamel.yaml import YAML
 
 from diffusevae.params import read_yaml
-from diffusevae.stages.__main__ import ON_DEMAND, STAGES
+from diffusevae.stages.__main__ import LATENTS, ON_DEMAND, STAGES
 from tests.dvc_graph import ROOT, import_closure
 
 GRAPH = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 # The stages' only way to MLflow is the `log` that __main__ hands them: it reaches no output.
+ALL_STAGES = STAGES + ON_DEMAND + LATENTS
 NOT_IN_OUTPUTS = {"src/diffusevae/tracking.py", "src/diffusevae/stages/__main__.py"}
 
 
 def test_every_stage_module_is_a_stage_of_dvc_yaml_in_the_same_order():
-    assert tuple(GRAPH) == STAGES + ON_DEMAND
+    assert tuple(GRAPH) == ALL_STAGES
 
 
-@pytest.mark.parametrize("stage", STAGES + ON_DEMAND)
+@pytest.mark.parametrize("stage", ALL_STAGES)
 def test_code_deps_are_the_import_closure(stage):
     closure = set(import_closure(stage))
     assert not closure & NOT_IN_OUTPUTS
@@ -26,14 +27,14 @@ def test_code_deps_are_the_import_closure(stage):
     assert declared == closure, f"missing {closure - declared}, too many {declared - closure}"
 
 
-@pytest.mark.parametrize("stage", STAGES + ON_DEMAND)
+@pytest.mark.parametrize("stage", ALL_STAGES)
 def test_params_are_the_sections_that_the_module_reads(stage):
     module = importlib.import_module(f"diffusevae.stages.{stage}")
     expected = [f"{module.ROOT}.${{key}}.{section}" for section in module.SECTIONS]
     assert sorted(GRAPH[stage]["do"].get("params", [])) == sorted(expected)
 
 
-@pytest.mark.parametrize("stage", STAGES + ON_DEMAND)
+@pytest.mark.parametrize("stage", ALL_STAGES)
 def test_every_path_of_the_command_is_declared(stage):
     words = GRAPH[stage]["do"]["cmd"].split()
     paths = dict(zip(words, words[1:], strict=False))
@@ -46,7 +47,7 @@ def test_every_path_of_the_command_is_declared(stage):
     assert all(output == out or output.startswith(out + "/") for output in outputs)
 
 
-@pytest.mark.parametrize("stage", STAGES + ON_DEMAND)
+@pytest.mark.parametrize("stage", ALL_STAGES)
 def test_the_docstring_holds_the_command_of_the_stage(stage):
     """Its options are those that `run` takes, and those that dvc.yaml gives."""
     module = importlib.import_module(f"diffusevae.stages.{stage}")
@@ -56,7 +57,7 @@ def test_the_docstring_holds_the_command_of_the_stage(stage):
     assert documented == given
 
 
-@pytest.mark.parametrize("stage", STAGES + ON_DEMAND)
+@pytest.mark.parametrize("stage", ALL_STAGES)
 def test_a_stage_takes_the_place_of_dvc_s_shell(stage):
     """Else a shell stands between, and the stage outlives a killed DVC (test_stage_task.py)."""
     assert GRAPH[stage]["do"]["cmd"].startswith("exec python ")
@@ -65,7 +66,8 @@ def test_a_stage_takes_the_place_of_dvc_s_shell(stage):
 def test_only_what_measures_touches_the_test_images():
     users = {stage for stage, body in GRAPH.items()
              if any("test.safetensors" in dep for dep in body["do"]["deps"])}  # fmt: skip
-    assert users == {"sample", "evaluate", "ablate", "frontier", "compress"}
+    assert users == {"sample", "evaluate", "ablate", "frontier", "compress", "beta_vae",
+                     "autoencoders"}
 
 
 def test_no_param_name_falls_into_dvcs_trap():

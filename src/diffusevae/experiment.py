@@ -16,11 +16,12 @@ from diffusevae.gate import GateConfig
 from diffusevae.params import MAX_SHOWN, build, load_entry, read_yaml, suggest
 from diffusevae.perceptual import BACKBONE
 from diffusevae.pinned import ASSETS
-from diffusevae.stages.__main__ import ON_DEMAND, STAGES
+from diffusevae.stages.__main__ import LATENTS, ON_DEMAND, STAGES
 
 PARAMS_FILE = Path("params.yaml")
 RAW = Path("data/raw")  # where dvc.yaml keeps downloads, and the user folders of images
-ROOTS = ("datasets", "experiments", "gate")
+ROOTS = ("datasets", "experiments", "latent_studies", "gate")
+NO_IMAGE_SETS = (BACKBONE, "raman", "nuclei")  # downloads that no data set is made of
 NAME = re.compile(r"[A-Za-z0-9_]{1,60}")
 
 
@@ -51,15 +52,58 @@ class Experiment:
         return Path("data") / stage / self.dataset / file
 
 
+@dataclass(frozen=True)
+class LatentStudy:
+    """A latent study's name, its data set's, and what must be there before its stages can run."""
+
+    name: str
+    dataset: str
+    needed: tuple[str, ...]
+
+    @property
+    def targets(self) -> list[str]:
+        """The DVC targets, stage@key, in an order in which they can run."""
+        return [*self.needed, *(f"{stage}@{self.name}" for stage in LATENTS)]
+
+    def output(self, stage: str, file: str) -> Path:
+        """Return where one of the study's own stages writes a file."""
+        return Path("artifacts") / self.name / stage / file
+
+
 def load_experiment(name: str, path: Path = PARAMS_FILE) -> Experiment:
     """Return an experiment of params.yaml when the whole file is sound. Raises InputError.
 
     The error names every fault at once.
     """
     content = read_yaml(path)
+    datasets = _check(path, content)
+    dataset = load_entry(path, "experiments", name, content)["dataset"]
+    source = datasets[dataset].images.source
+    _require_source(source, f"{path} datasets.{dataset}.images.source")
+    return Experiment(name, dataset, source)
+
+
+def load_latent_study(name: str, path: Path = PARAMS_FILE) -> LatentStudy:
+    """Return a latent study of params.yaml when the whole file is sound. Raises InputError."""
+    content = read_yaml(path)
+    datasets = _check(path, content)
+    entry = load_entry(path, "latent_studies", name, content)
+    chosen = {entry["dataset"], entry["other_dataset"]}
+    experiment = load_experiment(entry["experiment"], path)
+    sources = {datasets[dataset].images.source for dataset in chosen} | set(NO_IMAGE_SETS[1:])
+    trained = experiment.targets[: experiment.targets.index(f"sample@{experiment.name}")]
+    needed = [*(f"download@{source}" for source in sorted(sources)),
+              *(f"prepare@{dataset}" for dataset in sorted(chosen)),
+              f"train_classifier@{entry['dataset']}", *trained]  # fmt: skip
+    return LatentStudy(name, entry["dataset"], tuple(dict.fromkeys(needed)))
+
+
+def _check(path: Path, content: Mapping) -> dict[str, SimpleNamespace]:
+    """Return the data sets of params.yaml. Raises InputError that names every fault of the file."""
     faults = [f"{path} {str(root)[:MAX_SHOWN]}: unknown key; {suggest(root, ROOTS)}"
               for root in content if root not in ROOTS]  # fmt: skip
-    datasets, experiments = (_build_entries(path, content, root, faults) for root in ROOTS[:2])
+    datasets, experiments, studies = (
+        _build_entries(path, content, root, faults) for root in ROOTS[:3])
     try:
         _build_gate(path, content)
     except InputError as error:
@@ -72,20 +116,25 @@ def load_experiment(name: str, path: Path = PARAMS_FILE) -> Experiment:
         elif params.sound and params.dataset in datasets and datasets[params.dataset].sound:
             images = datasets[params.dataset].images
             faults += [f"{place}.{misfit}" for misfit in find_misfits(params, images)]
+    for key, params in studies.items():
+        place = f"{path} latent_studies.{key}"
+        for field, root in (("dataset", "datasets"), ("other_dataset", "datasets"),
+                            ("experiment", "experiments")):  # fmt: skip
+            value = getattr(params, field, None)
+            if isinstance(value, str) and value not in content[root]:
+                faults.append(f"{place}.{field}: there is no {value[:MAX_SHOWN]!r}; "
+                              f"{suggest(value, map(str, content[root]))}")  # fmt: skip
     if faults:
         raise InputError("; also ".join(dict.fromkeys(faults)))
-    dataset = load_entry(path, "experiments", name, content)["dataset"]
-    source = datasets[dataset].images.source
-    _require_source(source, f"{path} datasets.{dataset}.images.source")
-    return Experiment(name, dataset, source)
+    return datasets
 
 
 def _require_source(source: str, place: str) -> None:
     """Raise InputError unless the source can be downloaded, or is a folder of images."""
-    known = [name for name in ASSETS if name != BACKBONE]
+    known = [name for name in ASSETS if name not in NO_IMAGE_SETS]
     if source in known:
         return
-    if not NAME.fullmatch(source) or source == BACKBONE:
+    if not NAME.fullmatch(source) or source in NO_IMAGE_SETS:
         raise InputError(f"{place}: {source[:MAX_SHOWN]!r} is no name; use letters, digits and _")
     if not (RAW / source).is_dir():
         raise InputError(f"{place}: {source!r} is no known data set ({suggest(source, known)}), "
@@ -102,9 +151,9 @@ def _build_gate(path: Path, content: Mapping) -> GateConfig:
 
 
 def find_sections(root: str) -> dict[str, type]:
-    """Return every section that an entry of datasets or experiments has, with its type."""
+    """Return every section that an entry under a root has, with its type."""
     sections: dict[str, type] = {}
-    for stage in map(_module, STAGES + ON_DEMAND):
+    for stage in map(_module, STAGES + ON_DEMAND + LATENTS):
         if stage.ROOT == root:
             for name, schema in stage.SECTIONS.items():
                 if sections.get(name, dict) is dict:  # dict: this stage takes the section as it is

@@ -77,6 +77,19 @@ ASSETS = {
     "cifar10_test": _file_asset(
         "cifar10", "cifar10_test.npz", 28_173_904,
         "f6ca8421ace15ab1dfb6aa9bc9cd89c98ac7522980fac0412c420b24a10d51b8"),
+    # 322 measured Raman spectra of 27 minerals (RRUFF; Lafuente et al., 2015).
+    "raman": _file_asset(
+        "raman", "rruff_27minerals_200-1199cm.npz", 1_193_108,
+        "91c153f1309c03dda426fb40845cdbc5d0f4a0f2dd1377bf243195eb80519d0d"),
+    # A microscope's image of cell nuclei and who is who in it (BBBC038, CC0).
+    "nuclei": Asset(
+        tuple(PinnedFile(name, content_hash, 524_544, 524_544, (f"segmentation/{name}",))
+              for name, content_hash in (
+                  ("dsb2018_img2d.tif",
+                   "f9ccc1571b92c861ff87e28463068b43f61bd47357ed0503f711e5cd1eb97750"),
+                  ("dsb2018_mask2d.tif",
+                   "59ad5e820b7982ca9d13e946fa6e7f64e2714899e00a2ae6c69aa79aad53d46f"))),
+        0, lambda packed, _: packed, hash_bytes),
     "alexnet": Asset(
         # The hash is that of the tensors, since the same tensors come in several packings; the
         # largest of these is the whole AlexNet.

@@ -68,7 +68,7 @@ def _read_mirror_path(mirror: str, path: str, max_bytes: int) -> bytes:
 
 def _torchvision_urls(asset_name: str) -> list[str]:
     """Return torchvision's folders of an idx data set, or its one file; none if it has neither."""
-    if asset_name == "cifar10_test":
+    if asset_name in ("cifar10_test", "raman", "nuclei"):
         return []
     from diffusevae.torchvision_import import ensure_torchvision
 

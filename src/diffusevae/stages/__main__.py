@@ -3,8 +3,9 @@
     python -m diffusevae.stages train_vae smoke --train data/prepared/tiny/train.safetensors ...
 
 A stage module offers SECTIONS (the sections of params.yaml it reads, with their types), ROOT
-(where its key stands in params.yaml: "experiments", "datasets" or None) and `run`. The paths that
-`run` takes become options of the command line, so dvc.yaml alone says where files lie.
+(where its key stands in params.yaml: "experiments", "datasets", "latent_studies" or None) and
+`run`. The paths that `run` takes become options of the command line, so dvc.yaml alone says where
+files lie.
 
 DIFFUSEVAE_PROCESSES=2 lets two processes train a model together, in the stages TRAINED_TOGETHER.
 """
@@ -33,6 +34,7 @@ STAGES = (
     "train_diffusevae", "sample", "evaluate", "figures", "report",
 )  # fmt: skip
 ON_DEMAND = ("ablate", "frontier", "compress")  # stages beyond those of the flow
+LATENTS = ("beta_vae", "sprites", "spectra", "autoencoders", "overview")  # of flows.latents
 TRAINED_TOGETHER = ("train_vae", "train_ddpm", "train_diffusevae")
 PR_SET_PDEATHSIG = 1
 OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -74,9 +76,9 @@ def explain_machine_error(error: OSError) -> EnvironmentFailure | None:
 
 
 def _run_stage(argv: list[str]) -> None:
-    if not argv or argv[0] not in STAGES + ON_DEMAND:
+    if not argv or argv[0] not in STAGES + ON_DEMAND + LATENTS:
         raise InputError(f"stage {argv[0] if argv else '(none)'}: not a stage; "
-                         f"there are {', '.join(STAGES + ON_DEMAND)}")
+                         f"there are {', '.join(STAGES + ON_DEMAND + LATENTS)}")
     count = num_processes()
     if rank() is not None and argv[0] not in TRAINED_TOGETHER:
         raise InputError(f"stage {argv[0]}: runs as one process; use torchrun for "

@@ -2,7 +2,7 @@
 
     python -m diffusevae.stages download mnist --out data/raw/mnist
 
-The key is one of mnist, fashion_mnist, alexnet. No section of params.yaml is read: the files are
+The key is one of diffusevae.pinned.ASSETS. No section of params.yaml is read: the files are
 pinned by their hashes in diffusevae.pinned.
 """
 

@@ -1,0 +1,1 @@
+"""The latent studies: what the code of an autoencoder means (SPEC section 9)."""
