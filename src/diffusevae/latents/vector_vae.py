@@ -132,7 +132,7 @@ def fit_vector_vae(
 ) -> tuple[VectorVAE, list[dict[str, float]]]:  # fmt: skip
     """Train on uint8 images N x C x H x W, on the device to use; return (averaged model, history).
 
-    Same contract as `training.fit`.
+    Same contract as `training.fit`; what the history has of the validation is always of one image.
     """
     torch.manual_seed(seed)  # initial weights
     model = VectorVAE(config, train.shape[1:]).to(train.device)
@@ -152,6 +152,8 @@ def fit_vector_vae(
         totals: dict[str, float] = {}
         for batch, images in enumerate(validation.split(BATCH)):
             share = len(images) / len(validation)
+            if config.normalisation == "sum":
+                share = 1 / len(validation)
             losses = loss(model, to_unit(images), noise(len(images), "validation", batch))
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + float(value) * share
