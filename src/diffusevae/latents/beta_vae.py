@@ -138,6 +138,7 @@ def _tabulate(
     features = [torch.cat([judges.classifier.features(part) for part in images.split(BATCH)])
                 for images in (judges.images, made)]  # fmt: skip
     used = cards[~(cards["kl"] < traversals.USED)]
+    used = cards if used.empty else used
     return {
         "reconstruction MSE": float((restored - judges.images).square().mean()),
         "mean |correlation| of two latents": traversals.entanglement(codes.numpy()),
