@@ -13,6 +13,7 @@ from diffusevae.latents import traversals
 from diffusevae.latents.archetypes import WAYS, Archetypes
 from diffusevae.latents.beta_vae import Findings
 from diffusevae.latents.deterministic import ConvolutionalAutoencoder
+from diffusevae.latents.shapes import SHAPES
 from diffusevae.latents.traversals import FACTORS, REACH, traverse
 from diffusevae.latents.vector_vae import VectorVAE
 
@@ -61,6 +62,8 @@ def draw_cards(cards: pd.DataFrame) -> Figure:
     """Return the effects of every latent on every factor, with their 95 % intervals."""
     cards = cards.sort_values("kl", ascending=False)
     figure, grid = panels(1, len(FACTORS), 1.3 + 0.33 * len(cards), sharey=True)
+    ends_of_all = cards[[f"effect_{name}_{end}" for name in SHAPES for end in ("low", "high")]]
+    reach = 1.05 * max(1.0, ends_of_all.abs().to_numpy().max())
     for axes, name in zip(grid[0], FACTORS, strict=True):
         values = cards[f"effect_{name}"].to_numpy()
         ends = cards[[f"effect_{name}_low", f"effect_{name}_high"]].to_numpy().T
@@ -70,6 +73,7 @@ def draw_cards(cards: pd.DataFrame) -> Figure:
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_title(name)
         axes.set_xlabel("share" if name == "class" else "s.d.")
+        axes.set_xlim((0, 1.05) if name == "class" else (-reach, reach))
         axes.grid(visible=False, axis="y")
     labels = [f"latent {card.latent}, {card.kl:.2f}" for card in cards.itertuples()]
     grid[0, 0].set_yticks(range(len(cards)), labels)
@@ -104,7 +108,7 @@ def draw_archetypes(
         Strip("A real image of each class", firsts, COLOURS["real"]),
         Strip("Class archetypes: the mean code of a class, decoded", classes.images,
               COLOURS["vae"]),
-        Strip("Cluster archetypes: the centres of the codes' k-means clusters, decoded",
+        Strip("Cluster archetypes: the centres of k-means clusters, decoded",
               clusters.images[order], COLOURS["vae"]),
     ], count)  # fmt: skip
 
