@@ -3,7 +3,7 @@
 An archetype is the mean code of a class or cluster and what the model decodes from it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,27 +61,32 @@ def find_cluster_archetypes(
 
 @torch.inference_mode()
 def recognise_noisy(
-    model: VectorVAE, classes: Archetypes, clusters: Archetypes, classifier: nn.Module,
+    models: Sequence[tuple[VectorVAE, Archetypes, Archetypes]], classifier: nn.Module,
     images: Tensor, labels: Tensor, level: float, seed: int,
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """Return for each of WAYS whether it recognises each image (N) under Gaussian noise.
+) -> list[dict[str, np.ndarray]]:  # fmt: skip
+    """Return for each model, and each of WAYS, whether it recognises each image (N) under noise.
 
-    images N x C x H x W in [0, 1]; the noise has standard deviation `level` and the result is
-    clipped. Every way, and every model, sees the same noise.
+    A model comes with its class and its cluster archetypes. images N x C x H x W in [0, 1]; the
+    Gaussian noise has standard deviation `level`, and the result is clipped; all see the same.
     """
     noise = torch.randn(images.shape, generator=generator(seed, "recognise", str(level)))
     noisy = (images + level * noise).clamp(0, 1)
     parts = noisy.split(BATCH)
-    mu = torch.cat([model.encode(part)[0] for part in parts])
-    told = {
-        "latent_class": classes.recognise(mu, "codes"),
-        "pixels_class": classes.recognise(noisy, "images"),
-        "latent_cluster": clusters.recognise(mu, "codes"),
-        "pixels_cluster": clusters.recognise(noisy, "images"),
-        "denoise": torch.cat([classifier(model.reconstruct(part)).argmax(1) for part in parts]),
-        "classify": torch.cat([classifier(part).argmax(1) for part in parts]),
-    }
-    return {way: (told[way] == labels).double().numpy() for way in WAYS}
+    plain = torch.cat([classifier(part).argmax(1) for part in parts])
+    found = []
+    for model, classes, clusters in models:
+        mu = torch.cat([model.encode(part)[0] for part in parts])
+        denoised = [classifier(model.decode(part)).argmax(1) for part in mu.split(BATCH)]
+        told = {
+            "latent_class": classes.recognise(mu, "codes"),
+            "pixels_class": classes.recognise(noisy, "images"),
+            "latent_cluster": clusters.recognise(mu, "codes"),
+            "pixels_cluster": clusters.recognise(noisy, "images"),
+            "denoise": torch.cat(denoised),
+            "classify": plain,
+        }
+        found.append({way: (told[way] == labels).double().numpy() for way in WAYS})
+    return found
 
 
 def summarise_recognition(

@@ -62,16 +62,15 @@ def run(
               for kind in ("beta_vae", "autoencoder")}  # fmt: skip
     findings = {kind: [found for _, found in pairs] for kind, pairs in models.items()}
     mus = [encode_images(model, split.images)[0] for model, _ in models["beta_vae"]]
-    ideals = [(archetypes.find_class_archetypes(model, mu, split.labels),
+    judged = [(model, archetypes.find_class_archetypes(model, mu, split.labels),
                archetypes.find_cluster_archetypes(model, mu, split.labels, config.num_clusters,
                                                   seed))
               for (model, _), mu, seed in zip(models["beta_vae"], mus, config.seeds, strict=True)]
     right = {}
     for level in config.noise_levels:
         log.message(f"recognising images with noise of {level:g}")
-        right[level] = [archetypes.recognise_noisy(model, *ideal, judges.classifier, judges.images,
-                                                   unseen.labels, level, params.seed)
-                        for (model, _), ideal in zip(models["beta_vae"], ideals, strict=True)]
+        right[level] = archetypes.recognise_noisy(judged, judges.classifier, judges.images,
+                                                  unseen.labels, level, params.seed)
     ranking = beta_vae.rank_latents(dict(zip(config.seeds, findings["beta_vae"], strict=True)))
     tables = {
         "cards.csv": findings["beta_vae"][0].cards,
@@ -83,7 +82,7 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         table.to_csv(out / name, index=False)
-    model, ideal = models["beta_vae"][0][0], ideals[0]
+    model, *ideal = judged[0]
     save_vector_vae(out / "model.safetensors", model)
     save_tensors(out / "archetypes.safetensors",
                  {f"{kind}_{part}": getattr(one, part)
