@@ -38,7 +38,7 @@ PICTURES = (
 TABLES = (
     Table("comparison.csv", "Autoencoder against beta-VAE",
           "The study's table of four rows, each cell a number: median over the seeds, least and "
-          "greatest."),
+          "greatest. The autoencoder has the study's larger code."),
     Table("agreement.csv", "Do seeds agree?",
           "Kendall's W of the order of the latents over the seeds (1: the same order), what chance "
           "gives, and the share of random orders that agree as well."),
