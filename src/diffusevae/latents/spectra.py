@@ -5,24 +5,25 @@ project", 2015). There are few of them: some minerals have three.
 """
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
+from numpy.lib.npyio import NpzFile
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor, nn
 
 from diffusevae.errors import InputError
 from diffusevae.latents.vector_vae import VectorVAE, VectorVAEConfig, beta_vae_loss
 from diffusevae.params import Count, PositiveCount, Range, Share
-from diffusevae.pinned import ASSETS
 from diffusevae.progress import Progress
 from diffusevae.randomness import generator, seed_of
 from diffusevae.training import Callbacks, Fit, Losses, OptimiserConfig, fit
 
-FILE = ASSETS["raman"].files[0].name
+FILE = "rruff_27minerals_200-1199cm.npz"
 FIELDS = ("shift", "spectra", "label", "names")
 
 
@@ -89,10 +90,10 @@ def read_spectra(folder: Path) -> Spectra:
     """Return the spectra of FILE in a folder. Raises InputError that says what was found."""
     path = folder / FILE
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, NpzFile(raw, allow_pickle=False) as file:
             found = sorted(file.files)
             arrays = {name: file[name] for name in FIELDS if name in found}
-    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise _unusable(path, f"cannot be read ({' '.join(str(error).split())[:200]})") from error
     if found != sorted(FIELDS):
         raise _unusable(path, f"holds {', '.join(found)}, expected {', '.join(FIELDS)}")

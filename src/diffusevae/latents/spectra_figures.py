@@ -68,7 +68,8 @@ def draw_pseudo_spectra(archetypes: Tensor, spectra: Spectra) -> Figure:
         axes.set_title(f"{mineral}  ({len(measured)} spectra)")
         axes.set_ylim(0, 1.05)
         axes.grid(visible=False)
-    figure.supxlabel(AXIS, fontsize=12.5)
+    for axes in grid[-1]:
+        axes.set_xlabel(AXIS)
     figure.supylabel("intensity", fontsize=12.5)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
@@ -119,5 +120,5 @@ def draw_lines(table: pd.DataFrame, latents: pd.DataFrame) -> Figure:
     axes.tick_params(length=0)
     axes.set_xlabel("latent, that of most KL first")
     bar = figure.colorbar(image, ax=axes, location="top", aspect=50, pad=0.01)
-    bar.set_label("swing of the line as the latent goes from -3 to +3", fontsize=11.5)
+    bar.set_label("movement of the line as the latent goes from -3 to +3", fontsize=11.5)
     return figure
