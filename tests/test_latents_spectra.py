@@ -44,6 +44,7 @@ from diffusevae.latents.spectral_lines import (
     KNOWN_LINES,
     check_lines,
     find_common_latent,
+    find_sharers,
     measure_line,
     measure_lines,
     rank_latents,
@@ -282,6 +283,12 @@ def test_a_line_is_the_mean_of_its_window():
         measure_line(spectrum, shift, 430, 20)
 
 
+def test_six_other_minerals_share_gypsum_s_strongest_line(raw):
+    assert find_sharers(raw, "Gypsum", 1008, 3) == [
+        "Augite", "Diopside", "Enstatite", "Hedenbergite", "Jarosite", "Zircon"]  # fmt: skip
+    assert find_sharers(raw, "Quartz", 464, 3) == []
+
+
 def test_which_latent_moves_which_line_is_measured(monkeypatch):
     lines = {"Gypsum": ((400, "a"), (500, "b"))}
     monkeypatch.setattr("diffusevae.latents.spectral_lines.KNOWN_LINES", lines)
@@ -294,7 +301,8 @@ def test_which_latent_moves_which_line_is_measured(monkeypatch):
     assert table["change"].tolist() == pytest.approx([0.6, 0.2, 0, 0, -0.6, 0])
     assert (table["num_spectra"] == 3).all() and (table["low"] <= table["swing"]).all()
     other = table.assign(share=table["share"] / 2, swing=table["swing"] / 3)
-    summary = summarise_lines([table, other, other]).set_index("line")
+    summary = summarise_lines([table, other, other], spectra, 10).set_index("line")
+    assert summary["shared_by"].tolist() == [0, 1]  # gypsum has no line at 500, calcite has one
     assert summary.loc["Gypsum 400", ["top_share", "share_least", "share_greatest"]].tolist() == (
         pytest.approx([0.375, 0.375, 0.75]))
     assert summary.loc["Gypsum 500", "swing_greatest"] == pytest.approx(0.6)

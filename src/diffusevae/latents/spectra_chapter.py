@@ -124,6 +124,7 @@ def _judge_claims(findings: Findings) -> tuple[Claim, ...]:
     accuracy, compared, lines = findings.accuracy, findings.compared, findings.line_summary
     common = [find_common_latent(table, "Gypsum") for table in findings.lines]
     gypsum = lines[lines["line"].str.startswith("Gypsum")]
+    shared = gypsum.set_index("line")["shared_by"]
     means = compared.groupby("spectrum")[["pseudo", "mean", "single"]].mean()
     to_mean, to_single = (
         interval((means["pseudo"] - means[other]).to_numpy(), findings.seed)
@@ -143,7 +144,9 @@ def _judge_claims(findings: Findings) -> tuple[Claim, ...]:
               f"{', '.join(str(count) for _, count in common)} (one number per seed). A line's "
               f"first latent makes {gypsum['share_least'].min():.0%} to "
               f"{gypsum['share_greatest'].max():.0%} of the movement that all latents make; to "
-              f"have a line alone means more than {OWN_SHARE:.0%}."),
+              f"have a line alone means more than {OWN_SHARE:.0%}. Nor is a line gypsum's own: at "
+              f"1008 cm^-1 {shared['Gypsum 1008']} of the other minerals are at least half as "
+              "high, so a latent that moves it serves them too."),
         Claim("The decoded mean code of a class is its ideal example.", f"{SOURCE}, row B6",
               judge_difference(to_mean),
               f"Cosine similarity of held-out spectra with their mineral's pseudo-spectrum is "
@@ -188,7 +191,8 @@ TABLES = (
           "are those of the seeds."),
     Table("lines.csv", "How far one latent has a line to itself",
           "top_share: part of the movement of all latents that the first one makes; median, least "
-          "and greatest over the seeds. top_swing: that latent's movement of the line."),
+          "and greatest over the seeds. top_swing: that latent's movement of the line. shared_by: "
+          "other minerals at least half as high there."),
     Table("pseudo_spectra.csv", "Pseudo-spectra against held-out spectra",
           "Cosine similarity of held-out spectra with the pseudo-spectrum, the mean and single "
           "training spectra; strongest line of the pseudo-spectrum and of the measured mean."),

@@ -96,11 +96,23 @@ def measure_lines(
     return pd.DataFrame(rows)
 
 
-def summarise_lines(measured: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def find_sharers(spectra: Spectra, mineral: str, line: float, window: float) -> list[str]:
+    """Return the other minerals whose mean spectrum is at least half as high at a mineral's line.
+    """
+    heights = {name: float(measure_line(spectra.of(name).mean((0, 1)), spectra.shift, line, window))
+               for name in spectra.names}  # fmt: skip
+    return [name for name, height in heights.items()
+            if name != mineral and height >= heights[mineral] / 2]  # fmt: skip
+
+
+def summarise_lines(
+    measured: Sequence[pd.DataFrame], spectra: Spectra, window: float
+) -> pd.DataFrame:
     """Return a row per line: its top latent's share and swing, median, least, greatest over models.
 
     `measured` holds a table of `measure_lines` per seed. Latents have no order that two trainings
-    share, so what is compared is how far one latent has a line to itself.
+    share, so what is compared is how far one latent has a line to itself. shared_by counts the
+    other minerals that `find_sharers` finds at the line.
     """
     tops = pd.concat([table.loc[table.groupby("line", sort=False)["swing"].idxmax()]
                       for table in measured])  # fmt: skip
@@ -111,6 +123,9 @@ def summarise_lines(measured: Sequence[pd.DataFrame]) -> pd.DataFrame:
         swing_least=("swing", "min"), swing_greatest=("swing", "max"),
         num_seeds=("share", "size"), num_spectra=("num_spectra", "first"),
     )  # fmt: skip
+    first = measured[0].drop_duplicates("line")
+    summary["shared_by"] = [len(find_sharers(spectra, row.mineral, row.shift, window))
+                            for row in first.itertuples()]  # fmt: skip
     return summary.reset_index()
 
 

@@ -93,7 +93,7 @@ def run(params, *, source: Path, out: Path, log) -> None:
              for model in models]  # fmt: skip
     findings = Findings(
         spectra, copies, config.num_folds, summarise_hits(pd.concat(hits), params.seed), lines,
-        summarise_lines(lines), pd.concat(compared), params.seed,
+        summarise_lines(lines, spectra, config.line_window), pd.concat(compared), params.seed,
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     pd.concat(hits).to_csv(out / "hits.csv", index=False)
