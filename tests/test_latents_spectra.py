@@ -301,8 +301,10 @@ def test_which_latent_moves_which_line_is_measured(monkeypatch):
     assert table["change"].tolist() == pytest.approx([0.6, 0.2, 0, 0, -0.6, 0])
     assert (table["num_spectra"] == 3).all() and (table["low"] <= table["swing"]).all()
     other = table.assign(share=table["share"] / 2, swing=table["swing"] / 3)
-    summary = summarise_lines([table, other, other], spectra, 10).set_index("line")
+    pseudo = torch.full((2, 1, 8), 0.5)
+    summary = summarise_lines([table, other, other], spectra, pseudo, 10).set_index("line")
     assert summary["shared_by"].tolist() == [0, 1]  # gypsum has no line at 500, calcite has one
+    assert summary["measured"].tolist() == [1, 0] and summary["pseudo"].tolist() == [0.5, 0.5]
     assert summary.loc["Gypsum 400", ["top_share", "share_least", "share_greatest"]].tolist() == (
         pytest.approx([0.375, 0.375, 0.75]))
     assert summary.loc["Gypsum 500", "swing_greatest"] == pytest.approx(0.6)

@@ -80,7 +80,12 @@ def _summarise(findings: Findings) -> tuple[str, ...]:
     counts = spectra.labels.bincount()
     names = spectra.labels.numel(), len(spectra.names), int(counts.min()), int(counts.max())
     best, plain = (_at(accuracy, method, accuracy["noise"].min()) for method in ("code", BASELINE))
-    loud = accuracy["noise"].max()
+    lines, loud = findings.line_summary, accuracy["noise"].max()
+    strong = lines["measured"].median()
+
+    def kept(rows: pd.Series) -> str:
+        return f"{(lines['pseudo'] / lines['measured'])[rows].median():.0%}"
+
     best_loud, plain_loud = (_at(accuracy, method, loud) for method in ("code", BASELINE))
     return (
         "A beta-VAE learned measured Raman spectra: {} different ones of {} minerals, {} to {} of "
@@ -89,13 +94,18 @@ def _summarise(findings: Findings) -> tuple[str, ...]:
         "another mineral (all labradorites and bytownites also count as anorthites). Each was "
         "used once, since a copy on the other side of a split would be recognised by itself. "
         "The file does not say which spectra come from one specimen, so the same stone, measured "
-        "again, may lie on both sides: accuracies for new stones will be lower, whatever the "
-        "method.",
+        "again, may lie on both sides: accuracies for new stones are likely to be lower, "
+        "whatever the method.",
         f"Recognition was tested in {findings.num_folds} folds: a held-out spectrum was seen by "
         "nothing that judges it, and only training spectra were augmented. Without noise, the "
-        f"nearest code names {_percent(best, 'accuracy')} of the minerals rightly, cosine "
+        f"nearest code names {_percent(best, 'accuracy')} of the spectra rightly, cosine "
         f"similarity {_percent(plain, 'accuracy')}; with noise of {loud:.0%} of the strongest "
         f"line {_percent(best_loud, 'accuracy')} and {_percent(plain_loud, 'accuracy')}.",
+        "The latent that moves a line furthest makes "
+        f"{lines['top_share'].median():.0%} of what all of them move (median of {len(lines)} known "
+        f"lines). In its mineral's pseudo-spectrum a line of median height {strong:.2f} and above "
+        f"keeps {kept(lines['measured'] >= strong)} of its height, a lower one "
+        f"{kept(lines['measured'] < strong)} (medians).",
         f"The axis ends at {spectra.shift[-1]:g} cm^-1: gypsum's sulphate lines lie on it, its "
         "water lines (1620 and 3400 to 3500 cm^-1) do not, nor does diamond's line (1332 cm^-1), "
         "whose spectra here are background alone.",
@@ -124,15 +134,17 @@ def _judge_claims(findings: Findings) -> tuple[Claim, ...]:
     accuracy, compared, lines = findings.accuracy, findings.compared, findings.line_summary
     common = [find_common_latent(table, "Gypsum") for table in findings.lines]
     gypsum = lines[lines["line"].str.startswith("Gypsum")]
-    shared = gypsum.set_index("line")["shared_by"]
+    strongest = gypsum.set_index("line").loc["Gypsum 1008"]
+    weak = gypsum.set_index("line").loc["Gypsum 494"]
     means = compared.groupby("spectrum")[["pseudo", "mean", "single"]].mean()
     to_mean, to_single = (
         interval((means["pseudo"] - means[other]).to_numpy(), findings.seed)
         for other in ("mean", "single"))
     noisy = accuracy[(accuracy["method"] == "archetype") & (accuracy["noise"] > 0)]
     differences = "; ".join(
-        f"at {row.noise:.0%} noise {row.difference:+.1%} ({row.difference_low:+.1%} to "
-        f"{row.difference_high:+.1%})" for row in noisy.itertuples())
+        f"at {row.noise:.0%} noise {100 * row.difference:+.1f} points "
+        f"({100 * row.difference_low:+.1f} to {100 * row.difference_high:+.1f})"
+        for row in noisy.itertuples())
     return (
         Claim("Of gypsum's spectrum, one latent moves the water lines and another one the "
               "sulphate lines.", f"{SOURCE}, row B11", "open",
@@ -143,9 +155,11 @@ def _judge_claims(findings: Findings) -> tuple[Claim, ...]:
               f"Of the {len(gypsum)} lines the same latent is first at "
               f"{', '.join(str(count) for _, count in common)} (one number per seed). A line's "
               f"first latent makes {gypsum['share_least'].min():.0%} to "
-              f"{gypsum['share_greatest'].max():.0%} of the movement that all latents make; to "
-              f"have a line alone means more than {OWN_SHARE:.0%}. Nor is a line gypsum's own: at "
-              f"1008 cm^-1 {shared['Gypsum 1008']} of the other minerals are at least half as "
+              f"{gypsum['share_greatest'].max():.0%} of the movement that all latents "
+              f"make, that of the strongest (1008 cm^-1) {strongest['share_least']:.0%} to "
+              f"{strongest['share_greatest']:.0%}; to have a line alone means more than "
+              f"{OWN_SHARE:.0%}. Nor is a line gypsum's own: at "
+              f"1008 cm^-1 {strongest['shared_by']} of the other minerals are at least half as "
               "high, so a latent that moves it serves them too."),
         Claim("The decoded mean code of a class is its ideal example.", f"{SOURCE}, row B6",
               judge_difference(to_mean),
@@ -153,7 +167,9 @@ def _judge_claims(findings: Findings) -> tuple[Claim, ...]:
               f"{means['pseudo'].mean():.3f}, with the mean of the training spectra "
               f"{means['mean'].mean():.3f}, with single training spectra "
               f"{means['single'].mean():.3f}. Pseudo-spectrum less mean: {_signed(to_mean)}; less "
-              f"single: {_signed(to_single)} ({len(means)} spectra, 95 %)."),
+              f"single: {_signed(to_single)} ({len(means)} spectra, 95 %). Gypsum's line at "
+              f"494 cm^-1 has the height {weak['measured']:.2f} as measured and "
+              f"{weak['pseudo']:.2f} in the pseudo-spectrum."),
         Claim("A noisy input is recognised better by its nearest archetype in latent space than by "
               "comparing the inputs themselves.", f"{SOURCE}, row B7",
               judge_recognition(accuracy, "archetype"),
@@ -170,7 +186,8 @@ def _signed(found: Mapping[str, float]) -> str:
 PICTURES = (
     Picture("traversals_gypsum.png", "Every latent, from gypsum",
             "What is decoded as one latent goes from -3 (blue) to +3 (red) and the others stay as "
-            "in gypsum's mean code. Dashed: gypsum's sulphate lines. The latents are those of one "
+            "in gypsum's mean code. Dashed: gypsum's sulphate lines; marks "
+            "at the top: lines of other minerals. The latents are those of one "
             "training, the one of most KL first."),
     Picture("traversals_calcite.png", "Every latent, from calcite",
             "The same from calcite's mean code, with the lines of the carbonate and the lattice."),
@@ -192,7 +209,8 @@ TABLES = (
     Table("lines.csv", "How far one latent has a line to itself",
           "top_share: part of the movement of all latents that the first one makes; median, least "
           "and greatest over the seeds. top_swing: that latent's movement of the line. shared_by: "
-          "other minerals at least half as high there."),
+          "other minerals at least half as high there. measured and pseudo: height in the mean of "
+          "the measured spectra and in the pseudo-spectrum."),
     Table("pseudo_spectra.csv", "Pseudo-spectra against held-out spectra",
           "Cosine similarity of held-out spectra with the pseudo-spectrum, the mean and single "
           "training spectra; strongest line of the pseudo-spectrum and of the measured mean."),

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from diffusevae.drawing import COLOURS, INK, MUTED, label_axes, panels
+from diffusevae.drawing import CLASS_COLOURS, COLOURS, INK, MUTED, label_axes, panels
 from diffusevae.latents.recognition import METHODS
 from diffusevae.latents.spectra import Spectra
 from diffusevae.latents.spectral_lines import KNOWN_LINES, REACH
@@ -29,11 +30,12 @@ def draw_traversals(
     `latents` has the columns latent and kl, in the order to draw. The mineral's lines are marked.
     """
     rows = -(-len(latents) // 2)
-    figure, grid = panels(rows, 2, 0.9 + 1.15 * rows, sharex=True, sharey=True)
+    figure, grid = panels(rows, 2, 1.4 + 1.15 * rows, sharex=True, sharey=True)
     scale = ScalarMappable(Normalize(-REACH, REACH), "coolwarm")
     positions = np.linspace(-REACH, REACH, decoded.shape[1])
     for axes, row in zip(grid.flat, latents.itertuples(), strict=False):
         _mark_lines(axes, mineral)
+        others = _mark_other_lines(axes, mineral)
         for position, spectrum in zip(positions, decoded[row.latent], strict=True):
             axes.plot(shift, spectrum, color=scale.to_rgba(position), linewidth=0.9)
         axes.set_title(f"latent {row.latent}   KL {row.kl:.2f}", fontsize=10.5)
@@ -45,12 +47,25 @@ def draw_traversals(
     figure.supylabel("intensity", fontsize=12.5)
     bar = figure.colorbar(scale, ax=grid, location="top", aspect=60, pad=0.02, shrink=0.6)
     bar.set_label(f"the latent, all others as in {mineral.lower()}'s archetype", fontsize=11.5)
+    figure.legend(others.values(), others.keys(), loc="outside lower center", ncols=len(others),
+                  fontsize=9.5, handlelength=1, columnspacing=1.2, title="marks above: lines of",
+                  title_fontsize=9.5)  # fmt: skip
     return figure
 
 
 def _mark_lines(axes: Axes, mineral: str) -> None:
     for line, _ in KNOWN_LINES[mineral]:
         axes.axvline(line, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
+
+
+def _mark_other_lines(axes: Axes, mineral: str) -> dict[str, Artist]:
+    """Mark the lines of the other minerals at the top; return their marks by mineral."""
+    marks = {}
+    for name, colour in zip(KNOWN_LINES, CLASS_COLOURS, strict=False):
+        if name != mineral:
+            lines = [line for line, _ in KNOWN_LINES[name]]
+            marks[name] = axes.vlines(lines, 0.93, 1.05, color=colour, linewidth=2)
+    return marks
 
 
 def draw_pseudo_spectra(archetypes: Tensor, spectra: Spectra) -> Figure:

@@ -106,13 +106,14 @@ def find_sharers(spectra: Spectra, mineral: str, line: float, window: float) -> 
 
 
 def summarise_lines(
-    measured: Sequence[pd.DataFrame], spectra: Spectra, window: float
+    measured: Sequence[pd.DataFrame], spectra: Spectra, pseudo_spectra: Tensor, window: float
 ) -> pd.DataFrame:
     """Return a row per line: its top latent's share and swing, median, least, greatest over models.
 
     `measured` holds a table of `measure_lines` per seed. Latents have no order that two trainings
     share, so what is compared is how far one latent has a line to itself. shared_by counts the
-    other minerals that `find_sharers` finds at the line.
+    other minerals that `find_sharers` finds at the line; measured and pseudo are the line's height
+    in the mean of its mineral's spectra and in its pseudo-spectrum (K x 1 x L, of one model).
     """
     tops = pd.concat([table.loc[table.groupby("line", sort=False)["swing"].idxmax()]
                       for table in measured])  # fmt: skip
@@ -124,9 +125,14 @@ def summarise_lines(
         num_seeds=("share", "size"), num_spectra=("num_spectra", "first"),
     )  # fmt: skip
     first = measured[0].drop_duplicates("line")
-    summary["shared_by"] = [len(find_sharers(spectra, row.mineral, row.shift, window))
-                            for row in first.itertuples()]  # fmt: skip
-    return summary.reset_index()
+    for row in first.itertuples():
+        means = (spectra.of(row.mineral).mean((0, 1)),
+                 pseudo_spectra[spectra.names.index(row.mineral), 0])  # fmt: skip
+        heights = [float(measure_line(mean, spectra.shift, row.shift, window)) for mean in means]
+        sharers = find_sharers(spectra, row.mineral, row.shift, window)
+        summary.loc[(row.line, row.vibration), ["measured", "pseudo", "shared_by"]] = (
+            *heights, len(sharers))
+    return summary.reset_index().astype({"shared_by": int})
 
 
 def find_common_latent(table: pd.DataFrame, mineral: str) -> tuple[int, int]:

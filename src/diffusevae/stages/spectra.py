@@ -91,25 +91,28 @@ def run(params, *, source: Path, out: Path, log) -> None:
             compared.append(compare_archetypes(model, spectra, known, held_out, seed))
     lines = [measure_lines(model, spectra, config.traversal_steps, config.line_window, params.seed)
              for model in models]  # fmt: skip
+    archetypes = build_archetypes(models[0], spectra)
     findings = Findings(
         spectra, copies, config.num_folds, summarise_hits(pd.concat(hits), params.seed), lines,
-        summarise_lines(lines, spectra, config.line_window), pd.concat(compared), params.seed,
+        summarise_lines(lines, spectra, archetypes["pseudo_spectra"], config.line_window),
+        pd.concat(compared), params.seed,
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     pd.concat(hits).to_csv(out / "hits.csv", index=False)
-    write_results(out, models[0], findings)
+    write_results(out, models[0], archetypes, findings)
     for progress in trained:  # only now: a killed study goes on with its last training
         progress.clear()
-    chapter = write_up(findings)
-    write_chapter(out, chapter)
-    log.summary({f"headline_{i}": part.value for i, part in enumerate(chapter.headlines)})
+    write_chapter(out, write_up(findings))
+    log.summary({f"accuracy_{row.method}_noise_{row.noise:g}": row.accuracy
+                 for row in findings.accuracy.itertuples()})  # fmt: skip
     log.artifact(out)
 
 
-def write_results(out: Path, model: VectorVAE, findings: Findings) -> None:
+def write_results(
+    out: Path, model: VectorVAE, archetypes: dict[str, Tensor], findings: Findings
+) -> None:
     """Write the model, its archetypes, the tables and the figures."""
     spectra = findings.spectra
-    archetypes = build_archetypes(model, spectra)
     latents = rank_latents(model, spectra, findings.lines[0])
     save_vector_vae(out / "model.safetensors", model)
     save_tensors(out / "archetypes.safetensors",
