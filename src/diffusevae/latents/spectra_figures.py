@@ -39,16 +39,17 @@ def draw_traversals(
         for position, spectrum in zip(positions, decoded[row.latent], strict=True):
             axes.plot(shift, spectrum, color=scale.to_rgba(position), linewidth=0.9)
         axes.set_title(f"latent {row.latent}   KL {row.kl:.2f}", fontsize=10.5)
-        axes.set_ylim(0, 1.05)
+        axes.set_ylim(0, 1.15)
         axes.grid(visible=False)
     for axes in grid.flat[len(latents):]:
         axes.set_axis_off()
-    figure.supxlabel(AXIS, fontsize=12.5)
+    for axes in grid[-1]:
+        axes.set_xlabel(AXIS)
     figure.supylabel("intensity", fontsize=12.5)
     bar = figure.colorbar(scale, ax=grid, location="top", aspect=60, pad=0.02, shrink=0.6)
     bar.set_label(f"the latent, all others as in {mineral.lower()}'s archetype", fontsize=11.5)
     figure.legend(others.values(), others.keys(), loc="outside lower center", ncols=len(others),
-                  fontsize=9.5, handlelength=1, columnspacing=1.2, title="marks above: lines of",
+                  fontsize=9.5, handlelength=1, columnspacing=1.2, title="marks at the top: lines of",
                   title_fontsize=9.5)  # fmt: skip
     return figure
 
@@ -64,7 +65,7 @@ def _mark_other_lines(axes: Axes, mineral: str) -> dict[str, Artist]:
     for name, colour in zip(KNOWN_LINES, CLASS_COLOURS, strict=False):
         if name != mineral:
             lines = [line for line, _ in KNOWN_LINES[name]]
-            marks[name] = axes.vlines(lines, 0.93, 1.05, color=colour, linewidth=2)
+            marks[name] = axes.vlines(lines, 1.02, 1.15, color=colour, linewidth=2)
     return marks
 
 
