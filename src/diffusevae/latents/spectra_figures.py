@@ -49,8 +49,8 @@ def draw_traversals(
     bar = figure.colorbar(scale, ax=grid, location="top", aspect=60, pad=0.02, shrink=0.6)
     bar.set_label(f"the latent, all others as in {mineral.lower()}'s archetype", fontsize=11.5)
     figure.legend(others.values(), others.keys(), loc="outside lower center", ncols=len(others),
-                  fontsize=9.5, handlelength=1, columnspacing=1.2, title="marks at the top: lines of",
-                  title_fontsize=9.5)  # fmt: skip
+                  fontsize=9.5, handlelength=1, columnspacing=1.2, title_fontsize=9.5,
+                  title="marks at the top: lines of")  # fmt: skip
     return figure
 
 
