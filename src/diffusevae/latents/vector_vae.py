@@ -111,12 +111,15 @@ def kl_of_latents(mu: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mu**2 + logvar.exp() - 1 - logvar)
 
 
-def beta_vae_loss(model: VectorVAE, x: Tensor, eps: Tensor) -> Losses:
+def beta_vae_loss(
+    model: VectorVAE, x: Tensor, eps: Tensor, seen: Tensor | None = None
+) -> Losses:
     """Return loss = reconstruction + beta KL and both parts, of x in [0, 1] (ROWS B2).
 
-    `eps` (B x latents) is the noise of the code.
+    `eps` (B x latents) is the noise of the code; `seen` is what the encoder gets where that is not
+    x itself but a disturbed x.
     """
-    mu, logvar = model.encode(x)
+    mu, logvar = model.encode(x if seen is None else seen)
     logits = model.decoder(reparameterise(mu, logvar, eps))
     reconstruction = reconstruction_error(logits, x, model.config.reconstruction)
     kl = kl_of_latents(mu, logvar).sum(1)
