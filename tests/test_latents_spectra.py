@@ -49,7 +49,7 @@ from diffusevae.latents.spectral_lines import (
     measure_lines,
     rank_latents,
     summarise_lines,
-    traverse,
+    traverse_all,
 )
 from diffusevae.latents.vector_vae import load_vector_vae
 from diffusevae.params import load_sections
@@ -266,7 +266,7 @@ class Drawing(nn.Module):
 
 def test_a_traversal_moves_one_latent_and_leaves_the_others():
     codes = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
-    decoded = traverse(Drawing(), codes, 3)
+    decoded = traverse_all(Drawing(), codes, 3)
     assert decoded.shape == (2, 3, 3, 8)
     assert decoded[0, 0, :, 2].tolist() == pytest.approx([(z + 2 / 3) / 10 for z in (-3, 0, 3)])
     assert decoded[0, 0, :, 3].tolist() == pytest.approx([-0.2] * 3)

@@ -12,7 +12,8 @@ from torch import Tensor
 from diffusevae.drawing import CLASS_COLOURS, COLOURS, INK, MUTED, label_axes, panels
 from diffusevae.latents.recognition import METHODS
 from diffusevae.latents.spectra import Spectra
-from diffusevae.latents.spectral_lines import KNOWN_LINES, REACH
+from diffusevae.latents.spectral_lines import KNOWN_LINES
+from diffusevae.latents.traversals import REACH
 
 AXIS = "Raman shift / cm$^{-1}$"
 DRAWN_METHODS = {  # colour, line: what measures in latent space is solid, cosines are not

@@ -10,10 +10,10 @@ from torch import Tensor
 from diffusevae.bootstrap import interval
 from diffusevae.errors import InputError
 from diffusevae.latents.spectra import Spectra
+from diffusevae.latents.traversals import traverse
 from diffusevae.latents.vector_vae import VectorVAE, kl_of_latents
 from diffusevae.randomness import seed_of
 
-REACH = 3.0  # a traversal goes from -REACH to +REACH
 # Raman shifts in cm^-1 and what vibrates. Gypsum: Buzgar et al., "The Raman study of certain
 # sulfates" (2009). Calcite: Buzgar and Apopei, "The Raman study of certain carbonates" (2009).
 # Quartz: Kingma and Hemley, "Raman spectroscopic study of microcrystalline silica" (1994).
@@ -43,17 +43,13 @@ def check_lines(spectra: Spectra) -> None:
                          f"lie from {min(lines)} to {max(lines)} cm^-1")
 
 
-@torch.inference_mode()
-def traverse(model: VectorVAE, codes: Tensor, steps: int) -> Tensor:
-    """Return what is decoded where one latent of a code moves and the others stay.
+def traverse_all(model: VectorVAE, codes: Tensor, steps: int) -> Tensor:
+    """Return codes (n x latents) decoded with one latent of them moved from -3 to +3.
 
-    codes: n x latents. Returns n x latents x steps x L in [0, 1], the latent going from -3 to +3.
+    n x latents x steps x L in [0, 1].
     """
-    n, latents = codes.shape
-    moved = codes[:, None, None].repeat(1, latents, steps, 1)  # n x latents x steps x latents
-    for latent in range(latents):
-        moved[:, latent, :, latent] = torch.linspace(-REACH, REACH, steps)
-    return model.decode(moved.flatten(0, 2)).reshape(n, latents, steps, -1)
+    paths = [traverse(model, codes, latent, steps) for latent in range(codes.shape[1])]
+    return torch.stack(paths, 1).squeeze(3)
 
 
 def measure_line(decoded: Tensor, shift: np.ndarray, line: float, window: float) -> Tensor:
@@ -78,7 +74,7 @@ def measure_lines(
     rows = []
     for mineral, lines in KNOWN_LINES.items():
         mu, _ = model.encode(spectra.of(mineral))
-        decoded = traverse(model, mu, steps)
+        decoded = traverse_all(model, mu, steps)
         for line, vibration in lines:
             heights = measure_line(decoded, spectra.shift, line, window)  # n x latents x steps
             swings = heights.amax(-1) - heights.amin(-1)

@@ -42,7 +42,7 @@ from diffusevae.latents.spectral_lines import (
     measure_lines,
     rank_latents,
     summarise_lines,
-    traverse,
+    traverse_all,
 )
 from diffusevae.latents.vector_vae import VectorVAE, save_vector_vae
 from diffusevae.progress import Progress
@@ -128,7 +128,7 @@ def write_results(
     with figure_style():
         for mineral in TRAVERSED:
             code = archetypes["codes"][spectra.names.index(mineral)]
-            decoded = traverse(model, code[None], SHOWN_STEPS)[0]
+            decoded = traverse_all(model, code[None], SHOWN_STEPS)[0]
             save_figure(draw_traversals(decoded, spectra.shift, mineral, latents),
                         out / f"traversals_{mineral.lower()}.png")  # fmt: skip
         save_figure(draw_lines(findings.lines[0], latents), out / "lines.png")
