@@ -73,11 +73,10 @@ def targets_of(values: Sequence[int], factors: Tensor) -> list[Tensor]:
 
     The shape is a number for each shape, the orientation a point on a circle.
     """
-    shape, scale, orientation, x, y = factors.T
+    shape = F.one_hot(factors[:, 0], values[0]).double()
+    scale, orientation, x, y = factors[:, 1:].double().T[:, :, None]  # each n x 1
     angle = 2 * math.pi * orientation / max(1, values[2] - 1)  # the first and the last coincide
-    return [F.one_hot(shape, values[0]).double(), scale[:, None].double(),
-            torch.stack([angle.cos(), angle.sin()], 1).double(), x[:, None].double(),
-            y[:, None].double()]  # fmt: skip
+    return [shape, scale, torch.cat([angle.cos(), angle.sin()], 1), x, y]
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,8 @@ def _read_original(path: Path) -> FiledSprites:
             images, classes = (arrays[name] for name in ARRAYS)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise _not_original(path, f"cannot be read ({error})") from error
-    if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE) or images.max(initial=0) > 1:
+    right = images.dtype == np.uint8 and images.shape[1:] == (SIDE, SIDE) and len(images)
+    if not right or images.max() > 1:
         raise _not_original(path, f"imgs are {images.dtype} {list(images.shape)}, expected 0 and "
                             f"1 as uint8 [N, {SIDE}, {SIDE}]")  # fmt: skip
     # The first column is the colour, of which there is one.
@@ -203,8 +203,8 @@ def _read_original(path: Path) -> FiledSprites:
         raise _not_original(path, f"latents_classes are {classes.dtype} {list(classes.shape)}, "
                             f"expected whole numbers [{len(images)}, {1 + len(FACTORS)}]")
     classes = torch.from_numpy(classes[:, 1:].astype(np.int64))
-    values = tuple((classes.amax(0) + 1).tolist()) if len(classes) else (0,) * len(FACTORS)
-    grid = factors_of(values, torch.arange(len(images))) if len(images) else classes
+    values = tuple((classes.amax(0) + 1).tolist())
+    grid = factors_of(values, torch.arange(len(images)))
     if number_images(values) != len(images) or not torch.equal(grid, classes):
         raise _not_original(path, "latents_classes are not every combination of the factors once, "
                             "the last changing fastest")  # fmt: skip
