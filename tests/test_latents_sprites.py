@@ -131,13 +131,14 @@ def test_smaller_images_are_averages_of_the_large_ones(sprites):
 
 
 def test_targets_have_the_distances_of_what_they_stand_for():
-    factors = torch.tensor([[0, 0, 0, 0, 0], [2, 5, 39, 31, 7], [1, 0, 13, 0, 0]])
+    factors = torch.tensor([[0, 0, 0, 0, 0], [2, 5, 39, 31, 7], [1, 0, 13, 0, 0]])  # 13 of 39
     shape, scale, orientation, x, y = targets_of(GRID, factors)
     assert torch.cdist(shape, shape)[~torch.eye(3, dtype=torch.bool)].tolist() == pytest.approx(
         [math.sqrt(2)] * 6)  # fmt: skip
     assert orientation[0].tolist() == pytest.approx(orientation[1].tolist(), abs=1e-9)
-    assert orientation[2].tolist() == pytest.approx([math.cos(2 * math.pi / 3),
-                                                     math.sin(2 * math.pi / 3)])  # fmt: skip
+    third, half = 2 * math.pi / 3, 3**0.5 / 2  # a third of a turn, taken once, twice, four times
+    assert orientation[2, ::3].tolist() == pytest.approx([math.cos(third), math.sin(third)])
+    assert orientation[2].tolist() == pytest.approx([-0.5, -0.5, -0.5, half, -half, half])
     assert scale.flatten().tolist() == [0, 5, 0] and y.flatten().tolist() == [0, 7, 0]
     assert x.shape == (3, 1)
 

@@ -28,7 +28,7 @@ from diffusevae.training import Callbacks, Fit, Losses, OptimiserConfig, fit
 from diffusevae.vae import reparameterise
 
 Objective = Literal["beta_vae", "annealed_capacity", "factor_vae", "beta_tcvae"]
-NAMES = {"beta_vae": "beta-VAE", "annealed_capacity": "annealed capacity",
+NAMES = {"beta_vae": "beta-VAE", "annealed_capacity": "Annealed capacity",
          "factor_vae": "FactorVAE", "beta_tcvae": "beta-TCVAE"}  # fmt: skip
 Strength = Annotated[float, Range(0, 10_000)]
 
@@ -110,9 +110,9 @@ def permute_codes(z: Tensor, rng: torch.Generator) -> Tensor:
 class Adversary(nn.Module):
     """A VAE and the discriminator that tells its codes from permuted ones (Kim and Mnih, 2018).
 
-    Trained as one model: Adam keeps its moments for each weight apart, so one of it over both
-    networks is an optimiser of its own for each, at the same learning rate as in the paper. Both
-    take their step at once, and a checkpoint of the training holds both.
+    Trained as one model, so that a checkpoint holds both. Adam keeps its moments for each weight
+    apart: one of it over both networks is an optimiser of its own for each, at one learning rate as
+    in the paper. Neither loss reaches the other's weights, and both take their steps at once.
     """
 
     def __init__(self, vae: VectorVAE, widths: tuple[int, ...]) -> None:

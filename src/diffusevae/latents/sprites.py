@@ -71,12 +71,14 @@ def draw_images(sprites: Sprites, numbers: Tensor, size: int) -> Tensor:
 def targets_of(values: Sequence[int], factors: Tensor) -> list[Tensor]:
     """Return each factor (column of `factors`) as numbers whose distances mean something: n x m.
 
-    The shape is a number for each shape, the orientation a point on a circle.
+    The shape is a number for each shape. The orientation is a point on a circle, and on those run
+    through twice and four times: ellipse and square look the same after a half and a quarter turn.
     """
     shape = F.one_hot(factors[:, 0], values[0]).double()
     scale, orientation, x, y = factors[:, 1:].double().T[:, :, None]  # each n x 1
     angle = 2 * math.pi * orientation / max(1, values[2] - 1)  # the first and the last coincide
-    return [shape, scale, torch.cat([angle.cos(), angle.sin()], 1), x, y]
+    circles = torch.cat([turns * angle for turns in (1, 2, 4)], 1)
+    return [shape, scale, torch.cat([circles.cos(), circles.sin()], 1), x, y]
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ def draw_traversals(run: Run, image: Tensor, factors: Sequence[str]) -> Figure:
         used = run.kl[latent] > USED
         strips.append(Strip(title if used else f"Latent {latent}: unused",
                             _traverse(run.model, image, latent), INK if used else MUTED))
-    return draw_strips(strips, COLUMNS, [f"{place:+.1f}" if place else "0" for place in _places()])
+    headings = [f"{place:+.1f}" if abs(place) > 0.01 else "0" for place in _places().tolist()]
+    return draw_strips(strips, COLUMNS, headings)
 
 
 @torch.inference_mode()
@@ -111,7 +112,7 @@ def draw_information(run: Run, factors: Sequence[str]) -> Figure:
     figure, ((axes,),) = panels(1, 1, 0.95 + 0.32 * len(shares))
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (row, column), share in np.ndenumerate(shares):
-        axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=11.5,
+        axes.text(column, row, f"{share:.0%}", ha="center", va="center_baseline", fontsize=11.5,
                   color="white" if share > 0.55 else INK if share >= 0.05 else MUTED)  # fmt: skip
     axes.set_xticks(range(len(factors)), factors)
     axes.set_yticks(range(len(shares)), [f"latent {j} ({run.kl[j]:.1f} nats)" for j in order])

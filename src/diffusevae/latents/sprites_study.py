@@ -42,8 +42,7 @@ from diffusevae.randomness import generator, seed_of
 from diffusevae.training import OptimiserConfig
 
 # The three scores of the study; the other columns of a run stand beside them.
-SCORES = {"factor_vae_score": "FactorVAE score", "dci_disentanglement": "DCI disentanglement",
-          "mig": "MIG"}  # fmt: skip
+SCORES = {"factor_vae_score": "FactorVAE score", "dci_disentanglement": "DCI", "mig": "MIG"}
 USED = 0.05  # nats of KL from which on a latent counts as used
 ALPHA = 0.05  # of the tests behind the verdicts
 SHOWN = 10  # images of the picture of reconstructions
