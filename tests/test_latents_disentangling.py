@@ -63,6 +63,12 @@ def test_the_beta_vae_is_the_one_everybody_uses(batch):
     assert losses("beta_vae", batch) == pytest.approx(expected)
 
 
+def test_a_pixel_counts_as_often_as_it_is_told(batch):
+    once, four = code(*batch), code(*batch, 4.0)
+    assert four.reconstruction.item() == pytest.approx(4 * once.reconstruction.item())
+    assert four.kl.item() == pytest.approx(once.kl.item())
+
+
 def test_every_objective_is_the_bound_plus_what_it_adds(batch):
     """With weight 0 (or beta 1) all are the VAE; with capacity 0 the annealed one is a beta-VAE."""
     parts = losses("beta_vae", batch)
@@ -160,8 +166,8 @@ def test_a_trained_discriminator_knows_the_total_correlation(batch):
 
 def train(objective: str, progress: Progress | None, callbacks: Callbacks):
     images = torch.randint(256, (10, 1, 4, 4), dtype=torch.uint8, generator=seeded())
-    return fit_disentangling(objective, CONFIG, VAE, OPTIMISER, images, images, 12, 0, callbacks,
-                             progress)  # fmt: skip
+    return fit_disentangling(objective, CONFIG, VAE, OPTIMISER, images, images, 12, 0, 1.0,
+                             callbacks, progress)  # fmt: skip
 
 
 @pytest.mark.parametrize("objective", ["factor_vae", "annealed_capacity"])
@@ -192,11 +198,11 @@ def test_every_image_comes_up_equally_often(monkeypatch):
     seen = torch.zeros(10)
     images = torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(10, 1, 4, 4)
 
-    def count(model: VectorVAE, x: Tensor, eps: Tensor):
+    def count(model: VectorVAE, x: Tensor, eps: Tensor, pixel_weight: float):
         if model.training:
             seen.scatter_add_(0, (x[:, 0, 0, 0] * 255).round().long(), torch.ones(len(x)))
-        return code(model, x, eps)
+        return code(model, x, eps, pixel_weight)
 
     monkeypatch.setattr("diffusevae.latents.disentangling.code", count)
-    fit_disentangling("beta_vae", CONFIG, VAE, OPTIMISER, images, images, 12, 0, Callbacks())
+    fit_disentangling("beta_vae", CONFIG, VAE, OPTIMISER, images, images, 12, 0, 1.0, Callbacks())
     assert seen.sum() == 48 and set(seen.tolist()) == {4, 5}

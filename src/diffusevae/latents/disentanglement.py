@@ -30,7 +30,7 @@ def entropies(factors: Tensor) -> Tensor:
 
 
 def information_by_quadrature(
-    mu: Tensor, logvar: Tensor, factors: Tensor, points_per_deviation: float = 2.0
+    mu: Tensor, logvar: Tensor, factors: Tensor, points_per_deviation: float = 1.0
 ) -> Tensor:
     """Return I(z_j; v_k) in nats, latents x factors, z_j being drawn from q(z|x) of N images.
 

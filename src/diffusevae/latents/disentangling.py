@@ -62,12 +62,17 @@ class Coded:
     kl: Tensor
 
 
-def code(model: VectorVAE, x: Tensor, eps: Tensor) -> Coded:
-    """Pass x in [0, 1] through the VAE; `eps` (B x latents) is the noise of the code."""
+def code(model: VectorVAE, x: Tensor, eps: Tensor, pixel_weight: float = 1.0) -> Coded:
+    """Pass x in [0, 1] through the VAE; `eps` (B x latents) is the noise of the code.
+
+    A pixel's error counts `pixel_weight` times: 4 where it stands for 2 x 2 of the images for which
+    the papers give their strengths.
+    """
     mu, logvar = model.encode(x)
     z = reparameterise(mu, logvar, eps)
     error = reconstruction_error(model.decoder(z), x, model.config.reconstruction)
-    return Coded(mu, logvar, z, error.mean(), kl_of_latents(mu, logvar).sum(1).mean())
+    kl = kl_of_latents(mu, logvar).sum(1)
+    return Coded(mu, logvar, z, pixel_weight * error.mean(), kl.mean())
 
 
 def capacity_penalty(kl: Tensor, config: ObjectivesConfig, done: float) -> Tensor:
@@ -158,14 +163,14 @@ def objective_losses(
 def fit_disentangling(
     objective: Objective, config: ObjectivesConfig, vae: VectorVAEConfig,
     optimiser: OptimiserConfig, train: Tensor, validation: Tensor, steps: int, seed: int,
-    callbacks: Callbacks, progress: Progress | None = None,
+    pixel_weight: float, callbacks: Callbacks, progress: Progress | None = None,
 ) -> tuple[VectorVAE, dict[str, float]]:  # fmt: skip
     """Train on uint8 images N x 1 x H x W, on the device to use; return (VAE, its losses).
 
     `fit` counts epochs and keeps the best; here the objectives move with the steps and with the
     discriminator, so that losses of different moments do not compare: all steps are one epoch, in
-    which every image comes up equally often, and its end is kept. validation_loss is the negative
-    bound on log p(x), for every objective the same. Otherwise the contract of `training.fit`.
+    which every image comes up equally often, and its end is kept. validation_loss is
+    reconstruction + KL, for every objective the same. Otherwise the contract of `training.fit`.
     """
     torch.manual_seed(seed)  # initial weights
     inner = VectorVAE(vae, train.shape[1:])
@@ -183,7 +188,7 @@ def fit_disentangling(
         model: nn.Module, indices: Tensor, epoch: int, batch: int, rows: slice
     ) -> Losses:
         x = to_unit(train[indices[rows] % len(train)])
-        coded = code(vae_of(model), x, noise(len(indices), batch)[rows])
+        coded = code(vae_of(model), x, noise(len(indices), batch)[rows], pixel_weight)
         rng = generator(seed, "permutation", batch, device=train.device)
         return objective_losses(objective, config, model, coded, len(train), batch / steps, rng)
 
@@ -191,7 +196,7 @@ def fit_disentangling(
     def validate(model: nn.Module) -> dict[str, float]:
         parts = validation.split(BATCH)
         coded = [(len(x) / len(validation),
-                  code(vae_of(model), to_unit(x), noise(len(x), "validation", i)))
+                  code(vae_of(model), to_unit(x), noise(len(x), "validation", i), pixel_weight))
                  for i, x in enumerate(parts)]  # fmt: skip
         reconstruction = sum(share * float(part.reconstruction) for share, part in coded)
         kl = sum(share * float(part.kl) for share, part in coded)

@@ -12,7 +12,7 @@ from pathlib import Path
 from diffusevae.device import choose_device
 from diffusevae.latents.chapter import write_chapter
 from diffusevae.latents.disentangling import NAMES, fit_disentangling
-from diffusevae.latents.sprites import DrawnSprites, number_images, read_sprites
+from diffusevae.latents.sprites import SIDE, DrawnSprites, number_images, read_sprites
 from diffusevae.latents.sprites_chapter import tell_sprites
 from diffusevae.latents.sprites_figures import save_pictures
 from diffusevae.latents.sprites_study import (
@@ -47,7 +47,7 @@ def run(params, *, source: Path, out: Path, log) -> None:
         with log.trial(name, {"objective": objective, "seed": seed}) as one:
             model, _ = fit_disentangling(
                 objective, config.objectives, config.vae, config.optimiser, train, validation,
-                config.steps, seed,
+                config.steps, seed, (SIDE / config.image_size) ** 2,
                 Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume), progress,
             )  # fmt: skip
             measured = measure_run(objective, seed, model, images)
