@@ -24,9 +24,9 @@ from diffusevae.latents.disentanglement import varied
 from diffusevae.latents.disentangling import NAMES
 from diffusevae.latents.sprites import FACTORS
 from diffusevae.latents.sprites_study import SCORES, SHOWN, USED, Run, SpriteImages
-from diffusevae.latents.vector_vae import VectorVAE
+from diffusevae.latents.traversals import REACH, traverse
 
-REACH, COLUMNS = 3.0, 11  # of a traversal
+COLUMNS = 11  # of a traversal
 OBJECTIVE_COLOURS = {
     "beta_vae": COLOURS["vae"], "annealed_capacity": COLOURS["linear"],
     "factor_vae": COLOURS["diffusevae"], "beta_tcvae": COLOURS["ddpm"],
@@ -81,28 +81,20 @@ def draw_traversals(run: Run, image: Tensor, factors: Sequence[str]) -> Figure:
     knows most.
     """
     strips = []
+    with torch.inference_mode():
+        device = next(run.model.parameters()).device
+        code = run.model.encode(to_unit(image[None].to(device)))[0]
     for latent in run.kl.argsort(descending=True).tolist():
         best = int(run.information[latent].argmax())
         title = (f"Latent {latent}: {factors[best]} {run.information[latent, best]:.0%} "
                  f"({run.kl[latent]:.1f} nats)")  # fmt: skip
         used = run.kl[latent] > USED
         strips.append(Strip(title if used else f"Latent {latent}: unused",
-                            _traverse(run.model, image, latent), INK if used else MUTED))
-    headings = [f"{place:+.1f}" if abs(place) > 0.01 else "0" for place in _places().tolist()]
+                            traverse(run.model, code, latent, COLUMNS)[0].cpu(),
+                            INK if used else MUTED))
+    places = np.linspace(-REACH, REACH, COLUMNS)
+    headings = [f"{place:+.1f}" if abs(place) > 0.01 else "0" for place in places]
     return draw_strips(strips, COLUMNS, headings)
-
-
-@torch.inference_mode()
-def _traverse(model: VectorVAE, image: Tensor, latent: int) -> Tensor:
-    """Return the decoded images of a traversal, steps x 1 x H x W."""
-    device = next(model.parameters()).device
-    codes = model.encode(to_unit(image[None].to(device)))[0].repeat(COLUMNS, 1)
-    codes[:, latent] = _places().to(device)
-    return model.decode(codes).cpu()
-
-
-def _places() -> Tensor:
-    return torch.linspace(-REACH, REACH, COLUMNS)
 
 
 def draw_information(run: Run, factors: Sequence[str]) -> Figure:

@@ -41,7 +41,7 @@ def traverse(
     """
     if not 0 <= latent < codes.shape[1]:
         raise InputError(f"latent {latent}: the code has the latents 0 to {codes.shape[1] - 1}")
-    places = centre + scale * torch.linspace(-REACH, REACH, steps)
+    places = centre + scale * torch.linspace(-REACH, REACH, steps, device=codes.device)
     moved = codes.repeat_interleave(steps, 0)
     moved[:, latent] = places.repeat(len(codes))
     decoded = torch.cat([model.decode(part) for part in moved.split(CHUNK)])
