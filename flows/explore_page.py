@@ -16,15 +16,15 @@ from diffusevae.latents.exploring import (
     interpolate,
     interpolate_evenly,
     read_drawing,
-    to_data_url,
-    write_png,
 )
 from diffusevae.latents.traversals import REACH
+from diffusevae.png import to_data_url, write_png
 
 TITLE = "What the latents do"
 STEP = 0.1
 MOVES_SECONDS = 0.05  # between two pictures while a slider is moved
 PAUSE_SECONDS = 0.1  # before it is refined: the decoded picture goes out first
+ZOOM = 8  # pixels of a downloaded picture for one of the image, each way
 PAD = 256  # pixels a side of the drawing pad
 DRAWING_TIMEOUT = 10.0
 ENDS = ("From", "To")
@@ -305,7 +305,7 @@ def picture(title: str, images: Tensor | None = None) -> ui.element:
 
 def show(element: ui.element, images: Tensor) -> None:
     """Let an image element show images, B x C x H x W in [0, 1], side by side."""
-    element.props["src"] = to_data_url(write_png(images, {}, zoom=1))
+    element.props["src"] = to_data_url(write_png(images, {}))
     element.update()
 
 
@@ -316,7 +316,7 @@ def button_of(action: Callable) -> ui.element:
 
 def offer(images: Tensor, texts: Mapping[str, str], name: str) -> None:
     """Let the browser save images as a PNG that says what made it."""
-    ui.download.content(write_png(images, texts), f"generated-{name}.png", "image/png")
+    ui.download.content(write_png(images, texts, ZOOM), f"generated-{name}.png", "image/png")
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 The files are those of a version in the registry (tasks.latent_registry).
 """
 
-import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -34,7 +33,6 @@ FILES = {
 }  # fmt: skip
 WEIGHTS = ("latents", "vae", "diffusevae")
 SEED = 0  # of the refinement's noise: the same code gives the same picture
-ZOOM = 8  # pixels of a downloaded picture for one of the image, each way
 STRIP = 9  # images from one code to another
 LARGEST_DRAWING = 1024  # pixels a side
 
@@ -167,28 +165,6 @@ def read_drawing(png: bytes, shape: Sequence[int]) -> Tensor:
         raise InputError("the drawing: is empty; draw something in white")
     image = F.adaptive_avg_pool2d(to_unit(pixels)[None, None], (height, width))[0]  # 1 x H x W
     return image.expand(channels, -1, -1)
-
-
-def write_png(images: Tensor, texts: Mapping[str, str], zoom: int = ZOOM) -> bytes:
-    """Return images (B x C x H x W in [0, 1]) side by side as one PNG that carries texts (tEXt)."""
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    strip = torch.cat(list(images), dim=2)  # C x H x B*W
-    pixels = (strip.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-    pixels = pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
-    info = PngInfo()
-    for name, text in texts.items():
-        info.add_text(name, text)
-    file = io.BytesIO()
-    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(
-        file, "PNG", pnginfo=info)
-    return file.getvalue()
-
-
-def to_data_url(png: bytes) -> str:
-    """Return a PNG as the address of an image in a page."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def _times(shape: Sequence[int]) -> str:
