@@ -49,7 +49,7 @@ figure { margin: 0; } figcaption { font-weight: 650; font-size: 15px; margin-bot
 figcaption small { display: block; font-weight: 400; color: var(--muted); font-size: 13px; }
 img, canvas { image-rendering: pixelated; display: block; }
 figure img { width: 100%; aspect-ratio: 1; border-radius: 8px; background: #000; }
-.stale img { opacity: .45; }
+img.stale { opacity: .45; }
 .thumbs { display: grid; grid-template-columns: repeat(10, 1fr); gap: 4px; }
 .thumbs button { padding: 0; border: 2px solid transparent; border-radius: 6px; background: none; cursor: pointer; }
 .thumbs button:hover, .thumbs button:focus-visible { border-color: var(--vae); }
@@ -154,7 +154,7 @@ class Desk:
                 if card.used:
                     self._show_slider(card)
             if unused:
-                with ui.expansion(f"{len(unused)} latents that carry nothing"):
+                with ui.expansion(f"Latents that carry nothing: {len(unused)}"):
                     for card in unused:
                         self._show_slider(card)
 
