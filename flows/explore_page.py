@@ -54,7 +54,7 @@ img.stale { opacity: .45; }
 .thumbs button { padding: 0; border: 2px solid transparent; border-radius: 6px; background: none; cursor: pointer; }
 .thumbs button:hover, .thumbs button:focus-visible { border-color: var(--vae); }
 .thumbs img { width: 100%; border-radius: 4px; }
-.latent { display: grid; grid-template-columns: minmax(0, 1fr) auto; column-gap: 12px; padding: 3px 0; }
+.latent { display: grid; grid-template-columns: minmax(0, 1fr) auto; column-gap: 12px; padding: 3px 0; width: 100%; }
 .latent .names { display: flex; flex-wrap: wrap; align-items: baseline; column-gap: 8px; }
 .meaning { font-weight: 600; } .detail { color: var(--muted); font-size: 13px; }
 .latent .value { color: var(--muted); font-variant-numeric: tabular-nums; }
