@@ -5,6 +5,7 @@ import base64
 import binascii
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from nicegui import run, ui
 from torch import Tensor
@@ -29,73 +30,8 @@ PAD = 256  # pixels a side of the drawing pad
 DRAWING_TIMEOUT = 10.0
 ENDS = ("From", "To")
 PNG_PREFIX = "data:image/png;base64,"
-STYLE = """
-:root { --ink: #1f2937; --muted: #5b6472; --rule: #e5e7eb; --soft: #f6f7f9; --vae: #0072b2;
-  --diffusevae: #b84f00; --nicegui-default-padding: 0; --nicegui-default-gap: 0; }
-body { color: var(--ink); background: #fff; overflow-x: hidden;
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-.nicegui-content { display: block; max-width: 1120px; margin: 0 auto; padding: 24px 20px 48px; }
-h1 { font-size: clamp(24px, 5vw, 34px); line-height: 1.2; letter-spacing: -0.02em; margin: 0; font-weight: 700; }
-h2 { font-size: 19px; line-height: 1.3; margin: 0 0 6px; font-weight: 650; letter-spacing: 0; }
-p { margin: 0 0 10px; color: var(--muted); font-size: 15px; }
-.desk { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 6fr); gap: 28px 44px; margin-top: 20px;
-  grid-template-areas: "pictures sliders" "start sliders" "between between"; align-items: start;
-  grid-template-rows: auto 1fr auto; }
-.pictures { grid-area: pictures; display: grid; grid-template-columns: 1fr 1fr; gap: 14px;
-  background: #fff; position: sticky; top: 0; z-index: 2; padding: 10px 0; }
-.start { grid-area: start; } .sliders { grid-area: sliders; } .between { grid-area: between; }
-figure { margin: 0; } figcaption { font-weight: 650; font-size: 15px; margin-bottom: 4px; }
-.vae figcaption { color: var(--vae); } .diffusevae figcaption { color: var(--diffusevae); }
-figcaption small { display: block; font-weight: 400; color: var(--muted); font-size: 13px; }
-img, canvas { image-rendering: pixelated; display: block; }
-figure img { width: 100%; aspect-ratio: 1; border-radius: 8px; background: #000; }
-img.stale { opacity: .45; }
-.thumbs { display: grid; grid-template-columns: repeat(10, 1fr); gap: 4px; }
-.thumbs button { padding: 0; border: 2px solid transparent; border-radius: 6px; background: none; cursor: pointer; }
-.thumbs button:hover, .thumbs button:focus-visible { border-color: var(--vae); }
-.thumbs img { width: 100%; border-radius: 4px; }
-.latent { display: grid; grid-template-columns: minmax(0, 1fr) auto; column-gap: 12px; padding: 3px 0; width: 100%; }
-.latent .names { display: flex; flex-wrap: wrap; align-items: baseline; column-gap: 8px; }
-.meaning { font-weight: 600; } .detail { color: var(--muted); font-size: 13px; }
-.latent .value { color: var(--muted); font-variant-numeric: tabular-nums; }
-.latent .q-slider { grid-column: 1 / -1; }
-.latent, .share { padding-right: 4px; } .q-slider { padding: 0 8px; }
-.draw { display: flex; flex-wrap: wrap; gap: 14px; align-items: end; margin-top: 16px; }
-canvas { width: 180px; height: 180px; border-radius: 8px; touch-action: none; cursor: crosshair; background: #000; }
-.q-btn { text-transform: none; font-weight: 600; }
-.ends { display: flex; flex-wrap: wrap; gap: 12px 28px; margin: 8px 0 12px; }
-.end { display: flex; align-items: center; gap: 10px; } .end img { width: 56px; height: 56px; border-radius: 6px; }
-.strip img { width: 100%; border-radius: 6px; }
-.q-expansion-item .q-item { padding: 4px 0; min-height: 36px; color: var(--muted); }
-@media (max-width: 760px) {
-  .nicegui-content { padding: 16px 14px 40px; }
-  .desk { grid-template-columns: minmax(0, 1fr); grid-template-areas: "pictures" "sliders" "start" "between"; gap: 20px; }
-  .pictures { gap: 10px; margin: 0 -4px; padding: 6px 4px; } .pictures .q-btn { padding: 2px 6px; }
-  .pictures img { max-height: 30vh; object-fit: contain; }
-}
-"""  # noqa: E501
-SCRIPT = """<script>
-function padPoint(event) {
-  const canvas = event.target, box = canvas.getBoundingClientRect();
-  return [(event.clientX - box.left) * canvas.width / box.width,
-          (event.clientY - box.top) * canvas.height / box.height];
-}
-function padStart(event) {
-  event.target.setPointerCapture(event.pointerId);
-  const pen = event.target.getContext("2d");
-  pen.strokeStyle = "white"; pen.lineWidth = 22; pen.lineCap = pen.lineJoin = "round";
-  pen.beginPath(); pen.moveTo(...padPoint(event)); padMove(event);
-}
-function padMove(event) {
-  if (!event.buttons) return;
-  const pen = event.target.getContext("2d");
-  pen.lineTo(...padPoint(event)); pen.stroke();
-}
-function padClear() {
-  const canvas = document.getElementById("pad"), pen = canvas.getContext("2d");
-  pen.fillStyle = "black"; pen.fillRect(0, 0, canvas.width, canvas.height);
-}
-</script>"""
+STYLE = Path(__file__).with_suffix(".css")
+SCRIPT = Path(__file__).with_suffix(".js")
 CANVAS = (f'<canvas id="pad" width="{PAD}" height="{PAD}" aria-label="Drawing pad" '
           'onpointerdown="padStart(event)" onpointermove="padMove(event)"></canvas>')  # fmt: skip
 refining = asyncio.Lock()  # one at a time, whoever asks
@@ -105,7 +41,7 @@ def show_page(explorer: Explorer) -> None:
     """Build the page for one visitor."""
     ui.add_css(STYLE)
     ui.colors(primary="#0072b2")
-    ui.add_body_html(SCRIPT)
+    ui.add_body_html(f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>")
     Desk(explorer)
 
 
