@@ -2,6 +2,8 @@
 #                          make test (set up, run the tests)
 SHELL := /bin/bash
 EXPERIMENT ?= quickstart
+STUDY ?= latents
+PORT ?= 8080
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -9,20 +11,28 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: setup run test test-slow lint bench mlflow
+.PHONY: setup run latents explore test test-slow lint bench mlflow
 
 setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
 	@echo "setting up .venv (about three minutes)"
 	@$(PYTHON) -m venv .venv || { echo "error: no $(PYTHON); install Python 3.11 or name yours: make setup PYTHON=python3"; exit 3; }
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,team,test]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,team,explore,test]'
 	@# Now, so that the first run need not wait for it.
 	@mkdir -p scratch && PREFECT_HOME=$(CURDIR)/scratch/prefect $(BIN)/prefect server database upgrade --yes >/dev/null
 	@touch $@
 
 run: setup
 	@$(BIN)/python -m flows $(EXPERIMENT)
+
+# The latent studies: what an autoencoder's code means.
+latents: setup
+	@$(BIN)/python -m flows.latents $(STUDY)
+
+# A page with a slider for each latent, on this machine only and behind a login that it prints.
+explore: setup
+	@$(BIN)/python -m flows.explore $(STUDY) $(PORT)
 
 test: setup
 	@$(BIN)/ruff check .

@@ -6,11 +6,10 @@ Without PREFECT_API_URL, a Prefect server is started for the time of the run.
 """
 
 import gc
-import os
 import sys
 
 from flows.server import server_at_hand
-from flows.terminal import run_on_terminal
+from flows.terminal import run_on_terminal, show_outcome
 
 
 def main(arguments: list[str]) -> int:
@@ -23,9 +22,7 @@ def _run(name: str) -> None:
         from flows.pipeline import pipeline
 
         outcome = pipeline(name)
-    print(f"report  {outcome.report}")
-    print(f"MLflow  {_how_to_open_mlflow()}")
-    print(f"model   {outcome.model.name}, version {outcome.model.version}", flush=True)
+    show_outcome(outcome.report, outcome.model)
 
 
 def _prepare(name: str) -> None:
@@ -38,11 +35,6 @@ def _prepare(name: str) -> None:
     load_experiment(name)
     require_mlflow()
     gc.enable()
-
-
-def _how_to_open_mlflow() -> str:
-    address = os.environ["MLFLOW_TRACKING_URI"]  # set by now: the run has used it
-    return address if address.startswith("http") else "make mlflow, then http://127.0.0.1:5000"
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@ What is up to date is not done again.
 """
 
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import flow, get_run_logger
 
 from diffusevae.errors import EnvironmentFailure
-from diffusevae.experiment import Experiment, load_experiment
+from diffusevae.experiment import Experiment, LatentStudy, load_experiment
 from diffusevae.recorder import send_unsent
 from flows.worker import end_with_worker, started_by_worker
 from tasks.artifacts import Artifacts
@@ -59,7 +60,8 @@ def pipeline(experiment: str = "quickstart") -> Outcome:
             version = register(chosen, parent.id)
             comparison = judge_candidate(chosen, version.version)
             rerun = write_rerun(chosen, before, stages, version.version, comparison)
-            record(chosen, parent, shown, version, [report, rerun, LOCK])
+            metrics = read_metrics(chosen.output("evaluate", "metrics.json"))
+            record(metrics, parent, shown, version, [report, rerun, LOCK])
         if remote:
             push(chosen.targets[-1])
         if started_by_worker():
@@ -67,7 +69,7 @@ def pipeline(experiment: str = "quickstart") -> Outcome:
     return Outcome(report, version)
 
 
-def pull_results(experiment: Experiment) -> None:
+def pull_results(experiment: Experiment | LatentStudy) -> None:
     """Take what other machines have made from DVC's remote; without it, it is made here."""
     try:
         pull(experiment.targets[-1])
@@ -75,7 +77,7 @@ def pull_results(experiment: Experiment) -> None:
         get_run_logger().warning(f"DVC's remote: {failure}; going on with what is here")
 
 
-def plan(experiment: Experiment) -> list[str]:
+def plan(experiment: Experiment | LatentStudy) -> list[str]:
     """Return the targets to bring up to date: all from the first changed one on."""
     targets = experiment.targets
     changed = changed_stages(targets[-1])
@@ -84,8 +86,9 @@ def plan(experiment: Experiment) -> list[str]:
 
 
 def run_stages(
-    experiment: Experiment, targets: list[str], parent: ParentRun, recorder: str, shown: Artifacts
-) -> list[StageResult]:
+    experiment: Experiment | LatentStudy, targets: list[str], parent: ParentRun, recorder: str,
+    shown: Artifacts,
+) -> list[StageResult]:  # fmt: skip
     """Run the targets one by one; record and return which had something to do."""
     skipped = [StageResult(target, ran=False, seconds=0.0) for target in experiment.targets
                if target not in targets]  # fmt: skip
@@ -125,11 +128,10 @@ def keep_lock(experiment: str, version: Registered) -> None:
 
 
 def record(
-    experiment: Experiment, parent: ParentRun, shown: Artifacts, version: Registered,
+    metrics: Mapping[str, float], parent: ParentRun, shown: Artifacts, version: Registered,
     files: list[Path],
 ) -> None:  # fmt: skip
     """Show the metrics in Prefect and keep them, and the files, with the MLflow run."""
-    metrics = read_metrics(experiment.output("evaluate", "metrics.json"))
     shown.show_metrics(metrics)
     parent.record_outcome(metrics, version.model_id)
     for path in files:

@@ -5,10 +5,13 @@ says itself what to do needs neither.
 """
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import httpx
 from prefect.exceptions import TerminationSignal
@@ -16,6 +19,9 @@ from prefect.exceptions import TerminationSignal
 from diffusevae.errors import EnvironmentFailure, InputError
 from diffusevae.stages.__main__ import explain_machine_error
 from tasks.dvc import StageFailure
+
+if TYPE_CHECKING:  # imported where used: seconds
+    from tasks.registry import Registered
 
 
 def run_on_terminal(action: Callable[[], None]) -> int:
@@ -36,6 +42,15 @@ def run_on_terminal(action: Callable[[], None]) -> int:
         return _fail("stopped by Ctrl-C; what was finished is kept", 128 + signal.SIGINT)
     except (TerminationSignal, SystemExit):
         return _fail("stopped by SIGTERM; what was finished is kept", 128 + signal.SIGTERM)
+
+
+def show_outcome(report: Path, model: "Registered") -> None:
+    """Print where the report, MLflow's pages and the registered model are."""
+    address = os.environ["MLFLOW_TRACKING_URI"]  # set by now: the run has used it
+    local = "make mlflow, then http://127.0.0.1:5000"
+    print(f"report  {report}")
+    print(f"MLflow  {address if address.startswith('http') else local}")
+    print(f"model   {model.name}, version {model.version}", flush=True)
 
 
 def _fail(text: str, code: int) -> int:

@@ -38,9 +38,9 @@ class Artifacts:
         self._show(lambda: create_table_artifact(rows, f"{self._prefix}-stages", "Stages"))
 
     def show_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Show a table of the experiment's metrics."""
+        """Show a table of the main numbers."""
         rows = [{"metric": name, "value": value} for name, value in metrics.items()]
-        self._show(lambda: create_table_artifact(rows, f"{self._prefix}-metrics", "Test images"))
+        self._show(lambda: create_table_artifact(rows, f"{self._prefix}-metrics", "Metrics"))
 
     def _show(self, action: Callable):
         """Do it, unless the server did not answer before: each try would wait for it again."""

@@ -1,4 +1,7 @@
-"""Operations on MLflow's model registry: one version holds a VAE and its DiffuseVAE together."""
+"""Operations on MLflow's model registry: one version holds a VAE and its DiffuseVAE together.
+
+tasks.latent_registry registers the models of the latent studies.
+"""
 
 import hashlib
 import json
@@ -6,7 +9,7 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,9 +67,13 @@ class Registered:
 
 def find_version(experiment: Experiment) -> Registered | None:
     """Return the version that holds exactly what the experiment has made, if there is one."""
-    wanted = _identity(experiment)
+    return find_tagged(name_model(experiment), _identity(experiment))
+
+
+def find_tagged(name: str, wanted: Mapping[str, str]) -> Registered | None:
+    """Return a version of a model that has these tags, if there is one."""
     with mlflow_failures():
-        for version in connect().search_model_versions(f"name = '{name_model(experiment)}'"):
+        for version in connect().search_model_versions(f"name = '{name}'"):
             if wanted.items() <= version.tags.items():
                 return Registered(version.name, str(version.version), _model_id(version.source))
     return None
@@ -87,7 +94,8 @@ def register(experiment: Experiment, parent_run: str) -> Registered:
     with mlflow_failures():
         client = connect()
         model_id = _log_model(experiment, parent_run)
-        version = _create_version(client, experiment, parent_run, model_id)
+        name, tags, card = _describe_version(client, experiment, parent_run)
+        version = create_version(client, name, parent_run, model_id, tags, card)
     say(f"registered {version.name} version {version.version}")
     return version
 
@@ -113,6 +121,17 @@ def describe_environment() -> dict[str, str]:
             "threads": str(torch.get_num_threads())}  # fmt: skip
 
 
+def sampler_of(experiment: Experiment) -> str:
+    """Return as JSON the sampler of params.yaml, or the one the frontier of this model chose."""
+    frontier = experiment.output("frontier", "default.json")
+    if frontier.is_file():
+        found = json.loads(frontier.read_text(encoding="utf-8"))
+        if found["diffusevae_sha256"] == sha256_of(_models(experiment)["diffusevae"]):
+            return json.dumps(found["sampler"], sort_keys=True)
+    params = load_sections(PARAMS_FILE, "experiments", experiment.name, {"sampler": SamplerConfig})
+    return json.dumps(asdict(params.sampler), sort_keys=True)
+
+
 def _models(experiment: Experiment) -> dict[str, Path]:
     return {
         "vae": experiment.output("train_vae", "model.safetensors"),
@@ -126,21 +145,10 @@ def _model_id(source: str) -> str:
     return source.removeprefix("models:/")
 
 
-def _sampler(experiment: Experiment) -> str:
-    """Return the sampler of params.yaml, or the one that the frontier of this model chose."""
-    frontier = experiment.output("frontier", "default.json")
-    if frontier.is_file():
-        found = json.loads(frontier.read_text(encoding="utf-8"))
-        if found["diffusevae_sha256"] == sha256_of(_models(experiment)["diffusevae"]):
-            return json.dumps(found["sampler"], sort_keys=True)
-    params = load_sections(PARAMS_FILE, "experiments", experiment.name, {"sampler": SamplerConfig})
-    return json.dumps(asdict(params.sampler), sort_keys=True)
-
-
 def _identity(experiment: Experiment) -> dict[str, str]:
     """Return the tags by which one version's content is told from another's."""
     hashes = {f"{name}_sha256": sha256_of(path) for name, path in _models(experiment).items()}
-    return hashes | {"sampler": _sampler(experiment)}
+    return hashes | {"sampler": sampler_of(experiment)}
 
 
 def _log_model(experiment: Experiment, parent_run: str) -> str:
@@ -157,11 +165,11 @@ def _log_model(experiment: Experiment, parent_run: str) -> str:
         info = mlflow.pyfunc.log_model(
             name="diffusevae",
             python_model=str(CODE / "pyfunc_model.py"),
-            code_paths=[str(files.pop("code"))],
+            code_paths=[str(copy_code(Path(folder)))],
             artifacts={name: str(path) for name, path in files.items()},
             signature=ModelSignature(images, images, numbers),
             input_example=(real[:2], {"num_images": 0, "seed": 0}),
-            pip_requirements=_requirements(),
+            pip_requirements=pin(REQUIREMENTS),
         )
     return info.model_id
 
@@ -172,44 +180,54 @@ def _gather(experiment: Experiment, folder: Path) -> dict[str, Path]:
     for name, source in _models(experiment).items():
         shutil.copyfile(source, files[name])
     files["sampler"] = folder / "sampler.json"
-    files["sampler"].write_text(_sampler(experiment), encoding="utf-8")
-    files["code"] = folder / CODE.name
-    shutil.copytree(CODE, files["code"], ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    files["sampler"].write_text(sampler_of(experiment), encoding="utf-8")
     return files
 
 
-def _requirements() -> list[str]:
-    """Return the pinned lines of constraints.txt for what the model needs."""
+def copy_code(folder: Path) -> Path:
+    """Copy the package, which a registered model brings with it, into a folder; return the copy."""
+    ignored = shutil.ignore_patterns("__pycache__", ".*")
+    return Path(shutil.copytree(CODE, folder / CODE.name, ignore=ignored))
+
+
+def pin(requirements: Sequence[str]) -> list[str]:
+    """Return the lines of constraints.txt for these packages. Raises EnvironmentFailure."""
     lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
     pins = {re.split("[=<>!~;[ ]", line, maxsplit=1)[0].lower(): line.strip() for line in lines}
-    if missing := [name for name in REQUIREMENTS if name not in pins]:
+    if missing := [name for name in requirements if name not in pins]:
         raise EnvironmentFailure(f"{CONSTRAINTS}: names no version of {', '.join(missing)}; "
                                  "restore the file")
-    return [pins[name] for name in REQUIREMENTS]
+    return [pins[name] for name in requirements]
 
 
-def _create_version(
-    client: "MlflowClient", experiment: Experiment, parent_run: str, model_id: str
-) -> Registered:
-    from mlflow.exceptions import MlflowException
-    from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
-
-    name = name_model(experiment)
+def _describe_version(
+    client: "MlflowClient", experiment: Experiment, parent_run: str
+) -> tuple[str, dict[str, str], str]:
+    """Return the model's name, the version's tags and its card."""
     metrics = read_metrics(experiment.output("evaluate", "metrics.json"))
     shown = {key: f"{metrics[key]:.6g}" for key in METRICS_ON_CARD if key in metrics}
     tags = _identity(experiment) | _training_runs(client, experiment) | shown
     tags |= {"dataset": experiment.dataset, "parent_run": parent_run,
              "test_sha256": identify_test_images(experiment),
              "environment": json.dumps(describe_environment())}  # fmt: skip
+    return name_model(experiment), tags, _card(experiment, shown)
+
+
+def create_version(
+    client: "MlflowClient", name: str, parent_run: str, model_id: str, tags: dict[str, str],
+    card: str,
+) -> Registered:  # fmt: skip
+    """Make a version of a model, which is made where there is none, of a logged model."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     version = client.create_model_version(
-        name, f"models:/{model_id}", parent_run, tags, description=_card(experiment, shown),
-        model_id=model_id,
-    )  # fmt: skip
+        name, f"models:/{model_id}", parent_run, tags, description=card, model_id=model_id)
     names = [{"name": name, "version": version.version}]
     client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(names)})
     return Registered(name, str(version.version), model_id)

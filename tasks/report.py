@@ -8,7 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from diffusevae.device import choose_device
-from diffusevae.experiment import Experiment
+from diffusevae.experiment import Experiment, LatentStudy
 from diffusevae.report import add_timings
 from diffusevae.tracking import TIMINGS
 
@@ -16,13 +16,13 @@ REPORTS = Path("reports")
 
 
 @task(task_run_name="publish", cache_policy=NO_CACHE)
-def publish(experiment: Experiment) -> Path:
+def publish(experiment: Experiment | LatentStudy) -> Path:
     """Write reports/<experiment>.html: the stage's report and how long the stages took here.
 
     Timings differ from run to run, so they are in no DVC output; a stage whose outputs came from
     elsewhere has none.
     """
-    html = experiment.output("report", "report.html").read_text(encoding="utf-8")
+    html = experiment.page.read_text(encoding="utf-8")
     html = add_timings(html, read_timings(experiment), describe_device())
     path = (REPORTS / f"{experiment.name}.html").absolute()
     path.parent.mkdir(exist_ok=True)
@@ -32,14 +32,17 @@ def publish(experiment: Experiment) -> Path:
     return path
 
 
-def read_timings(experiment: Experiment) -> dict[str, dict[str, float]]:
+def read_timings(
+    experiment: Experiment | LatentStudy,
+) -> dict[str, dict[str, float]]:
     """Return what was measured when each of the experiment's stages last ran here."""
     timings = {}
+    stages = [target.split("@")[0] for target in experiment.targets]
     for target in experiment.targets:
         stage, key = target.split("@")
         path = TIMINGS / key / f"{stage}.json"
         if path.is_file():
-            name = target if stage == "download" else stage  # there are two downloads
+            name = target if stages.count(stage) > 1 else stage  # there are several downloads
             timings[name] = json.loads(path.read_text(encoding="utf-8"))
     return timings
 

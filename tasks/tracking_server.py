@@ -20,13 +20,22 @@ USER = "admin"
 
 
 def login() -> dict[str, str]:
-    """Return the login and the cookies' key, made on first use; mode 0600."""
+    """Return the login of this checkout's pages and the cookies' key, made on first use; mode 0600.
+    """
+    HOME.mkdir(exist_ok=True)
     path = HOME / "login.json"
     if not path.exists():
         made = {"user": USER, "password": secrets.token_urlsafe(18), "key": secrets.token_hex(32)}
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(made, file)
     return json.loads(path.read_text())
+
+
+def read_port(text: str) -> int:
+    """Return a port that needs no root. Raises InputError for one that is none."""
+    if not (text.isdecimal() and 1024 <= int(text) <= 65535):
+        raise InputError(f"port {text!r}: expected a whole number from 1024 to 65535")
+    return int(text)
 
 
 def command(port: str) -> list[str]:
@@ -44,8 +53,7 @@ def serve(port: str) -> None:
 
     Raises InputError for a port that is none.
     """
-    if not (port.isdecimal() and 1024 <= int(port) <= 65535):
-        raise InputError(f"port {port!r}: expected a whole number from 1024 to 65535")
+    read_port(port)
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     connect()  # makes the store where there is none yet
     known = login()

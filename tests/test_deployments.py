@@ -23,7 +23,7 @@ from prefect.states import Cancelling
 from ruamel.yaml import YAML
 
 from diffusevae.errors import EnvironmentFailure, InputError
-from diffusevae.experiment import load_experiment
+from diffusevae.experiment import load_experiment, load_latent_study
 from flows import worker as worker_module
 from flows.server import TemporaryServer
 
@@ -172,7 +172,10 @@ def test_pools_and_the_rule_for_dead_runs_are_there_once(server, deployments):
 
 def test_deployments_are_of_experiments_that_exist_one_run_at_a_time(deployments):
     for name, deployment in deployments.items():
-        experiment = load_experiment(deployment.parameters["experiment"])
+        if deployment.entrypoint == "flows.latents.latents":
+            experiment = load_latent_study(deployment.parameters["study"])
+        else:
+            experiment = load_experiment(deployment.parameters["experiment"])
         if deployment.entrypoint == "flows.tune.tune":
             assert deployment.global_concurrency_limit is None
             assert name == f"tune_{deployment.work_pool_name}"

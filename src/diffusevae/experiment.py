@@ -47,6 +47,11 @@ class Experiment:
         """Return where one of the experiment's own stages writes a file."""
         return Path("artifacts") / self.name / stage / file
 
+    @property
+    def page(self) -> Path:
+        """Where the last stage writes what people read."""
+        return self.output("report", "report.html")
+
     def data(self, stage: str, file: str) -> Path:
         """Return where a stage of its data set writes a file."""
         return Path("data") / stage / self.dataset / file
@@ -54,10 +59,13 @@ class Experiment:
 
 @dataclass(frozen=True)
 class LatentStudy:
-    """A latent study's name, its data set's, and what must be there before its stages can run."""
+    """A latent study's name, its data set's, the experiment whose models it uses, and the targets
+    that must be there before its stages can run.
+    """
 
     name: str
     dataset: str
+    experiment: Experiment
     needed: tuple[str, ...]
 
     @property
@@ -68,6 +76,11 @@ class LatentStudy:
     def output(self, stage: str, file: str) -> Path:
         """Return where one of the study's own stages writes a file."""
         return Path("artifacts") / self.name / stage / file
+
+    @property
+    def page(self) -> Path:
+        """Where the last stage writes what people read."""
+        return self.output("overview", "overview.html")
 
 
 def load_experiment(name: str, path: Path = PARAMS_FILE) -> Experiment:
@@ -96,7 +109,7 @@ def load_latent_study(name: str, path: Path = PARAMS_FILE) -> LatentStudy:
     needed = [*(f"download@{source}" for source in sorted(sources)),
               *(f"prepare@{dataset}" for dataset in sorted(chosen)),
               f"train_classifier@{entry['dataset']}", *trained]  # fmt: skip
-    return LatentStudy(name, entry["dataset"], tuple(dict.fromkeys(needed)))
+    return LatentStudy(name, entry["dataset"], experiment, tuple(dict.fromkeys(needed)))
 
 
 def _check(

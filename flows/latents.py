@@ -1,0 +1,90 @@
+"""The latent studies: what an autoencoder's code means, with all that they need.
+
+    python -m flows.latents latents
+
+Without PREFECT_API_URL, a Prefect server is started for the time of the run. What is up to date is
+not done again.
+"""
+
+import sys
+
+from prefect import flow, get_run_logger
+
+from diffusevae.experiment import LatentStudy, load_latent_study
+from diffusevae.latents import chapter
+from diffusevae.recorder import send_unsent
+from diffusevae.stages.__main__ import LATENTS
+from flows.pipeline import Outcome, keep_lock, plan, pull_results, record, run_stages
+from flows.server import server_at_hand
+from flows.terminal import run_on_terminal, show_outcome
+from flows.worker import end_with_worker, started_by_worker
+from tasks.artifacts import Artifacts
+from tasks.dvc import has_remote, own_checkout, push
+from tasks.latent_registry import find_version, register
+from tasks.lock import LOCK
+from tasks.parent_run import open_parent_run, require_mlflow
+from tasks.recording import serve_recorder
+from tasks.report import publish
+
+PAGE = LATENTS[-1]  # the stage that shows what the others found
+
+
+@flow(name="latents", flow_run_name="{study}")
+def latents(study: str = "latents") -> Outcome:
+    """Bring a latent study's page and registered model up to date.
+
+    Raises InputError, EnvironmentFailure or StageFailure; each says in one line what to do.
+    """
+    end_with_worker()
+    chosen = load_latent_study(study)
+    with own_checkout():
+        send_unsent()
+        if remote := has_remote():
+            pull_results(chosen)
+        targets = plan(chosen)
+        if not targets and (version := find_version(chosen)):
+            get_run_logger().info(f"nothing changed: every stage of '{study}' is up to date")
+            return Outcome(publish(chosen), version)
+        with open_parent_run(chosen.name, chosen.dataset) as parent:
+            shown = Artifacts(chosen.name, len(targets))
+            with serve_recorder() as recorder:
+                run_stages(chosen, targets, parent, recorder, shown)
+            page = publish(chosen)
+            version = register(chosen, parent.id)
+            record(read_headlines(chosen), parent, shown, version, [page, LOCK])
+        if remote:
+            push(chosen.targets[-1])
+        if started_by_worker():
+            keep_lock(chosen.name, version)
+    return Outcome(page, version)
+
+
+def read_headlines(study: LatentStudy) -> dict[str, float]:
+    """Return the main number of every study under names that MLflow takes, e.g. sprites/MIG."""
+    headlines = {}
+    for stage in LATENTS:
+        if stage != PAGE:
+            found = chapter.read_chapter(study.output(stage, chapter.FILE).parent)
+            headlines |= {f"{stage}/{one.name}": one.value for one in found.headlines}
+    return chapter.name_metrics(headlines)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the latent study named, else `latents`; return the exit code."""
+    return run_on_terminal(lambda: _run(arguments[0] if arguments else "latents"))
+
+
+def _run(study: str) -> None:
+    with server_at_hand(lambda: _prepare(study)):
+        outcome = latents(study)
+    show_outcome(outcome.report, outcome.model)
+    print(f"sliders make explore STUDY={study}", flush=True)
+
+
+def _prepare(study: str) -> None:
+    load_latent_study(study)
+    require_mlflow()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
