@@ -9,7 +9,12 @@ from torch import nn
 from diffusevae.diffusion import DiffusionModel
 from diffusevae.latents.autoencoder import NetworkConfig, train_autoencoder
 from diffusevae.latents.holes import HolesConfig, study_holes
-from diffusevae.latents.interpolation import Generators, InterpolationConfig, study_interpolation
+from diffusevae.latents.interpolation import (
+    Generators,
+    InterpolationConfig,
+    find_pairs,
+    study_interpolation,
+)
 from diffusevae.latents.losses import LossesConfig, study_losses
 from diffusevae.latents.manifold import ManifoldConfig, study_manifold
 from diffusevae.latents.other_data import study_other_data
@@ -71,6 +76,7 @@ def study_family(config: FamilyConfig, given: Given, train: Train) -> list[Part]
     """Return what every part found. Figures are drawn on the way: call it in `figure_style`."""
     data, network, seed = given.data, config.network, config.undercomplete.seeds[0]
     latents = config.sampled_latents
+    find_pairs(config.interpolation, data)  # before anything is trained: are there enough?
     parts = [
         study_segmentation(config.segmentation, given.nuclei, data, train),
         study_undercomplete(config.undercomplete, network, data, train),

@@ -70,6 +70,18 @@ def interpolate(start: Tensor, end: Tensor, num_steps: int) -> Tensor:
     return start[:, None] * (1 - shares) + end[:, None] * shares
 
 
+def find_pairs(config: InterpolationConfig, data: Data) -> tuple[Tensor, Tensor]:
+    """Return the first test images of both classes. Raises InputError where there are too few."""
+    images = []
+    for label in (START, END):
+        found = (data.labels == label).nonzero()[: config.num_pairs, 0]
+        if len(found) < config.num_pairs:
+            raise InputError(f"interpolation.num_pairs {config.num_pairs}: there are only "
+                             f"{len(found)} test images of class {label}; use at most as many")
+        images.append(data.test[found.to(data.test.device)])
+    return images[0], images[1]
+
+
 def draw_paths(
     config: InterpolationConfig, models: Generators, start: Tensor, end: Tensor, seed: int
 ) -> dict[str, Tensor]:
@@ -105,14 +117,7 @@ def study_interpolation(
     config: InterpolationConfig, models: Generators, classifier: nn.Module, data: Data
 ) -> Part:
     """Walk from threes to fives; measure the classifier's confidence along every path."""
-    places = []
-    for label in (START, END):
-        found = (data.labels == label).nonzero()[: config.num_pairs, 0]
-        if len(found) < config.num_pairs:
-            raise InputError(f"interpolation.num_pairs {config.num_pairs}: there are only "
-                             f"{len(found)} test images of class {label}; use at most as many")
-        places.append(found.to(data.test.device))
-    start, end = (data.test[found] for found in places)
+    start, end = find_pairs(config, data)
     paths = draw_paths(config, models, start, end, data.seed)
     rows, summary, lowest = [], [], {}
     for method, images in paths.items():
