@@ -1,6 +1,5 @@
 """The stage of the autoencoder family, run whole at its smallest size."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from diffusevae.checkpoint import save_tensors, sha256_of
 from diffusevae.classifier import Classifier, ClassifierConfig, save_classifier
 from diffusevae.diffusion import DiffusionConfig, DiffusionModel, save_diffusion
 from diffusevae.errors import InputError
+from diffusevae.latents import part
 from diffusevae.latents.chapter import FILE, read_chapter
 from diffusevae.params import load_sections
 from diffusevae.stages import autoencoders as stage
@@ -61,15 +61,14 @@ def inputs(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def outputs(inputs, tmp_path_factory) -> list[Path]:
-    """The stage's output folder, of two runs."""
-    folder, before = tmp_path_factory.mktemp("runs"), Path.cwd()
-    os.chdir(folder)  # for scratch/progress
-    try:
-        for name in ("one", "two"):
-            stage.run(load_params(), **inputs, out=folder / name, log=Log())
+    """The stage's output folder, of two runs; the second draws nothing, to be quick."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # for scratch/progress
+        stage.run(load_params(), **inputs, out=folder / "one", log=Log())
         assert not list((folder / "scratch/progress").glob("autoencoders*"))
-    finally:
-        os.chdir(before)
+        patch.setattr(part, "save_figure", lambda _, path: path.touch())
+        stage.run(load_params(), **inputs, out=folder / "two", log=Log())
     return [folder / "one", folder / "two"]
 
 
@@ -88,7 +87,8 @@ def test_every_part_of_the_family_is_in_the_chapter(outputs):
 def test_the_same_inputs_give_the_same_bytes(outputs):
     one, two = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in outputs)
     assert sorted(one) == sorted(two) and FILE in one
-    assert [name for name in one if one[name] != two[name]] == []
+    assert {name for name in one if one[name] != two[name]} \
+        == {name for name in one if name.endswith(".png")}  # fmt: skip
 
 
 def test_tables_have_a_row_for_all_that_was_asked_for(outputs):

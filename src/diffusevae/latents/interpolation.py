@@ -106,6 +106,15 @@ def draw_paths(
     return paths | {DIFFUSEVAE: refined.unflatten(0, paths[FIRST_STAGE].shape[:2])}
 
 
+def largest_step(images: Tensor) -> Tensor:
+    """Return the largest change between neighbours of each path (N x steps x ...) over the mean.
+
+    1 is a path that changes evenly, or not at all.
+    """
+    steps = (images[:, 1:] - images[:, :-1]).flatten(2).norm(dim=2).double()
+    return torch.where(steps.amax(1) > 0, steps.amax(1) / steps.mean(1), 1.0)
+
+
 def classify_paths(classifier: nn.Module, images: Tensor) -> Tensor:
     """Return the classifier's probabilities of images N x steps x ...: N x steps x classes."""
     device = next(classifier.parameters()).device
@@ -133,10 +142,9 @@ def study_interpolation(
                 **spread(others[:, i], data.seed, "p_other"),
             })  # fmt: skip
         lowest[method] = sure.amin(1)
-        steps = (images[:, 1:] - images[:, :-1]).flatten(2).norm(dim=2).double()
         summary.append({"method": method, **spread(lowest[method], data.seed, "lowest"),
                         **spread(others.mean(1), data.seed, "p_other"),
-                        **spread(steps.amax(1) / steps.mean(1), data.seed, "largest_step")})
+                        **spread(largest_step(images), data.seed, "largest_step")})
     for row in summary:
         if row["method"] != FADE:
             row |= spread(lowest[row["method"]] - lowest[FADE], data.seed, "lowest_change")
