@@ -74,6 +74,6 @@ def test_the_restorer_has_no_way_around_its_code():
     network = Restorer((4, 8), 1)
     with torch.no_grad():
         network.layers[2].weight.zero_()
-    a, b = network(torch.rand(2, 1, 8, 8))
+    a, b = network.restore(torch.rand(2, 1, 8, 8))
     assert torch.equal(a, b) and a.shape == (1, 8, 8)
     assert 0 <= a.min() and a.max() <= 1

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from diffusevae.data import to_unit
 from diffusevae.distribution import frechet_interval
-from diffusevae.drawing import COLOURS, Strip, draw_strips, label_axes, panels
+from diffusevae.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, panels
 from diffusevae.latents.autoencoder import apply, encode_means
 from diffusevae.latents.chapter import Claim, Headline, Picture, Table
 from diffusevae.latents.part import (
@@ -146,7 +146,8 @@ def _draw(table: pd.DataFrame) -> Figure:
     for axes, name, title in zip(grid.flat, ("frechet", "confidence"),
                                  ("Fréchet distance ↓", "Confidence"), strict=True):
         bars = [table[name] - table[f"{name}_low"], table[f"{name}_high"] - table[name]]
-        axes.barh(names, table[name], xerr=bars, color=colours, capsize=3, height=0.6)
+        axes.barh(names, table[name], xerr=bars, color=colours, capsize=3, ecolor=MUTED,
+                  height=0.6)  # fmt: skip
         axes.grid(axis="y", visible=False)
         label_axes(axes, title)
     grid[0, 0].invert_yaxis()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffusevae.compression import fit_pca
 from diffusevae.data import to_unit
-from diffusevae.drawing import COLOURS, Strip, draw_strips, label_axes, panels
+from diffusevae.drawing import COLOURS, MUTED, Strip, draw_strips, panels
 from diffusevae.latents.autoencoder import NetworkConfig, apply, train_autoencoder
 from diffusevae.latents.chapter import Claim, Headline, Picture, Table
 from diffusevae.latents.part import (
@@ -107,8 +107,10 @@ def _report(
         ),
         pictures=(
             (Picture("other_data.png", "Trained on one kind of data, tested on another",
-                     "Squared error on the test images of both data sets, with 95 % intervals."),
-             _draw(table, latents)),
+                     f"Squared error of codes of {latents} numbers on the test images of both data "
+                     "sets, with 95 % intervals. Below a bar: the model, and the data it was "
+                     "trained on."),
+             _draw(table)),
             (Picture("other_data_images.png", "What a model of other data restores",
                      "Test images of both data sets, restored by the autoencoder of either."),
              draw_strips(strips, SHOWN)),
@@ -120,7 +122,7 @@ def _report(
     )  # fmt: skip
 
 
-def _draw(table: pd.DataFrame, latents: int) -> Figure:
+def _draw(table: pd.DataFrame) -> Figure:
     figure, grid = panels(1, 2, 3.0, sharey=True)
     for axes, tested_on in zip(grid.flat, (OWN, OTHER), strict=True):
         for kind, trained_on in itertools.product((PCA, AE), (OWN, OTHER)):
@@ -128,8 +130,9 @@ def _draw(table: pd.DataFrame, latents: int) -> Figure:
                         & (table["tested_on"] == tested_on)].iloc[0]  # fmt: skip
             bars = [[row["mse"] - row["mse_low"]], [row["mse_high"] - row["mse"]]]
             axes.bar(f"{kind}\n{trained_on.split()[0]}", row["mse"], yerr=bars, capsize=3,
-                     color=FAMILY_COLOURS[kind], alpha=1 if trained_on == tested_on else 0.5)
+                     ecolor=MUTED, color=FAMILY_COLOURS[kind],
+                     alpha=1 if trained_on == tested_on else 0.5)  # fmt: skip
         axes.grid(axis="x", visible=False)
-        label_axes(axes, f"Tested on {tested_on}", "model, and the data it was trained on")
-    grid[0, 0].set_ylabel(f"mean squared error, {latents} numbers")
+        axes.set_title(f"Tested on {tested_on}")
+    grid[0, 0].set_ylabel("mean squared error")
     return figure

@@ -66,10 +66,11 @@ class RestorationConfig:
 
 
 class Restorer(nn.Module):
-    """Maps damaged images (B x C x H x W) to restored ones in [0, 1].
+    """Maps damaged images (B x C x H x W) to restored ones.
 
     An autoencoder whose code keeps its place: channels[-1] numbers for each spot of a grid that is
-    halved len(channels) - 1 times. It has no connections past the code.
+    halved len(channels) - 1 times. It has no connections past the code. Nothing bounds its output
+    in training: a sigmoid dies on images that are mostly black.
     """
 
     def __init__(self, channels: Sequence[int], image_channels: int) -> None:
@@ -82,7 +83,11 @@ class Restorer(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels[0], image_channels, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(self.layers(x))
+        return self.layers(x)
+
+    def restore(self, x: Tensor) -> Tensor:
+        """Return restored images in [0, 1]."""
+        return self(x).clamp(0, 1)
 
 
 def add_noise(x: Tensor, levels: float | Tensor, rng: torch.Generator) -> Tensor:
@@ -128,7 +133,7 @@ def choose_setting(
 def train_restorer(
     name: str, facts: dict[str, object], config: RestorationConfig, epochs: int,
     damage: Callable[[Tensor, torch.Generator], Tensor], data: Data, train: Train,
-) -> nn.Module:  # fmt: skip
+) -> Restorer:  # fmt: skip
     """Return a network trained to undo `damage`, which it sees anew in every epoch."""
     def pairs(
         part: str, indices: Tensor, rng: torch.Generator
@@ -161,7 +166,7 @@ def study_denoising(config: RestorationConfig, data: Data, train: Train) -> Part
     for noise in config.noise_levels:
         noisy, known_noisy = (add_noise(x, noise, generator(data.seed, "noise", part, str(noise)))
                               for part, x in (("test", real), ("validation", known)))
-        learned = apply(network, noisy.to(data.test.device))
+        learned = apply(network.restore, noisy.to(data.test.device))
         restored: dict[str, dict[str, tuple[float, Tensor]]] = {}
         for metric in MEASURED:
             restored[metric] = {AE: (noise, learned)}
@@ -196,7 +201,7 @@ def study_super_resolution(config: RestorationConfig, data: Data, train: Train) 
         facts = {"kind": "super_resolution", "factor": factor, "seed": config.seed}
         network = train_restorer(f"super_resolution-{factor}", facts, config,
                                  config.super_resolution_epochs, damage, data, train)  # fmt: skip
-        learned = apply(network, damage(real).to(data.test.device))
+        learned = apply(network.restore, damage(real).to(data.test.device))
         small = shrink(real, factor)
         methods = {AE: (factor, learned)}
         methods |= {mode: (factor, enlarge(small, factor, mode))

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from torch import Generator, Tensor, nn
 
 from diffusevae.data import to_unit
-from diffusevae.drawing import COLOURS, INK, Strip, draw_strips, label_axes, panels
+from diffusevae.drawing import COLOURS, INK, MUTED, Strip, draw_strips, label_axes, panels
 from diffusevae.errors import InputError
 from diffusevae.latents.autoencoder import apply, fit_pairs
 from diffusevae.latents.chapter import Claim, Picture, Table
@@ -325,9 +325,10 @@ def _draw(table: pd.DataFrame) -> Figure:
     figure, grid = panels(1, 2, 2.6, sharey=True)
     for axes, (task, own) in zip(grid.flat, table.groupby("task", sort=False), strict=True):
         bars = [own["iou"] - own["iou_low"], own["iou_high"] - own["iou"]]
-        axes.barh(own["method"], own["iou"], xerr=bars, capsize=3, height=0.6,
+        axes.barh(own["method"], own["iou"], xerr=bars, capsize=3, ecolor=MUTED, height=0.6,
                   color=[METHOD_COLOURS[method] for method in own["method"]])
         axes.set_xlim(0, 1)
+        axes.set_xticks([0, 0.5, 1])
         axes.grid(axis="y", visible=False)
         label_axes(axes, f"IoU: {task}")
     grid[0, 0].invert_yaxis()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from diffusevae.compression import fit_pca
 from diffusevae.data import to_unit
-from diffusevae.drawing import COLOURS, Strip, draw_strips, label_axes, panels
+from diffusevae.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, panels
 from diffusevae.latents.autoencoder import apply, fit_pairs, squared_error
 from diffusevae.latents.chapter import Claim, Picture, Table
 from diffusevae.latents.part import (
@@ -226,7 +226,8 @@ def _draw(table: pd.DataFrame) -> Figure:
     axes = grid[0, 0]
     colours = [FAMILY_COLOURS[PCA if model == PCA else AE] for model in table["model"]]
     errors = [table["mse"] - table["mse_low"], table["mse_high"] - table["mse"]]
-    axes.barh(table["model"], table["mse"], xerr=errors, color=colours, capsize=3, height=0.6)
+    axes.barh(table["model"], table["mse"], xerr=errors, color=colours, capsize=3, ecolor=MUTED,
+              height=0.6)  # fmt: skip
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     label_axes(axes, "Test error (lower is better)", "mean squared error")
