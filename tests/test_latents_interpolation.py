@@ -55,7 +55,7 @@ def test_probabilities_stay_with_their_pair_and_step():
 
 def test_paths_need_enough_pairs_and_one_noise_for_all():
     images = torch.zeros(4, 1, 4, 4, dtype=torch.uint8)
-    data = Data(images, images, images, torch.tensor([3, 3, 5, 1]), 0)
+    data = Data("toy", images, images, images, torch.tensor([3, 3, 5, 1]), 0)
     with pytest.raises(InputError, match="num_pairs 2: there are only 1 test images of class 5"):
         study_interpolation(InterpolationConfig(2, 3, SAMPLER), SimpleNamespace(), None, data)
     with pytest.raises(ValueError, match="shared_noise: false"):
@@ -92,9 +92,9 @@ def test_the_cross_entropy_by_hand():
 
 def test_other_data_are_divided_without_overlap():
     images = torch.arange(50, dtype=torch.uint8).view(50, 1, 1, 1)
-    like = Data(images[:40], images[:8], images[:5], torch.arange(5), 0)
-    other = divide(images, images + 100, like)
+    like = Data("toy", images[:40], images[:8], images[:5], torch.arange(5), 0)
+    other = divide("other", images, images + 100, like)
     assert len(other.train) == 40 and len(other.validation) == 8 and len(other.test) == 5
     assert not set(other.train.flatten().tolist()) & set(other.validation.flatten().tolist())
-    few = divide(images[:20], images, like)
+    few = divide("other", images[:20], images, like)
     assert len(few.train) == 12

@@ -26,7 +26,7 @@ def test_the_loss_adds_lambda_times_the_sum_of_the_code_s_sizes():
 
 def test_a_penalty_makes_the_code_sparser_and_the_error_larger():
     images = (255 * torch.rand(64, 1, 4, 4, generator=generator(0)) ** 3).byte()
-    data = Data(images, images, images, torch.zeros(64, dtype=torch.long), 0)
+    data = Data("toy", images, images, images, torch.zeros(64, dtype=torch.long), 0)
 
     def train(name, facts, fit):
         return fit(Callbacks(), None)[0]

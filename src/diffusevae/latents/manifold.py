@@ -1,5 +1,6 @@
 """A VAE with a code of two numbers: the plane that it decodes, and where test images lie (C5)."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -30,7 +31,7 @@ from diffusevae.latents.part import (
 )
 from diffusevae.latents.vector_vae import VectorVAE
 from diffusevae.metrics import mse
-from diffusevae.params import Count, Range
+from diffusevae.params import Count, PositiveCount, Range
 
 LATENTS = 2
 NEIGHBOURS = 5
@@ -38,11 +39,16 @@ NEIGHBOURS = 5
 
 @dataclass(frozen=True)
 class ManifoldConfig:
-    """The VAE's loss, and how many images the grid has along each side."""
+    """The VAE's loss, and how many images the grid has along each side.
+
+    hidden and epochs take the place of the shared network's: a plane is bent more than many axes.
+    """
 
     reconstruction: Literal["bce", "mse", "l1"]
     beta: Annotated[float, Range(0, 1000)]
     side: Annotated[int, Range(2, 40)]
+    hidden: tuple[Annotated[int, Range(1, 4096)], ...]
+    epochs: PositiveCount
     seed: Count
 
 
@@ -60,6 +66,7 @@ def study_manifold(
     config: ManifoldConfig, network: NetworkConfig, data: Data, train: Train
 ) -> Part:
     """Train it; compare error and separation of classes with PCA's first two numbers."""
+    network = dataclasses.replace(network, hidden=config.hidden, epochs=config.epochs)
     model = train_autoencoder(VAE, network, LATENTS, data, config.seed, train, beta=config.beta,
                               reconstruction=config.reconstruction)  # fmt: skip
     test, real, labels = data.test.cpu(), to_unit(data.test.cpu()), data.labels.numpy()

@@ -1,7 +1,6 @@
 """An autoencoder on data of another kind: each model on each data set, PCA beside it (ROWS C4)."""
 
 import dataclasses
-import itertools
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from diffusevae.compression import fit_pca
 from diffusevae.data import to_unit
-from diffusevae.drawing import COLOURS, MUTED, Strip, draw_strips, panels
+from diffusevae.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, panels
 from diffusevae.latents.autoencoder import NetworkConfig, apply, train_autoencoder
 from diffusevae.latents.chapter import Claim, Headline, Picture, Table
 from diffusevae.latents.part import (
@@ -26,18 +25,17 @@ from diffusevae.latents.part import (
 )
 from diffusevae.metrics import mse
 
-OWN, OTHER = "own data", "other data"
 SHOWN = 10
 
 
-def divide(images: Tensor, test: Tensor, like: Data) -> Data:
+def divide(name: str, images: Tensor, test: Tensor, like: Data) -> Data:
     """Return another data set as `like` is divided: its last training images are for validation.
 
     Its labels are not used: they are `like`'s, cut to nothing.
     """
     num_train = min(len(like.train), len(images) - len(like.validation))
     return dataclasses.replace(
-        like, train=images[:num_train], validation=images[-len(like.validation) :],
+        like, name=name, train=images[:num_train], validation=images[-len(like.validation) :],
         test=test[: len(like.test)], labels=like.labels[:0],
     )  # fmt: skip
 
@@ -46,12 +44,12 @@ def study_other_data(
     network: NetworkConfig, latents: int, seed: int, data: Data, other: Data, train: Train
 ) -> Part:
     """Train an autoencoder on each of two data sets and measure both on the test images of both."""
-    sets = {OWN: data, OTHER: other}
+    sets = {one.name: one for one in (data, other)}
     rows, strips = [], []
     errors: dict[tuple[str, str, str], Tensor] = {}
     shown: dict[tuple[str, str], Tensor] = {}
     for trained_on, learned in sets.items():
-        dataset = "" if trained_on == OWN else "other"
+        dataset = "" if learned is data else "other"
         model = train_autoencoder(AE, network, latents, learned, seed, train, dataset)
         pca = fit_pca(learned.train)
         for tested_on, tested in sets.items():
@@ -70,7 +68,7 @@ def study_other_data(
     for tested_on, tested in sets.items():
         strips.append(Strip(f"Test images: {tested_on}", to_unit(tested.test[:SHOWN].cpu()),
                             COLOURS["real"]))  # fmt: skip
-        strips += [Strip(f"autoencoder trained on {trained_on}", shown[trained_on, tested_on],
+        strips += [Strip(f"AE trained on {trained_on}", shown[trained_on, tested_on],
                          FAMILY_COLOURS[AE]) for trained_on in sets]  # fmt: skip
     return _report(pd.DataFrame(rows), strips, latents, len(data.test), seed)
 
@@ -90,9 +88,10 @@ def _report(
                      "those data" for row in foreign)  # fmt: skip
     times = [f["mse"] / n["mse"] for f, n in zip(foreign, native[::-1], strict=True)]
     return Part(
-        summary=(f"An autoencoder of {latents} numbers makes {times[0]:.1f} times the error on the "
-                 "other data set that an autoencoder trained there makes, and the other one "
-                 f"{times[1]:.1f} times on ours.",),
+        summary=tuple(
+            f"On {row['tested_on']} an autoencoder of {latents} numbers trained on "
+            f"{row['trained_on']} makes {ratio:.1f} times the error of one trained there."
+            for row, ratio in zip(foreign, times, strict=True)),
         headlines=tuple(Headline(f"AE-{latents} trained on {row['trained_on']}, tested on "
                                  f"{row['tested_on']}: squared error more than a native's",
                                  row["mse_loss"], row["mse_loss_low"], row["mse_loss_high"], of)
@@ -108,8 +107,7 @@ def _report(
         pictures=(
             (Picture("other_data.png", "Trained on one kind of data, tested on another",
                      f"Squared error of codes of {latents} numbers on the test images of both data "
-                     "sets, with 95 % intervals. Below a bar: the model, and the data it was "
-                     "trained on."),
+                     "sets, with 95 % intervals. Pale: models of the other data."),
              _draw(table)),
             (Picture("other_data_images.png", "What a model of other data restores",
                      "Test images of both data sets, restored by the autoencoder of either."),
@@ -123,16 +121,17 @@ def _report(
 
 
 def _draw(table: pd.DataFrame) -> Figure:
-    figure, grid = panels(1, 2, 3.0, sharey=True)
-    for axes, tested_on in zip(grid.flat, (OWN, OTHER), strict=True):
-        for kind, trained_on in itertools.product((PCA, AE), (OWN, OTHER)):
-            row = table[(table["model"] == kind) & (table["trained_on"] == trained_on)
-                        & (table["tested_on"] == tested_on)].iloc[0]  # fmt: skip
-            bars = [[row["mse"] - row["mse_low"]], [row["mse_high"] - row["mse"]]]
-            axes.bar(f"{kind}\n{trained_on.split()[0]}", row["mse"], yerr=bars, capsize=3,
-                     ecolor=MUTED, color=FAMILY_COLOURS[kind],
-                     alpha=1 if trained_on == tested_on else 0.5)  # fmt: skip
-        axes.grid(axis="x", visible=False)
-        axes.set_title(f"Tested on {tested_on}")
-    grid[0, 0].set_ylabel("mean squared error")
+    figure, grid = panels(1, 2, 2.6, sharey=True)
+    for axes, (tested_on, own) in zip(grid.flat, table.groupby("tested_on", sort=False),
+                                      strict=True):  # fmt: skip
+        own = own.sort_values(["model", "trained_on"], ascending=False)
+        bars = [own["mse"] - own["mse_low"], own["mse_high"] - own["mse"]]
+        drawn = axes.barh(own["model"] + " of " + own["trained_on"], own["mse"], xerr=bars,
+                          capsize=3, ecolor=MUTED, height=0.6,
+                          color=[FAMILY_COLOURS[model] for model in own["model"]])  # fmt: skip
+        for bar, trained_on in zip(drawn, own["trained_on"], strict=True):
+            bar.set_alpha(1 if trained_on == tested_on else 0.5)
+        axes.grid(axis="y", visible=False)
+        label_axes(axes, f"On {tested_on}", "mean squared error")
+    grid[0, 0].invert_yaxis()
     return figure

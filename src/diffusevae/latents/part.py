@@ -30,8 +30,10 @@ Train = Callable[[str, Mapping[str, object], Fitting], nn.Module]
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """uint8 images N x C x H x W on the device to use, and the test images' labels (N, int64)."""
+    """A data set by name: uint8 images N x C x H x W on the device to use; the test images' labels.
+    """
 
+    name: str
     train: Tensor
     validation: Tensor
     test: Tensor

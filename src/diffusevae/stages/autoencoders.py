@@ -33,7 +33,7 @@ from diffusevae.training import Callbacks
 from diffusevae.vae import load_vae
 
 ROOT = "latent_studies"
-SECTIONS = {"seed": int, "autoencoders": FamilyConfig}
+SECTIONS = {"seed": int, "dataset": str, "other_dataset": str, "autoencoders": FamilyConfig}
 
 
 def run(
@@ -46,10 +46,10 @@ def run(
     config = params.autoencoders
     tested = load_split(test)
     num_test = config.num_test_images
-    data = Data(load_split(train).images[: config.num_train_images].to(device),
+    data = Data(params.dataset, load_split(train).images[: config.num_train_images].to(device),
                 load_split(validation).images[: config.num_validation_images].to(device),
                 tested.images[:num_test].to(device), tested.labels[:num_test], params.seed)
-    other = divide(load_split(other_train).images.to(device),
+    other = divide(params.other_dataset, load_split(other_train).images.to(device),
                    load_split(other_test).images.to(device), data)  # fmt: skip
     vae, diffusevae = (f / "model.safetensors" for f in (train_vae, train_diffusevae))
     check_pair(diffusevae, sha256_of(vae))
