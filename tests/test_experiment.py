@@ -6,7 +6,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from diffusevae.errors import InputError
-from diffusevae.experiment import Experiment, find_sections, load_experiment
+from diffusevae.experiment import (
+    Experiment,
+    find_sections,
+    load_experiment,
+    load_latent_study,
+)
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 
@@ -28,7 +33,7 @@ def faults(tmp_path, content):
         with open(path, "w") as file:
             YAML().dump(content, file)
         with pytest.raises(InputError) as caught:
-            load_experiment(name, path)
+            (load_latent_study if "latents" in name else load_experiment)(name, path)
         said = str(caught.value)
         assert "\n" not in said and said.count(str(path)) == 1 + said.count("; also ")
         return said.replace(f"{path} ", "")
@@ -197,3 +202,34 @@ def test_images_must_suit_the_networks_and_the_metrics(content, faults, size):
 def test_a_root_without_entries_is_an_error(content, faults, root, entries):
     content[root] = entries
     assert f"{root}: expected a mapping with at least one entry" in faults()
+
+
+def test_a_latent_study_brings_what_it_needs_before_its_own_stages():
+    study = load_latent_study("latents_smoke", PARAMS)
+    assert study.targets == [
+        "download@fashion_mnist", "download@mnist", "download@nuclei", "download@raman",
+        "prepare@fashion_mnist_tiny", "prepare@mnist_tiny", "train_classifier@mnist_tiny",
+        "download@alexnet", "tune_vae@smoke", "train_vae@smoke", "tune_ddpm@smoke",
+        "train_ddpm@smoke", "train_diffusevae@smoke", "beta_vae@latents_smoke",
+        "sprites@latents_smoke", "spectra@latents_smoke", "autoencoders@latents_smoke",
+        "overview@latents_smoke",
+    ]  # fmt: skip
+    assert study.output("overview", "x") == Path("artifacts/latents_smoke/overview/x")
+
+
+def test_faults_of_a_latent_study_are_named(content, faults):
+    study = content["latent_studies"]["latents_smoke"]
+    study["dataset"], study["experiment"] = "mnist_teeny", "smok"
+    study["beta_vae"]["steps"] = 1
+    said = faults("latents_smoke")
+    assert "latents_smoke.dataset: there is no 'mnist_teeny'; did you mean 'mnist_tiny'?" in said
+    assert "latents_smoke.experiment: there is no 'smok'; did you mean 'smoke'?" in said
+    assert "latents_smoke.beta_vae.steps: 1" in said
+    del content["latent_studies"]["latents_smoke"]
+    assert "latent_studies: there is no 'latents_smoke'" in faults("latents_smoke")
+
+
+@pytest.mark.parametrize("source", ["raman", "nuclei"])
+def test_what_is_no_set_of_images_cannot_be_a_data_set(content, faults, source):
+    content["datasets"]["mnist_tiny"]["images"]["source"] = source
+    assert f"'{source}' is no name" in faults()

@@ -5,7 +5,7 @@ What a section may hold is said by the stage that reads it (SECTIONS in its modu
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -71,12 +71,13 @@ class LatentStudy:
 
 
 def load_experiment(name: str, path: Path = PARAMS_FILE) -> Experiment:
-    """Return an experiment of params.yaml when the whole file is sound. Raises InputError.
+    """Return an experiment of params.yaml when the file is sound. Raises InputError.
 
-    The error names every fault at once.
+    The error names every fault at once. The latent studies are looked at by `load_latent_study`
+    only: their stages' modules take seconds to import.
     """
     content = read_yaml(path)
-    datasets = _check(path, content)
+    datasets = _check(path, content, ROOTS[:2])
     dataset = load_entry(path, "experiments", name, content)["dataset"]
     source = datasets[dataset].images.source
     _require_source(source, f"{path} datasets.{dataset}.images.source")
@@ -86,7 +87,7 @@ def load_experiment(name: str, path: Path = PARAMS_FILE) -> Experiment:
 def load_latent_study(name: str, path: Path = PARAMS_FILE) -> LatentStudy:
     """Return a latent study of params.yaml when the whole file is sound. Raises InputError."""
     content = read_yaml(path)
-    datasets = _check(path, content)
+    datasets = _check(path, content, ROOTS[:3])
     entry = load_entry(path, "latent_studies", name, content)
     chosen = {entry["dataset"], entry["other_dataset"]}
     experiment = load_experiment(entry["experiment"], path)
@@ -98,12 +99,14 @@ def load_latent_study(name: str, path: Path = PARAMS_FILE) -> LatentStudy:
     return LatentStudy(name, entry["dataset"], tuple(dict.fromkeys(needed)))
 
 
-def _check(path: Path, content: Mapping) -> dict[str, SimpleNamespace]:
-    """Return the data sets of params.yaml. Raises InputError that names every fault of the file."""
+def _check(
+    path: Path, content: Mapping, roots: Sequence[str]
+) -> dict[str, SimpleNamespace]:
+    """Return the data sets of params.yaml. Raises InputError that names every fault under roots."""
     faults = [f"{path} {str(root)[:MAX_SHOWN]}: unknown key; {suggest(root, ROOTS)}"
               for root in content if root not in ROOTS]  # fmt: skip
-    datasets, experiments, studies = (
-        _build_entries(path, content, root, faults) for root in ROOTS[:3])
+    entries = {root: _build_entries(path, content, root, faults) for root in roots}
+    datasets, experiments = entries["datasets"], entries["experiments"]
     try:
         _build_gate(path, content)
     except InputError as error:
@@ -116,7 +119,7 @@ def _check(path: Path, content: Mapping) -> dict[str, SimpleNamespace]:
         elif params.sound and params.dataset in datasets and datasets[params.dataset].sound:
             images = datasets[params.dataset].images
             faults += [f"{place}.{misfit}" for misfit in find_misfits(params, images)]
-    for key, params in studies.items():
+    for key, params in entries.get("latent_studies", {}).items():
         place = f"{path} latent_studies.{key}"
         for field, root in (("dataset", "datasets"), ("other_dataset", "datasets"),
                             ("experiment", "experiments")):  # fmt: skip
@@ -153,7 +156,8 @@ def _build_gate(path: Path, content: Mapping) -> GateConfig:
 def find_sections(root: str) -> dict[str, type]:
     """Return every section that an entry under a root has, with its type."""
     sections: dict[str, type] = {}
-    for stage in map(_module, STAGES + ON_DEMAND + LATENTS):
+    names = LATENTS if root == "latent_studies" else STAGES + ON_DEMAND
+    for stage in map(_module, names):
         if stage.ROOT == root:
             for name, schema in stage.SECTIONS.items():
                 if sections.get(name, dict) is dict:  # dict: this stage takes the section as it is

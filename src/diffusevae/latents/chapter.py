@@ -6,6 +6,8 @@ them; diffusevae.latents.overview makes the page.
 
 import dataclasses
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -84,3 +86,8 @@ def read_chapter(folder: Path) -> Chapter:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable ({error}); run its stage again") from error
     return build(Chapter, content, str(path))
+
+
+def name_metrics(values: Mapping[str, float]) -> dict[str, float]:
+    """Return numbers under names that MLflow takes: letters, digits, spaces and . - : / only."""
+    return {re.sub(r"[^A-Za-z0-9 .:/_-]", "", name): value for name, value in values.items()}

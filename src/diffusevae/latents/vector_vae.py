@@ -111,12 +111,15 @@ def kl_of_latents(mu: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mu**2 + logvar.exp() - 1 - logvar)
 
 
-def beta_vae_loss(model: VectorVAE, x: Tensor, eps: Tensor) -> Losses:
+def beta_vae_loss(
+    model: VectorVAE, x: Tensor, eps: Tensor, seen: Tensor | None = None
+) -> Losses:
     """Return loss = reconstruction + beta KL and both parts, of x in [0, 1] (ROWS B2).
 
-    `eps` (B x latents) is the noise of the code.
+    `eps` (B x latents) is the noise of the code; `seen` is what the encoder gets where that is not
+    x itself but a disturbed x.
     """
-    mu, logvar = model.encode(x)
+    mu, logvar = model.encode(x if seen is None else seen)
     logits = model.decoder(reparameterise(mu, logvar, eps))
     reconstruction = reconstruction_error(logits, x, model.config.reconstruction)
     kl = kl_of_latents(mu, logvar).sum(1)
@@ -132,7 +135,7 @@ def fit_vector_vae(
 ) -> tuple[VectorVAE, list[dict[str, float]]]:  # fmt: skip
     """Train on uint8 images N x C x H x W, on the device to use; return (averaged model, history).
 
-    Same contract as `training.fit`.
+    Same contract as `training.fit`; what the history has of the validation is always of one image.
     """
     torch.manual_seed(seed)  # initial weights
     model = VectorVAE(config, train.shape[1:]).to(train.device)
@@ -152,6 +155,8 @@ def fit_vector_vae(
         totals: dict[str, float] = {}
         for batch, images in enumerate(validation.split(BATCH)):
             share = len(images) / len(validation)
+            if config.normalisation == "sum":
+                share = 1 / len(validation)
             losses = loss(model, to_unit(images), noise(len(images), "validation", batch))
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + float(value) * share

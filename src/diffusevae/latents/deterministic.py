@@ -1,0 +1,92 @@
+"""The standard convolutional autoencoder that the beta-VAE is compared with (ROWS B8).
+
+Convolutions with max-pooling down to 16 channels (256 numbers where two convolutions go before, on
+32 x 32), a linear layer to the code, and the mirror image with nearest-neighbour upsampling;
+trained on the binary cross-entropy. Its code has no prior.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from diffusevae.data import to_unit
+from diffusevae.latents.vector_vae import BATCH, reconstruction_error
+from diffusevae.layers import check_halving
+from diffusevae.params import Range
+from diffusevae.progress import Progress
+from diffusevae.training import Callbacks, Fit, Losses, OptimiserConfig, fit
+
+POOLED = 16  # channels before the code
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """The code's size; the widths of the convolutions before the last, which has 16 channels."""
+
+    latents: Annotated[int, Range(1, 256)]
+    channels: tuple[Annotated[int, Range(1, 256)], ...]
+
+
+class ConvolutionalAutoencoder(nn.Module):
+    """Maps x (B x C x H x W in [0, 1]) to a code (B x latents) and back; `shape` is C x H x W."""
+
+    def __init__(self, config: AutoencoderConfig, shape: Sequence[int]) -> None:
+        super().__init__()
+        check_halving(shape, range(len(config.channels) + 2))
+        self.config = config
+        widths = [shape[0], *config.channels, POOLED]
+        inner = (POOLED, *(length // 2 ** (len(widths) - 1) for length in shape[1:]))
+        size = math.prod(inner)
+        down: list[nn.Module] = []
+        for before, after in zip(widths, widths[1:], strict=False):
+            down += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(size, config.latents))
+        up: list[nn.Module] = [nn.Linear(config.latents, size), nn.Unflatten(1, inner)]
+        for before, after in zip(widths[::-1], widths[-2::-1], strict=False):
+            up += [nn.ReLU(), nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, padding=1)]
+        self.decoder = nn.Sequential(*up)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the code, B x latents."""
+        return self.encoder(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return images in [0, 1] of codes, B x latents."""
+        return torch.sigmoid(self.decoder(z))
+
+
+def fit_autoencoder(
+    config: AutoencoderConfig, optimiser: OptimiserConfig, train: Tensor, validation: Tensor,
+    epochs: int, seed: int, callbacks: Callbacks, progress: Progress | None = None,
+) -> ConvolutionalAutoencoder:  # fmt: skip
+    """Train on uint8 images N x C x H x W and return the averaged model."""
+    torch.manual_seed(seed)  # initial weights
+    model = ConvolutionalAutoencoder(config, train.shape[1:]).to(train.device)
+
+    def loss(model: nn.Module, images: Tensor) -> Losses:
+        x = to_unit(images)
+        return {"loss": reconstruction_error(model.decoder(model.encode(x)), x, "bce").mean()}
+
+    def batch_loss(
+        model: nn.Module, indices: Tensor, epoch: int, batch: int, rows: slice
+    ) -> Losses:
+        return loss(model, train[indices[rows]])
+
+    @torch.inference_mode()
+    def validate(model: nn.Module) -> dict[str, float]:
+        parts = validation.split(BATCH)
+        totals = [float(loss(model, part)["loss"]) * len(part) for part in parts]
+        return {"loss": sum(totals) / len(validation)}
+
+    return fit(model, optimiser, epochs, seed, Fit(batch_loss, validate, len(train)), callbacks,
+               progress)[0]  # fmt: skip
+
+
+@torch.inference_mode()
+def encode_deterministic(model: ConvolutionalAutoencoder, images: Tensor) -> Tensor:
+    """Return the codes of uint8 images, N x latents."""
+    return torch.cat([model.encode(to_unit(part)) for part in images.split(BATCH)])

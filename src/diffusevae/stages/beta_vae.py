@@ -1,0 +1,101 @@
+"""Study beta-VAEs of digits: what their latents do, and what follows. Part of the latent studies.
+
+python -m diffusevae.stages beta_vae latents_smoke \\
+    --train data/prepared/mnist_tiny/train.safetensors \\
+    --validation data/prepared/mnist_tiny/validation.safetensors \\
+    --test data/prepared/mnist_tiny/test.safetensors \\
+    --classifier data/train_classifier/mnist_tiny/model.safetensors \\
+    --out artifacts/latents_smoke/beta_vae
+"""
+
+from pathlib import Path
+
+from diffusevae.checkpoint import save_tensors
+from diffusevae.classifier import load_classifier
+from diffusevae.data import Split, load_split
+from diffusevae.device import choose_device
+from diffusevae.drawing import figure_style, save_figure
+from diffusevae.latents import archetypes, beta_vae, chapter
+from diffusevae.latents.beta_vae import BetaVAEConfig, Judges
+from diffusevae.latents.beta_vae_chapter import describe
+from diffusevae.latents.beta_vae_figures import draw_all
+from diffusevae.latents.deterministic import fit_autoencoder
+from diffusevae.latents.vector_vae import encode_images, fit_vector_vae, save_vector_vae
+from diffusevae.progress import Progress
+from diffusevae.training import Callbacks
+
+ROOT = "latent_studies"
+SECTIONS = {"seed": int, "beta_vae": BetaVAEConfig}
+
+
+def run(
+    params, *, train: Path, validation: Path, test: Path, classifier: Path, out: Path, log
+) -> None:
+    """Write the first seed's model, its cards and archetypes, the tables and the pictures."""
+    choose_device()  # these models are small: the CPU trains and judges them
+    log.dataset(train, "training")
+    config = params.beta_vae
+    split, held_out, unseen = (load_split(path) for path in (train, validation, test))
+    count = config.num_test_images
+    unseen = Split(unseen.images[:count], unseen.labels[:count], unseen.indices[:count])
+    judges = Judges.of(unseen, load_classifier(classifier))
+    trained: list[Progress] = []
+
+    def train_one(kind: str, seed: int):
+        """Return a model of a kind, trained, and the findings on it."""
+        name = f"{kind}-{seed}"
+        progress = Progress.of(f"beta_vae-{name}", params, [train, validation], log.message)
+        trained.append(progress)
+        with log.trial(name, {"kind": kind, "seed": seed}) as one:
+            callbacks = Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume)
+            data = (split.images, held_out.images, config.epochs, seed, callbacks, progress)
+            if kind == "beta_vae":
+                model, _ = fit_vector_vae(config.model, config.optimiser, *data)
+                found = beta_vae.study_beta_vae(model, judges, config, seed)
+            else:
+                model = fit_autoencoder(config.autoencoder, config.optimiser, *data)
+                found = beta_vae.study_autoencoder(model, judges, config, seed)
+            one.summary(chapter.name_metrics(found.numbers))
+        return model, found
+
+    models = {kind: [train_one(kind, seed) for seed in config.seeds]
+              for kind in ("beta_vae", "autoencoder")}  # fmt: skip
+    findings = {kind: [found for _, found in pairs] for kind, pairs in models.items()}
+    mus = [encode_images(model, split.images)[0] for model, _ in models["beta_vae"]]
+    judged = [(model, archetypes.find_class_archetypes(model, mu, split.labels),
+               archetypes.find_cluster_archetypes(model, mu, split.labels, config.num_clusters,
+                                                  seed))
+              for (model, _), mu, seed in zip(models["beta_vae"], mus, config.seeds, strict=True)]
+    right = {}
+    for level in config.noise_levels:
+        log.message(f"recognising images with noise of {level:g}")
+        right[level] = archetypes.recognise_noisy(judged, judges.classifier, judges.images,
+                                                  unseen.labels, level, params.seed)
+    ranking = beta_vae.rank_latents(dict(zip(config.seeds, findings["beta_vae"], strict=True)))
+    tables = {
+        "cards.csv": findings["beta_vae"][0].cards,
+        "ranking.csv": ranking,
+        "agreement.csv": beta_vae.measure_agreement(ranking, params.seed),
+        "comparison.csv": beta_vae.compare(findings["beta_vae"], findings["autoencoder"]),
+        "recognition.csv": archetypes.summarise_recognition(right, params.seed),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        table.to_csv(out / name, index=False)
+    model, *ideal = judged[0]
+    save_vector_vae(out / "model.safetensors", model)
+    save_tensors(out / "archetypes.safetensors",
+                 {f"{kind}_{part}": getattr(one, part)
+                  for kind, one in zip(("class", "cluster"), ideal, strict=True)
+                  for part in ("codes", "images", "labels")})  # fmt: skip
+    with figure_style():
+        for name, figure in draw_all(model, models["autoencoder"][0][0], findings, ranking,
+                                     tables["recognition.csv"], ideal, judges.images,
+                                     unseen.labels).items():  # fmt: skip
+            save_figure(figure, out / name)
+    found = describe(config, tables, right, params.seed)
+    chapter.write_chapter(out, found)
+    log.summary(chapter.name_metrics({one.name: one.value for one in found.headlines}))
+    for progress in trained:  # only now: a killed study goes on with its last training
+        progress.clear()
+    log.artifact(out)
