@@ -5,17 +5,15 @@ import pandas as pd
 import pytest
 import torch
 
-from diffusevae.latents.part import AE
-from diffusevae.latents.restoration import (
-    Restorer,
+from diffusevae.latents.classical import (
     add_noise,
-    best_rival,
     choose_setting,
-    compare_restored,
     enlarge,
     filter_images,
     shrink,
 )
+from diffusevae.latents.part import AE
+from diffusevae.latents.restoration import Restorer, best_rival, compare_restored
 from diffusevae.randomness import generator
 
 

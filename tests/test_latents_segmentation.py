@@ -6,19 +6,15 @@ import torch
 from PIL import Image
 
 from diffusevae.errors import InputError
+from diffusevae.latents.scenes import FILES, crop_tiles, cut_tiles, hide_digits, read_nuclei
 from diffusevae.latents.segmentation import (
-    FILES,
     OTSU,
     UNET,
     Segmenter,
     best_threshold,
     compare_masks,
-    crop_tiles,
-    cut_tiles,
-    hide_digits,
     intersection_over_union,
     otsu_threshold,
-    read_nuclei,
 )
 from diffusevae.randomness import generator
 from diffusevae.unet import UNetConfig

@@ -24,10 +24,11 @@ from diffusevae.diffusion import load_diffusion
 from diffusevae.drawing import figure_style
 from diffusevae.errors import InputError
 from diffusevae.generation import check_pair
+from diffusevae.latents.chapter import name_metrics
 from diffusevae.latents.family import TITLE, FamilyConfig, Given, study_family
 from diffusevae.latents.other_data import divide
 from diffusevae.latents.part import Data, Fitting, write_parts
-from diffusevae.latents.segmentation import FILES
+from diffusevae.latents.scenes import FILES
 from diffusevae.progress import Progress
 from diffusevae.training import Callbacks
 from diffusevae.vae import load_vae
@@ -74,8 +75,7 @@ def run(
     with figure_style():
         parts = study_family(config, given, train_one)
         write_parts(out, TITLE, parts)
-    log.summary({f"headline {i + 1}": headline.value for i, headline in enumerate(
-        headline for part in parts for headline in part.headlines)})
+    log.summary(name_metrics({one.name: one.value for part in parts for one in part.headlines}))
     for part in parts:
         for sentence in part.summary:
             log.message(sentence)
