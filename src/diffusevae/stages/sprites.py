@@ -1,0 +1,75 @@
+"""Train four objectives of disentanglement on sprites and score them by the known factors.
+
+python -m diffusevae.stages sprites latents_smoke \\
+    --source src/diffusevae/latents/sprites.json \\
+    --out artifacts/latents_smoke/sprites
+
+The source can also be dSprites' original .npz file.
+"""
+
+from pathlib import Path
+
+from diffusevae.device import choose_device
+from diffusevae.latents.chapter import write_chapter
+from diffusevae.latents.disentangling import NAMES, fit_disentangling
+from diffusevae.latents.sprites import SIDE, DrawnSprites, number_images, read_sprites
+from diffusevae.latents.sprites_chapter import tell_sprites
+from diffusevae.latents.sprites_figures import save_pictures
+from diffusevae.latents.sprites_study import (
+    SCORES,
+    Run,
+    SpritesConfig,
+    choose_images,
+    measure_run,
+    summarise_runs,
+    tabulate_runs,
+)
+from diffusevae.progress import Progress
+from diffusevae.training import Callbacks
+
+ROOT = "latent_studies"
+SECTIONS = {"seed": int, "sprites": SpritesConfig}
+
+
+def run(params, *, source: Path, out: Path, log) -> None:
+    """Write chapter.json with its tables and pictures to `out`."""
+    device = choose_device()
+    log.dataset(source, "training")
+    config = params.sprites
+    sprites = read_sprites(source)
+    images = choose_images(sprites, config, params.seed)
+    train, validation = images.train.to(device), images.validation.to(device)
+    trained: list[Progress] = []
+
+    def train_one(objective: str, seed: int) -> Run:
+        name = f"{objective}-{seed}"
+        progress = Progress.of(f"sprites-{name}", params, [source], log.message)
+        with log.trial(name, {"objective": objective, "seed": seed}) as one:
+            model, _ = fit_disentangling(
+                objective, config.objectives, config.vae, config.optimiser, train, validation,
+                config.steps, seed, (SIDE / config.image_size) ** 2,
+                Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume), progress,
+            )  # fmt: skip
+            measured = measure_run(objective, seed, model, images)
+            one.summary(measured.scores)
+        log.message("  ".join(f"{key} {value:.3f}" for key, value in measured.scores.items()))
+        trained.append(progress)
+        return measured
+
+    runs = [train_one(objective, seed) for objective in NAMES for seed in config.seeds]
+    table = tabulate_runs(runs)
+    best = {name: max((one for one in runs if one.objective == name), key=lambda r: r.mean_score)
+            for name in NAMES}  # fmt: skip
+    shown = max(best.values(), key=lambda one: one.mean_score)
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / "runs.csv", index=False)
+    summarise_runs(table).to_csv(out / "table.csv", index=False)
+    save_pictures(out, table, best, shown, images)
+    chapter = tell_sprites(config, table, shown, number_images(sprites.values),
+                           isinstance(sprites, DrawnSprites))  # fmt: skip
+    write_chapter(out, chapter)
+    log.summary({f"{name}_{score}": value for score in SCORES
+                 for name, value in table.groupby("objective")[score].median().items()})
+    for progress in trained:  # only now: a killed study goes on with its last training
+        progress.clear()
+    log.artifact(out)
