@@ -3,7 +3,7 @@
 An archetype is the mean code of a class or cluster and what the model decodes from it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,13 +110,11 @@ def summarise_recognition(
 
 
 def compare_ways(
-    right: Mapping[float, list[dict[str, np.ndarray]]], one: str, other: str, seed: int,
-    choose: Callable[[float], bool] = lambda level: True,
-) -> dict[str, float]:  # fmt: skip
-    """Return accuracy of `one` less that of `other`, averaged over the chosen levels: an interval.
+    right: Mapping[float, list[dict[str, np.ndarray]]], one: str, other: str, seed: int
+) -> dict[str, float]:
+    """Return accuracy of `one` less that of `other`, averaged over the noise levels: an interval.
 
     Images are resampled; an image's difference is averaged over levels and seeds.
     """
-    differences = [run[one] - run[other] for level, found in right.items() if choose(level)
-                   for run in found]  # fmt: skip
+    differences = [run[one] - run[other] for found in right.values() for run in found]  # fmt: skip
     return interval(np.mean(differences, axis=0), seed_of(seed, "compare", one, other))

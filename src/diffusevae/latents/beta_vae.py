@@ -59,6 +59,8 @@ class BetaVAEConfig:
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"{name}: expected one or more, each once")
+        if not max(self.noise_levels) > 0:
+            raise ValueError("noise_levels: none is above 0; add one")
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,11 +305,13 @@ def judge_recognition(
     levels = [level for level in right if level > 0]
     span = f"noise of {min(levels):g} to {max(levels):g}"
     claims, headlines = [], []
-    for other, claim in (
-        ("pixels_class", "A noisy image is recognised better among codes than among pixels"),
-        ("denoise", "Comparing codes beats denoising before classifying"),
+    noisy = {level: right[level] for level in levels}
+    for other, name, claim in (
+        ("pixels_class", "comparing pixels",
+         "A noisy image is recognised better among codes than among pixels"),
+        ("denoise", "denoising first", "Comparing codes beats denoising before classifying"),
     ):
-        change = archetypes.compare_ways(right, "latent_class", other, seed, lambda x: x > 0)
+        change = archetypes.compare_ways(noisy, "latent_class", other, seed)
         verdict = ("holds" if change["low"] > 0 else "fails" if change["high"] < 0 else "open")
         claims.append(Claim(
             claim, SOURCE, verdict,
@@ -316,6 +320,7 @@ def judge_recognition(
             f"[{100 * change['low']:+.1f}, {100 * change['high']:+.1f}], over {span} (95 % "
             "interval over images).",
         ))  # fmt: skip
-        headlines.append(Headline(f"recognition among codes less {other}", change["value"],
-                                  change["low"], change["high"], f"accuracy, over {span}"))
+        headlines.append(Headline(
+            f"recognition: accuracy of comparing codes less that of {name}", change["value"],
+            change["low"], change["high"], f"over {span}, 95 % interval over images"))
     return claims, headlines
