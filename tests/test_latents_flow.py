@@ -1,59 +1,77 @@
-"""The flow of the latent studies, with stages that have nothing left to do but their outputs."""
+"""`python -m flows.latents` as a user runs it: every stage at its smallest, page and registry."""
 
-from contextlib import nullcontext
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
-from test_latents_page import STUDIES, run_stage
-from toy_latents import TOY, make_chapter, write_checkout, write_study
+from mlflow import MlflowClient
+from real_data import raw_folder
 
-from diffusevae.latents.chapter import Headline
-from flows import latents as flow
+from diffusevae.errors import EnvironmentFailure
+from diffusevae.latents.chapter import read_chapter
+from diffusevae.stages.__main__ import LATENTS
 
-
-@pytest.fixture
-def run(mlflow_store, prefect_server, tmp_path, monkeypatch):
-    """Return a function that runs the flow on these targets, in a checkout of toy studies."""
-    write_checkout(tmp_path)
-    for name in STUDIES[1:]:
-        headline = Headline(f"R² of {name}", 0.25, None, None, "one run")
-        write_study(tmp_path / "artifacts/toy_study" / name, make_chapter(headlines=(headline,)))
-    run_stage(tmp_path / "artifacts/toy_study")
-    (tmp_path / "dvc.lock").write_text("stages: {}\n")
-    ran: list[list[str]] = []
-    for name, stand_in in {
-        "load_latent_study": lambda name: TOY, "send_unsent": lambda: None,
-        "own_checkout": nullcontext, "serve_recorder": nullcontext, "has_remote": lambda: False,
-        "run_stages": lambda study, targets, *others: ran.append(targets),
-    }.items():  # fmt: skip
-        monkeypatch.setattr(flow, name, stand_in)
-
-    def run_flow(targets: list[str]) -> tuple[flow.Outcome, list[list[str]]]:
-        monkeypatch.setattr(flow, "plan", lambda study: targets)
-        with temporary_settings({PREFECT_API_URL: prefect_server}):
-            return flow.latents("toy_study"), ran
-
-    return run_flow
+STUDY = "latents_smoke"
+SCRATCH = Path(__file__).parents[1] / "scratch"
 
 
-def test_a_run_publishes_the_page_and_registers_the_model_once(run, mlflow_store, caplog):
-    targets = ["overview@toy_study"]
-    outcome, ran = run(targets)
-    assert ran == [targets]
-    assert outcome.report == Path("reports/toy_study.html").absolute()
-    assert "What an autoencoder" in outcome.report.read_text()
-    assert (outcome.model.name, outcome.model.version) == ("latents-toy_study", "1")
-    [parent] = mlflow_store.search_runs(
-        [mlflow_store.get_experiment_by_name("toy_study").experiment_id])  # fmt: skip
-    assert parent.info.status == "FINISHED"
-    assert parent.data.metrics == {
-        "beta_vae/a score": 0.123456, "beta_vae/a count": 7.0, "sprites/R of sprites": 0.25,
-        "spectra/R of spectra": 0.25, "autoencoders/R of autoencoders": 0.25}  # fmt: skip
-    files = {file.path for file in mlflow_store.list_artifacts(parent.info.run_id)}
-    assert files == {"toy_study.html", "dvc.lock"}
-    outcome.report.unlink()
-    again, ran = run([])
-    assert again == outcome and again.report.is_file()
-    assert len(ran) == 1 and "nothing changed: every stage of 'toy_study'" in caplog.text
-    assert len(mlflow_store.search_model_versions("name = 'latents-toy_study'")) == 1
+@pytest.fixture(scope="module")
+def checkout(smoke_checkout, tmp_path_factory) -> Path:
+    """A copy of the checkout in which `smoke` has run, with the downloads that the studies need."""
+    copy = tmp_path_factory.mktemp("latents") / "checkout"
+    shutil.copytree(smoke_checkout, copy, symlinks=True)
+    for source in ("fashion_mnist", "raman", "nuclei"):
+        try:
+            raw_folder(source)
+        except EnvironmentFailure as failure:
+            pytest.skip(str(failure))
+        shutil.copytree(SCRATCH / "downloads" / source, copy / "scratch/downloads" / source,
+                        dirs_exist_ok=True)  # fmt: skip
+    return copy
+
+
+def run_flow(checkout: Path, prefect_server: str, study: str = STUDY):
+    return subprocess.run([sys.executable, "-m", "flows.latents", study], cwd=checkout, text=True,
+                          env=os.environ | {"PYTHONPATH": str(checkout / "src"),
+                                            "PREFECT_API_URL": prefect_server},
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+
+
+def test_one_command_makes_the_page_and_the_model_and_then_finds_nothing_to_do(
+    checkout, prefect_server
+):
+    done = run_flow(checkout, prefect_server)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "Running stage 'sample@smoke'" not in done.stdout  # what smoke has made is not redone
+    folders = {stage: checkout / "artifacts" / STUDY / stage for stage in LATENTS}
+    page = (checkout / f"reports/{STUDY}.html").read_text()
+    assert re.search(rf"report +{checkout}/reports/{STUDY}.html", done.stdout)
+    chapters = {stage: read_chapter(folders[stage]) for stage in LATENTS[:-1]}
+    for found in chapters.values():
+        assert f">{found.title}</h2>" in page
+    client = MlflowClient(f"sqlite:///{checkout / 'mlflow/mlflow.db'}")
+    [experiment] = [one for one in client.search_experiments() if one.name == STUDY]
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(LATENTS) <= set(runs) and all(run.info.status == "FINISHED"
+                                             for run in runs.values())  # fmt: skip
+    headline = next(one for one in chapters["spectra"].headlines)
+    parents = [run for run in runs.values() if "mlflow.parentRunId" not in run.data.tags]
+    assert headline.value in parents[0].data.metrics.values()
+    [version] = client.search_model_versions(f"name = 'latents-{STUDY}'")
+    assert version.version == "1"
+
+    again = run_flow(checkout, prefect_server)
+    assert again.returncode == 0, again.stdout[-3000:]
+    assert f"nothing changed: every stage of '{STUDY}' is up to date" in again.stdout
+    assert len(client.search_model_versions(f"name = 'latents-{STUDY}'")) == 1
+
+
+def test_a_study_that_there_is_not_is_one_clear_line(checkout, prefect_server):
+    done = run_flow(checkout, prefect_server, "latent_smoke")
+    assert done.returncode == 2
+    assert done.stdout.strip().splitlines()[-1].endswith(
+        "there is no 'latent_smoke'; did you mean 'latents_smoke'?")  # fmt: skip
