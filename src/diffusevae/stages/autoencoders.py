@@ -29,6 +29,7 @@ from diffusevae.latents.family import TITLE, FamilyConfig, Given, study_family
 from diffusevae.latents.other_data import divide
 from diffusevae.latents.part import Data, Fitting, write_parts
 from diffusevae.latents.scenes import FILES
+from diffusevae.latents.threads import use_one_thread
 from diffusevae.progress import Progress
 from diffusevae.training import Callbacks
 from diffusevae.vae import load_vae
@@ -42,6 +43,7 @@ def run(
     classifier: Path, train_vae: Path, train_diffusevae: Path, nuclei: Path, out: Path, log,
 ) -> None:  # fmt: skip
     """Write the chapter with its figures and tables to `out`. Raises InputError."""
+    use_one_thread()
     device = choose_device()
     log.dataset(train, "training")
     config = params.autoencoders

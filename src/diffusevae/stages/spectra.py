@@ -44,6 +44,7 @@ from diffusevae.latents.spectral_lines import (
     summarise_lines,
     traverse_all,
 )
+from diffusevae.latents.threads import use_one_thread
 from diffusevae.latents.vector_vae import VectorVAE, save_vector_vae
 from diffusevae.progress import Progress
 from diffusevae.training import Callbacks
@@ -60,6 +61,7 @@ def run(params, *, source: Path, out: Path, log) -> None:
     The model shown and kept is that of the first seed, trained on all spectra.
     """
     log.dataset(source / FILE, "training")
+    use_one_thread()
     config, device = params.spectra, choose_device()
     spectra, copies = drop_copies(read_spectra(source))
     check_lines(spectra)

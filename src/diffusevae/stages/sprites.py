@@ -24,6 +24,7 @@ from diffusevae.latents.sprites_study import (
     summarise_runs,
     tabulate_runs,
 )
+from diffusevae.latents.threads import use_one_thread
 from diffusevae.progress import Progress
 from diffusevae.training import Callbacks
 
@@ -33,6 +34,7 @@ SECTIONS = {"seed": int, "sprites": SpritesConfig}
 
 def run(params, *, source: Path, out: Path, log) -> None:
     """Write chapter.json with its tables and pictures to `out`."""
+    use_one_thread()
     device = choose_device()
     log.dataset(source, "training")
     config = params.sprites
