@@ -62,7 +62,7 @@ def test_one_command_makes_the_page_and_the_model_and_then_finds_nothing_to_do(
     parents = [run for run in runs.values() if "mlflow.parentRunId" not in run.data.tags]
     assert headline.value in parents[0].data.metrics.values()
     [version] = client.search_model_versions(f"name = 'latents-{STUDY}'")
-    assert version.version == "1"
+    assert str(version.version) == "1"
 
     again = run_flow(checkout, prefect_server)
     assert again.returncode == 0, again.stdout[-3000:]
