@@ -13,6 +13,7 @@ from torch import Tensor
 
 LEAST_VARIANCE = 1e-3  # of mu, where the prior's is 1: below it a latent says nothing
 TREES, LEAF = 20, 10  # of a forest; images in a leaf
+BINS = 4000  # of codes that are counted: q(z|x) can be a thousandth of q(z) wide
 
 
 def varied(factors: Tensor) -> list[int]:
@@ -69,16 +70,17 @@ def information_by_sampling(
 ) -> Tensor:
     """Return I(z_j; v_k) in nats as `information_by_quadrature` does, by counting.
 
-    Draws codes of every image and counts them in bins half as wide as the narrowest q(z_j|x).
-    Counting alone makes information of nothing, about (bins - 1)(values - 1) / 2 N draws nats
-    (Miller, 1955), which is taken off.
+    Draws codes of every image and counts them in BINS intervals that hold as many codes each: fine
+    where codes are dense, and never so many that most are empty. Counting alone makes information
+    of nothing, about (bins - 1)(values - 1) / 2 N draws nats (Miller, 1955), which is taken off.
     """
     result = torch.zeros(mu.shape[1], factors.shape[1], dtype=torch.float64)
     for j, (mean, deviation) in enumerate(zip(mu.T, torch.exp(0.5 * logvar).T, strict=True)):
         eps = torch.randn(len(mean), draws, generator=rng)
         z = mean[:, None] + deviation[:, None] * eps
-        bins = ((z - z.min()) / (0.5 * deviation.min())).long()
-        width = int(bins.max()) + 1
+        inner = z.flatten().sort().values[:: -(-z.numel() // BINS)][1:]
+        bins = torch.bucketize(z, inner.contiguous(), right=True)
+        width = len(inner) + 1
         for k, column in enumerate(factors.T):
             count = int(column.max()) + 1
             cells = torch.bincount((column[:, None] * width + bins).flatten(),
