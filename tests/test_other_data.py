@@ -74,7 +74,9 @@ def test_a_folder_of_own_images_runs_as_the_readme_says(checkout, prefect_server
     dataset, experiment = added.split("experiments:\n")
     params = checkout / "params.yaml"
     text = params.read_text()
-    for place, lines in (("\nexperiments:\n", dataset), ("\n# When a new version", experiment)):
+    # Each at the end of its root: what follows is the next one.
+    ends = {"\nexperiments:\n": dataset, "\n# What an autoencoder's code means": experiment}
+    for place, lines in ends.items():
         assert text.count(place) == 1
         text = text.replace(place, f"\n{lines}{place}")
     params.write_text(text)
