@@ -17,7 +17,13 @@ from diffusevae.latents.beta_vae import BetaVAEConfig, judge_neuron
 from diffusevae.latents.chapter import read_chapter
 from diffusevae.latents.deterministic import AutoencoderConfig, ConvolutionalAutoencoder
 from diffusevae.latents.shapes import measure_shapes
-from diffusevae.latents.traversals import entanglement, measure_effects, name_meaning, traverse
+from diffusevae.latents.traversals import (
+    entanglement,
+    largest_step,
+    measure_effects,
+    name_meaning,
+    traverse,
+)
 from diffusevae.latents.vector_vae import (
     VectorVAE,
     VectorVAEConfig,
@@ -163,6 +169,13 @@ def test_a_traversal_moves_one_latent_evenly_and_leaves_the_others():
 def test_a_latent_out_of_range_is_one_clear_line():
     with pytest.raises(InputError, match="latent 3: the code has the latents 0 to 2"):
         traverse(BarModel(), torch.zeros(1, 3), 3, 5)
+
+
+def test_the_largest_step_of_an_even_path_is_its_mean():
+    even = torch.arange(5.0).view(1, 5, 1, 1, 1)
+    jump = torch.tensor([0.0, 0, 0, 0, 1]).view(1, 5, 1, 1, 1)
+    still = torch.zeros(1, 5, 1, 1, 1)
+    assert largest_step(torch.cat([even, jump, still])).tolist() == [1, 4, 1]
 
 
 def test_effects_are_what_the_model_was_built_to_do():

@@ -13,7 +13,6 @@ from diffusevae.latents.interpolation import (
     InterpolationConfig,
     classify_paths,
     interpolate,
-    largest_step,
     study_interpolation,
 )
 from diffusevae.latents.losses import cross_entropy
@@ -31,13 +30,6 @@ def test_a_path_is_straight_and_has_both_ends():
     assert path.shape == (2, 5, 3)
     assert path[0, :, 0].tolist() == [0, 1, 2, 3, 4] and path[0, 1].tolist() == [1, 2, 0]
     assert path[1, 4].tolist() == [0, 0, 1]
-
-
-def test_the_largest_step_of_an_even_path_is_its_mean():
-    even = torch.arange(5.0).view(1, 5, 1, 1, 1)
-    jump = torch.tensor([0.0, 0, 0, 0, 1]).view(1, 5, 1, 1, 1)
-    still = torch.zeros(1, 5, 1, 1, 1)
-    assert largest_step(torch.cat([even, jump, still])).tolist() == [1, 4, 1]
 
 
 def test_probabilities_stay_with_their_pair_and_step():

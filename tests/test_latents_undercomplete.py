@@ -6,7 +6,8 @@ import torch
 
 from diffusevae.data import to_unit
 from diffusevae.latents.autoencoder import apply, autoencoder_loss, fit_pairs, squared_error
-from diffusevae.latents.part import Part, describe, judge, spread, write_parts
+from diffusevae.latents.evidence import describe, judge, spread
+from diffusevae.latents.part import Part, write_parts
 from diffusevae.latents.undercomplete import UndercompleteConfig, compare_errors
 from diffusevae.latents.vector_vae import VectorVAE, VectorVAEConfig
 from diffusevae.training import Callbacks, OptimiserConfig

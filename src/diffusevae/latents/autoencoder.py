@@ -115,8 +115,3 @@ def apply(network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     parts = inputs.split(BATCH)
     return torch.cat([network(to_unit(part) if part.dtype == torch.uint8 else part).cpu()
                       for part in parts])  # fmt: skip
-
-
-def encode_means(model: VectorVAE, images: Tensor) -> Tensor:
-    """Return mu of uint8 images, N x latents, on the CPU."""
-    return apply(lambda x: model.encode(x)[0], images)

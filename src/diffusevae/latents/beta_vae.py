@@ -18,12 +18,13 @@ from diffusevae.classifier import Classifier
 from diffusevae.data import Split, to_unit
 from diffusevae.distribution import frechet_distance
 from diffusevae.latents import agreement, archetypes, traversals
+from diffusevae.latents.autoencoder import apply
 from diffusevae.latents.chapter import Claim, Headline
 from diffusevae.latents.deterministic import (
     AutoencoderConfig,
     ConvolutionalAutoencoder,
-    encode_deterministic,
 )
+from diffusevae.latents.evidence import Verdict, judge
 from diffusevae.latents.vector_vae import (
     BATCH,
     VectorVAE,
@@ -118,7 +119,7 @@ def study_autoencoder(
     It has no prior: its traversals reach 3 standard deviations of the codes to both sides of their
     mean, and it generates from a Gaussian with the mean and variances of the codes.
     """
-    codes = encode_deterministic(model, judges.split.images)
+    codes = apply(model.encode, judges.split.images)
     centre, scale = codes.mean(0), codes.std(0)
     effects = traversals.traverse_all(
         model, codes[: config.num_traversed], config.steps, judges.classifier, judges.spread,
@@ -273,15 +274,11 @@ def judge_comparison(table: pd.DataFrame) -> list[Claim]:
                 f"[{row['autoencoder_low']:.{digits}f}, {row['autoencoder_high']:.{digits}f}]; "
                 "median of the seeds, least and greatest.")  # fmt: skip
 
-    def verdict(name: str, higher: bool) -> str:
+    def verdict(name: str, higher: bool) -> Verdict:
         row = rows.loc[name]
-        if higher:
-            holds, fails = (row["beta_vae_low"] > row["autoencoder_high"],
-                            row["beta_vae_high"] < row["autoencoder_low"])  # fmt: skip
-        else:
-            holds, fails = (row["beta_vae_high"] < row["autoencoder_low"],
-                            row["beta_vae_low"] > row["autoencoder_high"])  # fmt: skip
-        return "holds" if holds else "fails" if fails else "open"
+        above = row["beta_vae_low"] > row["autoencoder_high"]
+        below = row["beta_vae_high"] < row["autoencoder_low"]
+        return judge(above, below) if higher else judge(below, above)
 
     said = {
         "The autoencoder's traversals jump, the beta-VAE's are smooth":
@@ -312,9 +309,8 @@ def judge_recognition(
         ("denoise", "denoising first", "Comparing codes beats denoising before classifying"),
     ):
         change = archetypes.compare_ways(noisy, "latent_class", other, seed)
-        verdict = ("holds" if change["low"] > 0 else "fails" if change["high"] < 0 else "open")
         claims.append(Claim(
-            claim, SOURCE, verdict,
+            claim, SOURCE, judge(change["low"] > 0, change["high"] < 0),
             f"Accuracy of the nearest class archetype among codes, less that of "
             f"'{archetypes.WAYS[other]}': {100 * change['value']:+.1f} points "
             f"[{100 * change['low']:+.1f}, {100 * change['high']:+.1f}], over {span} (95 % "

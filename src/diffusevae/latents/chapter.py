@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from diffusevae.errors import InputError
+from diffusevae.latents.evidence import Verdict
 from diffusevae.params import build
 
 FILE = "chapter.json"
@@ -42,7 +42,7 @@ class Claim:
 
     claim: str
     source: str
-    verdict: Literal["holds", "fails", "open"]
+    verdict: Verdict
     evidence: str
 
 

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from diffusevae.data import to_unit
-from diffusevae.latents.vector_vae import BATCH, reconstruction_error
+from diffusevae.latents.autoencoder import fit_pairs
+from diffusevae.latents.vector_vae import reconstruction_error
 from diffusevae.layers import check_halving
 from diffusevae.params import Range
 from diffusevae.progress import Progress
-from diffusevae.training import Callbacks, Fit, Losses, OptimiserConfig, fit
+from diffusevae.training import Callbacks, OptimiserConfig
 
 POOLED = 16  # channels before the code
 
@@ -58,6 +59,10 @@ class ConvolutionalAutoencoder(nn.Module):
         """Return images in [0, 1] of codes, B x latents."""
         return torch.sigmoid(self.decoder(z))
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits of the reconstruction of x, B x C x H x W."""
+        return self.decoder(self.encoder(x))
+
 
 def fit_autoencoder(
     config: AutoencoderConfig, optimiser: OptimiserConfig, train: Tensor, validation: Tensor,
@@ -67,26 +72,12 @@ def fit_autoencoder(
     torch.manual_seed(seed)  # initial weights
     model = ConvolutionalAutoencoder(config, train.shape[1:]).to(train.device)
 
-    def loss(model: nn.Module, images: Tensor) -> Losses:
-        x = to_unit(images)
-        return {"loss": reconstruction_error(model.decoder(model.encode(x)), x, "bce").mean()}
+    images = {"train": train, "validation": validation}
 
-    def batch_loss(
-        model: nn.Module, indices: Tensor, epoch: int, batch: int, rows: slice
-    ) -> Losses:
-        return loss(model, train[indices[rows]])
+    def pairs(part: str, indices: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        x = to_unit(images[part][indices])
+        return x, x
 
-    @torch.inference_mode()
-    def validate(model: nn.Module) -> dict[str, float]:
-        parts = validation.split(BATCH)
-        totals = [float(loss(model, part)["loss"]) * len(part) for part in parts]
-        return {"loss": sum(totals) / len(validation)}
-
-    return fit(model, optimiser, epochs, seed, Fit(batch_loss, validate, len(train)), callbacks,
-               progress)[0]  # fmt: skip
-
-
-@torch.inference_mode()
-def encode_deterministic(model: ConvolutionalAutoencoder, images: Tensor) -> Tensor:
-    """Return the codes of uint8 images, N x latents."""
-    return torch.cat([model.encode(to_unit(part)) for part in images.split(BATCH)])
+    return fit_pairs(model, optimiser, epochs, seed, (len(train), len(validation)), pairs,
+                     lambda logits, x: reconstruction_error(logits, x, "bce"), callbacks,
+                     progress)[0]  # fmt: skip

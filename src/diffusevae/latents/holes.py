@@ -13,21 +13,11 @@ from torch import Generator, Tensor, nn
 from diffusevae.data import to_unit
 from diffusevae.distribution import frechet_interval
 from diffusevae.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, panels
-from diffusevae.latents.autoencoder import apply, encode_means
+from diffusevae.latents.autoencoder import apply
 from diffusevae.latents.chapter import Claim, Headline, Picture, Table
-from diffusevae.latents.part import (
-    AE,
-    COURSE,
-    FAMILY_COLOURS,
-    VAE,
-    Data,
-    Part,
-    describe,
-    headline,
-    judge,
-    spread,
-)
-from diffusevae.latents.vector_vae import VectorVAE
+from diffusevae.latents.evidence import describe, judge, spread
+from diffusevae.latents.part import AE, COURSE, FAMILY_COLOURS, VAE, Data, Part, headline
+from diffusevae.latents.vector_vae import VectorVAE, encode_images
 from diffusevae.params import Range
 from diffusevae.randomness import generator, seed_of
 
@@ -65,7 +55,7 @@ def study_holes(
     count = min(config.num_images, len(data.test), len(data.train))
     images = {REAL: to_unit(data.train[:count].cpu())}
     for kind, model in ((AE, ae), (VAE, vae)):
-        codes = encode_means(model, data.train)
+        codes = encode_images(model, data.train)[0]
         for how in (STANDARD, GAUSSIAN, BOX):
             new = draw_codes(codes, how, count, generator(data.seed, "holes", kind, how))
             images[f"{kind}, {how}"] = apply(model.decode, new.to(device))

@@ -16,18 +16,9 @@ from diffusevae.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, p
 from diffusevae.errors import InputError
 from diffusevae.latents.autoencoder import apply
 from diffusevae.latents.chapter import Claim, Picture, Table
-from diffusevae.latents.part import (
-    AE,
-    COURSE,
-    FAMILY_COLOURS,
-    VAE,
-    Data,
-    Part,
-    describe,
-    headline,
-    judge,
-    spread,
-)
+from diffusevae.latents.evidence import describe, judge, spread
+from diffusevae.latents.part import AE, COURSE, FAMILY_COLOURS, VAE, Data, Part, headline
+from diffusevae.latents.traversals import largest_step
 from diffusevae.latents.vector_vae import VectorVAE
 from diffusevae.params import PositiveCount, Range
 from diffusevae.sampling import SamplerConfig, sample
@@ -104,15 +95,6 @@ def draw_paths(
     x_hat = paths[FIRST_STAGE].flatten(0, 1)
     refined = sample(models.diffusevae, config.sampler, len(x_hat), seed, x_hat)
     return paths | {DIFFUSEVAE: refined.unflatten(0, paths[FIRST_STAGE].shape[:2])}
-
-
-def largest_step(images: Tensor) -> Tensor:
-    """Return the largest change between neighbours of each path (N x steps x ...) over the mean.
-
-    1 is a path that changes evenly, or not at all.
-    """
-    steps = (images[:, 1:] - images[:, :-1]).flatten(2).norm(dim=2).double()
-    return torch.where(steps.amax(1) > 0, steps.amax(1) / steps.mean(1), 1.0)
 
 
 def classify_paths(classifier: nn.Module, images: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from diffusevae.drawing import CLASS_COLOURS, COLOURS, Strip, draw_strips, panel
 from diffusevae.labels import describe_direction
 from diffusevae.latents.autoencoder import NetworkConfig, apply, train_autoencoder
 from diffusevae.latents.chapter import Claim, Picture, Table
-from diffusevae.latents.part import AE, COURSE, Data, Part, Train, describe, headline, judge, spread
+from diffusevae.latents.evidence import describe, judge, spread
+from diffusevae.latents.part import AE, COURSE, Data, Part, Train, headline
 from diffusevae.metrics import mae, mse, ssim
 from diffusevae.params import Count, PositiveCount
 

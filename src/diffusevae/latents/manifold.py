@@ -14,22 +14,11 @@ from diffusevae.codes import knn_accuracy
 from diffusevae.compression import fit_pca
 from diffusevae.data import to_unit
 from diffusevae.drawing import CLASS_COLOURS, Strip, draw_strips, label_axes, panels
-from diffusevae.latents.autoencoder import NetworkConfig, apply, encode_means, train_autoencoder
+from diffusevae.latents.autoencoder import NetworkConfig, apply, train_autoencoder
 from diffusevae.latents.chapter import Claim, Picture, Table
-from diffusevae.latents.part import (
-    COURSE,
-    FAMILY_COLOURS,
-    PCA,
-    VAE,
-    Data,
-    Part,
-    Train,
-    describe,
-    headline,
-    judge,
-    spread,
-)
-from diffusevae.latents.vector_vae import VectorVAE
+from diffusevae.latents.evidence import describe, judge, spread
+from diffusevae.latents.part import COURSE, FAMILY_COLOURS, PCA, VAE, Data, Part, Train, headline
+from diffusevae.latents.vector_vae import VectorVAE, encode_images
 from diffusevae.metrics import mse
 from diffusevae.params import Count, PositiveCount, Range
 
@@ -72,7 +61,7 @@ def study_manifold(
     test, real, labels = data.test.cpu(), to_unit(data.test.cpu()), data.labels.numpy()
     pca = fit_pca(data.train)
     linear_codes = ((real.flatten(1).double() - pca.mean) @ pca.axes[:, :LATENTS]).numpy()
-    codes = encode_means(model, data.test).numpy()
+    codes = encode_images(model, data.test)[0].numpy()
     linear = mse(real, pca.reconstruct(test, LATENTS))
     learned = mse(real, apply(model.reconstruct, data.test))
     rows = [

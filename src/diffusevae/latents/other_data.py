@@ -11,18 +11,8 @@ from diffusevae.data import to_unit
 from diffusevae.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, panels
 from diffusevae.latents.autoencoder import NetworkConfig, apply, train_autoencoder
 from diffusevae.latents.chapter import Claim, Headline, Picture, Table
-from diffusevae.latents.part import (
-    AE,
-    COURSE,
-    FAMILY_COLOURS,
-    PCA,
-    Data,
-    Part,
-    Train,
-    describe,
-    judge,
-    spread,
-)
+from diffusevae.latents.evidence import describe, judge, spread
+from diffusevae.latents.part import AE, COURSE, FAMILY_COLOURS, PCA, Data, Part, Train
 from diffusevae.metrics import mse
 
 SHOWN = 10

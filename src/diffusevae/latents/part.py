@@ -3,18 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from diffusevae.bootstrap import interval
 from diffusevae.drawing import COLOURS, INK, save_figure
 from diffusevae.latents.chapter import Chapter, Claim, Headline, Picture, Table, write_chapter
 from diffusevae.progress import Progress
-from diffusevae.randomness import seed_of
 from diffusevae.training import Callbacks
 
 PCA, AE, VAE = "PCA", "AE", "VAE"
@@ -50,23 +46,6 @@ class Part:
     claims: tuple[Claim, ...] = ()
     pictures: tuple[tuple[Picture, Figure], ...] = ()
     tables: tuple[tuple[Table, pd.DataFrame], ...] = ()
-
-
-def spread(values: np.ndarray | Tensor, seed: int, name: str) -> dict[str, float]:
-    """Return the mean of N values with its 95 % interval as columns: name, name_low, name_high."""
-    found = interval(np.asarray(values, dtype=np.float64), seed_of(seed, name))
-    return {name: found["value"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
-
-
-def judge(better: bool, worse: bool) -> Literal["holds", "fails", "open"]:
-    """Return the verdict on a claim: what the intervals prove for it, against it, or neither."""
-    return "holds" if better else "fails" if worse else "open"
-
-
-def describe(row: Mapping[str, float], name: str, digits: int = 4) -> str:
-    """Return what `spread` found as text: value [low, high]."""
-    value, low, high = (row[name + end] for end in ("", "_low", "_high"))
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def headline(name: str, row: Mapping[str, float], column: str, of: str) -> Headline:

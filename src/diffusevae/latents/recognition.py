@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffusevae.bootstrap import interval
+from diffusevae.latents.evidence import spread
 from diffusevae.latents.spectra import Spectra
 from diffusevae.latents.vector_vae import VectorVAE
-from diffusevae.randomness import generator, seed_of
+from diffusevae.randomness import generator
 
 METHODS = {
     "archetype": "nearest archetype, in latent space",
@@ -88,9 +88,7 @@ def summarise_hits(hits: pd.DataFrame, seed: int) -> pd.DataFrame:
                 ("balanced_accuracy", means[method].groupby("mineral").mean()),
                 ("difference", means[method] - means[BASELINE]),
             ):
-                found = interval(values.to_numpy(), seed_of(seed, name))
-                row |= {name: found["value"], f"{name}_low": found["low"],
-                        f"{name}_high": found["high"]}  # fmt: skip
+                row |= spread(values.to_numpy(), seed, name)
             row |= {"least": per_seed.min(), "greatest": per_seed.max(),
                     "num_spectra": len(means), "num_seeds": len(per_seed)}  # fmt: skip
             rows.append(row)

@@ -28,7 +28,8 @@ from diffusevae.latents.classical import (
     filter_images,
     shrink,
 )
-from diffusevae.latents.part import AE, COURSE, FAMILY_COLOURS, Data, Part, Train, judge, spread
+from diffusevae.latents.evidence import judge, spread
+from diffusevae.latents.part import AE, COURSE, FAMILY_COLOURS, Data, Part, Train
 from diffusevae.metrics import METRICS
 from diffusevae.params import Count, PositiveCount, Range
 from diffusevae.randomness import generator

@@ -21,16 +21,8 @@ from diffusevae.drawing import COLOURS, INK, MUTED, Strip, draw_strips, label_ax
 from diffusevae.errors import InputError
 from diffusevae.latents.autoencoder import apply, fit_pairs
 from diffusevae.latents.chapter import Claim, Picture, Table
-from diffusevae.latents.part import (
-    COURSE,
-    Data,
-    Part,
-    Train,
-    describe,
-    headline,
-    judge,
-    spread,
-)
+from diffusevae.latents.evidence import describe, judge, spread
+from diffusevae.latents.part import COURSE, Data, Part, Train, headline
 from diffusevae.latents.scenes import (
     INSIDE,
     Masks,

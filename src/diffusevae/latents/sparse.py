@@ -12,7 +12,8 @@ from diffusevae.data import to_unit
 from diffusevae.drawing import COLOURS, Strip, draw_strips, label_axes, panels
 from diffusevae.latents.autoencoder import Loss, NetworkConfig, apply, train_with_loss
 from diffusevae.latents.chapter import Claim, Headline, Picture, Table
-from diffusevae.latents.part import AE, COURSE, FAMILY_COLOURS, Data, Part, Train, judge, spread
+from diffusevae.latents.evidence import judge, spread
+from diffusevae.latents.part import AE, COURSE, FAMILY_COLOURS, Data, Part, Train
 from diffusevae.latents.vector_vae import VectorVAE, reconstruction_error
 from diffusevae.metrics import mse
 from diffusevae.params import Count, PositiveCount, Range

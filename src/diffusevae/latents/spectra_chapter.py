@@ -7,6 +7,7 @@ import pandas as pd
 
 from diffusevae.bootstrap import interval
 from diffusevae.latents.chapter import Chapter, Claim, Headline, Picture, Table
+from diffusevae.latents.evidence import Verdict, judge
 from diffusevae.latents.recognition import BASELINE, METHODS
 from diffusevae.latents.spectra import Spectra
 from diffusevae.latents.spectral_lines import find_common_latent
@@ -33,32 +34,25 @@ class Findings:
     seed: int
 
 
-def judge_recognition(accuracy: pd.DataFrame, method: str) -> str:
+def judge_recognition(accuracy: pd.DataFrame, method: str) -> Verdict:
     """Say whether a method beats cosine similarity under noise: holds, fails or open.
 
     It holds where the method is better at every level of noise, each with its interval, and fails
     where it is better at none and worse at one at least.
     """
     noisy = accuracy[(accuracy["method"] == method) & (accuracy["noise"] > 0)]
-    if len(noisy) and (noisy["difference_low"] > 0).all():
-        return "holds"
     is_better, is_worse = noisy["difference_low"] > 0, noisy["difference_high"] < 0
-    return "fails" if is_worse.any() and not is_better.any() else "open"
+    return judge(len(noisy) > 0 and is_better.all(), is_worse.any() and not is_better.any())
 
 
-def judge_difference(found: Mapping[str, float]) -> str:
-    """Return holds where the interval lies above 0, fails where below, else open."""
-    return "holds" if found["low"] > 0 else "fails" if found["high"] < 0 else "open"
-
-
-def judge_common_latent(lines: Sequence[pd.DataFrame], mineral: str) -> str:
+def judge_common_latent(lines: Sequence[pd.DataFrame], mineral: str) -> Verdict:
     """Say whether one latent has all the lines of a mineral to itself: in every seed, in none."""
     found = []
     for table in lines:
         latent, _ = find_common_latent(table, mineral)
         own = table[(table["mineral"] == mineral) & (table["latent"] == latent)]
         found.append(bool((own["share"] > OWN_SHARE).all()))
-    return "holds" if all(found) else "open" if any(found) else "fails"
+    return judge(all(found), not any(found))
 
 
 def write_up(findings: Findings) -> Chapter:
@@ -162,7 +156,7 @@ def _judge_claims(findings: Findings) -> tuple[Claim, ...]:
               f"1008 cm^-1 {strongest['shared_by']} of the other minerals are at least half as "
               "high, so a latent that moves it serves them too."),
         Claim("The decoded mean code of a class is its ideal example.", f"{SOURCE}, row B6",
-              judge_difference(to_mean),
+              judge(to_mean["low"] > 0, to_mean["high"] < 0),
               f"Cosine similarity of held-out spectra with their mineral's pseudo-spectrum is "
               f"{means['pseudo'].mean():.3f}, with the mean of the training spectra "
               f"{means['mean'].mean():.3f}, with single training spectra "

@@ -20,19 +20,8 @@ from diffusevae.data import to_unit
 from diffusevae.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, panels
 from diffusevae.latents.autoencoder import apply, fit_pairs, squared_error
 from diffusevae.latents.chapter import Claim, Picture, Table
-from diffusevae.latents.part import (
-    AE,
-    COURSE,
-    FAMILY_COLOURS,
-    PCA,
-    Data,
-    Part,
-    Train,
-    describe,
-    headline,
-    judge,
-    spread,
-)
+from diffusevae.latents.evidence import describe, judge, spread
+from diffusevae.latents.part import AE, COURSE, FAMILY_COLOURS, PCA, Data, Part, Train, headline
 from diffusevae.metrics import mse
 from diffusevae.params import Count, PositiveCount, Range
 from diffusevae.resizing import resize

@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from diffusevae.bootstrap import interval
 from diffusevae.errors import InputError
+from diffusevae.latents import evidence
 from diffusevae.latents.shapes import SHAPES, measure_shapes
 from diffusevae.randomness import seed_of
 
@@ -56,21 +56,29 @@ def measure_effects(
 
     For a shape: its value at +3 less that at -3, in standard deviations of the data (`spread`). For
     "class": whether the predicted class is another at any step than at the first. "pixels": the
-    root mean square difference of the two ends. "jump": the largest of the steps' differences over
-    their mean, 1 for an even change. "confidence": the classifier's, averaged over the path.
+    root mean square difference of the two ends. "jump": `largest_step`. "confidence": the
+    classifier's, averaged over the path.
     """
     num_images, steps = paths.shape[:2]
     ends = measure_shapes(paths[:, 0]), measure_shapes(paths[:, -1])
     effects = {name: ((ends[1][name] - ends[0][name]) / spread[name]).numpy() for name in SHAPES}
     logits = torch.cat([classifier(part) for part in paths.flatten(0, 1).split(CHUNK)])
     classes = logits.argmax(1).reshape(num_images, steps)
-    lengths = (paths[:, 1:] - paths[:, :-1]).flatten(2).norm(dim=2)
     effects["class"] = (classes != classes[:, :1]).any(1).double().numpy()
     effects["pixels"] = (paths[:, -1] - paths[:, 0]).flatten(1).square().mean(1).sqrt().numpy()
-    effects["jump"] = (lengths.amax(1) / lengths.mean(1).clamp(min=1e-9)).numpy()
+    effects["jump"] = largest_step(paths).numpy()
     effects["confidence"] = (
         logits.softmax(1).amax(1).reshape(num_images, steps).mean(1).numpy())  # fmt: skip
     return effects
+
+
+def largest_step(paths: Tensor) -> Tensor:
+    """Return the largest change between neighbours of each path (N x steps x ...) over the mean.
+
+    1 is a path that changes evenly, or not at all.
+    """
+    steps = (paths[:, 1:] - paths[:, :-1]).flatten(2).norm(dim=2).double()
+    return torch.where(steps.amax(1) > 0, steps.amax(1) / steps.mean(1), 1.0)
 
 
 def measure_spread(images: Tensor) -> dict[str, float]:
@@ -89,9 +97,7 @@ def make_cards(
     for latent, values in effects.items():
         row: dict[str, object] = {"latent": latent, "kl": float(kl[latent]), "meaning": ""}
         for name in FACTORS:
-            found = interval(values[name].astype(float), seed_of(seed, "cards", latent, name))
-            row |= {f"effect_{name}": found["value"], f"effect_{name}_low": found["low"],
-                    f"effect_{name}_high": found["high"]}  # fmt: skip
+            row |= evidence.spread(values[name], seed_of(seed, "cards", latent), f"effect_{name}")
         row |= {name: float(values[name].mean()) for name in ("pixels", "jump", "confidence")}
         row["meaning"] = name_meaning(row)
         rows.append(row)

@@ -13,6 +13,7 @@ from diffusevae.data import to_unit
 from diffusevae.drawing import COLOURS, Strip, draw_strips, label_axes, panels
 from diffusevae.latents.autoencoder import NetworkConfig, apply, train_autoencoder
 from diffusevae.latents.chapter import Claim, Picture, Table
+from diffusevae.latents.evidence import describe, judge, spread
 from diffusevae.latents.part import (
     AE,
     COURSE,
@@ -22,10 +23,7 @@ from diffusevae.latents.part import (
     Data,
     Part,
     Train,
-    describe,
     headline,
-    judge,
-    spread,
 )
 from diffusevae.metrics import mse
 from diffusevae.params import Count, PositiveCount, Range
