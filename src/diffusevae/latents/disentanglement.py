@@ -81,9 +81,10 @@ def information_by_sampling(
     for j, (mean, deviation) in enumerate(zip(mu.T, torch.exp(0.5 * logvar).T, strict=True)):
         eps = torch.randn(len(mean), draws, generator=rng)
         z = mean[:, None] + deviation[:, None] * eps
-        inner = z.flatten().sort().values[:: -(-z.numel() // BINS)][1:]
-        bins = torch.bucketize(z, inner.contiguous(), right=True)
-        width = len(inner) + 1
+        share = -(-z.numel() // BINS)  # codes in an interval
+        bins = torch.empty(z.numel(), dtype=torch.long)
+        bins[z.flatten().argsort()] = torch.arange(z.numel()) // share
+        bins, width = bins.view_as(z), -(-z.numel() // share)
         for k, column in enumerate(factors.T):
             count = int(column.max()) + 1
             cells = torch.bincount((column[:, None] * width + bins).flatten(),
@@ -125,7 +126,8 @@ def importances(codes: Tensor, targets: list[Tensor], seed: int) -> tuple[np.nda
     half = len(codes) // 2
     columns, told = [], []
     for target in targets:
-        forest = RandomForestRegressor(TREES, min_samples_leaf=LEAF, random_state=seed)
+        forest = RandomForestRegressor(TREES, min_samples_leaf=LEAF, random_state=seed,
+                                       n_jobs=-1)  # fmt: skip
         forest.fit(codes[:half].numpy(), np.squeeze(target[:half].numpy()))
         predicted = forest.predict(codes[half:].numpy()).reshape(target[half:].shape)
         actual = target[half:].numpy()
