@@ -122,11 +122,14 @@ def summarise(inputs: ReportInputs) -> list[str]:
     def value(name: str, entry: Mapping) -> str:
         return tables.format_value(name, entry[name]["value"])
 
+    def training(model: TrainedModel) -> str:
+        epochs = len(model.history)
+        return f"{model.num_parameters:,} parameters, {epochs} epoch{'s' if epochs > 1 else ''}"
+
     return [
-        f"A VAE ({vae.num_parameters:,} parameters, {len(vae.history)} epochs) learned to squeeze "
-        f"images of {size} pixels into {numbers} numbers and back, and a diffusion model "
-        f"({diffusevae.num_parameters:,} parameters, {len(diffusevae.history)} epochs) learned to "
-        "refine what the VAE gives back: together they are DiffuseVAE.",
+        f"A VAE ({training(vae)}) learned to squeeze images of {size} pixels into {numbers} "
+        f"numbers and back, and a diffusion model ({training(diffusevae)}) learned to refine what "
+        "the VAE gives back: together they are DiffuseVAE.",
         f"On {inputs.metrics['num_images']:,} test images that neither had seen, structural "
         f"similarity to the original is {value('ssim', paired['vae'])} for the VAE and "
         f"{value('ssim', paired['diffusevae'])} for DiffuseVAE; of "
