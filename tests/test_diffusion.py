@@ -97,7 +97,7 @@ def test_open_ends_forgive_only_what_lies_beyond_the_true_end(open_ends, answer,
         t, eps = torch.full((4,), 20), torch.randn(4, 1, 16, 16, generator=generator(2))
         losses = model.losses(x, t, eps)
         snr = float(model.schedule.alpha_bars[20] / (1 - model.schedule.alpha_bars[20]))
-        assert float(losses["loss"]) == pytest.approx(error**2, abs=1e-6)
+        assert losses["loss"].item() == pytest.approx(error**2, abs=1e-6)
         assert float(losses["noise_mse"]) == pytest.approx(error**2 * snr, rel=1e-4, abs=1e-6)
 
 

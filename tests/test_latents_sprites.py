@@ -118,7 +118,7 @@ def test_orientation_turns_once_around(sprites):
     assert wide.any(0).sum() > 20 > wide.any(1).sum()
     assert tall.any(1).sum() > 20 > tall.any(0).sum()
     heart = draw(sprites, 2, 5, 0, 16, 16)
-    rows = heart[heart.any(1)].sum(1).tolist()  # its tip points down, where y grows
+    rows = heart[heart.any(1).bool()].sum(1).tolist()  # its tip points down, where y grows
     assert rows[-1] <= 2 and rows[0] >= 5
 
 

@@ -81,7 +81,7 @@ def test_averaged_weights_follow_the_formula():
     model = Scalar()
     seen = []
     def on_epoch(epoch, row, averaged):
-        seen.append((float(model.value), float(averaged.value)))
+        seen.append((model.value.item(), averaged.value.item()))
 
     task = Fit(lambda m, *_: {"loss": -m.value.sum()}, lambda _: {"loss": 1.0}, 1)
     fit(model, make_optimiser(ema_decay=0.9), 3, 0, task, Callbacks(on_epoch))
