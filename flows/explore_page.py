@@ -65,6 +65,7 @@ class Desk:
             self._show_between()
         self._draw()
         self._draw_between()
+        show(self.refined, explorer.decode([self.code]))  # until its refinement is there
         ui.timer(0, self._refine, once=True)
 
     def _show_pictures(self) -> None:
