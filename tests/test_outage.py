@@ -241,7 +241,12 @@ def kept(mlflow_store, monkeypatch):
     def keep(*messages: dict) -> None:
         with monkeypatch.context() as patch:
             patch.setattr("diffusevae.recorder.connect", _fail)
+            before = threading.enumerate()
             record(lines(*messages))
+            # A recorder ends with its process. Here its threads would go on and, MLflow there
+            # again, send the journal that the test is about to send.
+            for thread in set(threading.enumerate()) - set(before):
+                thread.join()
 
     def _fail():
         raise ConnectionError("away")
