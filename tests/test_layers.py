@@ -4,9 +4,17 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from diffusevae.errors import InputError
-from diffusevae.layers import ResidualBlock, SelfAttention, check_halving, time_embedding
+from diffusevae.layers import (
+    ResidualBlock,
+    SelfAttention,
+    Upsample,
+    check_halving,
+    group_norm,
+    time_embedding,
+)
 
 
 def test_attention_is_the_identity_at_first_and_mixes_positions_after():
@@ -60,3 +68,41 @@ def test_sizes_that_cannot_be_halved_are_refused_by_name():
     check_halving((1, 32, 32), (1, 2, 4, 8))
     with pytest.raises(InputError, match="30 x 30 cannot be halved 2 times"):
         check_halving((1, 30, 30), (1, 2, 4))
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize(("channels", "side"), [(16, 32), (3, 16), (24, 8)])
+def test_group_norm_and_its_gradients_are_torch_s_in_float64(channels, side, layout):
+    """Also where the mean is large beside the spread, as a sum of squares feels it."""
+    torch.manual_seed(0)
+    norm = group_norm(channels)
+    for parameter in norm.parameters():
+        torch.nn.init.normal_(parameter)
+    x = 0.5 * torch.randn(3, channels, side, side) + torch.randn(3, channels, 1, 1) * 5
+    dy = torch.randn_like(x)
+
+    def differentiate(norm, x, dy):
+        x = x.contiguous(memory_format=layout).requires_grad_()
+        y = norm(x)
+        return y, *torch.autograd.grad(y, [x, *norm.parameters()], dy)
+
+    exact = torch.nn.GroupNorm(norm.num_groups, channels).double()
+    exact.load_state_dict(norm.state_dict())
+    exactly = differentiate(exact, x.double(), dy.double())
+    for got, expected in zip(differentiate(norm, x, dy), exactly, strict=True):
+        scale = expected.abs().max()
+        torch.testing.assert_close(got / scale, (expected / scale).float(), rtol=0, atol=1e-4)
+
+
+def test_upsampling_is_doubling_then_a_convolution():
+    torch.manual_seed(0)
+    up = Upsample(3, 5)
+    x = torch.randn(2, 3, 4, 6, requires_grad=True)
+    plain = up.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+    dy = torch.randn_like(plain)
+    of = [x, up.conv.weight, up.conv.bias]
+    torch.testing.assert_close(up(x), plain, rtol=1e-4, atol=1e-5)
+    for got, expected in zip(torch.autograd.grad(up(x), of, dy),
+                             torch.autograd.grad(plain, of, dy), strict=True):  # fmt: skip
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+    assert set(up.state_dict()) == {"conv.weight", "conv.bias"}

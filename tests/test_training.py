@@ -10,7 +10,7 @@ from diffusevae.data import Split
 from diffusevae.diffusion import DiffusionConfig
 from diffusevae.diffusion_training import Images, fit_diffusion
 from diffusevae.errors import InputError
-from diffusevae.training import Callbacks, Fit, OptimiserConfig, fit
+from diffusevae.training import Callbacks, Fit, OptimiserConfig, fit, join_weights
 from diffusevae.vae_training import fit_vae, reconstruct_all, take_snapshot
 from tests.test_unet import make_config
 from tests.test_vae import make_vae
@@ -113,6 +113,27 @@ def test_a_loss_that_stops_being_finite_ends_the_training_with_the_mend():
                4)  # fmt: skip
     with pytest.raises(InputError, match="train_loss is nan after epoch 1.*smaller learning_rate"):
         fit(Scalar(), make_optimiser(), 2, 0, task, Callbacks())
+
+
+def test_joined_weights_and_gradients_are_those_of_the_model():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Conv2d(3, 1, 1)).to(
+        memory_format=torch.channels_last)
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    x = torch.randn(2, 2, 5, 5)
+    expected = torch.autograd.grad(model(x).square().sum(), list(model.parameters()))
+    weights = join_weights(model)
+    assert weights.numel() == sum(p.numel() for p in before.values())
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+    assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
+    model(x).square().sum().backward()
+    for parameter, gradient in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+    assert float(weights.grad.norm()) == pytest.approx(
+        math.sqrt(sum(float(g.square().sum()) for g in expected)))
+    with torch.no_grad():
+        weights += 1
+    assert all(torch.equal(p, before[name] + 1) for name, p in model.named_parameters())
 
 
 def bars(count: int) -> torch.Tensor:

@@ -106,7 +106,9 @@ class _State:
     def __init__(self, model: nn.Module, config: OptimiserConfig) -> None:
         self.model = model.to(memory_format=torch.channels_last)
         self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
-        self.optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+        self.weights, self.averaged_weights = join_weights(model), join_weights(self.averaged)
+        self.buffers = list(zip(self.averaged.buffers(), model.buffers(), strict=True))
+        self.optimiser = torch.optim.Adam([self.weights], lr=config.learning_rate, fused=True)
         self.best, self.best_weights = math.inf, copy.deepcopy(self.averaged.state_dict())
         self.history: list[dict[str, float]] = []
         self.epoch, self.batch, self.step = 1, 0, 0  # batch: of this epoch; step: of all
@@ -123,9 +125,8 @@ class _State:
     def pack(self) -> tuple[dict[str, Tensor], dict[str, object]]:
         """Return it as tensors by name and as what JSON can hold."""
         parts = {"model": self.model.state_dict(), "averaged": self.averaged.state_dict(),
-                 "best": self.best_weights, "totals": self.totals}  # fmt: skip
-        for i, moments in self.optimiser.state_dict()["state"].items():
-            parts[f"optimiser{i}"] = moments
+                 "best": self.best_weights, "totals": self.totals,
+                 "optimiser": self.optimiser.state[self.weights]}  # fmt: skip
         tensors = {f"{part}/{name}": tensor for part, named in parts.items()
                    for name, tensor in named.items()}  # fmt: skip
         # A file's facts are sorted by name; pairs keep a row's columns in their order.
@@ -144,11 +145,8 @@ class _State:
         self.averaged.load_state_dict(parts["averaged"])
         self.best_weights = {name: tensor.to(device) for name, tensor in parts["best"].items()}
         self.totals = {name: tensor.to(device) for name, tensor in parts["totals"].items()}
-        for i, parameter in enumerate(self.model.parameters()):
-            for name, value in parts[f"optimiser{i}"].items():
-                # Moments must lie in memory as their weights do: the fused Adam walks both at once.
-                kept = torch.empty_like(parameter) if value.dim() else value.to(device)
-                self.optimiser.state[parameter][name] = kept.detach().copy_(value)
+        self.optimiser.state[self.weights] = {
+            name: value.to(device) for name, value in parts["optimiser"].items()}
         self.epoch, self.batch, self.step, self.best = (
             facts[name] for name in ("epoch", "batch", "step", "best"))
         self.history = [dict(row) for row in facts["history"]]
@@ -171,12 +169,11 @@ def _train_epoch(
         rows, weight = group.share(len(indices))
         losses = task.batch_loss(state.model, indices, state.epoch, state.batch, rows)
         losses = {name: loss * weight for name, loss in losses.items()}
-        state.optimiser.zero_grad(set_to_none=True)
+        state.optimiser.zero_grad(set_to_none=False)
         losses["loss"].backward()
         means = {name: loss.detach() for name, loss in losses.items()}
-        gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
-        group.sum([*gradients, *means.values()])
-        train_step(state.model, state.averaged, state.optimiser, config, state.step)
+        group.sum([state.weights.grad, *means.values()])
+        _take_step(state, config)
         for name, mean in means.items():
             state.totals[name] = state.totals.get(name, 0) + mean * len(indices)
         state.batch, state.step = state.batch + 1, state.step + 1
@@ -186,22 +183,38 @@ def _train_epoch(
     return {name: float(total) / task.num_images for name, total in state.totals.items()}
 
 
-def train_step(
-    model: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer,
-    config: OptimiserConfig, step: int,
-) -> None:  # fmt: skip
+def _take_step(state: _State, config: OptimiserConfig) -> None:
     """Take one step down the gradients, clipped, and move the averaged weights along.
 
     The average warms up as min(ema_decay, (1 + step) / (10 + step)), so that early weights are
     forgotten fast.
     """
-    torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip_norm)
-    optimiser.step()
-    decay = min(config.ema_decay, (1 + step) / (10 + step))
+    torch.nn.utils.clip_grad_norm_([state.weights], config.gradient_clip_norm)
+    state.optimiser.step()
+    decay = min(config.ema_decay, (1 + state.step) / (10 + state.step))
     with torch.no_grad():
-        torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
-        for mean, now in zip(averaged.buffers(), model.buffers(), strict=True):
+        state.averaged_weights.lerp_(state.weights, 1 - decay)
+        for mean, now in state.buffers:
             mean.copy_(now)
+
+
+def join_weights(model: nn.Module) -> nn.Parameter:
+    """Move all weights of a model into one vector, and where they are trained their gradients.
+
+    The model's parameters become views of it, each in the memory format that it has: so a step of
+    the optimiser, the norm and the average are one operation each, not one for each parameter.
+    """
+    parameters = list(model.parameters())
+    sizes = [parameter.numel() for parameter in parameters]
+    vector = nn.Parameter(torch.cat([p.detach().as_strided((size,), (1,))
+                                     for p, size in zip(parameters, sizes, strict=True)]))
+    for parameter, part in zip(parameters, vector.detach().split(sizes), strict=True):
+        parameter.data = part.as_strided(parameter.shape, parameter.stride())
+    if any(parameter.requires_grad for parameter in parameters):
+        vector.grad = torch.zeros_like(vector)
+        for parameter, part in zip(parameters, vector.grad.split(sizes), strict=True):
+            parameter.grad = part.as_strided(parameter.shape, parameter.stride())
+    return vector
 
 
 def _set_learning_rate(

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffusevae.device import autocast
 from diffusevae.layers import (
     Downsample,
     ResidualBlock,
@@ -94,6 +95,10 @@ class UNet(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         assert (condition is not None) == self.conditional, "condition given to the wrong network"
+        with autocast(x_t.device):
+            return self._predict(x_t, t, condition).float()
+
+    def _predict(self, x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         embedding = self.time_mlp(time_embedding(t, self.config.time_emb_dim))
         h = x_t
         if self.fuse_in is not None:

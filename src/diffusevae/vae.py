@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from diffusevae.checkpoint import load_config, load_tensors, save_tensors
+from diffusevae.device import autocast
 from diffusevae.layers import (
     Downsample,
     ResidualBlock,
@@ -67,7 +68,8 @@ class Encoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+        with autocast(x.device):
+            return self.layers(x).float()
 
 
 class Decoder(nn.Module):
@@ -90,7 +92,8 @@ class Decoder(nn.Module):
         self.layers = nn.Sequential(*layers, group_norm(channels), nn.SiLU(), last)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(z)
+        with autocast(z.device):
+            return self.layers(z).float()
 
 
 def _middle(channels: int, dropout: float) -> list[nn.Module]:
