@@ -17,8 +17,10 @@ from benchmarks import (
     ceilings,
     evaluation,
     growth,
+    layers,
     memory,
     overhead,
+    precision,
     sampling,
     schedule,
     startup,
@@ -27,15 +29,17 @@ from benchmarks import (
 from benchmarks.measure import Ratios, show_ratios
 from benchmarks.setting import choose_setting, describe
 
-TOPICS = {"ceilings": ceilings, "training": training, "memory": memory, "sampling": sampling,
-          "evaluation": evaluation, "startup": startup, "overhead": overhead,
-          "schedule": schedule, "growth": growth}  # fmt: skip
+TOPICS = {"ceilings": ceilings, "layers": layers, "training": training, "memory": memory,
+          "precision": precision, "sampling": sampling, "evaluation": evaluation,
+          "startup": startup, "overhead": overhead, "schedule": schedule,
+          "growth": growth}  # fmt: skip
 TARGETS = {
     "unet_training_vs_fastest_peer": "at least 1.3",
     "vae_training_vs_fastest_peer": "at least 1.3",
     "sampling_vs_all_steps": "at least 40",
     "sampling_vs_fastest_peer": "at least 2",
-    "unet_forward_share_of_best_convolution": "at least 0.8",
+    "diffusevae_sampling_vs_fastest_peer": "at least 2",
+    "unet_forward_share_of_its_convolutions": "at least 0.8",
     "smoke_flow_vs_bare": "at most 1.5",
     "overhead_seconds_per_stage": "at most 4",
     "rerun_with_nothing_to_do_seconds": "at most 60",

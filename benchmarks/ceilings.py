@@ -1,8 +1,10 @@
 """What the machine can do at most, and the share of it that the UNet's forward pass reaches.
 
-The convolution ceiling is the best rate among the UNet's own convolutions, each run alone on its
-own shape, channels last, as the product runs them; beside it stands the rate of all of them one
-after another. What the forward pass loses beyond that goes to norms, activations and copies.
+The convolution ceiling is the rate at which the machine runs the UNet's own convolutions one after
+another, each timed alone on its own shape, channels last, as the product runs them. What the
+forward pass loses beyond that goes to norms, activations, attention and copies. Beside it stand the
+best rate among those convolutions and that of matrix products: rates that narrow layers cannot
+reach, whatever runs them.
 """
 
 import statistics
@@ -24,6 +26,7 @@ from benchmarks.measure import (
 )
 from benchmarks.networks import Cost, Network, count_cost, find_product_unet
 from benchmarks.setting import IMAGE_SHAPE, Setting
+from diffusevae.layers import Upsample
 
 MATRIX_SIZES = (512, 1024, 2048)  # on a GPU four times as large
 COPIED_BYTES = 2**30
@@ -32,24 +35,31 @@ RUNS = 5  # of one shape in a turn, after one that is not timed
 
 @dataclass(frozen=True)
 class Shape:
-    """A convolution as a network uses it: its settings and its input, B x C x h x w."""
+    """A convolution as a network uses it: its settings and its input, B x C x h x w.
+
+    `doubling`: it is that of an Upsample, with 4 x 4 products for each place of its input.
+    """
 
     in_channels: int
     out_channels: int
     kernel: int
     stride: int
     input_shape: tuple[int, ...]
+    doubling: bool = False
 
     @property
     def flops(self) -> int:
         """Two for each product: B x out x h' x w' x in x kernel^2 of them."""
         batch, _, height, width = self.input_shape
+        if self.doubling:
+            return 2 * batch * self.out_channels * height * width * self.in_channels * 4**2
         places = (height // self.stride) * (width // self.stride)
         return 2 * batch * self.out_channels * places * self.in_channels * self.kernel**2
 
     def __str__(self) -> str:
+        how = "doubling" if self.doubling else f"stride {self.stride}"
         return (f"{self.in_channels} to {self.out_channels}, {self.kernel} x {self.kernel}, "
-                f"stride {self.stride}, at {self.input_shape[-2]} x {self.input_shape[-1]}")
+                f"{how}, at {self.input_shape[-2]} x {self.input_shape[-1]}")
 
 
 def measure(setting: Setting) -> Ratios:
@@ -84,15 +94,17 @@ def list_convolutions(network: Network, batch_size: int) -> Counter[Shape]:
     """Return the network's convolutions, each with how many of it there are."""
     found: Counter[Shape] = Counter()
 
-    def note(conv: nn.Conv2d, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+    def note(layer: nn.Conv2d | Upsample, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+        doubling = isinstance(layer, Upsample)
+        conv = layer.conv if doubling else layer
         found[Shape(conv.in_channels, conv.out_channels, conv.kernel_size[0], conv.stride[0],
-                    tuple(inputs[0].shape))] += 1  # fmt: skip
+                    tuple(inputs[0].shape), doubling)] += 1  # fmt: skip
 
     with torch.device("meta"), torch.no_grad():
         module = network.build()
-        for conv in module.modules():
-            if isinstance(conv, nn.Conv2d):
-                conv.register_forward_hook(note)
+        for layer in module.modules():  # an Upsample does not call its Conv2d
+            if isinstance(layer, nn.Conv2d | Upsample):
+                layer.register_forward_hook(note)
         network.run(module, torch.empty(batch_size, *IMAGE_SHAPE))
     return found
 
@@ -107,8 +119,11 @@ def _forward_side(setting: Setting, network: Network, batch_size: int) -> Side:
 
 
 def _convolution_side(shape: Shape, device: torch.device) -> Side:
-    conv = nn.Conv2d(shape.in_channels, shape.out_channels, shape.kernel, shape.stride,
-                     padding=shape.kernel // 2)  # fmt: skip
+    if shape.doubling:
+        conv = Upsample(shape.in_channels, shape.out_channels)
+    else:
+        conv = nn.Conv2d(shape.in_channels, shape.out_channels, shape.kernel, shape.stride,
+                         padding=shape.kernel // 2)  # fmt: skip
     conv = conv.to(device, memory_format=torch.channels_last)
     x = torch.randn(shape.input_shape, device=device)
     x = x.contiguous(memory_format=torch.channels_last)

@@ -4,9 +4,11 @@ A side's run returns the seconds that one item took (an image, a stage, a table)
 within each turn; of ratios and seconds the median, the least and the greatest are told.
 """
 
+import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -63,6 +65,19 @@ def take_turns(sides: Sequence[Side], repeats: int, warm_up: int = 1) -> Turns:
     """Run the sides A B C A B C ... and return their seconds, the first turns left out."""
     turns = [[side.run() for side in sides] for _ in range(warm_up + repeats)][warm_up:]
     return {side.name: [turn[i] for turn in turns] for i, side in enumerate(sides)}
+
+
+@contextmanager
+def processes(names: Sequence[str]) -> Iterator[dict[str, Callable]]:
+    """Give each name a process of its own, in which it calls functions (of modules, by pickle).
+
+    So none runs with what another has set: the product, for one, keeps freed memory.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+        pools = {name: stack.enter_context(context.Pool(1)) for name in names}
+        yield {name: lambda function, *arguments, pool=pool: pool.apply(function, arguments)
+               for name, pool in pools.items()}  # fmt: skip
 
 
 def divide(a: Sequence[float], b: Sequence[float]) -> Spread:

@@ -6,16 +6,15 @@ CPU the growth of the resident set, which Linux counts.
 
 import ctypes
 import gc
-import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from benchmarks.measure import Ratios, Spread, divide, show_table
-from benchmarks.networks import Network, Widths
-from benchmarks.setting import Setting, choose_setting
-from benchmarks.training import FINDERS, TRAININGS, WARM_UP
+from benchmarks.measure import Ratios, Spread, divide, processes, show_table
+from benchmarks.networks import Widths
+from benchmarks.setting import Setting
+from benchmarks.training import FINDERS, TRAININGS, WARM_UP, known_widths, prepare_training
 
 PROCESSES = 3  # for each training
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -34,7 +33,9 @@ def measure(setting: Setting) -> Ratios:
         peaks: dict[str, list[float]] = {name: [] for name in names}
         for _ in range(PROCESSES):
             for name in names:
-                peaks[name].append(_measure_apart(setting, kind, name, networks))
+                with processes([name]) as calls:
+                    peaks[name].append(calls[name](measure_peak, setting, kind, name,
+                                                   known_widths(kind, name, networks)))
         rows = [("", "MB"), *((name, Spread.of(values)) for name, values in peaks.items())]
         show_table(f"Peak memory of training, {kind} (n = {PROCESSES})", rows)
         for name in names:
@@ -44,11 +45,10 @@ def measure(setting: Setting) -> Ratios:
     return ratios
 
 
-def measure_peak(experiment: str, kind: str, name: str, known: dict[str, Widths]) -> float:
+def measure_peak(setting: Setting, kind: str, name: str, known: dict[str, Widths]) -> float:
     """Return the MB that a training of a few batches needs at most; in a process of its own."""
-    setting = replace(choose_setting(experiment, 1), batches=2)
-    package, train = TRAININGS[kind][name]
-    network = FINDERS[kind](setting, known)[package]
+    setting = replace(setting, batches=2)
+    train, network = prepare_training(setting, kind, name, known)
     few = replace(setting, batches=1 - WARM_UP)  # loads what the training imports
     train(few, network, _nothing)
     gc.collect()
@@ -62,13 +62,6 @@ def measure_peak(experiment: str, kind: str, name: str, known: dict[str, Widths]
     before = _read_status("VmRSS")
     train(setting, network, _nothing)
     return (_read_status("VmHWM") - before) / 1e6
-
-
-def _measure_apart(setting: Setting, kind: str, name: str, networks: dict[str, Network]) -> float:
-    package = TRAININGS[kind][name][0]
-    known = {package: networks[package].widths}
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measure_peak, (setting.experiment, kind, name, known))
 
 
 def _read_status(key: str) -> float:

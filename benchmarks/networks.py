@@ -1,7 +1,8 @@
 """The product's networks and those of public peers, of nearly the same size.
 
-A peer's widths are chosen so that its parameters and its FLOPs, of one forward and backward pass,
-come nearest to the product's: what else it has (blocks, embeddings, norms) is the peer's own.
+A peer's widths are chosen so that its parameters and its FLOPs come nearest to those of the
+product's network written plainly, of torch's own layers: what else the peer has (blocks,
+embeddings, norms) is its own.
 """
 
 import math
@@ -15,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.setting import IMAGE_SHAPE, Setting
 from diffusevae.diffusion import DiffusionModel
+from diffusevae.layers import GroupNorm, Upsample
 from diffusevae.torchvision_import import ensure_torchvision
 from diffusevae.vae import VAE, reparameterise
 
@@ -77,11 +79,11 @@ def match_widths(make: Callable[[Widths], Network], widths: Widths, target: Cost
 def find_unets(setting: Setting, known: Mapping[str, Widths] | None = None) -> dict[str, Network]:
     """Return the unconditional UNets by package; of peers only those in `known`, where it is given.
 
-    Their widths are then not searched for.
+    Their widths are then not searched for. "plain" is the product's network, written plainly.
     """
     product = find_product_unet(setting)
     peers = {"diffusers": make_diffusers_unet, "denoising-diffusion-pytorch": make_lucidrains_unet}
-    return {"product": product} | _match_all(peers, setting, product, known)
+    return _with_peers(peers, setting, product, known)
 
 
 def find_product_unet(setting: Setting) -> Network:
@@ -94,20 +96,37 @@ def find_product_unet(setting: Setting) -> Network:
 def find_vaes(setting: Setting, known: Mapping[str, Widths] | None = None) -> dict[str, Network]:
     """Return the VAEs by package, as `find_unets` does.
 
-    pythae has no network of this kind: it trains the product's own.
+    pythae comes with no such network: its own models and trainer get the product's, written plainly
+    as a user of pythae would.
     """
     config = setting.params.vae
     product = Network(lambda: VAE(config, IMAGE_SHAPE), _run_vae, _widths(config))
-    peers = {"diffusers": make_diffusers_vae}
-    found = {"product": product} | _match_all(peers, setting, product, known)
-    if known is not None and "pythae" not in known:
-        return found
+    found = _with_peers({"diffusers": make_diffusers_vae}, setting, product, known)
     try:
-        import pythae  # noqa: F401
+        import pythae  # noqa: F401  (whether it is there)
     except ImportError as error:
         say_absent("pythae", error)
         return found
-    return found | {"pythae": product}
+    return found | {"pythae": found["plain"]}
+
+
+def write_plainly(network: Network) -> Network:
+    """Return the product's network made of torch's own GroupNorm, doubling and convolution."""
+    def build() -> nn.Module:
+        module = network.build()
+        for owner in list(module.modules()):
+            for name, layer in owner.named_children():
+                if isinstance(layer, GroupNorm):
+                    plain = nn.GroupNorm(layer.num_groups, layer.num_channels, layer.eps)
+                    plain.load_state_dict(layer.state_dict())
+                elif isinstance(layer, Upsample):
+                    plain = nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), layer.conv)
+                else:
+                    continue
+                setattr(owner, name, plain)
+        return module
+
+    return Network(build, network.run, network.widths)
 
 
 def make_diffusers_unet(setting: Setting, widths: Widths) -> Network:
@@ -180,15 +199,16 @@ def _match(make: Make, setting: Setting, widths: Widths, target: Cost) -> Networ
     return match_widths(lambda widths: make(setting, widths), widths, target)
 
 
-def _match_all(
+def _with_peers(
     peers: Mapping[str, Make], setting: Setting, product: Network,
     known: Mapping[str, Widths] | None,
 ) -> dict[str, Network]:  # fmt: skip
+    plain = write_plainly(product)
+    found = {"product": product, "plain": plain}
     if known is not None:
-        return {package: peers[package](setting, known[package]) for package in peers
-                if package in known}  # fmt: skip
-    target = count_cost(product, batch_size=1, backward=False)
-    found = {}
+        return found | {package: peers[package](setting, known[package]) for package in peers
+                        if package in known}  # fmt: skip
+    target = count_cost(plain, batch_size=1, backward=False)
     for package, make in peers.items():
         start = product.widths
         if make is make_lucidrains_unet:

@@ -21,12 +21,13 @@ from benchmarks.measure import (
     Side,
     divide,
     fastest,
+    processes,
     show_sides,
     show_table,
     take_turns,
     time_call,
 )
-from benchmarks.networks import Network, count_cost, find_unets
+from benchmarks.networks import Network, Widths, count_cost, find_unets
 from benchmarks.schedulers import (
     DiffusersView,
     LucidrainsView,
@@ -36,14 +37,16 @@ from benchmarks.schedulers import (
 from benchmarks.setting import Setting
 from diffusevae.classifier import load_classifier
 from diffusevae.data import load_split
+from diffusevae.device import choose_device
 from diffusevae.diffusion import DiffusionModel, load_diffusion
 from diffusevae.distribution import frechet_interval
 from diffusevae.evaluation import extract_features
 from diffusevae.experiment import load_experiment
+from diffusevae.generation import Models, decode_new_codes, load_models
 from diffusevae.randomness import seed_of
 from diffusevae.sampling import SamplerConfig, sample
 
-STEPS = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50)
+STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50)
 SEED = 0
 NOISE = seed_of(SEED, "sample", 0)  # what `sample` seeds its first batch with: all start alike
 # With trailing timesteps and a clipped x_0, as ours: both make few steps better.
@@ -85,17 +88,62 @@ def measure(setting: Setting) -> Ratios:
               f"steps; every sampler is timed at {steps} steps")  # fmt: skip
         chosen = {s.package: (s, steps) for s in reversed(samplers)}
         return _compare(setting, networks, chosen)
-    whole = draw_ours(dataclasses.replace(setting.params.sampler, sampler="ddpm"))
-    num_timesteps = judge.model.schedule.num_timesteps
+    all_steps, bound = _sample_in_all_steps(setting, judge, "DDPM", judge.model)
+    chosen = choose_steps(setting, samplers, judge, bound)
+    steps = choose_diffusevae_steps(setting, judge, bound)
+    return _compare(setting, networks, chosen, steps, all_steps)
+
+
+def _sample_in_all_steps(
+    setting: Setting, judge: Judge, name: str, model: DiffusionModel, decoded: Tensor | None = None
+) -> tuple[float, float]:  # fmt: skip
+    """Return the seconds an image takes in all timesteps, and what is as good: the bound."""
+    draw = draw_ours(dataclasses.replace(setting.params.sampler, sampler="ddpm"), decoded)
+    num_timesteps = model.schedule.num_timesteps
     drawn: list[Tensor] = []
     seconds = time_call(lambda: drawn.append(
-        whole(judge.model, num_timesteps, setting.num_images)), setting.device)
-    reference = judge.distance(drawn[0])
-    print(f"\n{num_timesteps} steps: {seconds / setting.num_images:.4f} s an image (n = 1), "
-          f"Fréchet distance {reference['value']:.3g} "
-          f"[{reference['low']:.3g}, {reference['high']:.3g}]")  # fmt: skip
-    chosen = choose_steps(setting, samplers, judge, reference["high"])
-    return _compare(setting, networks, chosen, seconds / setting.num_images)
+        draw(model, num_timesteps, setting.num_images)), setting.device) / setting.num_images
+    reached = judge.distance(drawn[0])
+    print(f"\n{name}, {num_timesteps} steps: {seconds:.4f} s an image (n = 1), Fréchet distance "
+          f"{reached['value']:.3g} [{reached['low']:.3g}, {reached['high']:.3g}]")  # fmt: skip
+    return seconds, reached["high"]
+
+
+def choose_diffusevae_steps(setting: Setting, judge: Judge, bound: float) -> int | None:
+    """Return the fewest DDIM steps in which DiffuseVAE is as good as in all, and within the bound.
+
+    None where it never is.
+    """
+    models = find_models(setting)
+    decoded = decode_new_codes(models, "gmm", setting.num_images, SEED)
+    _, own_bound = _sample_in_all_steps(setting, judge, "DiffuseVAE", models.diffusevae, decoded)
+    draw = draw_diffusevae(setting)
+    rows = [("steps", "Fréchet distance")]
+    for steps in STEPS:
+        rows.append((steps, judge.distance(draw(models, steps, setting.num_images))["value"]))
+        if rows[-1][1] <= min(bound, own_bound):
+            break
+    show_table(f"DiffuseVAE, as good as all steps up to {min(bound, own_bound):.3g}", rows)
+    return steps if rows[-1][1] <= min(bound, own_bound) else None
+
+
+def draw_diffusevae(setting: Setting) -> Callable[[Models, int, int], Tensor]:
+    """Return what decodes codes from the mixture and refines the pictures in some DDIM steps."""
+    config = dataclasses.replace(setting.params.sampler, sampler="ddim", eta=0.0)
+
+    def draw(models: Models, steps: int, num_images: int) -> Tensor:
+        decoded = decode_new_codes(models, "gmm", num_images, SEED)
+        return draw_ours(config, decoded)(models.diffusevae, steps, num_images)
+
+    return draw
+
+
+def find_models(setting: Setting) -> Models:
+    """Return the trained models of the experiment."""
+    experiment = load_experiment(setting.experiment)
+    stages = ("train_vae", "train_ddpm", "train_diffusevae")
+    folders = (experiment.output(stage, "model.safetensors").parent for stage in stages)
+    return load_models(*folders, setting.device)
 
 
 def find_judge(setting: Setting) -> Judge | None:
@@ -157,11 +205,11 @@ def list_samplers(setting: Setting) -> list[Sampler]:
     ]  # fmt: skip
 
 
-def draw_ours(config: SamplerConfig) -> Draw:
+def draw_ours(config: SamplerConfig, x_hat: Tensor | None = None) -> Draw:
     """Return the product's own `sample`, in batches of all images at once."""
     def draw(model: nn.Module, steps: int, num_images: int) -> Tensor:
         chosen = dataclasses.replace(config, num_steps=steps, batch_size=num_images)
-        return sample(model, chosen, num_images, SEED)
+        return sample(model, chosen, num_images, SEED, x_hat)
 
     return draw
 
@@ -200,40 +248,78 @@ def _view(model: DiffusionModel, package: str) -> nn.Module:
 
 def _compare(
     setting: Setting, networks: dict[str, Network], chosen: dict[str, tuple[Sampler, int]],
-    seconds_of_all_steps: float | None = None,
+    diffusevae_steps: int | None = None, seconds_of_all_steps: float | None = None,
 ) -> Ratios:  # fmt: skip
     """Print the seconds an image of the chosen samplers, each on its own package's network."""
     if "product" not in chosen:
         print("sampling: none of our samplers is as good as all steps")
         return {}
-    sides = {}
-    for package, (sampler, steps) in chosen.items():
-        sides[package] = _make_side(setting, networks[package], sampler, steps)
-        if package == "diffusers":  # not as it comes, but easily had
-            sides[f"{package}-channels-last"] = _make_side(setting, networks[package], sampler,
-                                                           steps, channels_last=True)  # fmt: skip
-    turns = take_turns(list(sides.values()), setting.repeats)
+    names = [*chosen, *(["diffusers-channels-last"] if "diffusers" in chosen else []),
+             *(["diffusevae"] if diffusevae_steps else [])]  # fmt: skip
+    with processes(names) as calls:
+        sides = {}
+        for package, (sampler, steps) in chosen.items():
+            sides[package] = _make_side(setting, networks[package], sampler, steps, calls[package])
+        if "diffusers" in chosen:  # in channels-last: not as it comes, but easily had
+            sides["diffusers-channels-last"] = _make_side(
+                setting, networks["diffusers"], *chosen["diffusers"],
+                calls["diffusers-channels-last"], channels_last=True)  # fmt: skip
+        if diffusevae_steps:
+            sides["diffusevae"] = Side(
+                f"product DiffuseVAE, decoding and {_count_steps(diffusevae_steps)}",
+                lambda: calls["diffusevae"](time_diffusevae, setting, diffusevae_steps))
+        turns = take_turns(list(sides.values()), setting.repeats)
     show_sides("Sampling", "image", list(sides.values()), turns)
-    seconds = {package: turns[side.name] for package, side in sides.items()}
-    ours = seconds.pop("product")
-    ratios = {f"sampling_vs_{package}": divide(theirs, ours) for package, theirs in seconds.items()}
+    seconds = {name: turns[side.name] for name, side in sides.items()}
+    ours, diffusevae = seconds.pop("product"), seconds.pop("diffusevae", None)
+    ratios = {f"sampling_vs_{name}": divide(theirs, ours) for name, theirs in seconds.items()}
     if seconds:
-        ratios["sampling_vs_fastest_peer"] = divide(seconds[fastest(seconds, list(seconds))], ours)
+        best = seconds[fastest(seconds, list(seconds))]
+        ratios["sampling_vs_fastest_peer"] = divide(best, ours)
+        if diffusevae:
+            ratios["diffusevae_sampling_vs_fastest_peer"] = divide(best, diffusevae)
     if seconds_of_all_steps is not None:
         ratios["sampling_vs_all_steps"] = divide([seconds_of_all_steps] * len(ours), ours)
     return ratios
 
 
 def _make_side(
-    setting: Setting, network: Network, sampler: Sampler, steps: int, channels_last: bool = False
-) -> Side:
-    model = network.build().to(setting.device).eval().requires_grad_(False)
-    if channels_last or sampler.package == "product":  # ours as load_diffusion does it
-        model = model.to(memory_format=torch.channels_last)
+    setting: Setting, network: Network, sampler: Sampler, steps: int, call: Callable,
+    channels_last: bool = False,
+) -> Side:  # fmt: skip
     cost = count_cost(network, setting.num_images, backward=False)
-    return Side(
-        f"{sampler.package} {sampler.name}, {steps} steps{', channels last' * channels_last}",
-        lambda: time_call(lambda: sampler.draw(model, steps, setting.num_images),
-                          setting.device) / setting.num_images,
-        dataclasses.replace(cost, flops=cost.flops * steps),
-    )  # fmt: skip
+    layout = ", channels last" * channels_last
+    arguments = (setting, sampler.package, sampler.name, steps, network.widths, channels_last)
+    return Side(f"{sampler.package} {sampler.name}, {_count_steps(steps)}{layout}",
+                lambda: call(time_sampling, *arguments),
+                dataclasses.replace(cost, flops=cost.flops * steps))  # fmt: skip
+
+
+def _count_steps(steps: int) -> str:
+    return f"{steps} step{'s' * (steps > 1)}"
+
+
+def time_sampling(
+    setting: Setting, package: str, name: str, steps: int, widths: Widths, channels_last: bool
+) -> float:
+    """Return the seconds an image takes by a package's sampler and network."""
+    if package == "product":
+        choose_device()  # as its stages do
+    network = find_unets(setting, {package: widths})[package]
+    model = network.build().to(setting.device).eval().requires_grad_(False)
+    if channels_last or package == "product":  # ours as load_diffusion does it
+        model = model.to(memory_format=torch.channels_last)
+    sampler = next(each for each in list_samplers(setting)
+                   if (each.package, each.name) == (package, name))  # fmt: skip
+    sampler.draw(model, 1, 2)  # imports, first calls
+    return time_call(lambda: sampler.draw(model, steps, setting.num_images),
+                     setting.device) / setting.num_images  # fmt: skip
+
+
+def time_diffusevae(setting: Setting, steps: int) -> float:
+    """Return the seconds an image takes to decode and refine."""
+    choose_device()
+    models, draw = find_models(setting), draw_diffusevae(setting)
+    draw(models, 1, 2)
+    return time_call(lambda: draw(models, steps, setting.num_images),
+                     setting.device) / setting.num_images  # fmt: skip

@@ -1,9 +1,10 @@
 """Training: images a second of the product's own loop, of the peers' and of a plain PyTorch loop.
 
-All have the same batch, in float32 and on the same threads, on images that are noise: time does not
-depend on what they show. What a side has to build and load is not counted, nor are its first
-batches. The plain loop trains the product's network as anybody would write it, with a DataLoader;
-diffusers and denoising-diffusion-pytorch get their batches ready-made, pythae uses its own trainer.
+All have the same batch, in float32 and on as many threads, each in a process of its own, on images
+that are noise: time does not depend on what they show. What a side has to build and load is not
+counted, nor are its first batches. The plain loop trains the product's network as anybody would
+write both, of torch's own layers and with a DataLoader; so does pythae, by its own trainer.
+diffusers and denoising-diffusion-pytorch get their batches ready-made.
 """
 
 import logging
@@ -17,9 +18,19 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.measure import Ratios, Side, clock, divide, fastest, show_sides, take_turns
-from benchmarks.networks import Network, count_cost, find_unets, find_vaes
+from benchmarks.measure import (
+    Ratios,
+    Side,
+    clock,
+    divide,
+    fastest,
+    processes,
+    show_sides,
+    take_turns,
+)
+from benchmarks.networks import Network, Widths, count_cost, find_unets, find_vaes
 from benchmarks.setting import IMAGE_SHAPE, Setting
+from diffusevae.device import choose_device
 from diffusevae.diffusion_training import Images, fit_diffusion
 from diffusevae.training import Callbacks
 from diffusevae.vae import vae_loss
@@ -36,34 +47,57 @@ def measure(setting: Setting) -> Ratios:
     ratios: Ratios = {}
     for kind, find in FINDERS.items():
         networks = find(setting)
-        sides = [make_side(setting, kind, name, networks[package])
-                 for name, (package, _) in TRAININGS[kind].items() if package in networks]
-        turns = take_turns(sides, setting.repeats)
+        names = [name for name, (package, _) in TRAININGS[kind].items() if package in networks]
+        with processes(names) as calls:
+            sides = [make_side(setting, kind, name, networks, calls[name]) for name in names]
+            turns = take_turns(sides, setting.repeats)
         show_sides(f"Training step, {kind}", "image", sides, turns)
         ours, costs = turns["product"], {side.name: side.cost.flops for side in sides}
-        peers = [name for name, (package, _) in TRAININGS[kind].items()
-                 if package in networks and package != "product"]
+        peers = [name for name in names if name not in ("product", "plain-loop")]
         for name in [*peers, "plain-loop"]:
             ratios[f"{kind}_training_vs_{name}"] = divide(turns[name], ours)
         if peers:
             best = fastest(turns, peers)
             ratios[f"{kind}_training_vs_fastest_peer"] = divide(turns[best], ours)
-            per_flop = [costs["product"] / costs[best] * seconds for seconds in turns[best]]
+            # A layer of ours that needs fewer FLOPs for the same result is not a smaller network.
+            per_flop = [costs["plain-loop"] / costs[best] * seconds for seconds in turns[best]]
             ratios[f"{kind}_training_vs_fastest_peer_per_flop"] = divide(per_flop, ours)
     return ratios
 
 
-def make_side(setting: Setting, kind: str, name: str, network: Network) -> Side:
-    """Return a training as a side whose run returns the seconds for one image."""
-    batch_size = batch_size_of(setting, kind)
-    train = TRAININGS[kind][name][1]
+def make_side(
+    setting: Setting, kind: str, name: str, networks: dict[str, Network], call: Callable
+) -> Side:
+    """Return a training as a side; `call` lets the process that it has call a function."""
+    network = networks[TRAININGS[kind][name][0]]
+    arguments = (setting, kind, name, known_widths(kind, name, networks))
+    return Side(name, lambda: call(time_training, *arguments),
+                count_cost(network, batch_size_of(setting, kind)))  # fmt: skip
 
-    def run() -> float:
-        ends: list[float] = []
-        train(setting, network, lambda: ends.append(clock(setting.device)))
-        return (ends[-1] - ends[WARM_UP - 1]) / ((len(ends) - WARM_UP) * batch_size)
 
-    return Side(name, run, count_cost(network, batch_size))
+def known_widths(kind: str, name: str, networks: dict[str, Network]) -> dict[str, Widths]:
+    """Return the widths that another process needs to find a training's network."""
+    package = TRAININGS[kind][name][0]
+    return {package: networks[package].widths}
+
+
+def prepare_training(
+    setting: Setting, kind: str, name: str, known: dict[str, Widths]
+) -> tuple[Train, Network]:
+    """Return a training and its network, in the process that runs it."""
+    package, train = TRAININGS[kind][name]
+    if package == "product":
+        choose_device()  # as its stages do
+    return train, FINDERS[kind](setting, known)[package]
+
+
+def time_training(setting: Setting, kind: str, name: str, known: dict[str, Widths]) -> float:
+    """Return the seconds that a training takes for one image."""
+    train, network = prepare_training(setting, kind, name, known)
+    ends: list[float] = []
+    train(setting, network, lambda: ends.append(clock(setting.device)))
+    images = (len(ends) - WARM_UP) * batch_size_of(setting, kind)
+    return (ends[-1] - ends[WARM_UP - 1]) / images
 
 
 def batch_size_of(setting: Setting, kind: str) -> int:
@@ -229,14 +263,14 @@ def _batches(setting: Setting, kind: str) -> Iterator[Tensor]:
 TRAININGS: dict[str, dict[str, tuple[str, Train]]] = {
     "unet": {
         "product": ("product", train_product_unet),
-        "plain-loop": ("product", partial(train_plainly, kind="unet")),
+        "plain-loop": ("plain", partial(train_plainly, kind="unet")),
         "diffusers": ("diffusers", train_diffusers_unet),
         "diffusers-channels-last": ("diffusers", partial(train_diffusers_unet, channels_last=True)),
         "denoising-diffusion-pytorch": ("denoising-diffusion-pytorch", train_lucidrains_unet),
     },
     "vae": {
         "product": ("product", train_product_vae),
-        "plain-loop": ("product", partial(train_plainly, kind="vae")),
+        "plain-loop": ("plain", partial(train_plainly, kind="vae")),
         "diffusers": ("diffusers", train_diffusers_vae),
         "diffusers-channels-last": ("diffusers", partial(train_diffusers_vae, channels_last=True)),
         "pythae": ("pythae", train_pythae_vae),

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import sys
 from importlib.util import find_spec
 
@@ -11,8 +12,17 @@ import torch
 from torch import nn
 
 import benchmarks.__main__ as command
-from benchmarks import ceilings, evaluation, growth, sampling, startup, training
-from benchmarks.measure import Side, Spread, divide, fastest, take_turns
+from benchmarks import (
+    ceilings,
+    evaluation,
+    growth,
+    layers,
+    precision,
+    sampling,
+    startup,
+    training,
+)
+from benchmarks.measure import Side, Spread, divide, fastest, processes, take_turns
 from benchmarks.networks import (
     Network,
     count_cost,
@@ -20,9 +30,11 @@ from benchmarks.networks import (
     find_unets,
     find_vaes,
     match_widths,
+    write_plainly,
 )
 from benchmarks.schedulers import DiffusersView, LucidrainsView, make_scheduler
 from benchmarks.setting import IMAGE_SHAPE, Setting, choose_setting
+from diffusevae.device import PRECISION_VARIABLE, PRECISIONS
 from diffusevae.sampling import sample
 
 BATCH = 4
@@ -54,6 +66,22 @@ def test_the_convolutions_of_a_network_are_listed_with_their_flops():
     shapes = ceilings.list_convolutions(two_convolutions(), BATCH)
     assert sorted(shape.flops for shape in shapes) == sorted([BATCH * FIRST, BATCH * SECOND])
     assert set(shapes.values()) == {1}
+
+
+def test_the_network_written_plainly_computes_the_same_in_more_products(setting):
+    network = find_product_unet(setting)
+    plain = write_plainly(network)
+    torch.manual_seed(0)
+    ours, theirs = network.build().eval(), plain.build().eval()
+    nn.init.normal_(ours.unet.conv_out.weight)
+    names = [name.replace("upsample.1.", "upsample.conv.") for name in theirs.state_dict()]
+    assert set(names) == set(ours.state_dict())
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), (ours.state_dict()[n] for n in names),
+                                    strict=True)))  # fmt: skip
+    x = torch.randn(2, *IMAGE_SHAPE)
+    torch.testing.assert_close(plain.run(theirs, x), network.run(ours, x), rtol=1e-4, atol=1e-4)
+    fewer, more = (count_cost(each, 1, backward=False) for each in (network, plain))
+    assert fewer.parameters == more.parameters and fewer.flops < more.flops
 
 
 def test_the_convolutions_are_nearly_all_of_the_unet(setting):
@@ -94,8 +122,8 @@ def test_sides_take_turns_and_the_first_turn_is_not_kept():
 def test_a_peer_that_is_not_installed_is_left_out_and_named(setting, monkeypatch, capsys):
     for package in ("diffusers", "denoising_diffusion_pytorch", "pythae"):
         monkeypatch.setitem(sys.modules, package, None)
-    assert list(find_unets(setting)) == ["product"]
-    assert list(find_vaes(setting)) == ["product"]
+    assert list(find_unets(setting)) == ["product", "plain"]
+    assert list(find_vaes(setting)) == ["product", "plain"]
     said = capsys.readouterr().out
     assert all(f"{package}: left out" in said
                for package in ("diffusers", "denoising-diffusion-pytorch", "pythae"))  # fmt: skip
@@ -109,12 +137,13 @@ def test_a_peer_that_is_not_installed_is_left_out_and_named(setting, monkeypatch
 ])  # fmt: skip
 def test_every_training_calls_back_after_each_batch(setting, kind, name):
     package, train = training.TRAININGS[kind][name]
-    if package != "product":
+    if package not in ("product", "plain"):
         pytest.importorskip(package.replace("-", "_"))
     widths = (8, 8, 8, 8) if package == "denoising-diffusion-pytorch" else (8, 8, 8)
-    networks = training.FINDERS[kind](setting, {package: widths})
+    prepared, network = training.prepare_training(setting, kind, name, {package: widths})
+    assert prepared is train
     called = []
-    train(setting, networks[package], lambda: called.append(name))
+    train(setting, network, lambda: called.append(name))
     assert len(called) == training.WARM_UP + setting.batches
 
 
@@ -123,8 +152,37 @@ def test_a_trained_side_s_seconds_are_those_of_one_image(setting, monkeypatch):
     monkeypatch.setattr(training, "clock", lambda device: next(moments))
     monkeypatch.setitem(training.TRAININGS["unet"], "toy", (
         "product", lambda setting, network, on_batch: [on_batch() for _ in range(3)]))
-    side = training.make_side(setting, "unet", "toy", find_product_unet(setting))
+    networks = {"product": find_product_unet(setting)}
+    side = training.make_side(setting, "unet", "toy", networks,
+                              lambda function, *arguments: function(*arguments))  # fmt: skip
     assert side.run() == 2.0 / training.batch_size_of(setting, "unet")
+
+
+def test_each_side_has_a_process_of_its_own():
+    with processes(["a", "b"]) as calls:
+        ids = {name: {call(os.getpid) for _ in range(2)} for name, call in calls.items()}
+    assert all(len(of_one) == 1 for of_one in ids.values())
+    assert len(set.union({os.getpid()}, *ids.values())) == 3
+
+
+def test_both_precisions_are_trained_and_the_environment_is_as_it_was(
+    setting, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(precision, "EPOCHS", 1)
+    monkeypatch.setenv(PRECISION_VARIABLE, "float32")
+    images = torch.randint(256, (64, *IMAGE_SHAPE), dtype=torch.uint8)
+    for kind in precision.KINDS:
+        losses = {each: precision.fit(setting, kind, images, images[:16], each, 0)[0][0]
+                  for each in PRECISIONS}  # fmt: skip
+        assert losses["float32"] != losses["bfloat16"]
+        assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05)
+    assert os.environ[PRECISION_VARIABLE] == "float32"
+
+
+def test_our_layers_are_timed_beside_torch_s(setting):
+    names = layers.measure(dataclasses.replace(setting, repeats=1))
+    assert len(names) == 5 and "group_norm_8_channels_at_32_vs_torch" in names
+    assert all(ratio.median > 0 for ratio in names.values())
 
 
 def build_model(setting: Setting) -> nn.Module:
@@ -210,7 +268,7 @@ def test_the_public_metrics_measure_what_ours_do():
 def test_an_unknown_topic_is_an_error_that_names_those_there_are(capsys):
     with pytest.raises(SystemExit):
         command.main(["speed"])
-    assert "unknown: speed; there are ceilings, training" in capsys.readouterr().err
+    assert "unknown: speed; there are ceilings, layers, training" in capsys.readouterr().err
 
 
 def test_the_exponent_is_that_of_the_growth(setting, monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -44,7 +45,7 @@ def choose_device() -> torch.device:
     return device
 
 
-def autocast(device: torch.device) -> torch.autocast:
+def autocast(device: torch.device) -> AbstractContextManager:
     """Return the context in which a network computes: in DIFFUSEVAE_PRECISION.
 
     Without one that is bfloat16 on a GPU, where matrix products and convolutions are several times
@@ -52,7 +53,7 @@ def autocast(device: torch.device) -> torch.autocast:
     """
     default = "bfloat16" if device.type == "cuda" else "float32"
     chosen = os.environ.get(PRECISION_VARIABLE) or default
-    return torch.autocast(device.type, torch.bfloat16, enabled=chosen == "bfloat16")
+    return nullcontext() if chosen == "float32" else torch.autocast(device.type, torch.bfloat16)
 
 
 def _keep_freed_memory() -> None:

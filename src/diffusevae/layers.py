@@ -16,8 +16,8 @@ MANY_POSITIONS = 256
 class GroupNorm(nn.GroupNorm):
     """torch's GroupNorm (Wu and He, 2018), by sums and products where torch's own is slow.
 
-    That is on a CPU, in channels-last, for large images: both ways a third of the time there
-    (`python -m benchmarks norms`). The results are the same up to rounding.
+    That is on a CPU, in channels-last, for large images (`python -m benchmarks layers`). The
+    results are the same up to rounding.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,50 @@
+"""Layers of the product's own beside torch's, which compute the same: seconds forward and backward.
+
+Shapes are those of the experiment's UNet and of its batches, in channels-last.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.measure import Ratios, Side, divide, show_sides, take_turns, time_call
+from benchmarks.setting import IMAGE_SHAPE, Setting
+from diffusevae.layers import Upsample, group_norm
+
+RUNS = 10  # in a turn, after one that is not timed
+
+
+def measure(setting: Setting) -> Ratios:
+    """Print the seconds of each layer and its twin; return how many times faster ours is."""
+    config, batch = setting.params.unet, setting.params.diffusion_optimiser.batch_size
+    ratios: Ratios = {}
+    for level, multiplier in enumerate(config.channel_multipliers):
+        channels, side = config.base_channels * multiplier, IMAGE_SHAPE[-1] // 2**level
+        norm = group_norm(channels)
+        pairs = {"group_norm": (norm, nn.GroupNorm(norm.num_groups, channels))}
+        if level > 0:
+            up = Upsample(channels, channels)
+            pairs["upsample"] = (up, nn.Sequential(nn.Upsample(scale_factor=2), up.conv))
+        x = torch.randn(batch, channels, side, side, device=setting.device)
+        for name, layers in pairs.items():
+            sides = [_make_side(whose, layer, x) for whose, layer in zip(
+                ("product", "torch"), layers, strict=True)]  # fmt: skip
+            turns = take_turns(sides, setting.repeats)
+            where = f"{channels}_channels_at_{side}"
+            show_sides(f"{name}, {channels} channels at {side} x {side}", "batch", sides, turns)
+            ratios[f"{name}_{where}_vs_torch"] = divide(turns["torch"], turns["product"])
+    return ratios
+
+
+def _make_side(name: str, layer: nn.Module, x: Tensor) -> Side:
+    x = x.to(memory_format=torch.channels_last).requires_grad_()
+    layer = layer.to(x.device, memory_format=torch.channels_last)
+    gradient = torch.randn_like(layer(x))
+
+    def run() -> None:
+        torch.autograd.grad(layer(x), [x, *layer.parameters()], gradient)
+
+    def time_runs() -> float:
+        run()
+        return time_call(lambda: [run() for _ in range(RUNS)], x.device) / RUNS
+
+    return Side(name, time_runs)
