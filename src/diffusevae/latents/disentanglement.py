@@ -129,6 +129,7 @@ def importances(codes: Tensor, targets: list[Tensor], seed: int) -> tuple[np.nda
         forest = RandomForestRegressor(TREES, min_samples_leaf=LEAF, random_state=seed,
                                        n_jobs=-1)  # fmt: skip
         forest.fit(codes[:half].numpy(), np.squeeze(target[:half].numpy()))
+        forest.set_params(n_jobs=1)  # several would add their trees in the order they are done
         predicted = forest.predict(codes[half:].numpy()).reshape(target[half:].shape)
         actual = target[half:].numpy()
         error = ((predicted - actual) ** 2).sum() / ((actual - actual.mean(0)) ** 2).sum()
