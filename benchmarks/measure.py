@@ -76,6 +76,9 @@ def processes(names: Sequence[str]) -> Iterator[dict[str, Callable]]:
     context = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
         pools = {name: stack.enter_context(context.Pool(1)) for name in names}
+        for pool in pools.values():  # ends in good order, or it leaves its semaphores behind
+            stack.callback(pool.join)
+            stack.callback(pool.close)
         yield {name: lambda function, *arguments, pool=pool: pool.apply(function, arguments)
                for name, pool in pools.items()}  # fmt: skip
 
