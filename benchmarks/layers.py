@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import Ratios, Side, divide, show_sides, take_turns, time_call
+from benchmarks.networks import write_layer_plainly
 from benchmarks.setting import IMAGE_SHAPE, Setting
 from diffusevae.layers import Upsample, group_norm
 
@@ -19,15 +20,13 @@ def measure(setting: Setting) -> Ratios:
     ratios: Ratios = {}
     for level, multiplier in enumerate(config.channel_multipliers):
         channels, side = config.base_channels * multiplier, IMAGE_SHAPE[-1] // 2**level
-        norm = group_norm(channels)
-        pairs = {"group_norm": (norm, nn.GroupNorm(norm.num_groups, channels))}
+        ours = {"group_norm": group_norm(channels)}
         if level > 0:
-            up = Upsample(channels, channels)
-            pairs["upsample"] = (up, nn.Sequential(nn.Upsample(scale_factor=2), up.conv))
+            ours["upsample"] = Upsample(channels, channels)
         x = torch.randn(batch, channels, side, side, device=setting.device)
-        for name, layers in pairs.items():
-            sides = [_make_side(whose, layer, x) for whose, layer in zip(
-                ("product", "torch"), layers, strict=True)]  # fmt: skip
+        for name, layer in ours.items():
+            sides = [_make_side("product", layer, x),
+                     _make_side("torch", write_layer_plainly(layer), x)]  # fmt: skip
             turns = take_turns(sides, setting.repeats)
             where = f"{channels}_channels_at_{side}"
             show_sides(f"{name}, {channels} channels at {side} x {side}", "batch", sides, turns)

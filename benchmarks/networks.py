@@ -116,17 +116,20 @@ def write_plainly(network: Network) -> Network:
         module = network.build()
         for owner in list(module.modules()):
             for name, layer in owner.named_children():
-                if isinstance(layer, GroupNorm):
-                    plain = nn.GroupNorm(layer.num_groups, layer.num_channels, layer.eps)
-                    plain.load_state_dict(layer.state_dict())
-                elif isinstance(layer, Upsample):
-                    plain = nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), layer.conv)
-                else:
-                    continue
-                setattr(owner, name, plain)
+                if isinstance(layer, GroupNorm | Upsample):
+                    setattr(owner, name, write_layer_plainly(layer))
         return module
 
     return Network(build, network.run, network.widths)
+
+
+def write_layer_plainly(layer: GroupNorm | Upsample) -> nn.Module:
+    """Return torch's own GroupNorm, or doubling and convolution, with a layer's weights."""
+    if isinstance(layer, Upsample):
+        return nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), layer.conv)
+    plain = nn.GroupNorm(layer.num_groups, layer.num_channels, layer.eps)
+    plain.load_state_dict(layer.state_dict())
+    return plain
 
 
 def make_diffusers_unet(setting: Setting, widths: Widths) -> Network:

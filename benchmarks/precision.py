@@ -7,6 +7,7 @@ second seed tells what is chance. The validation losses are drawn into reports/p
 
 import os
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from matplotlib.figure import Figure
@@ -68,9 +69,8 @@ def fit(
     seed: int,
 ) -> tuple[list[float], float]:  # fmt: skip
     """Return the validation loss of each epoch, and the seconds of the training."""
-    params, before = setting.params, os.environ.get(PRECISION_VARIABLE)
-    os.environ[PRECISION_VARIABLE] = precision
-    try:
+    params = setting.params
+    with patch.dict(os.environ, {PRECISION_VARIABLE: precision}):
         start = clock(setting.device)
         if kind == "vae":
             _, history = fit_vae(params.vae, params.vae_optimiser, train, validation, EPOCHS, seed,
@@ -80,10 +80,6 @@ def fit(
                 params.diffusion, params.unet, params.diffusion_optimiser, Images(train),
                 Images(validation), EPOCHS, 0.0, seed, Callbacks())  # fmt: skip
         seconds = clock(setting.device) - start
-    finally:
-        del os.environ[PRECISION_VARIABLE]
-        if before is not None:
-            os.environ[PRECISION_VARIABLE] = before
     return [row["validation_loss"] for row in history], seconds
 
 

@@ -117,14 +117,16 @@ def choose_diffusevae_steps(setting: Setting, judge: Judge, bound: float) -> int
     models = find_models(setting)
     decoded = decode_new_codes(models, "gmm", setting.num_images, SEED)
     _, own_bound = _sample_in_all_steps(setting, judge, "DiffuseVAE", models.diffusevae, decoded)
-    draw = draw_diffusevae(setting)
-    rows = [("steps", "Fréchet distance")]
+    draw, bound = draw_diffusevae(setting), min(bound, own_bound)
+    rows, chosen = [("steps", "Fréchet distance")], None
     for steps in STEPS:
-        rows.append((steps, judge.distance(draw(models, steps, setting.num_images))["value"]))
-        if rows[-1][1] <= min(bound, own_bound):
+        distance = judge.distance(draw(models, steps, setting.num_images))["value"]
+        rows.append((steps, f"{distance:.3g}"))
+        if distance <= bound:
+            chosen = steps
             break
-    show_table(f"DiffuseVAE, as good as all steps up to {min(bound, own_bound):.3g}", rows)
-    return steps if rows[-1][1] <= min(bound, own_bound) else None
+    show_table(f"DiffuseVAE, as good as all steps up to {bound:.3g}", rows)
+    return chosen
 
 
 def draw_diffusevae(setting: Setting) -> Callable[[Models, int, int], Tensor]:
