@@ -86,9 +86,9 @@ def test_the_network_written_plainly_computes_the_same_in_more_products(setting)
 
 def test_the_convolutions_are_nearly_all_of_the_unet(setting):
     unet = find_product_unet(setting)
-    shapes = ceilings.list_convolutions(unet, 1)
+    shapes = ceilings.list_convolutions(unet, 2)
     flops = sum(shape.flops * count for shape, count in shapes.items())
-    assert 0.9 < flops / count_cost(unet, 1, backward=False).flops < 1
+    assert 0.9 < flops / (2 * count_cost(unet, 2, backward=False).flops) < 1
 
 
 def test_widths_are_searched_until_none_is_nearer():

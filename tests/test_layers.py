@@ -53,6 +53,17 @@ def test_residual_block_has_an_identity_shortcut_only_where_channels_stay():
     assert ResidualBlock(8, 16, dropout=0.0)(x).shape == (1, 16, 4, 4)
 
 
+def test_one_time_for_all_images_is_that_time_for_each():
+    torch.manual_seed(0)
+    block, x, embedding = ResidualBlock(8, 16, 0.0, 4), torch.randn(3, 8, 4, 4), torch.randn(1, 4)
+    expected = block(x, embedding.expand(3, -1))
+    torch.testing.assert_close(block(x, embedding), expected)
+    with torch.no_grad():  # SiLU then works in its input's place, which must not be x
+        before = x.clone()
+        torch.testing.assert_close(block(x, embedding), expected.detach())
+        assert torch.equal(x, before)
+
+
 def test_time_embedding_is_the_paper_formula():
     t = torch.tensor([0, 7, 999])
     embedding = time_embedding(t, 6)
@@ -71,7 +82,7 @@ def test_sizes_that_cannot_be_halved_are_refused_by_name():
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-@pytest.mark.parametrize(("channels", "side"), [(16, 32), (3, 16), (24, 8)])
+@pytest.mark.parametrize(("channels", "side"), [(16, 32), (3, 16), (24, 8), (64, 16)])
 def test_group_norm_and_its_gradients_are_torch_s_in_float64(channels, side, layout):
     """Also where the mean is large beside the spread, as a sum of squares feels it."""
     torch.manual_seed(0)

@@ -46,7 +46,8 @@ def make_sampler(**changes) -> SamplerConfig:
     "changes",
     [{"sampler": "ddim"}, {"sampler": "ddim", "eta": 1.0}, {"sampler": "ddpm"},
      {"sampler": "ddpm", "variance": "beta"}, {"sampler": "ddim", "num_steps": 100},
-     {"sampler": "ddim", "spacing": "linspace"}, {"sampler": "dpmpp_2m", "num_steps": 20},
+     {"sampler": "ddim", "spacing": "linspace"}, {"sampler": "ddim_ahead", "num_steps": 100},
+     {"sampler": "dpmpp_2m", "num_steps": 20},
      {"sampler": "unipc", "num_steps": 20}, {"sampler": "unipc", "clip": False, "num_steps": 20}],
 )  # fmt: skip
 def test_with_the_exact_denoiser_the_samples_have_the_datas_mean_and_spread(changes):
@@ -83,6 +84,36 @@ def test_the_callback_sees_every_step_and_the_result():
     assert torch.equal(seen[-1][1], images)
 
 
+class LinearInTime(nn.Module):
+    """Predicts an x_0 that falls by 0.001 from each timestep to the one after it in time."""
+
+    image_shape = (1, 4, 4)
+
+    def forward(self, x_t, t):
+        return (0.5 - 0.001 * t.float())[:, None, None, None].expand_as(x_t)
+
+
+def test_looking_ahead_ends_where_one_step_more_would():
+    model = make_model("x0", num_timesteps=200)
+    model.unet = LinearInTime()
+    seen = []
+    images = sample(model, make_sampler(sampler="ddim_ahead", num_steps=4), 2, 0,
+                    callback=lambda t, x_t, x_0: seen.append(t))  # fmt: skip
+    assert seen == [199, 159, 119, 79, -1]  # of five steps all but 39
+    expected = sample(model, make_sampler(num_steps=5), 2, 0)
+    torch.testing.assert_close(images, expected)
+    assert float(expected.mean()) == pytest.approx((1 + 0.5 - 0.039) / 2, abs=1e-5)
+
+
+def test_looking_ahead_needs_a_timestep_to_look_to():
+    model, config = make_model("x0", num_timesteps=10), make_sampler(sampler="ddim_ahead")
+    assert sample(model, dataclasses.replace(config, num_steps=9), 1, 0).isfinite().all()
+    alone = sample(model, dataclasses.replace(config, num_steps=1), 1, 0)  # no line through one
+    assert torch.equal(alone, sample(model, make_sampler(num_steps=1), 1, 0))
+    with pytest.raises(InputError, match="num_steps 10: ddim_ahead .* use at most 9"):
+        sample(model, dataclasses.replace(config, num_steps=10), 1, 0)
+
+
 def test_the_seed_decides_the_images_and_x_hat_conditions_them():
     model = make_model("v", conditional=True).eval()
     config = make_sampler(num_steps=4, batch_size=2)
@@ -94,7 +125,7 @@ def test_the_seed_decides_the_images_and_x_hat_conditions_them():
     assert not torch.equal(first, sample(model, config, 3, 0, 1 - x_hat))
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmpp_2m", "unipc"])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "ddim_ahead", "dpmpp_2m", "unipc"])
 def test_noise_is_shared_and_scaled_where_asked(sampler):
     model = make_model("v", conditional=False).eval()
     config = make_sampler(sampler=sampler, num_steps=4, eta=0.5, batch_size=2)

@@ -8,7 +8,6 @@ with eta = 0 in many steps: where all deterministic solvers of the same equation
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -25,9 +24,10 @@ from diffusevae.labels import MODEL_NAMES
 from diffusevae.metrics import ssim
 from diffusevae.params import PositiveCount, Share
 from diffusevae.randomness import seed_of
-from diffusevae.sampling import SamplerConfig, sample
+from diffusevae.sampling import SamplerConfig, SamplerName, sample
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#7c3aed", "#0891b2", "#4b5563")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#7c3aed", "#0891b2", "#4b5563",
+           "#b45309")  # fmt: skip
 LOG_RATIO = 10  # a range of distances from this factor on is drawn logarithmically
 
 
@@ -38,7 +38,7 @@ class FrontierConfig:
     num_images test images are refined and as many others are the reference of generated ones.
     """
 
-    samplers: tuple[Literal["ddpm", "ddim", "dpmpp_2m", "unipc"], ...]
+    samplers: tuple[SamplerName, ...]
     etas: tuple[Share, ...]
     num_steps: tuple[PositiveCount, ...]
     converged_steps: PositiveCount

@@ -9,56 +9,72 @@ from torch.autograd.function import once_differentiable
 
 from diffusevae.errors import InputError
 
-# From 16 x 16 positions on, torch's own GroupNorm is slow on a CPU where the channels lie last.
-MANY_POSITIONS = 256
+# A group of fewer channels is slow in torch's own GroupNorm on a CPU where the channels lie last,
+# its forward pass only below so many positions (`python -m benchmarks layers`).
+NARROW, MANY_POSITIONS = 8, 1024
 
 
 class GroupNorm(nn.GroupNorm):
     """torch's GroupNorm (Wu and He, 2018), by sums and products where torch's own is slow.
 
-    That is on a CPU, in channels-last, for large images (`python -m benchmarks layers`). The
-    results are the same up to rounding.
+    That is on a CPU, in channels-last, for groups of few channels. The results are the same up to
+    rounding.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         last = x.is_contiguous(memory_format=torch.channels_last)
-        few = x.shape[2:].numel() < MANY_POSITIONS
-        if x.device.type != "cpu" or x.dtype != torch.float32 or not last or few:
+        narrow = self.num_channels // self.num_groups < NARROW
+        if x.device.type != "cpu" or x.dtype != torch.float32 or not last or not narrow:
             return super().forward(x)
-        return _ChannelsLastGroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps)
+        return _NarrowGroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps)
 
 
-class _ChannelsLastGroupNorm(torch.autograd.Function):
-    """y = weight (x - mean) rstd + bias, mean and rstd being those of an image's group."""
+class _NarrowGroupNorm(torch.autograd.Function):
+    """y = weight (x - mean) rstd + bias, mean and rstd being those of an image's group.
+
+    Below, what belongs to a group is B x G x 1, what belongs to a channel B x G x C / G.
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
-        rows = _to_rows(x)
-        sums = torch.stack([rows.sum(1), (rows * rows).sum(1)])
-        mean, power = _mean_of_groups(sums, rows, groups)
-        rstd = torch.addcmul(power, mean, mean, value=-1).clamp_(min=0).add_(eps).rsqrt_()
-        scale = rstd * weight  # like mean, power and rstd B x C
-        shift = torch.addcmul(bias, mean, scale, value=-1)
+        positions = x.shape[2:].numel()
+        if positions >= MANY_POSITIONS:
+            y, mean, rstd = torch.native_group_norm(
+                x, weight, bias, x.shape[0], x.shape[1], positions, groups, eps)
+            mean, rstd = mean[:, :, None], rstd[:, :, None]
+        else:
+            rows = _to_rows(x)
+            n = positions * x.shape[1] // groups
+            mean, power = (_split(sums, groups).sum(2, keepdim=True).div_(n)
+                           for sums in (rows.sum(1), (rows * rows).sum(1)))
+            rstd = torch.addcmul(power, mean, mean, value=-1).clamp_(min=0).add_(eps).rsqrt_()
+            scale = rstd * _split(weight, groups)
+            shift = torch.addcmul(_split(bias, groups), mean, scale, value=-1)
+            y = _to_images(torch.addcmul(_join(shift), rows, _join(scale)), x)
         ctx.save_for_backward(x, weight, mean, rstd)
         ctx.groups = groups
-        return _to_images(torch.addcmul(shift[:, None], rows, scale[:, None]), x)
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, rstd = ctx.saved_tensors
         rows, dy = _to_rows(x), _to_rows(gradient)
-        dy_sum = dy.sum(1)
-        dy_normed_sum = rstd * torch.addcmul((dy * rows).sum(1), mean, dy_sum, value=-1)
+        n = x[0].numel() // ctx.groups
+        weight = _split(weight, ctx.groups)
+        dy_sum = _split(dy.sum(1), ctx.groups)
+        dy_rows_sum = _split((dy * rows).sum(1), ctx.groups)
+        dy_normed_sum = rstd * torch.addcmul(dy_rows_sum, mean, dy_sum, value=-1)
         # dx = rstd (w dy - mean(w dy) - normed mean(w dy normed)), means over the group; normed
         # is (x - mean) rstd. As a polynomial in dy and x that is two passes over the images.
-        of_dy, of_dy_normed = _mean_of_groups(
-            weight * torch.stack([dy_sum, dy_normed_sum]), rows, ctx.groups)
+        of_dy, of_dy_normed = ((weight * sums).sum(2, keepdim=True).div_(n)
+                               for sums in (dy_sum, dy_normed_sum))
         by_x = -rstd * rstd * of_dy_normed
         constant = -torch.addcmul(rstd * of_dy, mean, by_x)
-        dx = torch.addcmul(constant[:, None], dy, (rstd * weight)[:, None])
-        dx.addcmul_(rows, by_x[:, None])
-        return _to_images(dx, x), dy_normed_sum.sum(0), dy_sum.sum(0), None, None
+        by_x, constant = (_join(each.expand_as(dy_sum)) for each in (by_x, constant))
+        dx = torch.addcmul(constant, dy, _join(rstd * weight)).addcmul_(rows, by_x)
+        return _to_images(dx, x), dy_normed_sum.sum(0).flatten(), dy_sum.sum(0).flatten(), None, \
+            None
 
 
 def _to_rows(x: Tensor) -> Tensor:
@@ -70,11 +86,13 @@ def _to_images(rows: Tensor, like: Tensor) -> Tensor:
     return rows.unflatten(1, like.shape[2:]).permute(0, 3, 1, 2)
 
 
-def _mean_of_groups(sums: Tensor, rows: Tensor, groups: int) -> Tensor:
-    """Return from sums over the positions (n x B x C) the means over positions and group."""
-    sums = sums.unflatten(2, (groups, -1))
-    means = sums.sum(3, keepdim=True).div_(sums.shape[3] * rows.shape[1])
-    return means.expand_as(sums).flatten(2)
+def _split(of_channels: Tensor, groups: int) -> Tensor:
+    return of_channels.unflatten(-1, (groups, -1))
+
+
+def _join(of_channels: Tensor) -> Tensor:
+    """Return B x G x C / G as B x 1 x C, to go with rows."""
+    return of_channels.flatten(1)[:, None]
 
 
 def group_norm(channels: int) -> GroupNorm:
@@ -113,8 +131,9 @@ class ResidualBlock(nn.Module):
     """GroupNorm SiLU conv3x3, then GroupNorm SiLU dropout conv3x3, plus a shortcut.
 
     Maps B x in_channels x h x w to B x out_channels x h x w. With `embedding_dim` the time
-    embedding (B x embedding_dim) is projected and added between the two convolutions. The shortcut
-    is the identity, or a 1x1 convolution where the channels change.
+    embedding (B x embedding_dim; 1 x embedding_dim where it is the same for all images) is
+    projected and added between the two convolutions. The shortcut is the identity, or a 1x1
+    convolution where the channels change.
     """
 
     def __init__(
@@ -131,11 +150,22 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        if self.embed is not None:
-            h = h + self.embed(F.silu(embedding))[:, :, None, None]
-        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
+        h = _silu(self.norm1(x))
+        if self.embed is None:
+            h = self.conv1(h)
+        else:
+            projected = self.embed(F.silu(embedding))
+            if len(projected) == 1:  # a pass over the images less
+                h = F.conv2d(h, self.conv1.weight, self.conv1.bias + projected[0], padding=1)
+            else:
+                h = self.conv1(h) + projected[:, :, None, None]
+        h = self.conv2(self.dropout(_silu(self.norm2(h))))
         return h + self.shortcut(x)
+
+
+def _silu(normed: Tensor) -> Tensor:
+    """Return SiLU of a norm's output: in its place, unless the gradient will want that."""
+    return F.silu(normed, inplace=not torch.is_grad_enabled())
 
 
 class SelfAttention(nn.Module):

@@ -11,9 +11,10 @@ from diffusevae.diffusion import DiffusionModel
 from diffusevae.errors import InputError
 from diffusevae.params import PositiveCount, Range, Share
 from diffusevae.randomness import generator
-from diffusevae.solvers import ddim_step, ddpm_step, dpmpp_2m_step, unipc_correct
+from diffusevae.solvers import ddim_step, ddpm_step, dpmpp_2m_step, look_ahead, unipc_correct
 
 Callback = Callable[[int, Tensor, Tensor], None]
+SamplerName = Literal["ddpm", "ddim", "ddim_ahead", "dpmpp_2m", "unipc"]
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,15 @@ class SamplerConfig:
     """Which reverse process, in how many steps; each step runs the network once.
 
     "ddpm" is the ancestral sampler with sigma^2 = beta_t ("beta"), tilde_beta_t ("posterior") or
-    0 ("zero"); "ddim" has eta in [0,1] (DDIM, eq. 16); "dpmpp_2m" (DPM-Solver++) and "unipc" are
-    second-order solvers that draw no noise on the way. spacing: `choose_timesteps`. clip: whether
-    the predicted x_0 is kept in its range. temperature multiplies all noise that is drawn;
-    shared_noise draws it once for all images. guidance is the w of SPEC section 3.
+    0 ("zero"); "ddim" has eta in [0,1] (DDIM, eq. 16); "ddim_ahead" is DDIM in one step more, the
+    last of which is not computed but read off the line through the two predictions before it, for
+    the very few steps (docs/performance.md); "dpmpp_2m" (DPM-Solver++) and "unipc" are second-order
+    solvers that draw no noise on the way. spacing: `choose_timesteps`. clip: whether the predicted
+    x_0 is kept in its range. temperature multiplies all noise that is drawn; shared_noise draws it
+    once for all images. guidance is the w of SPEC section 3.
     """
 
-    sampler: Literal["ddpm", "ddim", "dpmpp_2m", "unipc"]
+    sampler: SamplerName
     num_steps: Annotated[int, Range(1, 10_000)]
     spacing: Literal["trailing", "leading", "linspace"]
     eta: Share
@@ -93,7 +96,7 @@ def _sample_batch(
     rng = generator(seed, "sample", 0 if config.shared_noise else start,
                     device=model.sqrt_noise.device)  # fmt: skip
     alpha_bars = model.schedule.alpha_bars.tolist()
-    timesteps = choose_timesteps(model.schedule.num_timesteps, config.num_steps, config.spacing)
+    timesteps, ahead = _choose_steps(config, model.schedule.num_timesteps)
     low, high = model.x_0_bounds
 
     def draw() -> Tensor:
@@ -102,18 +105,22 @@ def _sample_batch(
         return config.temperature * drawn.expand(count, -1, -1, -1)
 
     x = draw().contiguous(memory_format=torch.channels_last)
-    before, past = x, []
+    before, past, predicted = x, [], []
     for t, t_prev in zip(timesteps, [*timesteps[1:], -1], strict=True):
         alpha_bar, alpha_bar_prev = alpha_bars[t], alpha_bars[t_prev] if t_prev >= 0 else 1.0
-        times = torch.full((count,), t, device=rng.device)
+        times = torch.full((1,), t, device=rng.device)
         x_0, _ = model.split(x, times, model.network(x, times, x_hat, config.guidance))
         if config.clip:
             x_0 = x_0.clamp(low, high)
+        if ahead is not None:
+            predicted = [*predicted[-1:], (t, x_0)]
+            if t_prev == -1 and len(predicted) == 2:
+                x_0 = look_ahead(predicted, ahead)
         if callback is not None:
             callback(t, x, model.to_unit_range(x_0))
         if config.sampler == "ddpm":
             x = ddpm_step(x, x_0, alpha_bar, alpha_bar_prev, config.variance, draw())
-        elif config.sampler == "ddim":
+        elif config.sampler in ("ddim", "ddim_ahead"):
             noise = draw() if config.eta > 0 else torch.zeros_like(x)
             x = ddim_step(x, x_0, alpha_bar, alpha_bar_prev, config.eta, noise)
         else:
@@ -125,3 +132,14 @@ def _sample_batch(
     if callback is not None:
         callback(-1, x, image)
     return image
+
+
+def _choose_steps(config: SamplerConfig, num_timesteps: int) -> tuple[list[int], int | None]:
+    """Return the timesteps at which the network runs, and the one that is only looked ahead to."""
+    if config.sampler != "ddim_ahead":
+        return choose_timesteps(num_timesteps, config.num_steps, config.spacing), None
+    if config.num_steps >= num_timesteps:
+        raise InputError(f"num_steps {config.num_steps}: ddim_ahead leaves one of the model's "
+                         f"{num_timesteps} timesteps out; use at most {num_timesteps - 1}")
+    *timesteps, ahead = choose_timesteps(num_timesteps, config.num_steps + 1, config.spacing)
+    return timesteps, ahead

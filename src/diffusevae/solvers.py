@@ -38,6 +38,15 @@ def ddim_step(
     return alpha_bar_prev**0.5 * x_0 + direction + sigma2**0.5 * noise
 
 
+def look_ahead(past: list[tuple[int, Tensor]], t: int) -> Tensor:
+    """Return the x_0 that would be predicted at timestep t, on the line through the last two.
+
+    `past` holds (timestep, predicted x_0), latest last.
+    """
+    (t_before, x_0_before), (t_last, x_0) = past[-2:]
+    return x_0 + (t_last - t) / (t_before - t_last) * (x_0 - x_0_before)
+
+
 def dpmpp_2m_step(x_t: Tensor, past: Past, alpha_bar_prev: float) -> Tensor:
     """Return x at the previous chosen timestep by DPM-Solver++(2M) (Lu et al. 2022, algorithm 2).
 

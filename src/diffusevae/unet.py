@@ -59,7 +59,7 @@ class UNetConfig:
 
 
 class UNet(nn.Module):
-    """Maps x_t (B x C x H x W) at times t (B) to a prediction of the same shape.
+    """Maps x_t (B x C x H x W) at times t (B, or 1 for all images) to a prediction of that shape.
 
     `conditional` says whether it takes x_hat too: without, it is the unconditional DDPM's network.
     x_hat enters centred at zero (2 x_hat - 1); an all-zero condition therefore means "none"
