@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, ScalarFormatter
 
 from benchmarks.measure import Ratios, Spread, clock, show_table, time_call
 from benchmarks.setting import IMAGE_SHAPE, Setting
@@ -117,18 +118,25 @@ def time_metrics(setting: Setting, count: int) -> float:
 
 
 def draw(curves: Sequence[tuple[Axis, list[Spread]]]) -> Figure:
-    """Return seconds over each axis, both logarithmic, with a dotted line of proportion."""
-    figure, grid = panels(-(-len(curves) // 2), 2, 2.6 * -(-len(curves) // 2))
+    """Return seconds over each axis, both logarithmic, dotted as they would grow in proportion."""
+    rows = -(-len(curves) // 2)
+    figure, grid = panels(rows, 2, 2.6 * rows)
     for axes, (axis, seconds) in zip(grid.flat, curves, strict=False):
         milliseconds = [1000 * each.median for each in seconds]
         errors = [[1000 * (each.median - each.least) for each in seconds],
                   [1000 * (each.greatest - each.median) for each in seconds]]  # fmt: skip
-        axes.errorbar(axis.values, milliseconds, errors, color=COLOURS["diffusevae"], marker="o")
-        axes.plot(axis.values, [milliseconds[0] * value / axis.values[0] for value in axis.values],
-                  ":", color=COLOURS["real"])  # fmt: skip
+        axes.errorbar(axis.values, milliseconds, errors, color=COLOURS["diffusevae"], marker="o",
+                      label="measured: median, least and greatest")  # fmt: skip
+        if milliseconds[-1] > milliseconds[0]:
+            axes.plot(axis.values, [milliseconds[0] * value / axis.values[0]
+                                    for value in axis.values],
+                      ":", color=COLOURS["real"], label="in proportion")  # fmt: skip
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xticks(axis.values, [str(value) for value in axis.values])
         axes.minorticks_off()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(ScalarFormatter())
         label_axes(axes, axis.item, axis.name, "ms")
+    figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

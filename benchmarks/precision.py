@@ -31,13 +31,13 @@ Curves = dict[tuple[str, int], list[float]]  # by precision and seed: a loss for
 
 def measure(setting: Setting) -> Ratios:
     """Print and draw the losses in both precisions; return bfloat16's beside float32's."""
-    prepared = load_experiment(setting.experiment).data("prepare", "train.safetensors")
+    prepared = load_experiment(setting.experiment).data("prepared", "train.safetensors")
     if not prepared.exists():
         print(f"precision: left out, the images of {setting.experiment} are not there yet")
         return {}
-    count = 20_000 if setting.device.type == "cuda" else 2000
-    images = load_split(prepared).images[: count + count // 4].to(setting.device)
-    train, validation = images[count // 4 :], images[: count // 4]
+    count = 25_000 if setting.device.type == "cuda" else 2500
+    images = load_split(prepared).images[:count].to(setting.device)
+    train, validation = images[len(images) // 5 :], images[: len(images) // 5]
     ratios: Ratios = {}
     curves: dict[str, Curves] = {}
     for kind in KINDS:

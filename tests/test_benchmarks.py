@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import sys
 from importlib.util import find_spec
 
@@ -34,7 +35,8 @@ from benchmarks.networks import (
 )
 from benchmarks.schedulers import DiffusersView, LucidrainsView, make_scheduler
 from benchmarks.setting import IMAGE_SHAPE, Setting, choose_setting
-from diffusevae.device import PRECISION_VARIABLE, PRECISIONS
+from diffusevae.checkpoint import save_tensors
+from diffusevae.device import PRECISION_VARIABLE
 from diffusevae.sampling import sample
 
 BATCH = 4
@@ -165,17 +167,22 @@ def test_each_side_has_a_process_of_its_own():
     assert len(set.union({os.getpid()}, *ids.values())) == 3
 
 
-def test_both_precisions_are_trained_and_the_environment_is_as_it_was(
-    setting, monkeypatch, tmp_path
-):
+def test_both_precisions_are_trained_on_the_prepared_images(setting, monkeypatch, tmp_path):
     monkeypatch.setattr(precision, "EPOCHS", 1)
     monkeypatch.setenv(PRECISION_VARIABLE, "float32")
+    shutil.copy("params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data/prepared/mnist_tiny"  # where dvc.yaml has `prepare` write
+    folder.mkdir(parents=True)
     images = torch.randint(256, (64, *IMAGE_SHAPE), dtype=torch.uint8)
+    count = torch.arange(len(images))
+    save_tensors(folder / "train.safetensors", {"images": images, "labels": count % 10,
+                                                "indices": count}, {})  # fmt: skip
+    ratios = precision.measure(setting)
     for kind in precision.KINDS:
-        losses = {each: precision.fit(setting, kind, images, images[:16], each, 0)[0][0]
-                  for each in PRECISIONS}  # fmt: skip
-        assert losses["float32"] != losses["bfloat16"]
-        assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05)
+        rounding = ratios[f"{kind}_last_loss_of_float32_vs_bfloat16"].median
+        assert rounding != 1 and rounding == pytest.approx(1, rel=0.05)
+    assert (tmp_path / precision.PICTURE).stat().st_size > 0
     assert os.environ[PRECISION_VARIABLE] == "float32"
 
 
