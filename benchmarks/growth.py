@@ -106,9 +106,10 @@ def time_sampling(setting: Setting, num_steps: int) -> float:
     """Return the seconds that an image takes to sample."""
     params = setting.params
     torch.manual_seed(0)
-    model = DiffusionModel(params.diffusion, params.unet, IMAGE_SHAPE, False).to(setting.device)
+    model = DiffusionModel(params.diffusion, params.unet, IMAGE_SHAPE, False).eval()
+    model = model.to(setting.device, memory_format=torch.channels_last)  # as load_diffusion does it
     config: SamplerConfig = replace(params.sampler, num_steps=num_steps)
-    return time_call(lambda: sample(model.eval(), config, SAMPLED, 0), setting.device) / SAMPLED
+    return time_call(lambda: sample(model, config, SAMPLED, 0), setting.device) / SAMPLED
 
 
 def time_metrics(setting: Setting, count: int) -> float:

@@ -29,7 +29,7 @@ def measure(setting: Setting) -> Ratios:
                      _make_side("torch", write_layer_plainly(layer), x)]  # fmt: skip
             turns = take_turns(sides, setting.repeats)
             where = f"{channels}_channels_at_{side}"
-            show_sides(f"{name}, {channels} channels at {side} x {side}", "batch", sides, turns)
+            show_sides(f"{name}, {channels} channels at {side} x {side}", "run", sides, turns)
             ratios[f"{name}_{where}_vs_torch"] = divide(turns["torch"], turns["product"])
     return ratios
 

@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from benchmarks.measure import Ratios, Spread, clock, divide, show_table
 from benchmarks.setting import Setting
@@ -92,6 +93,8 @@ def draw(curves: dict[str, Curves]) -> Figure:
             axes.plot(range(1, EPOCHS + 1), losses, style, label=f"{precision}, seed {seed}",
                       color=COLOURS["vae" if seed == SEEDS[0] else "diffusevae"])  # fmt: skip
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(ScalarFormatter())
         axes.set_xticks(range(1, EPOCHS + 1))
         label_axes(axes, KINDS[kind], "epoch", "validation loss")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)

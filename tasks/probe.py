@@ -1,8 +1,9 @@
 """What an experiment will take, told by its own stages at work on a few of its images.
 
-Every stage runs twice, on some images and on four times as many, in a folder of its own; the time
-it needs for all of them is on the line through both points. Downloading and preparing the data is
-done whole.
+Every stage runs on some images, then on four times as many, and so on until they, not the start of
+a process, are most of what a run takes; each time in a folder of its own. The time it needs for all
+images is on the line through the first and the last of these points. Downloading and preparing the
+data is done whole.
 """
 
 import copy
@@ -36,7 +37,8 @@ from diffusevae.unet import UNet, UNetConfig
 from diffusevae.vae import VAE, VAEConfig
 from tasks.dvc import die_with_parent, explain_stage
 
-SCALES = (1, 4)
+SCALES = (1, 4, 16, 64)  # how many times the few images
+ENOUGH = 1.5  # times as long as at the first scale a run takes that tells the work from noise
 BATCHES = 8  # that a diffusion model is trained on at scale 1
 SAMPLED = 100  # images that are sampled and evaluated at scale 1
 FORWARD = 1 / 3  # of a training step's work: a backward pass is that of two forward passes
@@ -85,6 +87,7 @@ def predict(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Cos
         shapes = read_shapes(whole, experiment)
         rest = [target for target in experiment.targets if target not in costs]
         points: dict[str, list[tuple[Load, Cost]]] = {target: [] for target in rest}
+        totals: list[float] = []
         for scale in SCALES:
             few = scale_down(dataset, sections, _sizes(shapes), scale)
             checkout = _make_checkout(folder / str(scale), experiment, *few)
@@ -94,10 +97,13 @@ def predict(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Cos
             for target in rest:
                 load = _load(target, *few, held)
                 points[target].append((load, _run(checkout, experiment, target, say, scale)))
+            totals.append(sum(cost.seconds for (*_, (_, cost)) in points.values()))
+            if len(totals) > 1 and (totals[-1] > ENOUGH * totals[0] or held == _sizes(shapes)):
+                break
     image_bytes = 5 * math.prod(shapes["train"][1:])  # as it is read, and in float32
     for target in rest:
         load = _load(target, dataset, sections, _sizes(shapes))
-        cost = extrapolate(*points[target], load, image_bytes)
+        cost = extrapolate(points[target][0], points[target][-1], load, image_bytes)
         if target.startswith("tune") and load.work:
             ratio = cost_of_drawn_networks(experiment, target, tuple(shapes["train"][1:]))
             cost = dataclasses.replace(cost, seconds=cost.seconds * ratio)
