@@ -1,10 +1,11 @@
 """Sampling: seconds an image, each sampler with the fewest steps that are as good as 1,000.
 
-As good means: a Fréchet distance from the test images not above the upper end of the 95 % interval
-of our own run with the ancestral sampler and all timesteps. The peers' samplers are judged on the
-product's trained network, so that the sampler alone decides; their speed is that of their own
-network of the same size, in their own pipeline, at the steps found. Where the experiment has not
-been run there is no trained network, and all are timed at the experiment's number of steps.
+Many images at once are timed, and one alone. As good means: a Fréchet distance from the test images
+not above the upper end of the 95 % interval of our own run with the ancestral sampler and all
+timesteps. The peers' samplers are judged on the product's trained network, so that the sampler
+alone decides; their speed is that of their own network of the same size, in their own pipeline, at
+the steps found. Where the experiment has not been run there is no trained network, and all are
+timed at the experiment's number of steps.
 """
 
 import dataclasses
@@ -47,6 +48,7 @@ from diffusevae.randomness import seed_of
 from diffusevae.sampling import SamplerConfig, sample
 
 STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50)
+FEWEST = 20  # images that are timed
 SEED = 0
 NOISE = seed_of(SEED, "sample", 0)  # what `sample` seeds its first batch with: all start alike
 # With trailing timesteps and a clipped x_0, as ours: both make few steps better. So does, in two
@@ -260,37 +262,51 @@ def _compare(
     setting: Setting, networks: dict[str, Network], chosen: dict[str, tuple[Sampler, int]],
     diffusevae_steps: int | None = None, seconds_of_all_steps: float | None = None,
 ) -> Ratios:  # fmt: skip
-    """Print the seconds an image of the chosen samplers, each on its own package's network."""
+    """Print the seconds an image of the chosen samplers, each on its own package's network.
+
+    First of many images at once, then of one alone: its latency.
+    """
     if "product" not in chosen:
         print("sampling: none of our samplers is as good as all steps")
         return {}
     names = [*chosen, *(["diffusers-channels-last"] if "diffusers" in chosen else []),
              *(["diffusevae"] if diffusevae_steps else [])]  # fmt: skip
+    ratios: Ratios = {}
     with processes(names) as calls:
-        sides = {}
-        for package, (sampler, steps) in chosen.items():
-            sides[package] = _make_side(setting, networks[package], sampler, steps, calls[package])
-        if "diffusers" in chosen:  # in channels-last: not as it comes, but easily had
-            sides["diffusers-channels-last"] = _make_side(
-                setting, networks["diffusers"], *chosen["diffusers"],
-                calls["diffusers-channels-last"], channels_last=True)  # fmt: skip
-        if diffusevae_steps:
-            sides["diffusevae"] = Side(
-                f"product DiffuseVAE, decoding and {_count_steps(diffusevae_steps)}",
-                lambda: calls["diffusevae"](time_diffusevae, setting, diffusevae_steps))
-        turns = take_turns(list(sides.values()), setting.repeats)
-    show_sides("Sampling", "image", list(sides.values()), turns)
-    seconds = {name: turns[side.name] for name, side in sides.items()}
-    ours, diffusevae = seconds.pop("product"), seconds.pop("diffusevae", None)
-    ratios = {f"sampling_vs_{name}": divide(theirs, ours) for name, theirs in seconds.items()}
-    if seconds:
-        best = seconds[fastest(seconds, list(seconds))]
-        ratios["sampling_vs_fastest_peer"] = divide(best, ours)
-        if diffusevae:
-            ratios["diffusevae_sampling_vs_fastest_peer"] = divide(best, diffusevae)
-    if seconds_of_all_steps is not None:
-        ratios["sampling_vs_all_steps"] = divide([seconds_of_all_steps] * len(ours), ours)
+        for name, count in (("sampling", setting.num_images), ("latency", 1)):
+            of_count = dataclasses.replace(setting, num_images=count)
+            sides = _make_sides(of_count, networks, chosen, diffusevae_steps, calls)
+            turns = take_turns(list(sides.values()), setting.repeats)
+            show_sides(f"Sampling, {count} at once", "image", list(sides.values()), turns)
+            seconds = {package: turns[side.name] for package, side in sides.items()}
+            ours, diffusevae = seconds.pop("product"), seconds.pop("diffusevae", None)
+            ratios |= {f"{name}_vs_{peer}": divide(of_peer, ours)
+                       for peer, of_peer in seconds.items()}  # fmt: skip
+            if seconds:
+                best = seconds[fastest(seconds, list(seconds))]
+                ratios[f"{name}_vs_fastest_peer"] = divide(best, ours)
+                if diffusevae:
+                    ratios[f"diffusevae_{name}_vs_fastest_peer"] = divide(best, diffusevae)
+            if seconds_of_all_steps is not None and count > 1:
+                ratios["sampling_vs_all_steps"] = divide([seconds_of_all_steps] * len(ours), ours)
     return ratios
+
+
+def _make_sides(
+    setting: Setting, networks: dict[str, Network], chosen: dict[str, tuple[Sampler, int]],
+    diffusevae_steps: int | None, calls: dict[str, Callable],
+) -> dict[str, Side]:  # fmt: skip
+    sides = {package: _make_side(setting, networks[package], sampler, steps, calls[package])
+             for package, (sampler, steps) in chosen.items()}  # fmt: skip
+    if "diffusers" in chosen:  # in channels-last: not as it comes, but easily had
+        sides["diffusers-channels-last"] = _make_side(
+            setting, networks["diffusers"], *chosen["diffusers"],
+            calls["diffusers-channels-last"], channels_last=True)  # fmt: skip
+    if diffusevae_steps:
+        sides["diffusevae"] = Side(
+            f"product DiffuseVAE, decoding and {_count_steps(diffusevae_steps)}",
+            lambda: calls["diffusevae"](time_diffusevae, setting, diffusevae_steps))
+    return sides
 
 
 def _make_side(
@@ -322,8 +338,7 @@ def time_sampling(
     sampler = next(each for each in list_samplers(setting)
                    if (each.package, each.name) == (package, name))  # fmt: skip
     sampler.draw(model, 1, 2)  # imports, first calls
-    return time_call(lambda: sampler.draw(model, steps, setting.num_images),
-                     setting.device) / setting.num_images  # fmt: skip
+    return _time_draws(lambda: sampler.draw(model, steps, setting.num_images), setting)
 
 
 def time_diffusevae(setting: Setting, steps: int) -> float:
@@ -331,5 +346,12 @@ def time_diffusevae(setting: Setting, steps: int) -> float:
     choose_device()
     models, draw = find_models(setting), draw_diffusevae(setting)
     draw(models, 1, 2)
-    return time_call(lambda: draw(models, steps, setting.num_images),
-                     setting.device) / setting.num_images  # fmt: skip
+    return _time_draws(lambda: draw(models, steps, setting.num_images), setting)
+
+
+def _time_draws(draw: Callable[[], Tensor], setting: Setting) -> float:
+    """Return the seconds of an image, of so many draws that there are some images in all."""
+    draws = max(1, FEWEST // setting.num_images)
+    draw()
+    return time_call(lambda: [draw() for _ in range(draws)],
+                     setting.device) / (draws * setting.num_images)  # fmt: skip

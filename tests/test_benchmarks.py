@@ -245,6 +245,15 @@ def test_the_sampler_with_the_fewest_steps_within_the_bound_is_chosen(setting, m
     assert "| peer hopeless | not reached |" in capsys.readouterr().out
 
 
+def test_many_images_at_once_and_one_alone_are_timed(setting, capsys):
+    sampler = next(s for s in sampling.list_samplers(setting) if s.name == "ddim_ahead")
+    ratios = sampling._compare(setting, find_unets(setting, {}), {"product": (sampler, 1)},
+                               seconds_of_all_steps=1000.0)  # fmt: skip
+    assert list(ratios) == ["sampling_vs_all_steps"] and ratios["sampling_vs_all_steps"].median > 1
+    printed = capsys.readouterr().out
+    assert "Sampling, 2 at once" in printed and "Sampling, 1 at once" in printed
+
+
 def test_start_up_is_summed_by_package_over_modules_own_times():
     report = """import time: self [us] | cumulative | imported package
 import time:       500 |        500 |   numpy.core
