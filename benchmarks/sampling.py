@@ -53,18 +53,14 @@ SEED = 0
 NOISE = seed_of(SEED, "sample", 0)  # what `sample` seeds its first batch with: all start alike
 # With trailing timesteps and a clipped x_0, as ours: both make few steps better. So does, in two
 # steps, a last step of second order, which the solvers have for the asking.
-SECOND_ORDER_END = {"lower_order_final": False, "final_sigmas_type": "sigma_min"}
+SOLVER = {"timestep_spacing": "trailing", "thresholding": True}
+SECOND_ORDER_END = SOLVER | {"lower_order_final": False, "final_sigmas_type": "sigma_min"}
 DIFFUSERS = {
     "DDIM": ("DDIMScheduler", {"timestep_spacing": "trailing", "clip_sample": True}),
-    "DPM-Solver++": ("DPMSolverMultistepScheduler",
-                     {"timestep_spacing": "trailing", "thresholding": True}),
-    "UniPC": ("UniPCMultistepScheduler", {"timestep_spacing": "trailing", "thresholding": True}),
-    "DPM-Solver++, second order to its end": (
-        "DPMSolverMultistepScheduler",
-        {"timestep_spacing": "trailing", "thresholding": True, **SECOND_ORDER_END}),
-    "UniPC, second order to its end": (
-        "UniPCMultistepScheduler",
-        {"timestep_spacing": "trailing", "thresholding": True, **SECOND_ORDER_END}),
+    "DPM-Solver++": ("DPMSolverMultistepScheduler", SOLVER),
+    "UniPC": ("UniPCMultistepScheduler", SOLVER),
+    "DPM-Solver++, second order to its end": ("DPMSolverMultistepScheduler", SECOND_ORDER_END),
+    "UniPC, second order to its end": ("UniPCMultistepScheduler", SECOND_ORDER_END),
 }  # fmt: skip
 OURS = ("ddim", "ddim_ahead", "dpmpp_2m", "unipc")
 Draw = Callable[[nn.Module, int, int], Tensor]  # network, steps, images: N x C x H x W in [0, 1]
@@ -337,7 +333,6 @@ def time_sampling(
         model = model.to(memory_format=torch.channels_last)
     sampler = next(each for each in list_samplers(setting)
                    if (each.package, each.name) == (package, name))  # fmt: skip
-    sampler.draw(model, 1, 2)  # imports, first calls
     return _time_draws(lambda: sampler.draw(model, steps, setting.num_images), setting)
 
 
@@ -345,13 +340,12 @@ def time_diffusevae(setting: Setting, steps: int) -> float:
     """Return the seconds an image takes to decode and refine."""
     choose_device()
     models, draw = find_models(setting), draw_diffusevae(setting)
-    draw(models, 1, 2)
     return _time_draws(lambda: draw(models, steps, setting.num_images), setting)
 
 
 def _time_draws(draw: Callable[[], Tensor], setting: Setting) -> float:
     """Return the seconds of an image, of so many draws that there are some images in all."""
     draws = max(1, FEWEST // setting.num_images)
-    draw()
+    draw()  # imports, first calls
     return time_call(lambda: [draw() for _ in range(draws)],
                      setting.device) / (draws * setting.num_images)  # fmt: skip

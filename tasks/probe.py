@@ -97,7 +97,7 @@ def predict(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Cos
             for target in rest:
                 load = _load(target, *few, held)
                 points[target].append((load, _run(checkout, experiment, target, say, scale)))
-            totals.append(sum(cost.seconds for (*_, (_, cost)) in points.values()))
+            totals.append(sum(tried[-1][1].seconds for tried in points.values()))
             if len(totals) > 1 and (totals[-1] > ENOUGH * totals[0] or held == _sizes(shapes)):
                 break
     image_bytes = 5 * math.prod(shapes["train"][1:])  # as it is read, and in float32
