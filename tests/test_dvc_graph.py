@@ -1,6 +1,7 @@
 """dvc.yaml against the code: what a stage imports and reads is what DVC watches."""
 
 import importlib
+import inspect
 
 import pytest
 from ruamel.yaml import YAML
@@ -32,6 +33,13 @@ def test_params_are_the_sections_that_the_module_reads(stage):
     module = importlib.import_module(f"diffusevae.stages.{stage}")
     expected = [f"{module.ROOT}.${{key}}.{section}" for section in module.SECTIONS]
     assert sorted(GRAPH[stage]["do"].get("params", [])) == sorted(expected)
+
+
+@pytest.mark.parametrize("stage", ALL_STAGES)
+def test_a_stage_that_works_with_tuned_values_takes_their_path_as_best(stage):
+    """By that name __main__ knows which params to show in MLflow."""
+    module = importlib.import_module(f"diffusevae.stages.{stage}")
+    assert ("best" in inspect.signature(module.run).parameters) == hasattr(module, "apply_best")
 
 
 @pytest.mark.parametrize("stage", ALL_STAGES)

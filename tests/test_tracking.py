@@ -12,10 +12,12 @@ from contextlib import contextmanager
 import pytest
 from conftest import ROOT
 
+from diffusevae.checkpoint import load_config
 from diffusevae.errors import InputError
 from diffusevae.mlflow_store import connect, experiment_id
 from diffusevae.tracking import PARENT_VARIABLE, Recorder, track_stage
 from diffusevae.training import OptimiserConfig
+from tests.test_ablation import write_split
 
 OPTIMISER = OptimiserConfig(0.1, "none", 4, 1.0, 0.9)
 
@@ -64,6 +66,26 @@ def test_a_stage_is_a_run_with_params_metrics_artifacts_and_its_data(store, caps
     assert [a.path for a in client.list_artifacts(run.info.run_id)] == ["train.bin"]
     timings = json.loads((store / "scratch/timings/smoke/train_vae.json").read_text())
     assert timings["seconds_per_image"] == 0.5 and timings["seconds"] >= 0
+
+
+def test_the_params_of_a_training_are_those_it_was_done_with(store, tmp_path):
+    """What a search found takes the place of params.yaml's values."""
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    (tmp_path / "best.yaml").write_text("{vae: {dropout: 0.25}, vae_optimiser: {batch_size: 16}}")
+    for seed, name in enumerate(("train", "validation")):
+        write_split(tmp_path / name, 32, seed)
+    address = f"sqlite:///{store / 'mlflow/mlflow.db'}"
+    connect()
+    subprocess.run(
+        [sys.executable, "-m", "diffusevae.stages", "train_vae", "smoke", "--train", "train",
+         "--validation", "validation", "--best", "best.yaml", "--out", "out"],
+        cwd=tmp_path, env=os.environ | {"MLFLOW_TRACKING_URI": address}, check=True, timeout=300,
+    )  # fmt: skip
+    run = runs_of(connect(), "smoke")[-1]
+    trained = load_config(tmp_path / "out/model.safetensors")["vae"]
+    assert run.data.params["vae.dropout"] == str(trained["dropout"]) == "0.25"
+    assert run.data.params["vae_optimiser.batch_size"] == "16"
+    assert run.data.params["vae.base_channels"] == str(trained["base_channels"]) == "8"
 
 
 def test_runs_nest_trial_under_stage_under_pipeline(store, monkeypatch):

@@ -19,13 +19,14 @@ import inspect
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 from diffusevae.errors import EnvironmentFailure, InputError
 from diffusevae.launcher import launch, num_processes, rank
 from diffusevae.params import load_sections
+from diffusevae.search_space import apply_best
 from diffusevae.tracking import Log, Recorder, track_stage
 
 PARAMS_FILE = Path("params.yaml")
@@ -92,7 +93,7 @@ def _run_stage(argv: list[str]) -> None:
     else:
         with Recorder() as recorder:  # first, for it starts while torch is imported here
             stage, params, arguments = _load(argv)
-            sections = {name: getattr(params, name) for name in stage.SECTIONS}
+            sections = _sections_used(stage, params, arguments)
             with track_stage(argv[0], params.key, sections, recorder) as log:
                 stage.run(params, **arguments, log=log)
 
@@ -109,6 +110,18 @@ def _load(argv: list[str]) -> tuple[ModuleType, SimpleNamespace, dict[str, Path]
         params = load_sections(PARAMS_FILE, stage.ROOT, key, stage.SECTIONS)
     params.key = key
     return stage, params, arguments
+
+
+def _sections_used(
+    stage: ModuleType, params: SimpleNamespace, arguments: Mapping[str, Path]
+) -> dict[str, object]:
+    """Return a stage's sections with what a search found in place of the base values, as it has it.
+
+    Every stage with the path `best` begins with `apply_best`. Raises InputError.
+    """
+    if "best" in arguments:
+        params = apply_best(params, arguments["best"])
+    return {name: getattr(params, name) for name in stage.SECTIONS}
 
 
 def _parse_paths(stage: ModuleType, argv: list[str]) -> dict:
