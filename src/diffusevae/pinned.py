@@ -77,10 +77,10 @@ ASSETS = {
     "cifar10_test": _file_asset(
         "cifar10", "cifar10_test.npz", 28_173_904,
         "f6ca8421ace15ab1dfb6aa9bc9cd89c98ac7522980fac0412c420b24a10d51b8"),
-    # 322 measured Raman spectra of 27 minerals (RRUFF; Lafuente et al., 2015).
+    # 322 measured Raman spectra of 27 minerals, which come with the code: latents/SPECTRA.md.
     "raman": _file_asset(
-        "raman", "rruff_27minerals_200-1199cm.npz", 1_193_108,
-        "91c153f1309c03dda426fb40845cdbc5d0f4a0f2dd1377bf243195eb80519d0d"),
+        "raman", "rruff_27minerals_200-1199cm.npz", 493_674,
+        "2886cc5dc0ff9fb9c1f315126aaf4174a9a2f982fd91c6cfcb614a2f60f0d7df"),
     # A microscope's image of cell nuclei and who is who in it (BBBC038, CC0).
     "nuclei": Asset(
         tuple(PinnedFile(name, content_hash, 524_544, 524_544, (f"segmentation/{name}",))
@@ -89,7 +89,7 @@ ASSETS = {
                    "f9ccc1571b92c861ff87e28463068b43f61bd47357ed0503f711e5cd1eb97750"),
                   ("dsb2018_mask2d.tif",
                    "59ad5e820b7982ca9d13e946fa6e7f64e2714899e00a2ae6c69aa79aad53d46f"))),
-        0, lambda packed, _: packed, hash_bytes),
+        4_000_000, lambda packed, _: packed, hash_bytes),
     "alexnet": Asset(
         # The hash is that of the tensors, since the same tensors come in several packings; the
         # largest of these is the whole AlexNet.

