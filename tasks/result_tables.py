@@ -7,11 +7,10 @@ import pandas as pd
 
 from diffusevae.ablation import MEASURED as ABLATED
 from diffusevae.compression import MEASURED as COMPARED
-from diffusevae.experiment import PARAMS_FILE
 from diffusevae.labels import ARROWS, FLOOR, WAYS
 from diffusevae.metrics import DISTRIBUTION, METRICS, PAIRED
-from diffusevae.params import read_yaml
 from diffusevae.report_tables import MODELS, NOT_MEASURED, format_value
+from tasks.excerpt import find_section, read_excerpt
 
 GENERATED = {name: title for name, (title, _) in WAYS.items()}
 Metrics = Mapping[str, Mapping]
@@ -64,13 +63,10 @@ def render_stage(stage: str, folder: Path) -> list[str]:
     path = folder / file
     if not path.is_file():
         return []
-    head, columns, rows = render(pd.read_csv(path), _read_section(folder.parent.name, stage))
+    section = find_section(read_excerpt(folder), stage)
+    head, columns, rows = render(pd.read_csv(path), section)
     lines = [f"| {' | '.join(map(str, cells))} |" for cells in (columns, *rows)]
     return [*head, "", lines[0], "|---" * len(columns) + "|", *lines[1:], ""]
-
-
-def _read_section(experiment: str, stage: str) -> Mapping:
-    return read_yaml(PARAMS_FILE)["experiments"][experiment][stage]
 
 
 def _render_compression(table: pd.DataFrame, section: Mapping) -> Table:

@@ -2,12 +2,12 @@
 
     python -m tasks.results quickstart
 
-Only results that dvc.lock vouches for are taken. A test renders all texts again and compares them,
-so a number cannot drift away from the run it came from.
+Only results that dvc.lock vouches for are taken, and what it says of them is kept beside them. A
+test renders all texts again and compares them, so a number cannot drift away from the run it came
+from.
 """
 
 import datetime
-import hashlib
 import json
 import shutil
 import sys
@@ -16,15 +16,27 @@ from pathlib import Path
 
 import pandas as pd
 
-from diffusevae.claims import CLAIMS, judge_ours, judge_printed
+from diffusevae.claims import CLAIMS, NOT_COMPARABLE, judge_ours, judge_printed
 from diffusevae.compression import MEASURED as COMPARED
 from diffusevae.errors import InputError
 from diffusevae.experiment import Experiment, load_experiment
 from diffusevae.labels import FLOOR, MODEL_NAMES
 from diffusevae.metrics import DISTRIBUTION, METRICS, PAIRED
-from diffusevae.params import read_yaml
-from diffusevae.report_tables import MODELS, study_dataset
+from diffusevae.report_tables import MODELS
 from diffusevae.stages.__main__ import run_command
+from diffusevae.study import PRINTED, STUDY_SCALE, Scale
+from tasks.excerpt import (
+    FILE,
+    Excerpt,
+    find_hash,
+    find_scale,
+    find_source,
+    hash_output,
+    read_excerpt,
+    take_excerpt,
+    write_excerpt,
+)
+from tasks.lock import read_lock
 from tasks.report import describe_device
 from tasks.result_tables import (
     GENERATED,
@@ -55,22 +67,15 @@ def publish(name: str) -> None:
     Raises InputError where there are none, or none that dvc.lock vouches for.
     """
     experiment = load_experiment(name)
-    source = experiment.output("evaluate", "metrics.json")
-    _require_locked(source, f"make run EXPERIMENT={name}")
-    chosen = {f"figures_{file}": experiment.output("figures", file) for file in FIGURES}
-    for stage, files in ON_DEMAND.items():
-        made = {f"{stage}_{file}": experiment.output(stage, file) for file in files}
-        if any(path.is_file() for path in made.values()):
-            for path in made.values():
-                _require_locked(path, f"dvc repro {stage}@{name}")
-            chosen |= made
-    out = RESULTS / name / (study_dataset(experiment.dataset) or experiment.dataset)
+    excerpt = take_excerpt(read_lock(), experiment, tuple(ON_DEMAND))
+    chosen = _choose_files(experiment, excerpt)
+    source = find_source(excerpt)
+    out = RESULTS / name / (source if source in PRINTED else experiment.dataset)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    shutil.copy(source, out / "metrics.json")
+    write_excerpt(out, excerpt)
     for file, path in chosen.items():
-        if path.is_file():
-            shutil.copy(path, out / file)
+        shutil.copy(path, out / file)
     device = f"{describe_device()}, {datetime.date.today():%d %B %Y}"
     (out / "README.md").write_text(render_results(experiment, out, device), encoding="utf-8")
     if name == README_EXPERIMENT:
@@ -80,20 +85,29 @@ def publish(name: str) -> None:
     print(f"{out}  {README}  {CLAIMS_FILE}")
 
 
-def md5_of(path: Path) -> str:
-    """Return the hash by which DVC knows a file."""
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+def _choose_files(experiment: Experiment, excerpt: Excerpt) -> dict[str, Path]:
+    """Return what is published, by the name it gets; all of it is what dvc.lock holds.
+
+    Raises InputError for a file that is another.
+    """
+    run = f"make run EXPERIMENT={experiment.name}"
+    metrics = experiment.output("evaluate", "metrics.json")
+    figures = experiment.output("figures", "")
+    _require_locked(metrics, excerpt, run)
+    _require_locked(figures, excerpt, run)
+    chosen = {"metrics.json": metrics} | {
+        f"figures_{file}": figures / file for file in FIGURES if (figures / file).is_file()}
+    for stage, files in ON_DEMAND.items():
+        made = {f"{stage}_{file}": experiment.output(stage, file) for file in files}
+        if any(path.is_file() for path in made.values()):
+            for path in made.values():
+                _require_locked(path, excerpt, f"dvc repro {stage}@{experiment.name}")
+            chosen |= made
+    return chosen
 
 
-def locked_md5(path: Path, lock: Path = Path("dvc.lock")) -> str | None:
-    """Return the hash of a stage's output file in dvc.lock; None where there is none."""
-    stages = read_yaml(lock)["stages"].values()
-    return next((out["md5"] for stage in stages for out in stage.get("outs", [])
-                 if out["path"] == path.as_posix()), None)
-
-
-def _require_locked(path: Path, command: str) -> None:
-    if not path.is_file() or md5_of(path) != locked_md5(path):
+def _require_locked(path: Path, excerpt: Excerpt, command: str) -> None:
+    if not path.exists() or hash_output(path) != find_hash(excerpt, path):
         raise InputError(f"{path}: is not what dvc.lock holds; run `{command}` first")
 
 
@@ -115,7 +129,8 @@ def render_results(experiment: Experiment, folder: Path, device: str) -> str:
     """Return the page of one folder of docs/results."""
     lines = [f"# {experiment.name} on {folder.name}", "",
              f"`make run EXPERIMENT={experiment.name}`, one seed, {device}. dvc.lock knows "
-             f"metrics.json by MD5 `{md5_of(folder / 'metrics.json')}`.", "",
+             f"metrics.json by MD5 `{hash_output(folder / 'metrics.json')}`; what it was made with "
+             f"stands in [{FILE}]({FILE}).", "",
              render_metrics(load_metrics(folder)), ""]  # fmt: skip
     for stage in ON_DEMAND:
         lines += render_stage(stage, folder)
@@ -131,24 +146,26 @@ def render_claims() -> str:
              "Written by `python -m tasks.results`, checked by `tests/test_results.py`. A claim of "
              "the study is judged by its own printed numbers and by ours: it holds where the 95 % "
              "interval of the paired difference, DiffuseVAE minus VAE, lies on its side of zero. "
+             "What ours say is said of the scale they were made at; where that is not the study's "
+             f"(at least {STUDY_SCALE}), the study's claim itself is not comparable. "
              "Lock: the MD5 by which dvc.lock knows the file (metrics.json, or the stage's table) "
              "that a number is from.", "",
              "## The study's claims", "",
-             "| claim | results | by the study's numbers | difference | by ours | lock |",
-             "|---|---|---|---|---|---|"]  # fmt: skip
-    for folder in _folders():
-        metrics, dataset = load_metrics(folder), folder.name
-        for claim in CLAIMS:
-            difference = render_cell(claim.metric, metrics["paired"]["difference"][claim.metric])
-            lines.append(
-                f"| {claim.text} | {_place(folder)} | {judge_printed(claim, dataset)} | "
-                f"{claim.metric} {difference} | {judge_ours(claim, metrics['paired'])} | "
-                f"{_lock(folder)} |")
+             "| claim | results | by the study's numbers | difference | at our scale | the study's "
+             "claim | lock |",
+             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    folders = {folder: read_excerpt(folder) for folder in _folders()}
+    for folder, excerpt in folders.items():
+        if (dataset := find_source(excerpt)) in PRINTED:
+            lines += _render_judged(folder, dataset, find_scale(excerpt, _num_test(folder)))
+    lines += ["", "The scales:", ""]
+    lines += [f"- {_place(folder)}: {find_scale(excerpt, _num_test(folder))}"
+              for folder, excerpt in folders.items()]  # fmt: skip
     lines += ["", "Not judged: that DiffuseVAE beats the VAE after five epochs, and its training "
               "and sampling times, for which the study gives no comparison.", "",
               "## Our numbers", "", "| number | key | value | results | lock |",
               "|---|---|---|---|---|"]  # fmt: skip
-    for folder in _folders():
+    for folder in folders:
         for title, key, name, entry in _numbers(load_metrics(folder)):
             lines.append(f"| {title} | {key} | {render_cell(name, entry)} | {_place(folder)} | "
                          f"{_lock(folder)} |")
@@ -161,6 +178,21 @@ def render_claims() -> str:
                     f"{render_change(name, row, name)} | {_place(folder)} | "
                     f"{_lock(folder, table)} |")
     return "\n".join(lines) + "\n"
+
+
+def _render_judged(folder: Path, dataset: str, scale: Scale) -> Iterator[str]:
+    """Yield a row for each claim of the study about a data set, judged by one folder's results."""
+    metrics = load_metrics(folder)
+    for claim in CLAIMS:
+        difference = render_cell(claim.metric, metrics["paired"]["difference"][claim.metric])
+        ours = judge_ours(claim, metrics["paired"])
+        yield (f"| {claim.text} | {_place(folder)} | {judge_printed(claim, dataset)} | "
+               f"{claim.metric} {difference} | {ours} | "
+               f"{ours if scale.reaches(STUDY_SCALE) else NOT_COMPARABLE} | {_lock(folder)} |")
+
+
+def _num_test(folder: Path) -> int:
+    return load_metrics(folder)["num_images"]
 
 
 def _numbers(metrics: Metrics) -> Iterator[tuple[str, str, str, Mapping[str, float] | None]]:
@@ -186,7 +218,7 @@ def _place(folder: Path) -> str:
 
 
 def _lock(folder: Path, file: Path | None = None) -> str:
-    return f"`{md5_of(file or folder / 'metrics.json')[:12]}`"
+    return f"`{hash_output(file or folder / 'metrics.json')[:12]}`"
 
 
 def main(arguments: list[str]) -> int:

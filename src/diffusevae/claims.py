@@ -13,6 +13,7 @@ from diffusevae.report_tables import judge
 from diffusevae.study import PRINTED
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not proven"
+NOT_COMPARABLE = "not comparable"  # results of another scale than the study's
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from diffusevae import report_tables as tables
 from diffusevae.labels import MODEL_NAMES
 from diffusevae.metrics import METRICS
-from diffusevae.study import CITATION
+from diffusevae.study import CITATION, PRINTED, STUDY_SCALE, Scale
 
 TEMPLATE = Path(__file__).with_name("report.html")
 TIMINGS_START, TIMINGS_END = "<!-- timings -->", "<!-- end of timings -->"
@@ -73,6 +73,8 @@ class ReportInputs:
     """
 
     experiment: str
+    source: str
+    scale: Scale
     params: Mapping
     metrics: Mapping
     pictures: Sequence[Picture]
@@ -84,12 +86,12 @@ class ReportInputs:
 
 def build_report(inputs: ReportInputs) -> str:
     """Return the report as HTML. Everything that comes from files is escaped."""
-    dataset = tables.study_dataset(inputs.params["dataset"])
+    source, scale = inputs.source, inputs.scale
     sections = {picture.section for picture in inputs.pictures}
     return _environment().from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         inputs=inputs,
         metrics=inputs.metrics,
-        dataset=DATASET_NAMES.get(dataset, inputs.params["dataset"]),
+        dataset=DATASET_NAMES.get(source, inputs.params["dataset"]),
         pictures={name: [p for p in inputs.pictures if p.section == name] for name in sections},
         summary=summarise(inputs),
         tiles=choose_tiles(inputs.metrics),
@@ -98,7 +100,9 @@ def build_report(inputs: ReportInputs) -> str:
                     for model, row in inputs.metrics["set"].items()},
         generated=tables.generated_rows(inputs.metrics["generated"], inputs.metrics["floor"]),
         generated_columns=[METRICS[name] for name in tables.DISTRIBUTION],
-        study=tables.study_rows(dataset, inputs.metrics) if dataset else [],
+        study=tables.study_rows(source, inputs.metrics) if source in PRINTED else [],
+        scale=scale,
+        comparable=scale.reaches(STUDY_SCALE),
         caveats=tables.study_caveats(),
         citation=CITATION,
         models=[describe_model(name, model) for name, model in inputs.models.items()],

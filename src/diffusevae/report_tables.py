@@ -99,11 +99,6 @@ def _best_way(generated: Mapping, name: str) -> str:
     return min(generated, key=lambda way: sign * generated[way][name]["value"])
 
 
-def study_dataset(dataset: str) -> str | None:
-    """Return the study's data set that `dataset` is a version of, by its name; None if none."""
-    return next((name for name in PRINTED if f"{dataset}_".startswith(f"{name}_")), None)
-
-
 def study_rows(dataset: str, metrics: Mapping) -> list[Row]:
     """Return a row per metric: for each model the study's number as printed, as we read it, ours.
 

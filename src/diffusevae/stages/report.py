@@ -1,6 +1,7 @@
 """Write the report of an experiment: one HTML file that needs nothing else.
 
 python -m diffusevae.stages report smoke \\
+    --train data/prepared/mnist_tiny/train.safetensors \\
     --figures artifacts/smoke/figures --evaluate artifacts/smoke/evaluate \\
     --train_vae artifacts/smoke/train_vae --train_ddpm artifacts/smoke/train_ddpm \\
     --train_diffusevae artifacts/smoke/train_diffusevae \\
@@ -14,8 +15,10 @@ from pathlib import Path
 import pandas as pd
 
 from diffusevae.checkpoint import load_config, load_tensors, sha256_of
+from diffusevae.data import DatasetConfig
 from diffusevae.params import read_yaml
 from diffusevae.report import Picture, ReportInputs, TrainedModel, build_report
+from diffusevae.study import Scale
 
 ROOT = "experiments"
 SECTIONS = {"dataset": str, "seed": int} | dict.fromkeys(
@@ -26,16 +29,21 @@ SECTIONS = {"dataset": str, "seed": int} | dict.fromkeys(
 
 
 def run(
-    params, *, figures: Path, evaluate: Path, train_vae: Path, train_ddpm: Path,
+    params, *, train: Path, figures: Path, evaluate: Path, train_vae: Path, train_ddpm: Path,
     train_diffusevae: Path, tune_vae: Path, tune_ddpm: Path, out: Path, log,
 ) -> None:  # fmt: skip
     """Write report.html to `out`."""
+    images = DatasetConfig(**load_config(train))
+    metrics = json.loads((evaluate / "metrics.json").read_text(encoding="utf-8"))
     captions = json.loads((figures / "captions.json").read_text(encoding="utf-8"))
     searches = {"tune_vae": tune_vae, "tune_ddpm": tune_ddpm}
     inputs = ReportInputs(
         experiment=params.key,
+        source=images.source,
+        scale=Scale(images.num_train, params.train_vae["epochs"],
+                    params.train_diffusevae["epochs"], metrics["num_images"]),
         params={name: getattr(params, name) for name in SECTIONS},
-        metrics=json.loads((evaluate / "metrics.json").read_text(encoding="utf-8")),
+        metrics=metrics,
         pictures=[Picture(png=(figures / caption.pop("file")).read_bytes(), **caption)
                   for caption in captions],
         models={"vae": load_model(train_vae), "ddpm": load_model(train_ddpm),
