@@ -11,6 +11,7 @@ import torch
 from diffusevae.ablation import VAE, AblateConfig, draw_table, run_variants, summarise
 from diffusevae.checkpoint import save_tensors
 from diffusevae.drawing import figure_style
+from diffusevae.errors import InputError
 from diffusevae.stages import ablate as stage
 from diffusevae.tracking import Log
 from diffusevae.vae import VAE as VAEModel
@@ -19,7 +20,7 @@ from tests.resumable import CONFIG, OPTIMISER, UNET
 from tests.test_sampling import make_sampler
 
 ABLATE = AblateConfig(variants=(("concat",), ("in", "skip")), seeds=(0, 1), epochs=1,
-                      num_train_images=12, num_test_images=6)  # fmt: skip
+                      num_train_images=12, num_test_images=6, p_uncond=0.0)  # fmt: skip
 
 
 def write_split(path, count: int, seed: int) -> None:
@@ -38,7 +39,9 @@ def inputs(tmp_path, monkeypatch) -> dict:
         write_split(paths[name], count, seed)
     paths["best"].write_text(json.dumps({"diffusion_optimiser": {"learning_rate": 0.002}}))
     torch.manual_seed(0)
-    save_vae(paths["vae"], VAEModel(VAEConfig(2, 4, (1, 1), (), 0.0, "mse", 1e-5), (1, 16, 16)))
+    vae = VAEModel(VAEConfig(2, 4, (1, 1), (), 0.0, "mse", 1e-5), (1, 16, 16))
+    torch.nn.init.normal_(vae.decoder.layers[-1].weight)  # else x_hat is grey, so "none"
+    save_vae(paths["vae"], vae)
     return paths
 
 
@@ -59,6 +62,22 @@ def test_the_stage_trains_every_variant_with_every_seed(inputs, tmp_path):
     assert (tmp_path / "out/table.png").stat().st_size > 10_000
     assert (tmp_path / "out/images.png").stat().st_size > 1_000
     assert not list((tmp_path / "scratch/progress").glob("*"))
+
+
+def test_guidance_is_for_variants_that_saw_no_condition_now_and_then(inputs, tmp_path):
+    """Else nothing is trained; the variants' own p_uncond decides, and is what they are trained by.
+    """
+    params = make_params(variants=(("in",),), seeds=(0,))
+    params.sampler = make_sampler(num_steps=2, guidance=1.0)
+    with pytest.raises(InputError, match="^guidance 1: needs a model trained without its cond"):
+        stage.run(params, **inputs, out=tmp_path / "out", log=None)  # no log: nothing is begun
+    hidden = make_params(variants=(("in",),), seeds=(0,), p_uncond=0.5)
+    hidden.sampler, params.sampler = params.sampler, make_sampler(num_steps=2)
+    losses = set()
+    for name, each in {"hidden": hidden, "seen": params}.items():
+        stage.run(each, **inputs, out=tmp_path / name, log=Log())
+        losses.add(pd.read_csv(tmp_path / name / "runs.csv")["validation_loss"][1])
+    assert len(losses) == 2
 
 
 def test_a_killed_ablation_ends_with_the_same_bytes(inputs, tmp_path):

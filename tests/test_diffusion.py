@@ -136,10 +136,11 @@ def test_a_saved_model_comes_back_equal_and_names_its_vae(tmp_path):
 
     path = tmp_path / "model.safetensors"
     model = make_model(conditional=True).eval()
+    model.p_uncond = 0.25
     save_diffusion(path, model, vae_sha256="abc")
     x, t = torch.rand(2, 1, 16, 16), torch.tensor([3, 40])
     torch.testing.assert_close(load_diffusion(path).network(x, t, x), model.network(x, t, x))
-    assert load_config(path)["vae_sha256"] == "abc"
+    assert load_config(path)["vae_sha256"] == "abc" and load_diffusion(path).p_uncond == 0.25
 
 
 def test_beta_end_must_be_above_beta_start():

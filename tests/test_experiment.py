@@ -155,6 +155,8 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
         ("train_ddpm.snapshot_epochs", [3], "train_ddpm.snapshot_epochs: 3, but there are only 2"),
         ("vae.channel_multipliers", [1] * 7, "vae.channel_multipliers"),
         ("train_diffusevae.p_uncond", 0.0, None),
+        ("sampler.guidance", 1.0, "sampler.guidance: needs a model trained without its condition "
+         "too; set ablate.p_uncond above 0"),
         ("tune_vae.space", {"unet": {}}, "tune_vae.space.unet: cannot be tuned; known: vae, vae_"),
         ("tune_vae.space", {"vae": {"dropuot": {"low": 0.0, "high": 0.5}}},
          "tune_vae.space.vae.dropuot: unknown key; did you mean 'dropout'?"),
@@ -179,7 +181,7 @@ def test_a_value_that_cannot_work_is_found_before_any_work(content, faults, plac
     section[key] = value
     if said is None:
         content["experiments"]["smoke"]["sampler"]["guidance"] = 1.0
-        said = "sampler.guidance: needs a model trained without its condition too"
+        said = "condition too; set train_diffusevae.p_uncond above 0, or guidance to 0"
     assert said in faults()
 
 
@@ -227,6 +229,16 @@ def test_faults_of_a_latent_study_are_named(content, faults):
     assert "latents_smoke.beta_vae.steps: 1" in said
     del content["latent_studies"]["latents_smoke"]
     assert "latent_studies: there is no 'latents_smoke'" in faults("latents_smoke")
+
+
+def test_a_latent_study_asks_for_no_guidance_that_its_model_lacks(content, faults):
+    study = content["latent_studies"]["latents_smoke"]
+    study["autoencoders"]["interpolation"]["sampler"]["guidance"] = 1.0
+    study["dataset"] = "mnist_teeny"
+    assert "guidance" not in faults("latents_smoke")  # smoke's p_uncond is 0.1
+    content["experiments"]["smoke"]["train_diffusevae"]["p_uncond"] = 0.0
+    said = "interpolation.sampler.guidance: needs a model trained without its condition too"
+    assert said in faults("latents_smoke")
 
 
 @pytest.mark.parametrize("source", ["raman", "nuclei"])

@@ -125,6 +125,18 @@ def test_the_seed_decides_the_images_and_x_hat_conditions_them():
     assert not torch.equal(first, sample(model, config, 3, 0, 1 - x_hat))
 
 
+def test_guidance_is_refused_where_the_condition_was_never_hidden():
+    model, x_hat = make_model("v", conditional=True).eval(), torch.rand(2, 1, 16, 16)
+    guided = make_sampler(num_steps=2, guidance=1.0)
+    with pytest.raises(InputError, match="^guidance 1: needs a model trained without its cond"):
+        sample(model, guided, 2, 0, x_hat)
+    model.p_uncond = 0.1
+    unguided = sample(model, make_sampler(num_steps=2), 2, 0, x_hat)
+    assert not torch.equal(sample(model, guided, 2, 0, x_hat), unguided)
+    alone = make_model("v").eval()  # without a condition there is nothing to be guided by
+    assert torch.equal(sample(alone, guided, 2, 0), sample(alone, make_sampler(num_steps=2), 2, 0))
+
+
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim", "ddim_ahead", "dpmpp_2m", "unipc"])
 def test_noise_is_shared_and_scaled_where_asked(sampler):
     model = make_model("v", conditional=False).eval()

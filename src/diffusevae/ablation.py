@@ -18,7 +18,7 @@ from diffusevae.diffusion_training import Images, fit_diffusion
 from diffusevae.drawing import COLOURS, INK, Strip, draw_strips, panels
 from diffusevae.labels import describe_direction
 from diffusevae.metrics import METRICS, measure_pairs
-from diffusevae.params import Count, PositiveCount
+from diffusevae.params import Count, PositiveCount, Share
 from diffusevae.progress import Progress
 from diffusevae.sampling import SamplerConfig, sample
 from diffusevae.training import Callbacks, OptimiserConfig
@@ -30,13 +30,17 @@ VAE = "VAE alone"
 
 @dataclass(frozen=True)
 class AblateConfig:
-    """The values of unet.fuse to compare, how often each is trained, and on how much."""
+    """The values of unet.fuse to compare, how often each is trained, on how much, and how.
+
+    p_uncond: the share of images whose x_hat is hidden in training; guidance needs it above 0.
+    """
 
     variants: tuple[tuple[Literal["concat", "in", "down", "skip"], ...], ...]
     seeds: tuple[Count, ...]
     epochs: PositiveCount
     num_train_images: PositiveCount
     num_test_images: PositiveCount
+    p_uncond: Share
 
     def __post_init__(self) -> None:
         for name in ("variants", "seeds"):
@@ -57,6 +61,7 @@ class Setting:
     validation: Images
     test: Images
     epochs: int
+    p_uncond: float
 
 
 def name_variant(fuse: Sequence[str]) -> str:
@@ -72,7 +77,7 @@ def train_variant(
     unet = dataclasses.replace(setting.unet, fuse=tuple(fuse))
     model, history = fit_diffusion(
         setting.diffusion, unet, setting.optimiser, setting.train, setting.validation,
-        setting.epochs, 0.0, seed, callbacks, progress,
+        setting.epochs, setting.p_uncond, seed, callbacks, progress,
     )  # fmt: skip
     x_hat = setting.test.x_hat
     refined = sample(model, setting.sampler, len(x_hat), seed, x_hat)

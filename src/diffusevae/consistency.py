@@ -36,6 +36,15 @@ def find_misfits(params: SimpleNamespace, images: DatasetConfig) -> list[str]:
     return misfits + spaces
 
 
+def find_study_misfits(study: SimpleNamespace, experiment: SimpleNamespace) -> list[str]:
+    """Return what of a latent study does not fit the experiment whose models it uses."""
+    sampler = study.autoencoders.interpolation.sampler
+    if sampler.guidance > 0 and experiment.train_diffusevae.p_uncond == 0:
+        return ["autoencoders.interpolation.sampler.guidance: needs a model trained without its "
+                "condition too; set it to 0, or the experiment's train_diffusevae.p_uncond above 0"]
+    return []
+
+
 def _misfits_of_images(params: SimpleNamespace, images: DatasetConfig) -> Iterator[str]:
     size = images.image_size
     if size < WINDOW:
@@ -65,9 +74,10 @@ def _misfits_of_numbers(params: SimpleNamespace, images: DatasetConfig) -> Itera
     if smallest < needed:
         yield (f"sample: {smallest} images; at least {needed} must be refined and generated where "
                f"evaluate.neighbours is {neighbours}")  # fmt: skip
-    if params.sampler.guidance > 0 and params.train_diffusevae.p_uncond == 0:
-        yield ("sampler.guidance: needs a model trained without its condition too; set "
-               "train_diffusevae.p_uncond above 0, or guidance to 0")  # fmt: skip
+    for stage in ("train_diffusevae", "ablate"):
+        if params.sampler.guidance > 0 and getattr(params, stage).p_uncond == 0:
+            yield ("sampler.guidance: needs a model trained without its condition too; set "
+                   f"{stage}.p_uncond above 0, or guidance to 0")  # fmt: skip
     if params.diffusion.open_ends and not params.sampler.clip:
         yield ("sampler.clip: false, but a model trained with diffusion.open_ends counts on it; "
                "set sampler.clip to true, or diffusion.open_ends to false")  # fmt: skip

@@ -48,14 +48,18 @@ class DiffusionConfig:
 
 
 class DiffusionModel(nn.Module):
-    """A UNet with its noise schedule: p(x_{t-1} | x_t, x_hat) for t = T-1 .. 0."""
+    """A UNet with its noise schedule: p(x_{t-1} | x_t, x_hat) for t = T-1 .. 0.
+
+    p_uncond: the share of images whose condition was hidden in training; 0 where that is unknown.
+    """
 
     def __init__(
         self, config: DiffusionConfig, unet_config: UNetConfig, image_shape: Sequence[int],
-        conditional: bool,
+        conditional: bool, p_uncond: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.config = config
+        self.p_uncond = p_uncond
         self.unet = UNet(unet_config, image_shape, conditional)
         self.schedule = config.schedule
         alpha_bars = self.schedule.alpha_bars
@@ -163,6 +167,7 @@ def save_diffusion(path: Path, model: DiffusionModel, vae_sha256: str | None = N
         "diffusion": dataclasses.asdict(model.config),
         "unet": dataclasses.asdict(model.unet.config),
         "conditional": model.unet.conditional,
+        "p_uncond": model.p_uncond,
         "vae_sha256": vae_sha256,
     }
     save_tensors(path, model.state_dict(), config)
@@ -176,6 +181,7 @@ def load_diffusion(path: Path, device: torch.device | str = "cpu") -> DiffusionM
         build(UNetConfig, config["unet"], str(path)),
         config["image_shape"],
         config["conditional"],
+        config.get("p_uncond", 0.0),
     )
     model.load_state_dict(load_tensors(path))
     return model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)

@@ -59,7 +59,8 @@ def fit_diffusion(
     device = train.x.device
     torch.manual_seed(seed_of(seed, "diffusion"))  # initial weights
     conditional = train.x_hat is not None
-    model = DiffusionModel(config, unet_config, train.x.shape[1:], conditional).to(device)
+    model = DiffusionModel(config, unet_config, train.x.shape[1:], conditional,
+                           p_uncond).to(device)  # fmt: skip
 
     def losses(
         model: nn.Module, images: Images, indices: Tensor | slice, rows: slice, *keys: int | str

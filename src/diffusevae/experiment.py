@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
-from diffusevae.consistency import find_misfits
+from diffusevae.consistency import find_misfits, find_study_misfits
 from diffusevae.errors import InputError
 from diffusevae.gate import GateConfig
 from diffusevae.params import MAX_SHOWN, build, load_entry, read_yaml, suggest
@@ -140,6 +140,9 @@ def _check(
             if isinstance(value, str) and value not in content[root]:
                 faults.append(f"{place}.{field}: there is no {value[:MAX_SHOWN]!r}; "
                               f"{suggest(value, map(str, content[root]))}")  # fmt: skip
+        used = experiments.get(params.experiment) if params.sound else None
+        if used is not None and used.sound:
+            faults += [f"{place}.{misfit}" for misfit in find_study_misfits(params, used)]
     if faults:
         raise InputError("; also ".join(dict.fromkeys(faults)))
     return datasets

@@ -19,7 +19,7 @@ from diffusevae.generation import check_pair
 from diffusevae.params import build
 from diffusevae.prior import load_prior
 from diffusevae.randomness import generator
-from diffusevae.sampling import SamplerConfig, sample
+from diffusevae.sampling import SamplerConfig, check_guidance, sample
 from diffusevae.vae import load_vae
 
 BATCH_SIZE = 500  # images encoded or decoded at once, as the stages do
@@ -30,7 +30,10 @@ class DiffuseVAE(PythonModel):
     """Refines images, or generates new ones."""
 
     def load_context(self, context) -> None:
-        """Load the weights. Raises InputError where DiffuseVAE was trained on another VAE."""
+        """Load the weights.
+
+        Raises InputError where DiffuseVAE was trained on another VAE, or knows no guidance.
+        """
         paths = {name: Path(path) for name, path in context.artifacts.items()}
         check_pair(paths["diffusevae"], sha256_of(paths["vae"]))
         self.device = choose_device()
@@ -39,6 +42,7 @@ class DiffuseVAE(PythonModel):
         self.diffusevae = load_diffusion(paths["diffusevae"], self.device)
         config = json.loads(paths["sampler"].read_text(encoding="utf-8"))
         self.sampler = build(SamplerConfig, config, "sampler.json")
+        check_guidance(self.sampler, self.diffusevae.p_uncond)
 
     def predict(self, context, model_input: np.ndarray, params: dict | None = None) -> np.ndarray:
         """Return images, float32 in [0,1], B x C x H x W.

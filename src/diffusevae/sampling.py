@@ -27,7 +27,8 @@ class SamplerConfig:
     the very few steps (docs/performance.md); "dpmpp_2m" (DPM-Solver++) and "unipc" are second-order
     solvers that draw no noise on the way. spacing: `choose_timesteps`. clip: whether the predicted
     x_0 is kept in its range. temperature multiplies all noise that is drawn; shared_noise draws it
-    once for all images. guidance is the w of SPEC section 3.
+    once for all images. guidance is the w of SPEC section 3, which only a
+    model trained with p_uncond above 0 knows.
     """
 
     sampler: SamplerName
@@ -61,6 +62,16 @@ def choose_timesteps(num_timesteps: int, num_steps: int, spacing: str = "trailin
     return [round(i * (num_timesteps - 1) / max(num_steps - 1, 1)) for i in reversed(steps)]
 
 
+def check_guidance(config: SamplerConfig, p_uncond: float) -> None:
+    """Raise InputError for guidance of a model that never had its condition hidden in training.
+
+    What such a network answers to "none" means nothing, and guidance moves away from it.
+    """
+    if config.guidance > 0 and p_uncond == 0:
+        raise InputError(f"guidance {config.guidance:g}: needs a model trained without its "
+                         "condition too; set guidance to 0, or train one with p_uncond above 0")
+
+
 @torch.inference_mode()
 def sample(
     model: DiffusionModel,
@@ -74,8 +85,11 @@ def sample(
     """Return num_images images in [0,1] on the CPU, refined from x_hat (num_images x C x H x W).
 
     `callback(t, x_t, x_0)` sees every step of every batch (x_t in the range of diffusion, the
-    predicted x_0 in [0,1]; the last call has t = -1), `progress(done, total)` every batch.
+    predicted x_0 in [0,1]; the last call has t = -1), `progress(done, total)` every batch. Raises
+    InputError for guidance that the model has not learned.
     """
+    if x_hat is not None:
+        check_guidance(config, model.p_uncond)
     device = model.sqrt_noise.device
     images = []
     for start in range(0, num_images, config.batch_size):

@@ -26,7 +26,7 @@ from diffusevae.diffusion import DiffusionConfig
 from diffusevae.diffusion_training import Images
 from diffusevae.drawing import figure_style, save_figure
 from diffusevae.progress import Progress
-from diffusevae.sampling import SamplerConfig
+from diffusevae.sampling import SamplerConfig, check_guidance
 from diffusevae.search_space import apply_best
 from diffusevae.training import Callbacks, OptimiserConfig
 from diffusevae.unet import UNetConfig
@@ -47,11 +47,15 @@ SECTIONS = {
 def run(
     params, *, train: Path, validation: Path, test: Path, best: Path, vae: Path, out: Path, log
 ) -> None:
-    """Write runs.csv, table.csv, table.png and images.png to `out`."""
+    """Write runs.csv, table.csv, table.png and images.png to `out`.
+
+    Raises InputError for guidance that the variants do not learn.
+    """
+    config = params.ablate
+    check_guidance(params.sampler, config.p_uncond)
     device = choose_device()
     log.dataset(train, "training")
     params = apply_best(params, best)
-    config = params.ablate
     frozen = load_vae(vae, device)
     counts = {train: config.num_train_images, validation: None, test: config.num_test_images}
     chosen = {path: load_split(path).images[:count].to(device) for path, count in counts.items()}
@@ -60,6 +64,7 @@ def run(
         params.diffusion, params.unet, params.diffusion_optimiser, params.sampler,
         Images(chosen[train], x_hats[train]), Images(chosen[validation], x_hats[validation]),
         Images(to_unit(chosen[test]), x_hats[test]), config.epochs,
+        config.p_uncond,
     )  # fmt: skip
 
     def train_one(setting: Setting, fuse: tuple[str, ...], seed: int) -> tuple:

@@ -31,6 +31,7 @@ from diffusevae.latents.part import Data, Fitting, write_parts
 from diffusevae.latents.scenes import FILES
 from diffusevae.latents.threads import use_one_thread
 from diffusevae.progress import Progress
+from diffusevae.sampling import check_guidance
 from diffusevae.training import Callbacks
 from diffusevae.vae import load_vae
 
@@ -59,6 +60,7 @@ def run(
     given = Given(data, other, load_classifier(classifier, device), load_vae(vae, device),
                   load_diffusion(diffusevae, device), nuclei)
     _check_sizes(given)
+    check_guidance(config.interpolation.sampler, given.diffusevae.p_uncond)
     models: dict[str, nn.Module] = {}
     trained: list[Progress] = []
     sources = [train, validation, other_train, *(nuclei / name for name in FILES)]
