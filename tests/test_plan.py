@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from diffusevae.errors import InputError
@@ -12,7 +13,6 @@ from flows.plan import duration, plan
 from tasks.probe import Cost, Load, cost_of_drawn_networks, extrapolate, read_command, scale_down
 
 PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
-LOCK = YAML(typ="safe").load(ROOT / "dvc.lock")
 EXPERIMENTS = ("smoke", "quickstart", "cpu_fashion_mnist")
 
 
@@ -38,14 +38,20 @@ def test_where_nothing_grows_the_greater_is_told():
     assert extrapolate((same, Cost(5, 9, 9)), (same, Cost(6, 8, 9)), same, 5) == Cost(6, 9, 9)
 
 
+@pytest.fixture(scope="module")
+def stages() -> dict:
+    """Every stage as DVC itself reads dvc.yaml, by its target."""
+    with Repo(str(ROOT)) as repo:
+        return {stage.addressing: stage for stage in repo.index.stages}
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_the_commands_are_those_that_dvc_ran(name):
+def test_the_commands_are_those_that_dvc_runs(stages, name):
     experiment = load_experiment(name)
     for target in experiment.targets:
-        stage = LOCK["stages"][target]
         command, out = read_command(experiment, target)
-        assert command == stage["cmd"]
-        assert all(Path(each["path"]).is_relative_to(out) for each in stage["outs"])
+        assert command == stages[target].cmd
+        assert all(Path(each.def_path).is_relative_to(out) for each in stages[target].outs)
 
 
 @pytest.mark.parametrize("name", PARAMS["experiments"])
