@@ -51,7 +51,8 @@ def latents(study: str = "latents") -> Outcome:
                 run_stages(chosen, targets, parent, recorder, shown)
             page = publish(chosen)
             version = register(chosen, parent.id)
-            record(read_headlines(chosen), parent, shown, version, [page, LOCK])
+            headlines = read_headlines(chosen)
+            record(headlines, headlines, parent, shown, version, [page, LOCK])
         if remote:
             push(chosen.targets[-1])
         if started_by_worker():

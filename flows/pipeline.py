@@ -20,7 +20,7 @@ from tasks.gate import Comparison, compare_environments, describe_gate, judge_ca
 from tasks.lock import LOCK, commit_lock, find_changes, read_lock
 from tasks.parent_run import ParentRun, open_parent_run, read_metrics
 from tasks.recording import serve_recorder
-from tasks.registry import Registered, find_version, register
+from tasks.registry import Registered, find_version, measure_version, register
 from tasks.report import publish
 from tasks.rerun_page import Rerun, write_page
 from tasks.stage import StageResult, run_stage
@@ -61,7 +61,7 @@ def pipeline(experiment: str = "quickstart") -> Outcome:
             comparison = judge_candidate(chosen, version.version)
             rerun = write_rerun(chosen, before, stages, version.version, comparison)
             metrics = read_metrics(chosen.output("evaluate", "metrics.json"))
-            record(metrics, parent, shown, version, [report, rerun, LOCK])
+            record(metrics, measure_version(chosen), parent, shown, version, [report, rerun, LOCK])
         if remote:
             push(chosen.targets[-1])
         if started_by_worker():
@@ -128,11 +128,14 @@ def keep_lock(experiment: str, version: Registered) -> None:
 
 
 def record(
-    metrics: Mapping[str, float], parent: ParentRun, shown: Artifacts, version: Registered,
-    files: list[Path],
+    metrics: Mapping[str, float], of_model: Mapping[str, float], parent: ParentRun,
+    shown: Artifacts, version: Registered, files: list[Path],
 ) -> None:  # fmt: skip
-    """Show the metrics in Prefect and keep them, and the files, with the MLflow run."""
+    """Show the metrics in Prefect and keep them, and the files, with the MLflow run.
+
+    of_model: those that belong to the version as it is registered.
+    """
     shown.show_metrics(metrics)
-    parent.record_outcome(metrics, version.model_id)
+    parent.record_outcome(metrics, of_model, version.model_id)
     for path in files:
         parent.record_file(path)

@@ -18,6 +18,7 @@ from diffusevae.experiment import LatentStudy
 from diffusevae.latents.exploring import FILES, Explorer, load_explorer
 from diffusevae.mlflow_store import connect
 from tasks.parent_run import mlflow_failures
+from tasks.registered_sampler import find_sampler
 from tasks.registry import (
     CODE,
     REQUIREMENTS,
@@ -26,7 +27,6 @@ from tasks.registry import (
     create_version,
     find_tagged,
     pin,
-    sampler_of,
 )
 
 PREFIX = "latents-"
@@ -120,7 +120,7 @@ def _gather(study: LatentStudy, folder: Path) -> dict[str, Path]:
         "diffusevae": experiment.output("train_diffusevae", "model.safetensors"),
     }.items():
         shutil.copyfile(source, files[name])
-    files["sampler"].write_text(sampler_of(experiment), encoding="utf-8")
+    files["sampler"].write_text(find_sampler(experiment).text, encoding="utf-8")
     test = load_split(Path("data/prepared") / study.dataset / "test.safetensors")
     chosen = [int(index) for label in test.labels.unique()
               for index in (test.labels == label).nonzero()[:IMAGES_PER_CLASS]]  # fmt: skip

@@ -36,12 +36,17 @@ class ParentRun:
             names = [result.target for result in results if result.ran == ran]
             self.client.set_tag(self.id, tag, " ".join(names))
 
-    def record_outcome(self, metrics: Mapping[str, float], model_id: str | None) -> None:
-        """Log the summary metrics, also as those of the registered model, and dvc.lock's hash."""
+    def record_outcome(
+        self, metrics: Mapping[str, float], of_model: Mapping[str, float], model_id: str | None
+    ) -> None:
+        """Log the run's metrics, what belongs to the registered model also there, and the lock's
+        hash.
+        """
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        rows = [Metric(name, value, now, 0, model_id=model_id) for name, value in metrics.items()]
+        rows = [Metric(name, value, now, 0, model_id=model_id if name in of_model else None)
+                for name, value in {**metrics, **of_model}.items()]  # fmt: skip
         self.client.log_batch(self.id, metrics=rows)
         digest = hashlib.sha256(Path("dvc.lock").read_bytes()).hexdigest()
         self.client.set_tag(self.id, "dvc_lock_sha256", digest)

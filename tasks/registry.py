@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +19,11 @@ from prefect.cache_policies import NO_CACHE
 
 from diffusevae.checkpoint import load_tensors, sha256_of
 from diffusevae.errors import EnvironmentFailure
-from diffusevae.experiment import PARAMS_FILE, Experiment
+from diffusevae.experiment import Experiment
 from diffusevae.generation import check_pair
 from diffusevae.mlflow_store import connect
-from diffusevae.params import load_sections
-from diffusevae.sampling import SamplerConfig
 from tasks.parent_run import mlflow_failures, read_metrics
+from tasks.registered_sampler import RegisteredSampler, find_sampler, find_weights
 from tasks.report import describe_device
 
 if TYPE_CHECKING:  # imported where used: MLflow takes seconds
@@ -34,8 +33,19 @@ CODE = Path("src/diffusevae")
 CONSTRAINTS = Path("constraints.txt")
 # What the model's code imports; MLflow adds itself.
 REQUIREMENTS = ("numpy", "ruamel.yaml", "safetensors", "torch")
-METRICS_ON_CARD = ("diffusevae_mse", "diffusevae_ssim", "diffusevae_hist_sim", "vae_mse",
-                   "diffusevae_gmm_frechet", "vae_prior_frechet")  # fmt: skip
+# By who chose the sampler: what the stage evaluate measured on test images with params.yaml's, or
+# of that only what no sampler has a part in, beside what the frontier measured with its choice.
+METRICS_ON_CARD = {
+    "params": ("diffusevae_mse", "diffusevae_ssim", "diffusevae_hist_sim", "vae_mse",
+               "diffusevae_gmm_frechet", "vae_prior_frechet"),
+    "frontier": ("frontier_diffusevae_frechet", "frontier_diffusevae_ssim", "vae_mse",
+                 "vae_prior_frechet"),
+}  # fmt: skip
+MEASURED = {
+    "params": " with it on held-out test images",
+    "frontier": " with it on {count} validation images, by which it was chosen (frontier_...); the "
+    "VAE alone, on held-out test images",
+}
 CARD = """\
 # DiffuseVAE of experiment {experiment}, data set {dataset}
 
@@ -46,8 +56,10 @@ model conditioned on that refines it. Both are in this version, with the sampler
 - `predict(images, params={{"num_images": 16, "seed": 1}})`: 16 new images.
 - Results are float32 in [0, 1], B x {shape}. The same seed gives the same images.
 
-Measured on held-out test images (Frechet distance: features of the data set's own classifier, not \
-Inception; comparable only within this data set):
+Its sampler, chosen by {chosen_by}: {sampler}
+
+Measured{measured} (Frechet distance: features of the data set's own classifier, not Inception; \
+comparable only within this data set):
 
 {metrics}
 
@@ -83,14 +95,15 @@ def find_tagged(name: str, wanted: Mapping[str, str]) -> Registered | None:
 def register(experiment: Experiment, parent_run: str) -> Registered:
     """Register what an experiment has made, unless a version holds exactly that already.
 
-    Raises InputError where DiffuseVAE was trained on another VAE, EnvironmentFailure where MLflow
-    fails.
+    Raises InputError where DiffuseVAE was trained on another VAE or there is no sampler to register
+    (`find_sampler`), EnvironmentFailure where MLflow fails.
     """
     say = get_run_logger().info
     if found := find_version(experiment):
         say(f"{found.name} version {found.version} holds these models already")
         return found
-    check_pair(_models(experiment)["diffusevae"], sha256_of(_models(experiment)["vae"]))
+    weights = find_weights(experiment)
+    check_pair(weights["diffusevae"], sha256_of(weights["vae"]))
     with mlflow_failures():
         client = connect()
         model_id = _log_model(experiment, parent_run)
@@ -121,23 +134,17 @@ def describe_environment() -> dict[str, str]:
             "threads": str(torch.get_num_threads())}  # fmt: skip
 
 
-def sampler_of(experiment: Experiment) -> str:
-    """Return as JSON the sampler of params.yaml, or the one the frontier of this model chose."""
-    frontier = experiment.output("frontier", "default.json")
-    if frontier.is_file():
-        found = json.loads(frontier.read_text(encoding="utf-8"))
-        if found["diffusevae_sha256"] == sha256_of(_models(experiment)["diffusevae"]):
-            return json.dumps(found["sampler"], sort_keys=True)
-    params = load_sections(PARAMS_FILE, "experiments", experiment.name, {"sampler": SamplerConfig})
-    return json.dumps(asdict(params.sampler), sort_keys=True)
+def measure_version(experiment: Experiment) -> dict[str, float]:
+    """Return the numbers that belong to the model with the sampler that is registered with it.
 
-
-def _models(experiment: Experiment) -> dict[str, Path]:
-    return {
-        "vae": experiment.output("train_vae", "model.safetensors"),
-        "prior": experiment.output("train_vae", "prior.safetensors"),
-        "diffusevae": experiment.output("train_diffusevae", "model.safetensors"),
-    }
+    Those of the stage evaluate, or, where the frontier chose, of them only the VAE's, and its own.
+    """
+    sampler = find_sampler(experiment)
+    metrics = read_metrics(experiment.output("evaluate", "metrics.json"))
+    if sampler.chosen_by == "params":
+        return metrics
+    alone = {name: value for name, value in metrics.items() if name.startswith("vae_")}
+    return alone | {f"frontier_{name}": value for name, value in sampler.measured.items()}
 
 
 def _model_id(source: str) -> str:
@@ -147,8 +154,9 @@ def _model_id(source: str) -> str:
 
 def _identity(experiment: Experiment) -> dict[str, str]:
     """Return the tags by which one version's content is told from another's."""
-    hashes = {f"{name}_sha256": sha256_of(path) for name, path in _models(experiment).items()}
-    return hashes | {"sampler": sampler_of(experiment)}
+    hashes = {f"{name}_sha256": sha256_of(path) for name, path in find_weights(experiment).items()}
+    sampler = find_sampler(experiment)
+    return hashes | {"sampler": sampler.text, "sampler_chosen_by": sampler.chosen_by}
 
 
 def _log_model(experiment: Experiment, parent_run: str) -> str:
@@ -176,11 +184,11 @@ def _log_model(experiment: Experiment, parent_run: str) -> str:
 
 def _gather(experiment: Experiment, folder: Path) -> dict[str, Path]:
     """Copy what the model consists of to one folder, by the names it has there."""
-    files = {name: folder / f"{name}.safetensors" for name in _models(experiment)}
-    for name, source in _models(experiment).items():
+    files = {name: folder / f"{name}.safetensors" for name in find_weights(experiment)}
+    for name, source in find_weights(experiment).items():
         shutil.copyfile(source, files[name])
     files["sampler"] = folder / "sampler.json"
-    files["sampler"].write_text(sampler_of(experiment), encoding="utf-8")
+    files["sampler"].write_text(find_sampler(experiment).text, encoding="utf-8")
     return files
 
 
@@ -204,13 +212,15 @@ def _describe_version(
     client: "MlflowClient", experiment: Experiment, parent_run: str
 ) -> tuple[str, dict[str, str], str]:
     """Return the model's name, the version's tags and its card."""
-    metrics = read_metrics(experiment.output("evaluate", "metrics.json"))
-    shown = {key: f"{metrics[key]:.6g}" for key in METRICS_ON_CARD if key in metrics}
+    sampler = find_sampler(experiment)
+    metrics = measure_version(experiment)
+    shown = {key: f"{metrics[key]:.6g}" for key in METRICS_ON_CARD[sampler.chosen_by]
+             if key in metrics}  # fmt: skip
     tags = _identity(experiment) | _training_runs(client, experiment) | shown
     tags |= {"dataset": experiment.dataset, "parent_run": parent_run,
              "test_sha256": identify_test_images(experiment),
              "environment": json.dumps(describe_environment())}  # fmt: skip
-    return name_model(experiment), tags, _card(experiment, shown)
+    return name_model(experiment), tags, _card(experiment, sampler, shown)
 
 
 def create_version(
@@ -241,17 +251,20 @@ def _training_runs(client: "MlflowClient", experiment: Experiment) -> dict[str, 
     experiments = [found.experiment_id for found in client.search_experiments()]
     runs = {}
     for name, stage in (("vae", "train_vae"), ("diffusevae", "train_diffusevae")):
-        digest = sha256_of(_models(experiment)[name])
+        digest = sha256_of(find_weights(experiment)[name])
         if found := client.search_runs(experiments, f"tags.model_sha256 = '{digest}'",
                                        max_results=1):  # fmt: skip
             runs[f"{stage}_run"] = found[0].info.run_id
     return runs
 
 
-def _card(experiment: Experiment, metrics: Mapping[str, str]) -> str:
+def _card(experiment: Experiment, sampler: RegisteredSampler, metrics: Mapping[str, str]) -> str:
     from diffusevae.diffusion import load_diffusion
 
-    shape = load_diffusion(_models(experiment)["diffusevae"]).unet.image_shape
+    shape = load_diffusion(find_weights(experiment)["diffusevae"]).unet.image_shape
     rows = "\n".join(f"- {name}: {value}" for name, value in metrics.items())
-    return CARD.format(experiment=experiment.name, dataset=experiment.dataset, metrics=rows,
-                       shape=" x ".join(map(str, shape)))
+    return CARD.format(
+        experiment=experiment.name, dataset=experiment.dataset, metrics=rows,
+        shape=" x ".join(map(str, shape)), sampler=sampler.text,
+        chosen_by="params.yaml" if sampler.chosen_by == "params" else "the stage frontier",
+        measured=MEASURED[sampler.chosen_by].format(count=sampler.num_images))  # fmt: skip

@@ -84,7 +84,8 @@ def _require_comparable(experiment: Experiment, what: str, tags: dict[str, str])
         if tags.get(tag) != value:
             raise InputError(f"{what}: cannot be compared: its {tag} is "
                              f"{tags.get(tag, 'unknown')[:20]}, here it is {value[:20]}")
-    if missing := [metric for metric in METRICS_ON_CARD if metric not in tags]:
+    needed = METRICS_ON_CARD[tags.get("sampler_chosen_by", "params")]
+    if missing := [metric for metric in needed if metric not in tags]:
         raise InputError(f"{what}: cannot be compared: it has no {missing[0]}")
 
 

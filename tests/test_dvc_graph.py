@@ -74,7 +74,7 @@ def test_a_stage_takes_the_place_of_dvc_s_shell(stage):
 def test_only_what_measures_touches_the_test_images():
     users = {stage for stage, body in GRAPH.items()
              if any("test.safetensors" in dep for dep in body["do"]["deps"])}  # fmt: skip
-    assert users == {"sample", "evaluate", "ablate", "frontier", "compress", "beta_vae",
+    assert users == {"sample", "evaluate", "ablate", "compress", "beta_vae",
                      "autoencoders"}
 
 

@@ -138,7 +138,10 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
         # Sections that are sound, but not together.
         ("frontier.converged_steps", 1001,
          "frontier.num_steps, converged_steps: 1001, but there are only 1000 timesteps"),
-        ("frontier.num_images", 129, "frontier.num_images: 129, but there are only 128 pairs"),
+        ("frontier.num_images", 101,
+         "frontier.num_images: 101, but there are only 100 pairs of validation images"),
+        ("registered_sampler", "fronteer",
+         "registered_sampler: 'fronteer' is none of params, frontier"),
         ("frontier.etas", [], "etas: expected one or more"),
         ("compress.codes", [[1, 5, 5], [1, 4, 4]],
          "compress.codes: [1, 5, 5]: images of 32 x 32 do not come down to 5 x 5"),

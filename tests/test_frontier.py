@@ -96,7 +96,7 @@ def test_the_figure_has_a_plot_per_quantity_and_a_line_per_sampler():
 
 @pytest.fixture
 def run_stage(tmp_path):
-    """A function (test images' file, out) that runs the stage on untrained models."""
+    """A function (validation images' file, out) that runs the stage on untrained models."""
     folders = write_models(tmp_path)
     torch.manual_seed(0)
     network = Classifier(ClassifierConfig(4, 8, 0.0, 1), (1, 16, 16), 10)
@@ -104,32 +104,47 @@ def run_stage(tmp_path):
     params = SimpleNamespace(key="toy", seed=0, sampler=make_sampler(num_steps=3, batch_size=50),
                              frontier=CONFIG)  # fmt: skip
 
-    def run(test: Path, out: Path) -> Path:
-        stage.run(params, test=test, **folders, classifier=tmp_path / "classifier", out=out,
-                  log=Log())  # fmt: skip
+    def run(validation: Path, out: Path) -> Path:
+        stage.run(params, validation=validation, **folders, classifier=tmp_path / "classifier",
+                  out=out, log=Log())  # fmt: skip
         return out
 
     return run
 
 
 def test_the_stage_names_the_model_its_choice_is_for_and_repeats_its_bytes(run_stage, tmp_path):
-    write_split(tmp_path / "test", 24, 0)
-    one, two = (run_stage(tmp_path / "test", tmp_path / name) for name in ("one", "two"))
+    write_split(tmp_path / "images", 24, 0)
+    one, two = (run_stage(tmp_path / "images", tmp_path / name) for name in ("one", "two"))
     for file in ("frontier.csv", "frontier.png", "default.json", "budget.csv", "budget.png"):
         assert (one / file).read_bytes() == (two / file).read_bytes()
     default = json.loads((one / "default.json").read_text())
-    model = tmp_path / "train_diffusevae/model.safetensors"
-    assert default["diffusevae_sha256"] == sha256_of(model)
-    SamplerConfig(**default["sampler"])
-    assert len(pd.read_csv(one / "frontier.csv")) == 6
+    files = {"vae": "train_vae/model.safetensors", "prior": "train_vae/prior.safetensors",
+             "diffusevae": "train_diffusevae/model.safetensors", "classifier": "classifier"}
+    assert default["files"] == {name: sha256_of(tmp_path / path) for name, path in files.items()}
+    assert default["params"]["sampler"]["num_steps"] == 3 and default["params"]["seed"] == 0
+    table = pd.read_csv(one / "frontier.csv")
+    assert len(table) == 6 and default["num_images"] == 12
+    chosen = SamplerConfig(**default["sampler"])
+    [row] = [row for row in table.to_dict("records") if (row["sampler"], row["eta"])
+             == (chosen.sampler, chosen.eta) and row["num_steps"] == chosen.num_steps]
+    assert default["measured"] == {name: pytest.approx(row[name])
+                                   for name in ("diffusevae_frechet", "diffusevae_ssim")}
+
+
+def test_where_nothing_is_good_enough_nothing_is_chosen(run_stage, tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "choose_default", lambda table: None)
+    write_split(tmp_path / "images", 24, 0)
+    default = json.loads((run_stage(tmp_path / "images", tmp_path / "out")
+                          / "default.json").read_text())  # fmt: skip
+    assert default["sampler"] is None and default["measured"] is None
 
 
 def test_generated_images_are_held_against_others_than_those_refined(run_stage, tmp_path):
-    write_split(tmp_path / "test", 24, 0)
-    tensors = load_tensors(tmp_path / "test")
+    write_split(tmp_path / "images", 24, 0)
+    tensors = load_tensors(tmp_path / "images")
     tensors["images"][12:] //= 4  # of 24 images the first 12 are refined, the others the reference
     save_tensors(tmp_path / "darker", tensors)
     first, second = (pd.read_csv(run_stage(tmp_path / name, tmp_path / f"{name}_out")
-                                 / "frontier.csv") for name in ("test", "darker"))
+                                 / "frontier.csv") for name in ("images", "darker"))
     assert first["diffusevae_ssim"].equals(second["diffusevae_ssim"])
     assert (first["ddpm_frechet"] != second["ddpm_frechet"]).all()

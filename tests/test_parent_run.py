@@ -47,12 +47,16 @@ def test_what_ran_and_what_came_of_it_is_recorded(mlflow_store):
     with open_parent_run("toy", "toy_data") as parent:
         parent.record_stages([StageResult("a@b", True, 1.0), StageResult("c@b", False, 0.0),
                               StageResult("d@b", True, 1.0)])  # fmt: skip
-        parent.record_outcome({"ssim": 0.5}, None)
+        model = mlflow_store.create_logged_model(experiment_id(mlflow_store, "toy"))
+        parent.record_outcome({"ssim": 0.5, "mse": 0.1}, {"mse": 0.1, "chosen": 2.0},
+                              model.model_id)  # fmt: skip
         parent.record_file(Path("file.txt"))
     run = mlflow_store.get_run(parent.id)
     assert run.info.experiment_id == experiment_id(mlflow_store, "toy")
     assert run.data.params == {"experiment": "toy", "dataset": "toy_data"}
-    assert run.data.metrics == {"ssim": 0.5}
+    assert run.data.metrics == {"ssim": 0.5, "mse": 0.1, "chosen": 2.0}
+    of_model = mlflow_store.get_logged_model(model.model_id).metrics  # what belongs to it, only
+    assert {metric.key: metric.value for metric in of_model} == {"mse": 0.1, "chosen": 2.0}
     assert (run.data.tags["stages_run"], run.data.tags["stages_skipped"]) == ("a@b d@b", "c@b")
     # SHA-256 of "abc", FIPS 180-2 appendix B.1
     assert run.data.tags["dvc_lock_sha256"].startswith("ba7816bf8f01cfea414140de5dae2223")

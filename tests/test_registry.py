@@ -17,17 +17,22 @@ from diffusevae.checkpoint import save_tensors, sha256_of
 from diffusevae.diffusion import DiffusionModel, save_diffusion
 from diffusevae.errors import InputError
 from diffusevae.experiment import Experiment
+from diffusevae.params import read_yaml
 from diffusevae.prior import Prior, save_prior
 from diffusevae.tracking import Recorder, track_stage
 from diffusevae.vae import VAE, VAEConfig, save_vae
 from tasks.parent_run import open_parent_run
-from tasks.registry import Registered, find_version, register
+from tasks.registered_sampler import find_weights
+from tasks.registry import Registered, find_version, measure_version, register
 
 ROOT = Path(__file__).parents[1]
 TOY = Experiment("toy", "toy_data", "mnist")
 SAMPLER = """\
 experiments:
   toy:
+    seed: 0
+    registered_sampler: params
+    frontier: {num_steps: [2, 7], num_images: 6}
     sampler: {sampler: ddim, num_steps: 2, spacing: trailing, eta: 0.0, variance: zero, clip: true,
               guidance: 0.0, temperature: 1.0, shared_noise: false, batch_size: 8}
 """
@@ -47,6 +52,9 @@ def store(mlflow_store: MlflowClient, tmp_path: Path) -> MlflowClient:
     metrics = TOY.output("evaluate", "metrics.json")
     metrics.parent.mkdir(parents=True)
     metrics.write_text(json.dumps(make_metrics()))
+    classifier = TOY.data("train_classifier", "model.safetensors")
+    classifier.parent.mkdir(parents=True)
+    classifier.touch()
     return mlflow_store
 
 
@@ -83,17 +91,69 @@ def test_the_same_files_are_registered_once_and_changed_ones_again(store):
     assert len(store.search_model_versions("name = 'diffusevae-toy'")) == 3
 
 
-def test_the_sampler_that_the_frontier_chose_for_this_model_is_registered(store):
-    register_toy()
-    chosen = {"sampler": "unipc", "num_steps": 7}
-    digest = sha256_of(TOY.output("train_diffusevae", "model.safetensors"))
+def write_choice(**changes) -> None:
+    """Write what the stage frontier writes for the toy; `changes` are of what it was made with."""
+    entry = read_yaml(Path("params.yaml"))["experiments"]["toy"]
+    params = {name: entry[name] for name in ("seed", "sampler", "frontier")}
+    files = {name: sha256_of(path) for name, path in find_weights(TOY).items()}
+    files["classifier"] = sha256_of(TOY.data("train_classifier", "model.safetensors"))
+    choice = {"files": files, "params": params, "num_images": 6,
+              "sampler": entry["sampler"] | {"sampler": "unipc", "num_steps": 7},
+              "measured": {"diffusevae_frechet": 12.5, "diffusevae_ssim": 0.75}}  # fmt: skip
     default = TOY.output("frontier", "default.json")
-    default.parent.mkdir(parents=True)
-    for model, version, sampler in (("0" * 64, "1", "ddim"), (digest, "2", "unipc")):
-        default.write_text(json.dumps({"diffusevae_sha256": model, "sampler": chosen}))
-        assert register_toy().version == version
-        tags = store.get_model_version("diffusevae-toy", version).tags
-        assert json.loads(tags["sampler"])["sampler"] == sampler
+    default.parent.mkdir(parents=True, exist_ok=True)
+    default.write_text(json.dumps(choice | changes))
+
+
+def test_params_decide_the_sampler_unless_they_leave_it_to_the_frontier(store):
+    write_choice()
+    assert register_toy().version == "1"
+    params = Path("params.yaml")
+    params.write_text(SAMPLER.replace("registered_sampler: params", "registered_sampler: frontier"))
+    assert register_toy() == find_version(TOY) == register_toy()
+    one, two = (store.get_model_version("diffusevae-toy", version) for version in "12")
+    for version, by, name, steps in ((one, "params", "ddim", 2), (two, "frontier", "unipc", 7)):
+        sampler = json.loads(version.tags["sampler"])
+        assert (sampler["sampler"], sampler["num_steps"]) == (name, steps)
+        assert version.tags["sampler_chosen_by"] == by
+        assert version.tags["sampler"] in version.description
+    # What params.yaml's sampler made was measured on test images; nothing of it is said of another.
+    assert "with it on held-out test images" in one.description
+    assert one.tags["diffusevae_ssim"] == "0.886" and "frontier_" not in one.description
+    assert "with it on 6 validation images, by which it was chosen" in two.description
+    assert two.tags["frontier_diffusevae_ssim"] == "0.75"
+    assert "- frontier_diffusevae_frechet: 12.5" in two.description
+    assert two.tags["vae_mse"] == one.tags["vae_mse"] == "0.00662"
+    assert "0.886" not in two.description and "diffusevae_ssim" not in two.tags
+    metrics = measure_version(TOY)
+    assert metrics["frontier_diffusevae_frechet"] == 12.5 and "diffusevae_ssim" not in metrics
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    (None, "but there is no artifacts/toy/frontier/default.json"),
+    ({"files": {"diffusevae": "0" * 64}}, "was made with other files"),
+    ({"params": {"seed": 1}}, "was made with other params"),
+    ({"sampler": None}, "no sampler there is as good as the converged one"),
+    ({"measured": 1, "files": 1}, "was made with other files"),
+])  # fmt: skip
+def test_a_choice_that_the_frontier_did_not_make_for_this_model_is_one_line(store, changes, said):
+    params = Path("params.yaml")
+    text = SAMPLER.replace("registered_sampler: params", "registered_sampler: frontier")
+    params.write_text(text)
+    if changes is not None:
+        write_choice(**changes)
+    with pytest.raises(InputError, match=said) as raised:
+        register_toy()
+    assert "\n" not in str(raised.value) and "run `dvc repro frontier@toy`" in str(raised.value)
+    assert store.search_registered_models() == []
+    write_choice()
+    for other in ("temperature: 0.9", "temperature: 1.1"):
+        params.write_text(text.replace("temperature: 1.0", other))
+        with pytest.raises(InputError, match="was made with other params"):
+            find_version(TOY)
+    TOY.output("frontier", "default.json").write_text('{"files": ')
+    with pytest.raises(InputError, match="is not what that stage writes"):
+        find_version(TOY)
 
 
 def test_a_diffusevae_of_another_vae_is_not_registered(store):

@@ -84,7 +84,7 @@ def write_checkout(folder: Path) -> None:
     """Write, where a test works, what the study's model is registered from."""
     for name in ("src", "constraints.txt"):
         (folder / name).symlink_to(ROOT / name)
-    content = {"experiments": {"toy": {"sampler": SAMPLER}}}
+    content = {"experiments": {"toy": {"registered_sampler": "params", "sampler": SAMPLER}}}
     (folder / "params.yaml").write_text(json.dumps(content))  # JSON is YAML
     write_models(folder / "artifacts/toy")
     write_study(folder / "artifacts/toy_study/beta_vae")

@@ -108,7 +108,7 @@ def _limits(
     most_steps = max(*params.frontier.num_steps, params.frontier.converged_steps)
     yield "frontier.num_steps, converged_steps", most_steps, num_timesteps, "timesteps"
     yield ("frontier.num_images", params.frontier.num_images,
-           images.num_test // 2, "pairs of test images")  # fmt: skip
+           images.validation_images // 2, "pairs of validation images")  # fmt: skip
     for stage in ("train_vae", "train_ddpm", "train_diffusevae"):
         config = getattr(params, stage)
         for epoch in config.snapshot_epochs:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Literal
 
 from diffusevae.consistency import find_misfits, find_study_misfits
 from diffusevae.errors import InputError
@@ -22,6 +23,7 @@ PARAMS_FILE = Path("params.yaml")
 RAW = Path("data/raw")  # where dvc.yaml keeps downloads, and the user folders of images
 ROOTS = ("datasets", "experiments", "latent_studies", "gate")
 NO_IMAGE_SETS = (BACKBONE, "raman", "nuclei")  # downloads that no data set is made of
+SamplerSource = Literal["params", "frontier"]  # of the registered model's sampler
 NAME = re.compile(r"[A-Za-z0-9_]{1,60}")
 
 
@@ -172,6 +174,8 @@ def _build_gate(path: Path, content: Mapping) -> GateConfig:
 def find_sections(root: str) -> dict[str, type]:
     """Return every section that an entry under a root has, with its type."""
     sections: dict[str, type] = {}
+    if root == "experiments":  # of no stage: what is registered (tasks.registered_sampler)
+        sections["registered_sampler"] = SamplerSource
     names = LATENTS if root == "latent_studies" else STAGES + ON_DEMAND
     for stage in map(_module, names):
         if stage.ROOT == root:

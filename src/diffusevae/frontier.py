@@ -35,7 +35,7 @@ LOG_RATIO = 10  # a range of distances from this factor on is drawn logarithmica
 class FrontierConfig:
     """The samplers to compare, DDIM once for each eta, at each number of steps.
 
-    num_images test images are refined and as many others are the reference of generated ones.
+    num_images validation images are refined; as many others are the reference of generated ones.
     """
 
     samplers: tuple[SamplerName, ...]
@@ -55,9 +55,9 @@ class FrontierConfig:
 class Subject:
     """What every point has in common.
 
-    real and x_hat: test images to refine and their reconstructions; decoded: VAE pictures of codes
+    real and x_hat: images to refine and their reconstructions; decoded: VAE pictures of codes
     from the GMM. All N x C x H x W in [0, 1]. features: from images to N x D; reference: those of
-    as many other real test images, so that nothing is held against the image it was made from.
+    as many other real images, so that nothing is held against the image it was made from.
     """
 
     real: Tensor
@@ -156,6 +156,12 @@ def choose_default(rows: pd.DataFrame) -> dict[str, object] | None:
     best = good.sort_values(["num_steps", "diffusevae_frechet"], kind="stable").iloc[0]
     return {"sampler": best["sampler"], "eta": float(best["eta"]),
             "num_steps": int(best["num_steps"])}  # fmt: skip
+
+
+def read_point(rows: pd.DataFrame, chosen: Mapping[str, object]) -> dict[str, float]:
+    """Return the quantities of DiffuseVAE at a point, as named by sampler, eta and num_steps."""
+    row = rows[(rows[list(chosen)] == pd.Series(chosen)).all(axis=1)].iloc[0]
+    return {name: float(row[name]) for name in QUANTITIES if name.startswith("diffusevae_")}
 
 
 def draw_frontier(rows: pd.DataFrame, end: Mapping[str, float]) -> Figure:

@@ -1,6 +1,9 @@
 """Find the fewest steps that cost no quality. Not part of the flow: run it when wanted.
 
-python -m diffusevae.stages frontier smoke --test data/prepared/mnist_tiny/test.safetensors \\
+The choice is made on validation images: on the test images the chosen model is measured.
+
+python -m diffusevae.stages frontier smoke \\
+    --validation data/prepared/mnist_tiny/validation.safetensors \\
     --train_vae artifacts/smoke/train_vae --train_ddpm artifacts/smoke/train_ddpm \\
     --train_diffusevae artifacts/smoke/train_diffusevae \\
     --classifier data/train_classifier/mnist_tiny/model.safetensors --out artifacts/smoke/frontier
@@ -30,6 +33,7 @@ from diffusevae.frontier import (
     draw_frontier,
     list_points,
     measure_point,
+    read_point,
 )
 from diffusevae.generation import decode_new_codes, load_models
 from diffusevae.sampling import SamplerConfig
@@ -40,16 +44,16 @@ SECTIONS = {"seed": int, "sampler": SamplerConfig, "frontier": FrontierConfig}
 
 
 def run(
-    params, *, test: Path, train_vae: Path, train_ddpm: Path, train_diffusevae: Path,
+    params, *, validation: Path, train_vae: Path, train_ddpm: Path, train_diffusevae: Path,
     classifier: Path, out: Path, log,
 ) -> None:  # fmt: skip
-    """Write frontier.csv and .png, default.json (the registered model's sampler), budget.*."""
+    """Write frontier.csv and .png, default.json (the sampler chosen, null if none), budget.*."""
     device = choose_device()
-    log.dataset(test, "testing")
+    log.dataset(validation, "validation")
     config = params.frontier
     models = load_models(train_vae, train_ddpm, train_diffusevae, device)
     network = load_classifier(classifier, device)
-    both = load_split(test).images[: 2 * config.num_images].to(device)
+    both = load_split(validation).images[: 2 * config.num_images].to(device)
     images, others = both[: config.num_images], both[config.num_images :]
     subject = Subject(
         to_unit(images).cpu(), reconstruct_all(models.vae, images),
@@ -76,17 +80,25 @@ def run(
     table.to_csv(out / "frontier.csv", index=False)
     with figure_style():
         save_figure(draw_frontier(table, end), out / "frontier.png")
-    chosen = choose_default(table) or {}
+    chosen = choose_default(table)
     log.message(f"default: {chosen or 'none, as every point is worse than the converged sampler'}")
-    default = {"diffusevae_sha256": sha256_of(train_diffusevae / "model.safetensors"),
-               "converged": {name: end[name] for name in QUANTITIES},
-               "sampler": asdict(params.sampler) | chosen}  # fmt: skip
+    files = {"vae": train_vae / "model.safetensors", "prior": train_vae / "prior.safetensors",
+             "diffusevae": train_diffusevae / "model.safetensors",
+             "classifier": classifier}  # fmt: skip
+    default = {
+        "files": {name: sha256_of(path) for name, path in files.items()},
+        "params": {"seed": params.seed, "sampler": asdict(params.sampler),
+                   "frontier": asdict(config)},
+        "num_images": len(images), "converged": {name: end[name] for name in QUANTITIES},
+        "sampler": chosen and asdict(params.sampler) | chosen,
+        "measured": chosen and read_point(table, chosen),
+    }  # fmt: skip
     (out / "default.json").write_text(json.dumps(default, indent=2, sort_keys=True) + "\n")
     features = {
         "x_hat": subject.features(subject.x_hat), "vae_gmm": subject.features(subject.decoded),
         "vae_prior": subject.features(decode_new_codes(models, "prior", len(images), params.seed)),
         "diffusevae_converged": best["diffusevae_frechet"],
-        "diffusevae": points.get(tuple(chosen.values()), best["diffusevae_frechet"]),
+        "diffusevae": points.get(tuple((chosen or {}).values()), best["diffusevae_frechet"]),
     }  # fmt: skip
     budget = split_distance(features, subject.reference, config.num_resamples, params.seed)
     budget.to_csv(out / "budget.csv", index=False)
