@@ -4,6 +4,9 @@
     python -m flows.compare quickstart 3 5                version 3 against 5; changes nothing
     python -m flows.compare quickstart --force "reason"   the newest becomes the champion
     python -m flows.compare quickstart --rollback         the champion before is the champion again
+    python -m flows.compare quickstart --lift             the rule decides again, and does so now
+
+What a person chose by --force or --rollback stands until --lift, whatever later runs make.
 """
 
 import argparse
@@ -62,14 +65,15 @@ def main(arguments: list[str]) -> int:
     act = parser.add_mutually_exclusive_group()
     act.add_argument("--force", metavar="REASON")
     act.add_argument("--rollback", action="store_true")
+    act.add_argument("--lift", action="store_true")
     return run_on_terminal(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(given: argparse.Namespace) -> None:
-    most = 0 if given.rollback else 1 if given.force is not None else 2
+    most = 0 if given.rollback or given.lift else 1 if given.force is not None else 2
     if len(given.versions) > most:
         raise InputError(f"versions {' '.join(given.versions)}: at most two, one with --force, "
-                         "none with --rollback")  # fmt: skip
+                         "none with --rollback or --lift")  # fmt: skip
     if given.rollback:
         from diffusevae.experiment import load_experiment
         from tasks.gate import roll_back
@@ -77,6 +81,12 @@ def _run(given: argparse.Namespace) -> None:
         require_mlflow()
         print(f"champion  version {roll_back(load_experiment(given.experiment))}")
         return
+    if given.lift:
+        from diffusevae.experiment import load_experiment
+        from tasks.gate import lift
+
+        require_mlflow()
+        print(f"lifted    {lift(load_experiment(given.experiment))}")
     with server_at_hand(require_mlflow):
         compare(given.experiment, *given.versions, reason=given.force)
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:  # imported where used: MLflow takes seconds
     from mlflow import MlflowClient
 
 CHAMPION = "champion"
-ROLLED_BACK = "rolled back"
+FORCED, ROLLED_BACK, LIFTED = "forced", "rolled back", "lifted"
+A_PERSONS_WORD = (FORCED, ROLLED_BACK)  # verdicts that the gate may not overrule
 TRIES = 20  # of a store that is busy
 
 
@@ -78,6 +79,31 @@ def list_appointments(name: str) -> list[Appointment]:
             chain.append(link)
             last = link.number
     return chain
+
+
+def find_word(name: str) -> str | None:
+    """Return who chose the champion and why, where that was a person, and nobody lifted it since.
+
+    Who moved the alias by hand is a person too.
+    """
+    chain = list_appointments(name)
+    if not chain:
+        return None
+    last, now = chain[-1], find_champion(name)
+    if last.carried_out and now is not None and now != last.version:
+        return f"version {now} was chosen by hand: the alias was moved"
+    if last.verdict in A_PERSONS_WORD:
+        return f"version {last.version} was {last.verdict} {last.reason}"
+    return None
+
+
+def settle(name: str) -> bool:
+    """Carry out what a promoter that died had won; return whether there was such a thing."""
+    chain = list_appointments(name)
+    pending = bool(chain) and not chain[-1].carried_out
+    if pending:
+        _carry_out(connect(), name, chain)
+    return pending
 
 
 def appoint(name: str, version: str, before: str | None, verdict: str, reason: str) -> None:
@@ -163,7 +189,9 @@ def _write(client: "MlflowClient", name: str, link: Appointment) -> None:
 
     tags = {"gate": link.verdict, "gate_reason": link.reason}
     judged = link.before
-    if link.verdict != ROLLED_BACK:
+    if link.verdict == LIFTED:  # of no version: what was said of the champion stays in its tags
+        tags = {}
+    elif link.verdict != ROLLED_BACK:
         judged, tags = link.version, tags | {"gate_before": link.before}
     try:
         for key, value in tags.items():

@@ -1,5 +1,8 @@
 """The registry's gate: the alias `champion` moves with evidence, and every move leaves a trace.
 
+A person's word (forced, rolled back, or the alias moved by hand) outranks the rule until a person
+lifts it: the gate then judges, and promotes nothing.
+
 What is decided stands in the tags of the candidate's version: gate (promoted, held, refused, first,
 forced), gate_reason, gate_against, and gate_before, the champion before it. Who loses a race
 against another promoter is told (`tasks.champions`), and judges again.
@@ -7,7 +10,7 @@ against another promoter is told (`tasks.champions`), and judges again.
 
 import getpass
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -22,7 +25,7 @@ from diffusevae.experiment import Experiment, load_gate
 from diffusevae.gate import HOLD, PROMOTE, REFUSE, Judgement, Made, decide, judge_all
 from diffusevae.mlflow_store import connect
 from tasks import champions
-from tasks.champions import ROLLED_BACK, Overtaken
+from tasks.champions import FORCED, LIFTED, ROLLED_BACK, Overtaken
 from tasks.parent_run import mlflow_failures
 from tasks.registry import name_model
 from tasks.versions import load_version
@@ -93,8 +96,11 @@ def judge_candidate(experiment: Experiment, candidate: str) -> Comparison | None
 def _judge_once(experiment: Experiment, candidate: str) -> Comparison | None:
     say = get_run_logger().info
     with mlflow_failures():
+        champions.settle(name_model(experiment))
         champion = find_champion(experiment)
         if champion == candidate:
+            with load_version(experiment, candidate):  # it must still be what was registered
+                pass
             say(f"version {candidate} is the champion already")
             return None
         if champion is None:
@@ -112,6 +118,11 @@ def _judge_once(experiment: Experiment, candidate: str) -> Comparison | None:
             return None
         evidence = json.dumps([asdict(each) for each in found.judgements])
         _tag(experiment, candidate, gate_evidence=evidence, gate_against=champion)
+        word = champions.find_word(name_model(experiment))
+        if word and found.decision == PROMOTE:
+            found = replace(found, decision=HOLD, reason=(
+                f"{found.reason}; but {word}, which stands until `python -m flows.compare "
+                f"{experiment.name} --lift`"))  # fmt: skip
         if found.decision == PROMOTE:
             _appoint(experiment, candidate, champion, DONE[PROMOTE], found.reason)
         else:
@@ -167,7 +178,7 @@ def force(experiment: Experiment, candidate: str, reason: str) -> None:
                              "already")  # fmt: skip
         with load_version(experiment, candidate):  # no reason makes a damaged version whole
             pass
-        _appoint(experiment, candidate, before, "forced", f"by {getpass.getuser()}: {reason}")
+        _appoint(experiment, candidate, before, FORCED, f"by {getpass.getuser()}: {reason}")
 
 
 def roll_back(experiment: Experiment) -> str:
@@ -187,6 +198,21 @@ def roll_back(experiment: Experiment) -> str:
         _appoint(experiment, before, champion, ROLLED_BACK,
                  f"by {getpass.getuser()}, to version {before}")  # fmt: skip
     return before
+
+
+def lift(experiment: Experiment) -> str:
+    """Let the rule decide again from here on; return the word that stood until now.
+
+    Raises InputError where none stood, Overtaken where another moves the alias meanwhile.
+    """
+    with mlflow_failures():
+        champions.settle(name_model(experiment))
+        champion, word = find_champion(experiment), champions.find_word(name_model(experiment))
+        if champion is None or word is None:
+            raise InputError(f"{name_model(experiment)}: the champion was not chosen by a person; "
+                             "there is nothing to lift")
+        _appoint(experiment, champion, champion, LIFTED, f"by {getpass.getuser()}")
+    return word
 
 
 def _appoint(

@@ -22,7 +22,7 @@ from diffusevae.gate import (
 )
 from diffusevae.params import build
 from flows.compare import main
-from tasks import gate
+from tasks import champions, gate
 from tasks.rerun_page import write_page
 
 RULE = """\
@@ -171,7 +171,7 @@ def test_a_candidate_is_judged_again_when_the_champion_changes_meanwhile(registr
         against.append(champion)
         found = compare(experiment, candidate, champion)
         if len(against) == 1:
-            gate.force(TOY, meanwhile, "meanwhile")
+            champions.appoint("diffusevae-toy", meanwhile, first, "promoted", "meanwhile")
         return found
 
     monkeypatch.setattr(gate, "compare_versions", compare_slowly)
@@ -181,6 +181,60 @@ def test_a_candidate_is_judged_again_when_the_champion_changes_meanwhile(registr
     assert tags_of(registry, better)["gate_before"] == meanwhile
     with pytest.raises(InputError, match=f"version {better}: is the champion already"):
         gate.force(TOY, better, "again")
+
+
+def test_what_a_person_chose_stands_until_a_person_lifts_it(registry):
+    first, better, forced = (register_changed(each) for each in (0.5, -0.5, 1.0))
+    judge(first)
+    gate.force(TOY, forced, "we show this one")
+    for _ in range(2):  # every later run of the pipeline
+        found = judge(better)
+        assert found.decision == "hold" and gate.find_champion(TOY) == forced
+    tags = tags_of(registry, better)
+    assert tags["gate"] == "held" and "better by" in tags["gate_reason"]
+    assert "we show this one, which stands until `python -m flows.compare toy --lift`" in \
+        tags["gate_reason"]  # fmt: skip
+    assert gate.roll_back(TOY) == first  # another word of a person
+    judge(better)
+    assert gate.find_champion(TOY) == first
+    assert "rolled back by" in tags_of(registry, better)["gate_reason"]
+
+    before = tags_of(registry, first)
+    assert "rolled back" in gate.lift(TOY)
+    assert gate.find_champion(TOY) == first and tags_of(registry, first) == before
+    with pytest.raises(InputError, match="not chosen by a person; there is nothing to lift"):
+        gate.lift(TOY)
+    judge(better)
+    assert gate.find_champion(TOY) == better and tags_of(registry, better)["gate"] == "promoted"
+    assert gate.roll_back(TOY) == first
+
+
+def test_an_alias_moved_by_hand_is_a_persons_word(registry):
+    first, better, chosen = (register_changed(each) for each in (0.5, -0.5, 1.0))
+    judge(first)
+    registry.set_registered_model_alias("diffusevae-toy", "champion", chosen)
+    judge(better)
+    assert gate.find_champion(TOY) == chosen
+    assert "was chosen by hand" in tags_of(registry, better)["gate_reason"]
+    gate.lift(TOY)
+    judge(better)
+    assert gate.find_champion(TOY) == better
+
+
+def test_a_word_said_while_the_gate_judges_outranks_it(registry, monkeypatch):
+    first, better, forced = (register_changed(each) for each in (0.5, -0.5, 1.0))
+    judge(first)
+    compare = gate.compare_versions
+
+    def compare_slowly(experiment, candidate, champion):
+        found = compare(experiment, candidate, champion)
+        if champion == first:
+            gate.force(TOY, forced, "meanwhile")
+        return found
+
+    monkeypatch.setattr(gate, "compare_versions", compare_slowly)
+    judge(better)
+    assert gate.find_champion(TOY) == forced and tags_of(registry, better)["gate"] == "held"
 
 
 @pytest.mark.parametrize(
@@ -226,6 +280,17 @@ def test_a_version_whose_file_was_changed_or_lost_is_refused(registry):
     assert "has no diffusevae.safetensors" in tags_of(registry, second)["gate_reason"]
 
 
+def test_a_champion_that_lost_a_file_is_no_champion_already(registry):
+    first = register_toy().version
+    judge(first)
+    assert judge(first) is None
+    source = registry.get_model_version("diffusevae-toy", first).source
+    model = registry.get_logged_model(source.removeprefix("models:/"))
+    (Path(model.artifact_location.removeprefix("file://")) / "artifacts/prior.safetensors").unlink()
+    with pytest.raises(InputError, match="version 1: has no prior.safetensors"):
+        judge(first)
+
+
 def test_without_versions_or_a_champion_before_the_mend_is_named(registry):
     with pytest.raises(InputError, match="the registry has no version; run `make run EXPERIMENT=t"):
         gate.find_newest(TOY)
@@ -239,4 +304,5 @@ def test_without_versions_or_a_champion_before_the_mend_is_named(registry):
                                        ["1", "2", "--force", "x"]])  # fmt: skip
 def test_too_many_versions_on_the_command_line_are_refused(arguments, capsys):
     assert main(["quickstart", *arguments]) == 2
-    assert "at most two, one with --force, none with --rollback" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "at most two, one with --force, none with --rollback or --lift" in said
