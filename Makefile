@@ -20,7 +20,7 @@ setup: .venv/ready
 	@$(PYTHON) -m venv .venv || { echo "error: no $(PYTHON); install Python 3.11 or name yours: make setup PYTHON=python3"; exit 3; }
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,team,explore,test]'
 	@# Now, so that the first run need not wait for it.
-	@mkdir -p scratch && PREFECT_HOME=$(CURDIR)/scratch/prefect $(BIN)/prefect server database upgrade --yes >/dev/null
+	@mkdir -p -m 700 scratch && PREFECT_HOME=$(CURDIR)/scratch/prefect $(BIN)/prefect server database upgrade --yes >/dev/null
 	@touch $@
 
 run: setup

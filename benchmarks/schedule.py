@@ -26,29 +26,29 @@ LOOP = "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS"  # how often slots are l
 def measure(setting: Setting) -> Ratios:
     """Print and return the seconds from slot to first stage."""
     with clone() as checkout, tempfile.TemporaryDirectory() as home:
-        with start_server(Path(home)) as url, start_worker(checkout, url):
-            seconds = Spread.of([wait_for_slot(url) for _ in range(setting.repeats)])
+        with start_server(Path(home)) as server, start_worker(checkout, server):
+            seconds = Spread.of([wait_for_slot(server) for _ in range(setting.repeats)])
     show_table(f"Scheduled run (n = {setting.repeats})",
                [("", "s"), ("slot to first stage", seconds)])  # fmt: skip
     return {"slot_to_first_stage_seconds": seconds}
 
 
 @contextmanager
-def start_server(home: Path) -> Iterator[str]:
-    """Yield the address of a Prefect server."""
+def start_server(home: Path) -> Iterator[dict[str, str]]:
+    """Yield the variables that name a Prefect server and the login it asks for."""
     from flows.server import TemporaryServer  # Prefect takes a second to import
 
     server = TemporaryServer(home, {LOOP: "2"})
     try:
-        yield server.wait()
+        yield {"PREFECT_API_URL": server.wait(), "PREFECT_API_AUTH_STRING": server.login}
     finally:
         server.stop()
 
 
 @contextmanager
-def start_worker(checkout: Path, url: str) -> Iterator[None]:
+def start_worker(checkout: Path, server: dict[str, str]) -> Iterator[None]:
     """Put the deployments on the server and keep a worker of the cpu pool at work."""
-    variables = variables_for(checkout) | {"PREFECT_API_URL": url}
+    variables = variables_for(checkout) | server
     subprocess.run([sys.executable, "-m", "flows.bootstrap"], cwd=checkout, env=variables,
                    stdout=subprocess.DEVNULL, check=True)  # fmt: skip
     worker = subprocess.Popen([sys.executable, "-m", "flows.worker", "cpu"], cwd=checkout,
@@ -61,15 +61,17 @@ def start_worker(checkout: Path, url: str) -> Iterator[None]:
         worker.wait(SECONDS)
 
 
-def wait_for_slot(url: str) -> float:
+def wait_for_slot(server: dict[str, str]) -> float:
     """Schedule a run, wait for its first stage, cancel it; return the seconds between."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
     from prefect.client.schemas.schedules import IntervalSchedule
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
     from prefect.states import Cancelling
 
-    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+    settings = {PREFECT_API_URL: server["PREFECT_API_URL"],
+                PREFECT_API_AUTH_STRING: server["PREFECT_API_AUTH_STRING"]}  # fmt: skip
+    with temporary_settings(settings), get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name(f"pipeline/{EXPERIMENT}")
         slot = datetime.now(UTC) + AHEAD
         weekly = IntervalSchedule(interval=timedelta(weeks=1), anchor_date=slot)

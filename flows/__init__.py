@@ -1,13 +1,17 @@
 """What runs, in order.
 
 Importing this package, before Prefect is imported, sets what Prefect should do by default: no
-telemetry, its data in ./scratch, patience with a slow machine. A variable that is set already
-keeps its value, so a user's own server (PREFECT_API_URL) or folder (PREFECT_HOME) is used.
+telemetry, its data in ./scratch, patience with a slow machine, no password in a log line. A
+variable that is set already keeps its value, so a user's own server (PREFECT_API_URL) or folder
+(PREFECT_HOME) is used.
 """
 
 import contextlib
 import os
 from pathlib import Path
+
+from diffusevae.disk import make_private
+from diffusevae.errors import guard_output
 
 DEFAULTS = {
     "DO_NOT_TRACK": "true",
@@ -27,8 +31,10 @@ DEFAULTS = {
 if "PREFECT_API_URL" not in os.environ:
     DEFAULTS["PREFECT_HOME"] = str(Path("scratch/prefect").absolute())
 
+guard_output()
 for name, value in DEFAULTS.items():
     os.environ.setdefault(name, value)
 if "PREFECT_HOME" in os.environ:  # Prefect makes the last folder only, and warns without it
     with contextlib.suppress(OSError):  # said in one line when something is written there
+        make_private(Path("scratch"))
         Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)

@@ -2,23 +2,26 @@
 
 Prefect's own temporary server stands in the run's process group, so that Ctrl-C ends it before the
 run's last state reaches it, and the run then waits 80 seconds for it. This one has a session of
-its own, starts while other work is done, and ends with the process that started it.
+its own, starts while other work is done, and ends with the process that started it. Any user of
+this machine, and any web page in its browsers, can call a loopback port: so it asks for a login
+that only this run knows, and answers to no page of another origin.
 """
 
 import atexit
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
     PREFECT_HOME,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
@@ -32,22 +35,37 @@ from tasks.dvc import die_with_parent
 class TemporaryServer:
     """A server on a free loopback port, with its data in `home`, else in PREFECT_HOME."""
 
-    def __init__(self, home: Path | None = None, variables: Mapping[str, str] | None = None):
-        """Start it, without waiting until it answers; `variables` are Prefect settings of it."""
+    def __init__(
+        self, home: Path | None = None, variables: Mapping[str, str] | None = None,
+        login: str | None = None,
+    ) -> None:  # fmt: skip
+        """Start it, without waiting until it answers; `variables` are Prefect settings of it.
+
+        login: the USER:PASSWORD that it asks for, random if None.
+        """
         port = free_port()
         home = home or PREFECT_HOME.value()
         home.mkdir(parents=True, exist_ok=True)
         self.api_url = f"http://127.0.0.1:{port}/api"
+        self.login = login or f"run:{secrets.token_urlsafe(24)}"
         self.log = home / "server.log"
-        settings = {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-                    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false"}  # fmt: skip
-        with open(self.log, "w") as log:
+        settings = {
+            "PREFECT_HOME": str(home),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+            # By environment, which other users cannot read. A browser never sends this login by
+            # itself, so no page can use it: that is all that a CSRF token would add.
+            "PREFECT_SERVER_API_AUTH_STRING": self.login,
+            "PREFECT_API_AUTH_STRING": self.login,  # its own services log in too
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port}",
+        }
+        with open(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "prefect", "server", "start",
                  "--host", "127.0.0.1", "--port", str(port)],
                 env=os.environ | settings | dict(variables or {}),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, preexec_fn=_prepare,
+                start_new_session=True, preexec_fn=_prepare, umask=0o077,
             )  # fmt: skip
         # Prefect registers what it still has to send later than this, so it is sent before.
         atexit.register(self.stop)
@@ -58,10 +76,11 @@ class TemporaryServer:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                with urllib.request.urlopen(f"{self.api_url}/health", timeout=5):
+                if httpx.get(f"{self.api_url}/health", timeout=5).is_success:
                     return self.api_url
-            except (urllib.error.URLError, TimeoutError, ConnectionError):
-                time.sleep(0.1)
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.1)
         reason = "ended" if self._process.poll() is not None else f"is silent after {seconds} s"
         raise EnvironmentFailure(f"Prefect's temporary server: {reason}; {self.log} says why")
 
@@ -85,20 +104,19 @@ def server_at_hand(prepare: Callable[[], None]) -> Iterator[None]:
     if url is None:
         server = TemporaryServer()
         prepare()
-        url = server.wait()
+        own = {PREFECT_API_URL: server.wait(), PREFECT_API_AUTH_STRING: server.login}
     else:
         _require_answer(url)
         prepare()
-    with temporary_settings({PREFECT_API_URL: url}):
+        own = {}
+    with temporary_settings(own):
         yield
 
 
 def _require_answer(url: str) -> None:
     try:
-        urllib.request.urlopen(f"{url}/health", timeout=10).close()
-    except urllib.error.HTTPError:
-        pass  # it answers
-    except (OSError, ValueError) as error:
+        httpx.get(f"{url}/health", timeout=10)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise EnvironmentFailure(f"Prefect's server: {url} does not answer; start it, or unset "
                                  "PREFECT_API_URL") from error
 

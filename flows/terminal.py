@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 import httpx
 from prefect.exceptions import TerminationSignal
 
-from diffusevae.errors import EnvironmentFailure, InputError
+from diffusevae.errors import EnvironmentFailure, Failure, hide_passwords
 from diffusevae.stages.__main__ import explain_machine_error
-from tasks.dvc import StageFailure
 
 if TYPE_CHECKING:  # imported where used: seconds
     from tasks.registry import Registered
@@ -46,7 +45,7 @@ def run_on_terminal(action: Callable[[], None]) -> int:
 
 def show_outcome(report: Path, model: "Registered") -> None:
     """Print where the report, MLflow's pages and the registered model are."""
-    address = os.environ["MLFLOW_TRACKING_URI"]  # set by now: the run has used it
+    address = hide_passwords(os.environ["MLFLOW_TRACKING_URI"])  # set by now: the run has used it
     local = "make mlflow, then http://127.0.0.1:5000"
     print(f"report  {report}")
     print(f"MLflow  {address if address.startswith('http') else local}")
@@ -60,7 +59,7 @@ def _fail(text: str, code: int) -> int:
 
 def _explain(error: BaseException | None) -> Exception | None:
     """Return the failure that says in one line what to do, or None where there is no such line."""
-    if isinstance(error, (InputError, EnvironmentFailure, StageFailure)):
+    if isinstance(error, Failure):
         return error
     if isinstance(error, OSError) and (explained := explain_machine_error(error)):
         return explained

@@ -22,9 +22,11 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
+from diffusevae.disk import make_private
 from diffusevae.errors import EnvironmentFailure, InputError
 from diffusevae.launcher import PROCESSES_VARIABLE
 from diffusevae.params import suggest
+from diffusevae.stages.__main__ import SCRATCH
 from flows.terminal import run_on_terminal
 
 CHECKOUT_VARIABLE = "DIFFUSEVAE_CHECKOUT"
@@ -41,7 +43,8 @@ def work(arguments: list[str]) -> None:
     """
     pool, gpus = _read(arguments)
     _require_pool(pool)
-    _hold(Path("scratch/worker.lock"), "this checkout")
+    make_private(SCRATCH)
+    _hold(SCRATCH / "worker.lock", "this checkout")
     for gpu in gpus:
         _hold(Path(tempfile.gettempdir()) / f"diffusevae-gpu-{gpu}.lock", f"GPU {gpu}")
     checkout = Path.cwd()
@@ -114,7 +117,6 @@ def _require_pool(pool: str) -> None:
 
 def _hold(path: Path, what: str) -> None:
     """Lock a file until this process ends, however it ends. Raises EnvironmentFailure."""
-    path.parent.mkdir(exist_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     os.set_inheritable(file, True)  # the worker that this process becomes keeps it
     try:

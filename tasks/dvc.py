@@ -22,7 +22,8 @@ from pathlib import Path
 
 import psutil
 
-from diffusevae.errors import EnvironmentFailure, InputError
+from diffusevae.disk import make_private
+from diffusevae.errors import EnvironmentFailure, Failure, InputError
 
 SECONDS_TO_STOP = 10  # between TERM and KILL: time to write a checkpoint
 CHECKOUT_LOCK = Path("scratch/pipeline.lock")
@@ -40,7 +41,7 @@ DVC_HINT = re.compile(
 _libc = ctypes.CDLL(None)
 
 
-class StageFailure(Exception):
+class StageFailure(Failure):
     """A stage ended with an error of its own, shown in its output. Exit code 1."""
 
     exit_code = 1
@@ -118,7 +119,7 @@ def own_checkout() -> Iterator[None]:
     Raises EnvironmentFailure where another run holds it. The kernel frees the lock of a run that
     is killed.
     """
-    CHECKOUT_LOCK.parent.mkdir(exist_ok=True)
+    make_private(CHECKOUT_LOCK.parent)
     with open(CHECKOUT_LOCK, "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

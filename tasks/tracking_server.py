@@ -11,6 +11,7 @@ import secrets
 import sys
 from pathlib import Path
 
+from diffusevae.disk import make_private
 from diffusevae.errors import InputError
 from diffusevae.mlflow_store import connect
 from flows.terminal import run_on_terminal
@@ -22,7 +23,7 @@ USER = "admin"
 def login() -> dict[str, str]:
     """Return the login of this checkout's pages and the cookies' key, made on first use; mode 0600.
     """
-    HOME.mkdir(exist_ok=True)
+    make_private(HOME)
     path = HOME / "login.json"
     if not path.exists():
         made = {"user": USER, "password": secrets.token_urlsafe(18), "key": secrets.token_hex(32)}

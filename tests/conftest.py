@@ -6,6 +6,7 @@ pytest's temporary folders, and a server that a test starts is ended by it.
 
 import importlib
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+LOGIN = f"tests:{secrets.token_urlsafe(24)}"  # which the tests' own Prefect servers ask for
 SECONDS = 600  # after which a pipeline run that should take two minutes is given up
 
 # Set before Prefect is imported anywhere.
@@ -26,6 +28,7 @@ for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "DIFFUSE
 os.environ["OMP_NUM_THREADS"] = "1"  # workers of one machine: two threads each slow each other down
 os.environ["PREFECT_HOME"] = str(
     ROOT / "scratch/tests/prefect" / os.environ.get("PYTEST_XDIST_WORKER", "alone"))  # fmt: skip
+os.environ["PREFECT_API_AUTH_STRING"] = LOGIN
 importlib.import_module("flows")  # sets what else Prefect should do by default
 pytest_plugins = ["services"]
 
@@ -139,7 +142,7 @@ def prefect_server() -> Iterator[str]:
 
     from flows.server import TemporaryServer
 
-    server = TemporaryServer()
+    server = TemporaryServer(login=LOGIN)
     try:
         yield server.wait()
     finally:

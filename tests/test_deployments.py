@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import psutil
 import pytest
-from conftest import ROOT, SmokeRun, wait_for
+from conftest import LOGIN, ROOT, SmokeRun, wait_for
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from prefect.client.schemas.schedules import IntervalSchedule
@@ -35,7 +35,7 @@ SECONDS = 180
 def server(tmp_path_factory):
     """A server of its own, whose scheduler looks every 2 seconds, and its client."""
     started = TemporaryServer(tmp_path_factory.mktemp("prefect"),
-                              {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2"})  # fmt: skip
+                              {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2"}, LOGIN)
     try:
         with temporary_settings({PREFECT_API_URL: started.wait()}):
             with get_client(sync_client=True) as client:

@@ -30,6 +30,20 @@ def test_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatc
     assert os.listdir(tmp_path) == ["a"]
 
 
+def test_a_folder_that_was_open_to_others_is_closed_which_is_said_once(tmp_path, capsys):
+    folder = tmp_path / "scratch"
+    folder.mkdir(mode=0o755)
+    folder.chmod(0o777)
+    (folder / "secret.db").touch()
+    for _ in range(2):
+        disk.make_private(folder)
+        assert folder.stat().st_mode & 0o777 == 0o700
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{folder}: was open to other users of this machine; now it is yours")
+    disk.make_private(tmp_path / "new")
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700 and not capsys.readouterr().err
+
+
 def test_too_little_room_is_told_in_megabytes(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")(10**9, 10**9 - 2_000_000, 2_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,19 @@ def require_writable(folder: Path) -> None:
     except OSError as error:
         raise EnvironmentFailure(f"cannot write into {folder}: {error.strerror}; mend the folder's "
                                  "permissions or free disk space") from error
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that other users of this machine cannot look into, whatever lies in it.
+
+    One that was open to them is closed, which is said. Raises OSError.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+    if found.st_mode & 0o077 and found.st_uid == os.getuid():
+        folder.chmod(0o700)
+        print(f"{folder}: was open to other users of this machine; now it is yours alone (0700)",
+              file=sys.stderr, flush=True)  # fmt: skip
 
 
 def require_room(folder: Path, num_bytes: int) -> None:

@@ -5,6 +5,8 @@ import logging
 import os
 from pathlib import Path
 
+from diffusevae.disk import make_private
+
 # No telemetry unless the user turns it on; no pickle; a dead server is not waited for.
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -32,7 +34,7 @@ def connect():
 
     if uri != f"sqlite:///{home / 'mlflow.db'}":
         return MlflowClient()
-    home.mkdir(exist_ok=True)
+    make_private(home)
     # Two processes that open a new SQLite store at once break it: one makes it, the others wait.
     with open(home / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

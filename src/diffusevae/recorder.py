@@ -22,6 +22,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from threading import Event, Thread
 
+from diffusevae.errors import hide_passwords
 from diffusevae.journal import Journal, create_journal, open_unsent
 from diffusevae.mlflow_store import connect, experiment_id, first_line
 
@@ -165,7 +166,7 @@ def send_unsent() -> bool:
 
 def say(text: str) -> None:
     """Print one line for the stage's log."""
-    print(text, file=sys.stderr, flush=True)
+    print(hide_passwords(text), file=sys.stderr, flush=True)
 
 
 class _Sender(Thread):

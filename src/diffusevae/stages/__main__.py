@@ -23,13 +23,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
-from diffusevae.errors import EnvironmentFailure, InputError
+from diffusevae.disk import make_private
+from diffusevae.errors import EnvironmentFailure, InputError, guard_output
 from diffusevae.launcher import launch, num_processes, rank
 from diffusevae.params import load_sections
 from diffusevae.search_space import apply_best
 from diffusevae.tracking import Log, Recorder, track_stage
 
 PARAMS_FILE = Path("params.yaml")
+SCRATCH = Path("scratch")  # checkpoints, journals, searches
 STAGES = (
     "download", "prepare", "train_classifier", "tune_vae", "train_vae", "tune_ddpm", "train_ddpm",
     "train_diffusevae", "sample", "evaluate", "figures", "report",
@@ -44,6 +46,7 @@ IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 def main(argv: list[str]) -> int:
     """Run one stage; return its exit code."""
+    guard_output()
     _die_with_parent()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     return run_command(lambda: _run_stage(argv))
@@ -80,6 +83,7 @@ def _run_stage(argv: list[str]) -> None:
     if not argv or argv[0] not in STAGES + ON_DEMAND + LATENTS:
         raise InputError(f"stage {argv[0] if argv else '(none)'}: not a stage; "
                          f"there are {', '.join(STAGES + ON_DEMAND + LATENTS)}")
+    make_private(SCRATCH)
     count = num_processes()
     if rank() is not None and argv[0] not in TRAINED_TOGETHER:
         raise InputError(f"stage {argv[0]}: runs as one process; use torchrun for "

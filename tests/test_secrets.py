@@ -1,0 +1,82 @@
+"""Passwords stay where the user put them: what is said, logged or stored shows none."""
+
+import logging
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from diffusevae.errors import EnvironmentFailure, InputError, hide_passwords
+
+CANARY = "kanarie7314"
+# An environment in which a flow has its Prefect data in ./scratch.
+OWN_PREFECT = {name: value for name, value in os.environ.items() if "PREFECT_" not in name}
+OWN_PREFECT |= {"PYTHONPATH": str(ROOT)}
+
+
+@pytest.mark.parametrize("text, shown", [
+    (f"at http://admin:{CANARY}@host:5000/x: away", "at http://***@host:5000/x: away"),
+    (f"postgresql+psycopg://u:a/{CANARY}@b@host/db", "postgresql+psycopg://***@host/db"),
+    (f"fatal: https://{CANARY}@github.com/a/b.git", "fatal: https://***@github.com/a/b.git"),
+    (f"('s3://k:{CANARY}@h', 'http://:{CANARY}@h')", "('s3://***@h', 'http://***@h')"),
+    (f"postgresql://host/db?user=u&password={CANARY}", "postgresql://host/db?user=u&password=***"),
+    ("http://127.0.0.1:5000/#/models/a@champion", "http://127.0.0.1:5000/#/models/a@champion"),
+    ("train_vae@smoke: see http://host/a and models:/m@champion",) * 2,
+])  # fmt: skip
+def test_addresses_are_shown_without_their_logins(text, shown):
+    assert hide_passwords(text) == shown
+
+
+def test_the_environment_s_passwords_are_hidden_wherever_they_stand(monkeypatch):
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", f"admin:{CANARY}1")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", f"{CANARY}2")
+    monkeypatch.setenv("HTTPS_PROXY", f"http://me:{CANARY}%403@proxy:3128")
+    monkeypatch.setenv("DIFFUSEVAE_OPTUNA_STORAGE", "postgresql://postgres:postgres@host/optuna")
+    for secret in (f"{CANARY}1", f"{CANARY}2", f"{CANARY}%403", f"{CANARY}@3"):
+        assert hide_passwords(f"refused '{secret}'.") == "refused '***'."
+    assert hide_passwords("postgresql: an admin's") == "postgresql: an admin's"
+
+
+@pytest.mark.parametrize("kind", [InputError, EnvironmentFailure])
+def test_a_failure_never_holds_a_password(kind):
+    failure = kind(f"http://a:{CANARY}@h: away")
+    assert str(pickle.loads(pickle.dumps(failure))) == "http://***@h: away"
+    assert CANARY not in repr(failure)
+
+
+def test_log_lines_hide_passwords_too(caplog):
+    address = f"http://a:{CANARY}@h"
+    try:
+        raise ValueError(address)
+    except ValueError:
+        logging.getLogger("tests").exception("at %s", address)
+    assert "at http://***@h" in caplog.text and "ValueError: http://***@h" in caplog.text
+    assert CANARY not in caplog.text
+
+
+def test_an_unexplained_failure_s_traceback_hides_passwords():
+    code = ("import flows, threading\n"
+            f"def fail(): raise ValueError('http://a:{CANARY[:4]}' + '{CANARY[4:]}@h')\n"
+            "thread = threading.Thread(target=fail); thread.start(); thread.join(); fail()")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.count("ValueError: http://***@h") == 2
+    assert CANARY not in done.stderr
+
+
+def test_stages_and_flows_keep_their_files_from_other_users(tmp_path):
+    """Whatever the umask; data, artifacts and reports are to be shared, and follow it."""
+    folders = [tmp_path / name for name in ("scratch", "mlflow")]
+    for folder in folders:
+        folder.mkdir()
+        folder.chmod(0o755)
+    commands = (["-m", "diffusevae.stages", "download", "x", "--out", "x"], ["-c", "import flows"])
+    for command, closed in zip(commands, (folders, folders[:1]), strict=True):
+        done = subprocess.run([sys.executable, *command], cwd=tmp_path, text=True, umask=0,
+                              capture_output=True, timeout=120, env=OWN_PREFECT)  # fmt: skip
+        assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700, 0o700]
+        for folder in closed:
+            assert done.stderr.count(f"{folder.name}: was open to other users") == 1
+        folders[0].chmod(0o755)

@@ -1,0 +1,63 @@
+"""The Prefect server of one run, asked by those who do not belong to the run."""
+
+import httpx
+import psutil
+import pytest
+from conftest import LOGIN
+
+from flows.server import TemporaryServer
+
+OPEN = {"/health", "/ready"}  # these say nothing but that it runs
+FOREIGN = {"Origin": "http://elsewhere.example"}
+LOGGED_IN = tuple(LOGIN.split(":"))
+
+
+@pytest.fixture(scope="module")
+def routes(prefect_server: str) -> list[tuple[str, str]]:
+    """Every method and path of its API."""
+    paths = httpx.get(f"{prefect_server}/openapi.json", auth=LOGGED_IN).json()["paths"]
+    return [(method.upper(), path.removeprefix("/api")) for path, methods in paths.items()
+            for method in methods]  # fmt: skip
+
+
+def test_every_route_but_health_asks_for_the_login(prefect_server, routes):
+    assert len(routes) > 150
+    answers = {}
+    with httpx.Client(base_url=prefect_server) as client:
+        for method, path in routes:
+            answers[method, path] = client.request(method, path.replace("{", "").replace("}", ""))
+    found = {route for route, answer in answers.items() if answer.status_code != 401}
+    assert {path for _, path in found} == OPEN
+
+
+def test_a_wrong_login_is_refused_and_the_right_one_is_not(prefect_server):
+    address = f"{prefect_server}/flow_runs/count"
+    assert httpx.post(address, auth=("run", "wrong"), json={}).status_code == 401
+    assert httpx.post(address, auth=LOGGED_IN, json={}).status_code == 200
+
+
+@pytest.mark.parametrize("login", [None, LOGGED_IN])
+def test_a_page_of_another_origin_may_not_read_or_send(prefect_server, login):
+    address = f"{prefect_server}/flow_runs/count"
+    asked = httpx.options(address, headers=FOREIGN | {
+        "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"})
+    answers = [asked, httpx.post(address, headers=FOREIGN, json={}, auth=login),
+               httpx.get(f"{prefect_server}/health", headers=FOREIGN)]  # fmt: skip
+    assert asked.status_code == 400
+    for answer in answers:
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_the_login_is_random_and_on_no_command_line(tmp_path):
+    servers = [TemporaryServer(tmp_path / name) for name in "ab"]
+    try:
+        logins = [server.login for server in servers]
+        assert len(set(logins)) == 2 and all(len(login) > 30 for login in logins)
+        listed = " ".join(" ".join(each.info["cmdline"] or [])
+                          for each in psutil.process_iter(["cmdline"]))  # fmt: skip
+        assert str(servers[0].api_url.split(":")[2].split("/")[0]) in listed
+        assert not [login for login in logins if login in listed]
+        assert [server.log.stat().st_mode & 0o077 for server in servers] == [0, 0]
+    finally:
+        for server in servers:
+            server.stop()
