@@ -15,11 +15,11 @@ from pathlib import Path
 
 from diffusevae.errors import EnvironmentFailure, InputError
 from diffusevae.latents.exploring import Explorer
+from flows.loopback import ADDRESS, OwnPages
 from flows.terminal import run_on_terminal
 from tasks.latent_registry import download
 from tasks.tracking_server import login, read_port
 
-ADDRESS = "127.0.0.1"
 USAGE = "write `python -m flows.explore [STUDY [PORT]]`"
 
 
@@ -44,7 +44,10 @@ def explore(arguments: list[str]) -> None:
 
 
 def serve(explorer: Explorer, port: int, user: str, password: str) -> None:
-    """Serve the page behind a login, on this machine's loopback only, until the process ends."""
+    """Serve the page behind a login, on this machine's loopback only, until the process ends.
+
+    No page of another origin can use the login that a browser keeps for it.
+    """
     import uvicorn
     from fastapi import FastAPI
     from nicegui import ui
@@ -73,6 +76,7 @@ def serve(explorer: Explorer, port: int, user: str, password: str) -> None:
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(AuthenticationMiddleware, backend=Login(), on_error=refuse)
+    app.add_middleware(OwnPages, port=port)  # before the login is looked at
     ui.page("/")(lambda: show_page(explorer))
     ui.run_with(app, title=TITLE, tailwind=False, show_welcome_message=False)
     uvicorn.run(app, host=ADDRESS, port=port, log_level="warning")

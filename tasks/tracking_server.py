@@ -68,6 +68,8 @@ def serve(port: str) -> None:
         "MLFLOW_AUTH_CONFIG_PATH": str(settings),
         "MLFLOW_AUTH_ADMIN_PASSWORD": known["password"],
         "MLFLOW_FLASK_SERVER_SECRET_KEY": known["key"],
+        # Called by another name, as a web page could have it called, it refuses.
+        "MLFLOW_SERVER_ALLOWED_HOSTS": f"127.0.0.1:{port},localhost:{port}",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight idle helper processes otherwise
     }
     print(f"MLflow    http://127.0.0.1:{port}\nuser      {known['user']}\n"

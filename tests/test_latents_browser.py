@@ -1,6 +1,7 @@
 """The two pages of sliders in headless Chromium, on a wide and on a narrow screen."""
 
 import base64
+import http.client
 import os
 import re
 import shutil
@@ -128,6 +129,38 @@ def test_the_page_is_for_who_can_log_in(served, path):
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(urllib.request.Request(served.address + path, headers=headers))
     assert (served.folder / "mlflow/login.json").stat().st_mode & 0o777 == 0o600
+
+
+SOCKET = "/_nicegui_ws/socket.io/?EIO=4&transport="
+UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+           "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}  # fmt: skip
+
+
+@pytest.mark.parametrize("method, path, extra, own", [
+    ("GET", "/", {}, 200),
+    ("POST", SOCKET + "polling", {}, 400),  # socket.io's word for a session that it does not know
+    ("GET", SOCKET + "websocket", UPGRADE, 101),
+])
+def test_no_other_page_can_use_the_login_that_a_browser_keeps(served, method, path, extra, own):
+    token = base64.b64encode(":".join(served.login.values()).encode()).decode()
+    port = int(served.address.rpartition(":")[2])
+
+    def ask(**headers: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        sent = extra | {"Authorization": f"Basic {token}"} | headers
+        connection.request(method, path, headers=sent)
+        answer = connection.getresponse()
+        text = "" if answer.status == 101 else answer.read(200).decode()
+        connection.close()
+        return answer.status, text
+
+    for host in (f"127.0.0.1:{port}", f"localhost:{port}"):
+        for headers in ({"Host": host}, {"Host": host, "Origin": f"http://{host}"}):
+            assert ask(**headers)[0] == own
+    for origin in ("http://elsewhere.example", f"http://127.0.0.1:{port + 1}", "null"):
+        assert ask(Origin=origin) == (403, "asked for by another page")
+    for host in ("elsewhere.example", f"elsewhere.example:{port}", "127.0.0.1"):
+        assert ask(Host=host) == (400, f"ask for {served.address}")
 
 
 @pytest.mark.parametrize("page", WIDTHS, indirect=True)

@@ -191,6 +191,14 @@ def test_the_local_server_asks_for_its_login(store):
         request = urllib.request.Request(url, headers={"Authorization": f"Basic {token}"})
         answer = json.load(urllib.request.urlopen(request, timeout=60))
         assert answer["experiment"]["name"] == "served"
+        # No web page can use the login that a browser keeps, nor come by a name of its own.
+        login = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
+        made = url.partition("get-by-name")[0] + "create"
+        for headers in ({"Origin": "http://elsewhere.example"}, {"Host": "elsewhere.example"},
+                        {"Host": f"elsewhere.example:{port}"}):  # fmt: skip
+            request = urllib.request.Request(made, b'{"name": "forged"}', login | headers)
+            with pytest.raises(urllib.error.HTTPError, match="403"):
+                urllib.request.urlopen(request, timeout=60)
     finally:
         os.killpg(server.pid, 15)
         server.wait(timeout=30)
