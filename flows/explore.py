@@ -8,14 +8,13 @@ asks for the login that MLflow's pages ask for. It needs no network, and loads n
 
 import base64
 import secrets
-import socket
 import sys
 import tempfile
 from pathlib import Path
 
-from diffusevae.errors import EnvironmentFailure, InputError
+from diffusevae.errors import InputError
 from diffusevae.latents.exploring import Explorer
-from flows.loopback import ADDRESS, OwnPages
+from flows.loopback import ADDRESS, OwnPages, require_free
 from flows.terminal import run_on_terminal
 from tasks.latent_registry import download
 from tasks.tracking_server import login, read_port
@@ -33,7 +32,7 @@ def explore(arguments: list[str]) -> None:
         raise InputError(f"arguments {' '.join(arguments)!r}: {USAGE}")
     study, port = [*arguments, *("latents", "8080")[len(arguments) :]]
     number = read_port(port)
-    _require_free(number)
+    require_free(number, "make explore PORT=8090")
     with tempfile.TemporaryDirectory() as folder:
         explorer = download(study, Path(folder))
     known = login()
@@ -80,16 +79,6 @@ def serve(explorer: Explorer, port: int, user: str, password: str) -> None:
     ui.page("/")(lambda: show_page(explorer))
     ui.run_with(app, title=TITLE, tailwind=False, show_welcome_message=False)
     uvicorn.run(app, host=ADDRESS, port=port, log_level="warning")
-
-
-def _require_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((ADDRESS, port))
-        except OSError as error:
-            raise EnvironmentFailure(f"port {port}: {error.strerror}; name another: `make explore "
-                                     "PORT=8090`") from error  # fmt: skip
 
 
 if __name__ == "__main__":

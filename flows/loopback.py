@@ -5,11 +5,26 @@ login that the browser keeps for it; or it can have its own name point to 127.0.
 say which page asks (Origin) and for which name (Host).
 """
 
+import socket
+
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from diffusevae.errors import EnvironmentFailure
+
 ADDRESS = "127.0.0.1"
+
+
+def require_free(port: int, other: str) -> None:
+    """Raise EnvironmentFailure where something listens; `other` is a command with another port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, port))
+        except OSError as error:
+            raise EnvironmentFailure(f"port {port}: {error.strerror}; name another: "
+                                     f"`{other}`") from error
 
 
 class OwnPages:

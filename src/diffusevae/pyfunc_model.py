@@ -1,13 +1,16 @@
 """The registered model: a VAE, the density over its codes and the DiffuseVAE trained on it, as one.
 
 MLflow runs this file when it loads the model ("models from code"), so nothing is ever unpickled.
+What it cannot do it says as MLflow's server passes on: status 400 and one line, without a trace.
 """
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import torch
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 from torch import Tensor
@@ -23,7 +26,8 @@ from diffusevae.sampling import SamplerConfig, check_guidance, sample
 from diffusevae.vae import load_vae
 
 BATCH_SIZE = 500  # images encoded or decoded at once, as the stages do
-MOST_IMAGES = 10_000
+MOST_NUMBERS = 2**21  # in the images of one call, e.g. 2,048 of 1 x 32 x 32; as JSON 45 MB
+MOST_SEED = 2**63 - 2  # one more is drawn with, too
 
 
 class DiffuseVAE(PythonModel):
@@ -49,12 +53,11 @@ class DiffuseVAE(PythonModel):
 
         num_images 0: the reconstructions of `model_input` (B x C x H x W in [0,1]), refined.
         num_images n: n new images; `model_input` is not looked at. The same seed gives the same
-        images. Raises ValueError for images or numbers out of range.
+        images. Raises MlflowException for images or numbers out of range.
         """
         params = {"num_images": 0, "seed": 0} | (params or {})
-        num_images, seed = int(params["num_images"]), int(params["seed"])
-        if not 0 <= num_images <= MOST_IMAGES:
-            raise ValueError(f"num_images {num_images}: allowed 0 to {MOST_IMAGES}")
+        num_images = _check_number("num_images", params["num_images"], self._most_images())
+        seed = _check_number("seed", params["seed"], MOST_SEED)
         with torch.inference_mode():
             if num_images:
                 # As the stage `sample` does it, so that the model can repeat its images.
@@ -68,13 +71,17 @@ class DiffuseVAE(PythonModel):
 
     def _check(self, images: np.ndarray) -> Tensor:
         images = np.asarray(images, dtype=np.float32)
-        shape = self.vae.image_shape
-        if images.ndim != 4 or not 0 < len(images) <= MOST_IMAGES or images.shape[1:] != shape:
-            raise ValueError(f"images of shape {images.shape}: expected B x "
-                             f"{' x '.join(map(str, shape))} with B from 1 to {MOST_IMAGES}")
+        shape, most = self.vae.image_shape, self._most_images()
+        if images.ndim != 4 or not 0 < len(images) <= most or images.shape[1:] != shape:
+            raise MlflowException.invalid_parameter_value(
+                f"images of shape {images.shape}: expected B x {' x '.join(map(str, shape))} "
+                f"with B from 1 to {most}")  # fmt: skip
         if not (images.min() >= 0 and images.max() <= 1):
-            raise ValueError("images must hold numbers in [0, 1]")
+            raise MlflowException.invalid_parameter_value("images must hold numbers in [0, 1]")
         return torch.from_numpy(images)
+
+    def _most_images(self) -> int:
+        return max(1, MOST_NUMBERS // math.prod(self.vae.image_shape))
 
     def _reconstruct(self, x: Tensor) -> Tensor:
         parts = x.split(BATCH_SIZE)
@@ -83,6 +90,12 @@ class DiffuseVAE(PythonModel):
     def _decode(self, z: Tensor) -> Tensor:
         parts = z.split(BATCH_SIZE)
         return torch.cat([self.vae.decode(part.to(self.device)) for part in parts])
+
+
+def _check_number(name: str, value: int | None, most: int) -> int:
+    if value is None or not 0 <= value <= most:
+        raise MlflowException.invalid_parameter_value(f"{name} {value}: allowed 0 to {most}")
+    return int(value)
 
 
 set_model(DiffuseVAE())

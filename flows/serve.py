@@ -1,0 +1,141 @@
+"""A registered model behind HTTP, on this machine only, for bad requests as well as good ones.
+
+    python -m flows.serve [MODEL [PORT]]
+
+MODEL is an experiment, whose champion it is, or an address as MLflow writes it, such as
+models:/diffusevae-quickstart/3. The requests are those of `mlflow models serve`, which answers some
+bad ones with its stack trace and takes bodies of any size.
+"""
+
+import json
+import re
+import sys
+from contextlib import suppress
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from diffusevae.errors import InputError
+from diffusevae.mlflow_store import connect, first_line
+from flows.loopback import ADDRESS, OwnPages, require_free
+from flows.terminal import run_on_terminal
+from tasks.parent_run import mlflow_failures
+from tasks.tracking_server import read_port
+
+USAGE = "write `python -m flows.serve [MODEL [PORT]]`"
+PATHS = ("/invocations", "/ping", "/health", "/version")
+MOST_BYTES = 64 * 2**20  # of a request's body; as many images as a model takes are 45 MB of JSON
+MOST_REQUESTS = 8  # at once: each may take half a gigabyte
+LONGEST = 300  # characters of a line
+
+
+def serve(arguments: list[str]) -> None:
+    """Load the model, print where it is, and serve it until Ctrl-C.
+
+    Raises InputError for wrong arguments or a model that there is not, EnvironmentFailure where
+    the port is taken or MLflow fails.
+    """
+    if len(arguments) > 2:
+        raise InputError(f"arguments {' '.join(arguments)!r}: {USAGE}")
+    model, port = [*arguments, *("quickstart", "5001")[len(arguments) :]]
+    number = read_port(port)
+    require_free(number, f"python -m flows.serve {model} {number + 1}")
+    if not model.startswith("models:/"):
+        model = f"models:/diffusevae-{model}@champion"
+    app = make_app(model, number)
+    print(f"model  {model}\nsend   POST http://{ADDRESS}:{number}/invocations\nstop with Ctrl-C",
+          flush=True)  # fmt: skip
+    import uvicorn
+
+    uvicorn.run(app, host=ADDRESS, port=number, log_level="critical",
+                limit_concurrency=MOST_REQUESTS)  # fmt: skip
+
+
+def make_app(model: str, port: int) -> ASGIApp:
+    """Return MLflow's app of a model, asked by its own address and answering by one line.
+
+    Raises InputError for a model that there is not, EnvironmentFailure where MLflow fails.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.pyfunc import load_model, scoring_server
+
+    with mlflow_failures():
+        connect()
+        try:
+            loaded = load_model(model)
+        except MlflowException as error:
+            raise InputError(f"{model}: {first_line(error)}; {USAGE}") from error
+    return OwnPages(OneLine(scoring_server.init(loaded)), port)
+
+
+class OneLine:
+    """The app with bodies of at most MOST_BYTES, whose refusals are {"error": one line}."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        if scope["path"] not in PATHS:
+            return await _refuse(404, f"there are {', '.join(PATHS)}")(scope, receive, send)
+        kind = Headers(scope=scope).get("content-type", "").partition(";")[0].strip()
+        if scope["method"] == "POST" and kind != "application/json":
+            return await _refuse(415, "send application/json")(scope, receive, send)
+        body = await _read(scope, receive)
+        if body is None:
+            text = f"the body is of more than {MOST_BYTES} bytes; send fewer images at a time"
+            return await _refuse(413, text)(scope, receive, send)
+        refusal: dict = {}
+
+        async def take() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def pass_on(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                refusal.update(status=message["status"], body=b"")
+            elif refusal:
+                refusal["body"] += message.get("body", b"")
+            else:
+                await send(message)
+
+        try:
+            await self.app(scope, take, pass_on)
+        except Exception as error:  # MLflow does not expect every kind of nonsense
+            refusal = {"status": 400, "body": f"cannot be read ({type(error).__name__})".encode()}
+        if refusal:
+            await _refuse(refusal["status"], _shorten(refusal["body"]))(scope, receive, send)
+
+
+async def _read(scope: Scope, receive: Receive) -> bytes | None:
+    """Return a request's body, or None where it is too large, of which no more is read."""
+    told = Headers(scope=scope).get("content-length", "")
+    if told.isdecimal() and int(told) > MOST_BYTES:
+        return None
+    body, more = bytearray(), True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > MOST_BYTES:
+            return None
+    return bytes(body)
+
+
+def _refuse(status: int, text: str) -> JSONResponse:
+    return JSONResponse({"error": text}, status)
+
+
+def _shorten(body: bytes) -> str:
+    """Return the reason in a refusal of MLflow's, which repeats the data before it."""
+    text = body.decode(errors="replace")
+    with suppress(ValueError, TypeError, KeyError):
+        text = json.loads(text)["message"]
+    reason = re.split(r"\sError: ", text)[-1].strip() or "refused"
+    return reason.splitlines()[0][:LONGEST]
+
+
+if __name__ == "__main__":
+    sys.exit(run_on_terminal(lambda: serve(sys.argv[1:])))
