@@ -48,6 +48,8 @@ def compare(
         found = gate.compare_versions(chosen, candidate, champion)
     if found is None:
         return
+    for code in found.codes:
+        say(f"made with {code}")
     for each in found.judgements:
         say(f"{each.metric}: {each.candidate:.5g} against {each.champion:.5g}, difference "
             f"{each.difference['value']:+.3g} [{each.difference['low']:+.3g}, "

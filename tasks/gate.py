@@ -38,7 +38,8 @@ DONE = {PROMOTE: "promoted", HOLD: "held", REFUSE: "refused"}
 class Comparison:
     """Two versions held against each other: what was decided and why, and what both made of real.
 
-    real: the N test images that both refined, N x C x H x W in [0, 1].
+    real: the N test images that both refined, N x C x H x W in [0, 1]. codes: a line for each
+    version that worked with other code than is at hand.
     """
 
     candidate: str
@@ -49,12 +50,14 @@ class Comparison:
     real: Tensor
     ours: Made
     theirs: Made
+    codes: list[str]
 
 
 def compare_versions(experiment: Experiment, candidate: str, champion: str) -> Comparison:
     """Let both versions do the same work now, and judge it. Changes nothing in the registry.
 
-    Raises InputError for a version that cannot be compared (see `load_version`).
+    Each works with the code it was registered with, and is judged with the code at hand. Raises
+    InputError for a version that cannot be compared (see `load_version`) or whose code fails.
     """
     config = load_gate()
     device = choose_device()
@@ -65,15 +68,20 @@ def compare_versions(experiment: Experiment, candidate: str, champion: str) -> C
     def features(made):
         return extract_features(network, made, device)
 
+    codes: list[str] = []
+
     def make(number: str) -> Made:
         with load_version(experiment, number) as version:
+            if version.code:
+                codes.append(f"version {number}: {version.code}")
             return version.make(images[:count], config.seed)
 
     ours, theirs = make(candidate), make(champion)
     real = to_unit(images[:count])
     judgements = judge_all(ours, theirs, real, features(images[count : 2 * count]), features,
                            config)  # fmt: skip
-    return Comparison(candidate, champion, *decide(judgements), judgements, real, ours, theirs)
+    return Comparison(candidate, champion, *decide(judgements), judgements, real, ours, theirs,
+                      codes)  # fmt: skip
 
 
 @task(task_run_name="gate", cache_policy=NO_CACHE)
@@ -117,7 +125,8 @@ def _judge_once(experiment: Experiment, candidate: str) -> Comparison | None:
             get_run_logger().warning(f"version {candidate} is refused: {error}")
             return None
         evidence = json.dumps([asdict(each) for each in found.judgements])
-        _tag(experiment, candidate, gate_evidence=evidence, gate_against=champion)
+        _tag(experiment, candidate, gate_evidence=evidence, gate_against=champion,
+             gate_codes="; ".join(found.codes) or "the code at hand")  # fmt: skip
         word = champions.find_word(name_model(experiment))
         if word and found.decision == PROMOTE:
             found = replace(found, decision=HOLD, reason=(

@@ -17,10 +17,13 @@ from diffusevae.errors import InputError
 from diffusevae.experiment import LatentStudy
 from diffusevae.latents.exploring import FILES, Explorer, load_explorer
 from diffusevae.mlflow_store import connect
-from tasks.parent_run import mlflow_failures
+from diffusevae.own_code import hash_code
+from tasks.own_process import describe_code
+from tasks.parent_run import git_tags, mlflow_failures
 from tasks.registered_sampler import find_sampler
 from tasks.registry import (
     CODE,
+    LOADER,
     REQUIREMENTS,
     Registered,
     copy_code,
@@ -77,7 +80,7 @@ def register(study: LatentStudy, parent_run: str) -> Registered:
         explorer = load_explorer(Path(folder), {})
         with mlflow_failures():
             model_id = _log_model(explorer, files, parent_run)
-            tags |= {"dataset": study.dataset, "experiment": study.experiment.name,
+            tags |= git_tags() | {"dataset": study.dataset, "experiment": study.experiment.name,
                      "parent_run": parent_run}  # fmt: skip
             version = create_version(connect(), name_model(study), parent_run, model_id, tags,
                                      _write_card(study, explorer))  # fmt: skip
@@ -104,9 +107,12 @@ def download(name: str, folder: Path) -> Explorer:
         if "latents_sha256" not in version.tags:
             raise InputError(f"{version.name}: has no latents to move; name a latent study, such "
                              "as `make explore STUDY=latents`")
-        fetched = download_artifacts(f"models:/{version.name}/{version.version}/artifacts",
-                                     dst_path=str(folder))  # fmt: skip
-    return load_explorer(Path(fetched), {"Model": f"{version.name} version {version.version}"})
+        fetched = Path(download_artifacts(f"models:/{version.name}/{version.version}",
+                                          dst_path=str(folder)))  # fmt: skip
+    made_by = {"Model": f"{version.name} version {version.version}"}
+    if code := describe_code(fetched, version.tags):
+        made_by["Made with code"] = f"other than the version's, which is {code}"
+    return load_explorer(fetched / "artifacts", made_by)
 
 
 def _gather(study: LatentStudy, folder: Path) -> dict[str, Path]:
@@ -130,7 +136,8 @@ def _gather(study: LatentStudy, folder: Path) -> dict[str, Path]:
 
 def _identify(files: dict[str, Path]) -> dict[str, str]:
     """Return the tags by which one version's content is told from another's."""
-    return {f"{name}_sha256": sha256_of(path) for name, path in files.items()}
+    hashes = {f"{name}_sha256": sha256_of(path) for name, path in files.items()}
+    return hashes | {"code_sha256": hash_code(CODE)}
 
 
 def _log_model(explorer: Explorer, files: dict[str, Path], parent_run: str) -> str:
@@ -146,7 +153,8 @@ def _log_model(explorer: Explorer, files: dict[str, Path], parent_run: str) -> s
     with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=parent_run):
         return mlflow.pyfunc.log_model(
             name="latents",
-            python_model=str(CODE / "latents/pyfunc_latents.py"),
+            python_model=str(LOADER),
+            model_config={"model": "diffusevae.latents.pyfunc_latents:Latents"},
             code_paths=[str(copy_code(Path(folder)))],
             artifacts={name: str(path) for name, path in files.items()},
             signature=ModelSignature(codes, images, refine),

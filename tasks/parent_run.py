@@ -67,7 +67,7 @@ def open_parent_run(experiment: str, dataset: str) -> Iterator[ParentRun]:
         client = connect()
         group = experiment_id(client, experiment)
         _close_abandoned(client, group)
-        tags = {"checkout": _checkout()} | _git_tags()
+        tags = {"checkout": _checkout()} | git_tags()
         run = client.create_run(group, run_name="pipeline", tags=tags)
         parent = ParentRun(client, run.info.run_id)
         client.log_param(parent.id, "experiment", experiment)
@@ -126,7 +126,7 @@ def _checkout() -> str:
     return hashlib.sha256(f"{socket.gethostname()}:{Path.cwd()}".encode()).hexdigest()[:16]
 
 
-def _git_tags() -> dict[str, str]:
+def git_tags() -> dict[str, str]:
     """Return the commit, marked -dirty where files differ from it; nothing where there is none."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

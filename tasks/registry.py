@@ -22,7 +22,8 @@ from diffusevae.errors import EnvironmentFailure
 from diffusevae.experiment import Experiment
 from diffusevae.generation import check_pair
 from diffusevae.mlflow_store import connect
-from tasks.parent_run import mlflow_failures, read_metrics
+from diffusevae.own_code import hash_code, is_code
+from tasks.parent_run import git_tags, mlflow_failures, read_metrics
 from tasks.registered_sampler import RegisteredSampler, find_sampler, find_weights
 from tasks.report import describe_device
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:  # imported where used: MLflow takes seconds
     from mlflow import MlflowClient
 
 CODE = Path("src/diffusevae")
+LOADER = CODE / "pyfunc_loader.py"
 CONSTRAINTS = Path("constraints.txt")
 # What the model's code imports; MLflow adds itself.
 REQUIREMENTS = ("numpy", "ruamel.yaml", "safetensors", "torch")
@@ -156,7 +158,8 @@ def _identity(experiment: Experiment) -> dict[str, str]:
     """Return the tags by which one version's content is told from another's."""
     hashes = {f"{name}_sha256": sha256_of(path) for name, path in find_weights(experiment).items()}
     sampler = find_sampler(experiment)
-    return hashes | {"sampler": sampler.text, "sampler_chosen_by": sampler.chosen_by}
+    return hashes | {"code_sha256": hash_code(CODE), "sampler": sampler.text,
+                     "sampler_chosen_by": sampler.chosen_by}  # fmt: skip
 
 
 def _log_model(experiment: Experiment, parent_run: str) -> str:
@@ -172,7 +175,8 @@ def _log_model(experiment: Experiment, parent_run: str) -> str:
         files = _gather(experiment, Path(folder))
         info = mlflow.pyfunc.log_model(
             name="diffusevae",
-            python_model=str(CODE / "pyfunc_model.py"),
+            python_model=str(LOADER),
+            model_config={"model": "diffusevae.pyfunc_model:DiffuseVAE"},
             code_paths=[str(copy_code(Path(folder)))],
             artifacts={name: str(path) for name, path in files.items()},
             signature=ModelSignature(images, images, numbers),
@@ -193,9 +197,12 @@ def _gather(experiment: Experiment, folder: Path) -> dict[str, Path]:
 
 
 def copy_code(folder: Path) -> Path:
-    """Copy the package, which a registered model brings with it, into a folder; return the copy."""
-    ignored = shutil.ignore_patterns("__pycache__", ".*")
-    return Path(shutil.copytree(CODE, folder / CODE.name, ignore=ignored))
+    """Copy the package's code, which a registered model brings with it, into a folder; return it.
+    """
+    def left_out(_: str, names: list[str]) -> list[str]:
+        return [name for name in names if not is_code(Path(name))]
+
+    return Path(shutil.copytree(CODE, folder / CODE.name, ignore=left_out))
 
 
 def pin(requirements: Sequence[str]) -> list[str]:
@@ -217,7 +224,8 @@ def _describe_version(
     shown = {key: f"{metrics[key]:.6g}" for key in METRICS_ON_CARD[sampler.chosen_by]
              if key in metrics}  # fmt: skip
     tags = _identity(experiment) | _training_runs(client, experiment) | shown
-    tags |= {"dataset": experiment.dataset, "parent_run": parent_run,
+    tags |= git_tags() | {
+             "dataset": experiment.dataset, "parent_run": parent_run,
              "test_sha256": identify_test_images(experiment),
              "environment": json.dumps(describe_environment())}  # fmt: skip
     return name_model(experiment), tags, _card(experiment, sampler, shown)

@@ -12,18 +12,20 @@ from torch import Tensor
 
 from diffusevae.checkpoint import sha256_of
 from diffusevae.device import choose_device
-from diffusevae.diffusion import DiffusionModel, load_diffusion
+from diffusevae.diffusion import load_diffusion
 from diffusevae.errors import InputError
 from diffusevae.experiment import Experiment
 from diffusevae.gate import Made
 from diffusevae.generation import check_pair
 from diffusevae.mlflow_store import connect
+from diffusevae.own_code import PACKAGE
 from diffusevae.params import build
-from diffusevae.prior import Prior, load_prior
+from diffusevae.prior import load_prior
 from diffusevae.randomness import generator
 from diffusevae.sampling import SamplerConfig, sample
-from diffusevae.vae import VAE, load_vae
+from diffusevae.vae import load_vae
 from diffusevae.vae_training import reconstruct_all
+from tasks.own_process import describe_code, make_apart
 from tasks.registry import METRICS_ON_CARD, identify_test_images, name_model
 
 HASHED = ("vae", "prior", "diffusevae")
@@ -31,24 +33,35 @@ HASHED = ("vae", "prior", "diffusevae")
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """A version's models in memory, and its tags."""
+    """A version as it was registered: its tags, its files in a folder, and whose code runs it.
+
+    code: that this is not the code at hand, and where its packages are others; else empty.
+    """
 
     name: str
     number: str
     tags: dict[str, str]
-    vae: VAE
-    prior: Prior
-    diffusevae: DiffusionModel
-    sampler: SamplerConfig
+    folder: Path
+    code: str
 
     def make(self, images: Tensor, seed: int) -> Made:
-        """Refine uint8 images (N x C x H x W) and generate as many, as the stage `sample` does."""
-        device = choose_device()
-        x_hat = reconstruct_all(self.vae, images.to(device))
-        codes = self.prior.sample(len(images), generator(seed, "generate", "gmm"))
+        """Refine uint8 images (N x C x H x W) and generate as many, as the stage `sample` does.
+
+        With the code that was registered with the version, in a process of its own where that is
+        not the code at hand. Raises InputError where it fails there.
+        """
+        if self.code:
+            return make_apart(self.folder, f"{self.name} version {self.number}", images, seed)
+        files, device = self.folder / "artifacts", choose_device()
+        vae = load_vae(files / "vae.safetensors", device)
+        prior = load_prior(files / "prior.safetensors")
+        diffusevae = load_diffusion(files / "diffusevae.safetensors", device)
+        sampler = build(SamplerConfig, json.loads(self.tags["sampler"]), self.name)
+        x_hat = reconstruct_all(vae, images.to(device))
+        codes = prior.sample(len(images), generator(seed, "generate", "gmm"))
         with torch.inference_mode():
-            decoded = torch.cat([self.vae.decode(part.to(device)) for part in codes.split(500)])
-        return Made(*(sample(self.diffusevae, self.sampler, len(images), seed + i, condition)
+            decoded = torch.cat([vae.decode(part.to(device)) for part in codes.split(500)])
+        return Made(*(sample(diffusevae, sampler, len(images), seed + i, condition)
                       for i, condition in enumerate((x_hat, decoded))))  # fmt: skip
 
 
@@ -74,7 +87,9 @@ def load_version(experiment: Experiment, number: str) -> Iterator[Version]:
         except (MlflowException, OSError) as error:
             raise InputError(f"{name} version {number}: its files cannot be had "
                              f"({type(error).__name__}); delete the version") from error
-        yield _load(Path(folder) / "artifacts", name, number, tags)
+        _check_files(Path(folder) / "artifacts", f"{name} version {number}", tags)
+        yield Version(name, number, tags, Path(folder),
+                      describe_code(Path(folder), tags))  # fmt: skip
 
 
 def _require_comparable(experiment: Experiment, what: str, tags: dict[str, str]) -> None:
@@ -89,8 +104,10 @@ def _require_comparable(experiment: Experiment, what: str, tags: dict[str, str])
         raise InputError(f"{what}: cannot be compared: it has no {missing[0]}")
 
 
-def _load(folder: Path, name: str, number: str, tags: dict[str, str]) -> Version:
-    what = f"{name} version {number}"
+def _check_files(folder: Path, what: str, tags: dict[str, str]) -> None:
+    for place in (PACKAGE, Path("requirements.txt")):
+        if not (folder.parent / place).exists():
+            raise InputError(f"{what}: has no {place}; delete the version")
     for part in HASHED:
         path = folder / f"{part}.safetensors"
         if not path.is_file():
@@ -100,11 +117,4 @@ def _load(folder: Path, name: str, number: str, tags: dict[str, str]) -> Version
                              "the version")  # fmt: skip
     if (folder / "sampler.json").read_text(encoding="utf-8") != tags.get("sampler"):
         raise InputError(f"{what}: sampler.json is not what was registered; delete the version")
-    device = choose_device()
     check_pair(folder / "diffusevae.safetensors", tags["vae_sha256"])
-    return Version(
-        name, number, tags, load_vae(folder / "vae.safetensors", device),
-        load_prior(folder / "prior.safetensors"),
-        load_diffusion(folder / "diffusevae.safetensors", device),
-        build(SamplerConfig, json.loads(tags["sampler"]), what),
-    )  # fmt: skip

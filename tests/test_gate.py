@@ -1,13 +1,14 @@
 """The gate: its rule by hand, and what it does to a real registry with better and worse models."""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
 from prefect.logging import disable_run_logger
 from test_registry import SAMPLER, TOY, register_toy, store  # noqa: F401 (a fixture)
-from toy_artifacts import SHAPE, make_images
+from toy_artifacts import SHAPE, change_code, make_images
 
 from diffusevae.checkpoint import load_config, load_tensors, save_tensors
 from diffusevae.classifier import Classifier, ClassifierConfig, save_classifier
@@ -23,6 +24,7 @@ from diffusevae.gate import (
 from diffusevae.params import build
 from flows.compare import main
 from tasks import champions, gate
+from tasks.own_process import find_other_packages, make_apart
 from tasks.rerun_page import write_page
 
 RULE = """\
@@ -289,6 +291,34 @@ def test_a_champion_that_lost_a_file_is_no_champion_already(registry):
     (Path(model.artifact_location.removeprefix("file://")) / "artifacts/prior.safetensors").unlink()
     with pytest.raises(InputError, match="version 1: has no prior.safetensors"):
         judge(first)
+
+
+def test_each_version_makes_its_images_with_its_own_code(registry, monkeypatch):
+    """The same weights with code that inverts what it makes: never what another code makes."""
+    assert register_toy().version == "1"
+    change_code("pyfunc_model.py", "images.contiguous()", "(1 - images).contiguous()")
+    assert register_toy().version == "2"
+    found = gate.compare_versions(TOY, "2", "1")
+    for ours, theirs in ((found.ours.refined, found.theirs.refined),
+                         (found.ours.generated, found.theirs.generated)):  # fmt: skip
+        torch.testing.assert_close(ours, 1 - theirs)
+    [code] = found.codes
+    assert code.startswith("version 2: its own code, hash ")
+    assert "made with other code than judged them: version 2" in write_page(
+        TOY, "compared", found).read_text()  # fmt: skip
+
+
+def test_code_that_fails_is_one_line(tmp_path):
+    images = torch.zeros(2, *SHAPE, dtype=torch.uint8)
+    with pytest.raises(InputError, match="^toy version 3: cannot be judged: its own code fails he"):
+        make_apart(tmp_path, "toy version 3", images, 0)
+
+
+def test_packages_that_a_version_asks_for_in_vain_are_named(tmp_path):
+    (tmp_path / "requirements.txt").write_text("torch==1.2.3\nnumpy>1\nno-such-package==4\n")
+    assert list(find_other_packages(tmp_path / "requirements.txt")) == [
+        f"torch==1.2.3, here it is {version('torch')}",
+        "no-such-package==4, which is missing here"]  # fmt: skip
 
 
 def test_without_versions_or_a_champion_before_the_mend_is_named(registry):

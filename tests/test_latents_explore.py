@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toy_artifacts import SHAPE, write_models
+from toy_artifacts import SHAPE, change_code, write_models
 from toy_latents import (
     CARDS,
     LATENTS,
@@ -238,6 +238,17 @@ def test_the_registered_model_decodes_codes_and_holds_no_pickle(store, tmp_path)
     [folder] = Path("mlflow/artifacts/toy_study/models").glob("*/artifacts")
     assert {path.suffix for path in folder.rglob("*") if path.is_file()} <= \
         {".safetensors", ".json", ".py", ".html", ".yaml", ".txt", ".csv", ""}  # fmt: skip
+
+
+def test_a_version_with_other_code_is_refused_by_mlflow_and_named_by_the_page(store, tmp_path):
+    import mlflow
+
+    change_code("latents/pyfunc_latents.py", "MOST_CODES = 1000", "MOST_CODES = 999")
+    version = register_toy()
+    with pytest.raises(mlflow.MlflowException, match="latents-toy_study version 1 brings its own"):
+        mlflow.pyfunc.load_model(f"models:/{version.name}/1")
+    made_by = download("toy_study", tmp_path / "fetched").made_by
+    assert "other than the version's, which is its own code, hash" in made_by["Made with code"]
 
 
 def test_a_diffusevae_of_another_vae_is_not_registered(store):

@@ -7,11 +7,12 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
 from prefect.logging import disable_run_logger
-from toy_artifacts import DIFFUSION, SHAPE, UNET, make_images, make_metrics
+from toy_artifacts import DIFFUSION, SHAPE, UNET, change_code, make_images, make_metrics
 
 from diffusevae.checkpoint import save_tensors, sha256_of
 from diffusevae.diffusion import DiffusionModel, save_diffusion
@@ -188,6 +189,42 @@ def test_a_version_carries_a_card_with_the_measured_metrics(store):
     assert version.tags["diffusevae_ssim"] == "0.886"  # of make_metrics
     for part in ("experiment toy", "toy_data", "1 x 16 x 16", "- diffusevae_ssim: 0.886"):
         assert part in version.description
+
+
+TWO = """
+import json, sys
+import mlflow
+import numpy as np
+
+mlflow.set_tracking_uri(sys.argv[1])
+blank, four = np.zeros((1, 1, 16, 16), np.float32), {"num_images": 4, "seed": 1}
+made = mlflow.pyfunc.load_model("models:/diffusevae-toy/2").predict(blank, params=four)
+try:
+    mlflow.pyfunc.load_model("models:/diffusevae-toy/1")
+except mlflow.MlflowException as error:
+    print(json.dumps([made.tolist(), str(error)]))
+"""
+
+
+def test_a_process_that_runs_a_version_s_code_refuses_one_with_other_code(store, tmp_path):
+    import mlflow
+
+    register_toy()
+    change_code("pyfunc_model.py", "images.contiguous()", "(1 - images).contiguous()")
+    assert register_toy().version == "2"
+    address = f"sqlite:///{tmp_path / 'mlflow/mlflow.db'}"
+    done = subprocess.run([sys.executable, "-P", "-c", TWO, address], capture_output=True,
+                          text=True, timeout=300)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    inverted, refused = json.loads(done.stdout.splitlines()[-1])
+    assert ("diffusevae-toy version 1 brings its own code, but this process runs that of "
+            "diffusevae-toy version 2: load each in a process of its own") in refused  # fmt: skip
+    # This process runs the code of the checkout, which is version 1's.
+    model = mlflow.pyfunc.load_model("models:/diffusevae-toy/1")
+    made = model.predict(np.zeros((1, *SHAPE), np.float32), params={"num_images": 4, "seed": 1})
+    np.testing.assert_allclose(inverted, 1 - made, atol=1e-6)
+    with pytest.raises(mlflow.MlflowException, match="version 2 brings its own code, .* that of /"):
+        mlflow.pyfunc.load_model("models:/diffusevae-toy/2")
 
 
 # What a stranger has: MLflow and the packages the model asks for; not this repository.

@@ -1,6 +1,5 @@
 """The registered model: a VAE, the density over its codes and the DiffuseVAE trained on it, as one.
 
-MLflow runs this file when it loads the model ("models from code"), so nothing is ever unpickled.
 What it cannot do it says as MLflow's server passes on: status 400 and one line, without a trace.
 """
 
@@ -11,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from mlflow.exceptions import MlflowException
-from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 from torch import Tensor
 
@@ -96,6 +94,3 @@ def _check_number(name: str, value: int | None, most: int) -> int:
     if value is None or not 0 <= value <= most:
         raise MlflowException.invalid_parameter_value(f"{name} {value}: allowed 0 to {most}")
     return int(value)
-
-
-set_model(DiffuseVAE())

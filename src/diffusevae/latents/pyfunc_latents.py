@@ -1,6 +1,5 @@
 """The registered model of a latent study: codes in, images out.
 
-MLflow runs this file when it loads the model ("models from code"), so nothing is ever unpickled.
 What it cannot do it says as MLflow's server passes on: status 400 and one line, without a trace.
 """
 
@@ -8,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from mlflow.exceptions import MlflowException
-from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 from diffusevae.latents.exploring import load_explorer
@@ -42,6 +40,3 @@ class Latents(PythonModel):
         if (params or {}).get("refine"):
             images = self.explorer.refine(images)
         return images.contiguous().numpy()
-
-
-set_model(Latents())
