@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from diffusevae.errors import InputError
 from diffusevae.mlflow_store import connect, first_line
+from diffusevae.own_code import forget_package
 from flows.loopback import ADDRESS, OwnPages, require_free
 from flows.terminal import run_on_terminal
 from tasks.parent_run import mlflow_failures
@@ -43,6 +44,7 @@ def serve(arguments: list[str]) -> None:
     require_free(number, f"python -m flows.serve {model} {number + 1}")
     if not model.startswith("models:/"):
         model = f"models:/diffusevae-{model}@champion"
+    forget_package()  # the model brings its own code, and has the process for itself
     app = make_app(model, number)
     print(f"model  {model}\nsend   POST http://{ADDRESS}:{number}/invocations\nstop with Ctrl-C",
           flush=True)  # fmt: skip

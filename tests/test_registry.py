@@ -195,7 +195,10 @@ TWO = """
 import json, sys
 import mlflow
 import numpy as np
+import diffusevae.pyfunc_model
+from diffusevae.own_code import forget_package
 
+forget_package()  # as flows.serve does it
 mlflow.set_tracking_uri(sys.argv[1])
 blank, four = np.zeros((1, 1, 16, 16), np.float32), {"num_images": 4, "seed": 1}
 made = mlflow.pyfunc.load_model("models:/diffusevae-toy/2").predict(blank, params=four)

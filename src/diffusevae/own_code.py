@@ -6,6 +6,7 @@ This file is run before anything else of the package, so it imports no more of i
 
 import hashlib
 import importlib
+import sys
 from pathlib import Path
 
 PACKAGE = Path("code/diffusevae")  # in a model's folder, as MLflow lays it out
@@ -33,6 +34,16 @@ def hash_code(package: Path) -> str:
 def running_package() -> Path:
     """Return the folder of the package that this process imports."""
     return Path(importlib.import_module("diffusevae").__file__).parent
+
+
+def forget_package() -> None:
+    """Let this process import the package again, as the next model that MLflow loads brings it.
+
+    For one that does nothing more than serve that model: what is imported already stays as it is.
+    """
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "diffusevae":
+            del sys.modules[name]
 
 
 def require_own_code(model: Path) -> None:
