@@ -104,6 +104,19 @@ def test_a_trial_worse_than_the_median_is_pruned():
     assert list(states) == ["complete", "complete", "pruned", "pruned", "pruned"]
 
 
+@pytest.mark.parametrize("warmup_epochs", [0, 1, 2])
+def test_the_warm_up_is_as_many_epochs_as_it_says(warmup_epochs):
+    def worsening(values, number, report):
+        for epoch in (1, 2, 3):
+            report(epoch, {"study": float(number)})
+
+    space = {"model": {"kind": {"choices": ["good"]}}}
+    config = make_config(4, space, startup_trials=1, warmup_epochs=warmup_epochs)
+    trials = search(config, f"warm-up {warmup_epochs}", 0, BASE, worsening).trials
+    assert list(trials.state) == ["complete", *["pruned"] * 3]
+    assert list(trials.epochs) == [3, *[warmup_epochs + 1] * 3]  # pruned by the first one after
+
+
 def test_only_if_leaves_a_key_out_where_it_has_no_effect():
     fixed = optuna.trial.FixedTrial({"model.kind": "bad", "optimiser.learning_rate": 0.01})
     assert suggest_values(fixed, SPACE)["model"] == {"kind": "bad"}

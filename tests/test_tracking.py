@@ -1,5 +1,6 @@
 """What a stage leaves in MLflow: a real store in a folder of its own."""
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -110,6 +111,26 @@ def test_a_stage_that_ends_badly_is_not_left_running(store, raised, status):
             raise raised
     assert [run.info.status for run in runs_of(connect(), status)] == [status]
     assert not (store / "scratch/timings" / status).exists()  # no timing of what was not done
+
+
+def test_a_trial_ends_as_it_ended(store):
+    ends = {"done": None, "failed": RuntimeError, "killed": KeyboardInterrupt, "pruned": Worse}
+    with tracked("tune_vae", "ends", {}) as log:
+        for name, raised in ends.items():
+            with contextlib.suppress(RuntimeError, KeyboardInterrupt, Worse):
+                with log.trial(name, {}, (Worse,)):
+                    if raised:
+                        raise raised("epoch 2")
+    runs = {run.info.run_name: run for run in runs_of(connect(), "ends")}
+    assert {name: run.info.status for name, run in runs.items()} == {
+        "tune_vae": "FINISHED", "trial done": "FINISHED", "trial failed": "FAILED",
+        "trial killed": "KILLED", "trial pruned": "FINISHED"}  # fmt: skip
+    tags = {name: run.data.tags.get("pruned") for name, run in runs.items()}
+    assert tags.pop("trial pruned") == "epoch 2" and not any(tags.values())
+
+
+class Worse(Exception):
+    """What ends a trial that is not worth going on with."""
 
 
 def test_a_stage_that_is_killed_outright_is_not_left_running(store):

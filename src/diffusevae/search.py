@@ -26,7 +26,8 @@ class SearchConfig:
 
     objective "study" is the reference study's: the validation loss with kl_weight in it, the error
     of eps; "fair" is one that compares trials of any settings (`objectives`). num_images is how
-    many training images a trial uses in each epoch.
+    many training images a trial uses in each epoch. None is pruned while fewer than startup_trials
+    are complete, nor in its first warmup_epochs.
     """
 
     objective: Literal["study", "fair"]
@@ -48,6 +49,7 @@ class Result:
 
 
 Losses = dict[str, float]  # both objectives by name, and "floor": the least "study" can be
+PRUNED = (optuna.TrialPruned, torch.OutOfMemoryError, Diverged)  # ends of a trial, not of a search
 Objective = Callable[[Values, int, Callable[[int, Losses], None]], None]
 
 
@@ -69,7 +71,8 @@ def search(
     check_space(config.space)
     if config.n_trials == 0:
         return Result({}, pd.DataFrame(columns=["number", "state", "value"]), _no_importances())
-    pruner = MedianPruner(config.startup_trials, config.warmup_epochs)
+    # It prunes from step n_warmup_steps on, and steps are epochs, which count from 1.
+    pruner = MedianPruner(config.startup_trials, config.warmup_epochs + 1)
     study = open_study(name, config.n_trials, seed, pruner)
 
     def run_trial(trial: Trial, slot: int) -> float:
@@ -85,9 +88,7 @@ def search(
 
         try:
             objective(suggest_values(trial, config.space), slot, report)
-        except torch.OutOfMemoryError as error:
-            raise optuna.TrialPruned("out of GPU memory") from error
-        except Diverged as error:
+        except PRUNED as error:
             raise optuna.TrialPruned(str(error)) from error
         return least[config.objective]
 

@@ -153,14 +153,30 @@ class Log:
         self._record("dataset", path=str(path), context=context)
 
     @contextmanager
-    def trial(self, number: int | str, params: Mapping[str, object]) -> Iterator["Log"]:
-        """Open a run nested under this stage's for one Optuna trial, or one training of several."""
+    def trial(
+        self, number: int | str, params: Mapping[str, object],
+        pruned: tuple[type[Exception], ...] = (),
+    ) -> Iterator["Log"]:  # fmt: skip
+        """Open a run nested under this stage's for one Optuna trial, or one training of several.
+
+        It ends as FINISHED, FAILED or KILLED; by an exception of `pruned` as FINISHED, with the tag
+        "pruned" that says why.
+        """
         run = self._recorder and self._recorder.open(f"trial {number}", self._run, params)
         child = Log(self._recorder, run, f"trial {number}  ")
+        status = "FAILED"
         try:
             yield child
+            status = "FINISHED"
+        except pruned as error:
+            child.tag("pruned", str(error) or type(error).__name__)
+            status = "FINISHED"
+            raise
+        except (SystemExit, KeyboardInterrupt):
+            status = "KILLED"
+            raise
         finally:
-            child._record("close", status="FINISHED")
+            child._record("close", status=status)
 
     def _record_epoch(self, row: Mapping[str, float]) -> None:
         values = {name: value for name, value in row.items() if name != "epoch"}

@@ -19,7 +19,7 @@ from diffusevae.objectives import (
 )
 from diffusevae.params import override
 from diffusevae.progress import identify
-from diffusevae.search import SearchConfig, save_result, search
+from diffusevae.search import PRUNED, SearchConfig, save_result, search
 from diffusevae.training import Callbacks, OptimiserConfig
 from diffusevae.unet import UNetConfig
 
@@ -52,7 +52,7 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
         )
         variances = variances_in[diffusion.image_range]
         floor = floor_of_eps(diffusion.schedule, variances)
-        with log.trial(slot, values) as trial:
+        with log.trial(slot, values, PRUNED) as trial:
             def on_epoch(epoch: int, row: dict, model: DiffusionModel) -> None:
                 fair = measure_x_0_error(model, shown, variances, params.seed)
                 row = row | {"validation_x_0_error": fair}

@@ -13,7 +13,7 @@ from diffusevae.device import choose_device
 from diffusevae.objectives import bound_vae, floor_of_vae, principal_variances
 from diffusevae.params import override
 from diffusevae.progress import identify
-from diffusevae.search import SearchConfig, save_result, search
+from diffusevae.search import PRUNED, SearchConfig, save_result, search
 from diffusevae.training import Callbacks, OptimiserConfig
 from diffusevae.vae import VAE, VAEConfig
 from diffusevae.vae_training import fit_vae
@@ -41,7 +41,7 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
         vae = override(params.vae, values.get("vae", {}), "tune_vae.space.vae")
         optimiser = override(params.vae_optimiser, values.get("vae_optimiser", {}),
                              "tune_vae.space.vae_optimiser")  # fmt: skip
-        with log.trial(slot, values) as trial:
+        with log.trial(slot, values, PRUNED) as trial:
             def on_epoch(epoch: int, row: dict, model: VAE) -> None:
                 fair = bound_vae(vae.reconstruction, row["validation_reconstruction"],
                                  row["validation_kl"], len(variances))  # fmt: skip
