@@ -26,9 +26,11 @@ def describe_code(model: Path, tags: Mapping[str, str]) -> str:
     own = hash_code(model / PACKAGE)
     if own == hash_code(running_package()):
         return ""
-    commit = f"commit {tags['git_commit'][:12]}" if "git_commit" in tags else f"hash {own[:12]}"
+    commit, dirty, _ = tags.get("git_commit", "").partition("-dirty")
+    changed = " and changes to it" if dirty else ""
+    place = f"commit {commit[:12]}{changed}" if commit else f"hash {own[:12]}"
     others = [f"; it asks for {name}" for name in find_other_packages(model / "requirements.txt")]
-    return f"its own code, {commit}{''.join(others)}"
+    return f"its own code, {place}{''.join(others)}"
 
 
 def find_other_packages(requirements: Path) -> Iterator[str]:

@@ -21,10 +21,11 @@ from diffusevae.gate import (
     judge_all,
     judge_difference,
 )
+from diffusevae.own_code import running_package
 from diffusevae.params import build
 from flows.compare import main
 from tasks import champions, gate
-from tasks.own_process import find_other_packages, make_apart
+from tasks.own_process import describe_code, find_other_packages, make_apart
 from tasks.rerun_page import write_page
 
 RULE = """\
@@ -306,6 +307,20 @@ def test_each_version_makes_its_images_with_its_own_code(registry, monkeypatch):
     assert code.startswith("version 2: its own code, hash ")
     assert "made with other code than judged them: version 2" in write_page(
         TOY, "compared", found).read_text()  # fmt: skip
+
+
+@pytest.mark.parametrize(("commit", "said"), [
+    ("0123456789abcdef", "its own code, commit 0123456789ab"),
+    ("0123456789abcdef-dirty", "its own code, commit 0123456789ab and changes to it")])
+def test_code_is_named_by_its_commit_and_the_code_at_hand_is_not(tmp_path, commit, said):
+    (tmp_path / "requirements.txt").write_text("numpy>1\n")
+    (tmp_path / "code").mkdir()
+    package = tmp_path / "code/diffusevae"
+    package.symlink_to(running_package())
+    assert describe_code(tmp_path, {"git_commit": commit}) == ""
+    package.unlink()
+    package.mkdir()
+    assert describe_code(tmp_path, {"git_commit": commit}) == said
 
 
 def test_code_that_fails_is_one_line(tmp_path):

@@ -189,6 +189,9 @@ def test_other_cards_are_one_line(tmp_path, text, line):
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path):
     folder = write_files(tmp_path)
+    (folder / FILES["sampler"]).write_text(json.dumps(SAMPLER | {"guidance": 1.0}))
+    with pytest.raises(InputError, match="^guidance 1: needs a model trained without its cond"):
+        load_explorer(folder, {})
     save_tensors(folder / FILES["images"], {"images": torch.zeros(2, 1, 8, 8).byte()})
     with pytest.raises(InputError, match="images of 1 x 16 x 16 .* test images are 1 x 8 x 8"):
         load_explorer(folder, {})

@@ -23,7 +23,7 @@ from diffusevae.latents.cards import Card, read_cards
 from diffusevae.latents.traversals import REACH
 from diffusevae.latents.vector_vae import VectorVAE, load_vector_vae
 from diffusevae.params import build
-from diffusevae.sampling import SamplerConfig, sample
+from diffusevae.sampling import SamplerConfig, check_guidance, sample
 from diffusevae.vae import VAE, load_vae
 
 FILES = {
@@ -112,8 +112,8 @@ class Explorer:
 def load_explorer(folder: Path, made_by: Mapping[str, str]) -> Explorer:
     """Return the explorer whose FILES lie in a folder.
 
-    The weights' SHA-256 are added to `made_by`. Raises InputError for a file that is none, or where
-    the files do not belong together.
+    The weights' SHA-256 are added to `made_by`. Raises InputError for a file that is none, where
+    the files do not belong together, or where the sampler asks for guidance that DiffuseVAE lacks.
     """
     paths = {name: folder / file for name, file in FILES.items()}
     check_pair(paths["diffusevae"], sha256_of(paths["vae"]))
@@ -123,12 +123,13 @@ def load_explorer(folder: Path, made_by: Mapping[str, str]) -> Explorer:
         raise InputError(f"{folder}: images of {_times(model.shape)} have the latents, but the VAE "
                          f"is for {_times(vae.image_shape)} and test images are "
                          f"{_times(images.shape[1:])}; use an experiment on the same images")
-    sampler = json.loads(paths["sampler"].read_text(encoding="utf-8"))
+    sampler = build(SamplerConfig, json.loads(paths["sampler"].read_text(encoding="utf-8")),
+                    str(paths["sampler"]))  # fmt: skip
+    diffusevae = load_diffusion(paths["diffusevae"])
+    check_guidance(sampler, diffusevae.p_uncond)
     hashes = {f"SHA-256 of {name}": sha256_of(paths[name]) for name in WEIGHTS}
-    return Explorer(model, read_cards(paths["cards"], model.config.latents), vae,
-                    load_diffusion(paths["diffusevae"]),
-                    build(SamplerConfig, sampler, str(paths["sampler"])), images,
-                    dict(made_by) | hashes)  # fmt: skip
+    return Explorer(model, read_cards(paths["cards"], model.config.latents), vae, diffusevae,
+                    sampler, images, dict(made_by) | hashes)  # fmt: skip
 
 
 def interpolate(start: Sequence[float], end: Sequence[float], share: float) -> list[float]:
