@@ -14,7 +14,7 @@ from diffusevae.data import DatasetConfig, load_split, to_unit
 from diffusevae.errors import InputError
 from diffusevae.idx import read_idx, read_idx_set
 from diffusevae.params import build
-from diffusevae.preparation import divide, prepare
+from diffusevae.preparation import prepare
 from diffusevae.resizing import resize
 from diffusevae.stages import prepare as prepare_stage
 
@@ -135,23 +135,6 @@ def test_resize_rounds_to_the_nearest_in_every_chunk():
     assert torch.equal(resize(images, 5, "bilinear", False), images)
 
 
-def test_train_and_validation_are_disjoint_and_complete():
-    train, validation = divide(CONFIG, 60_000).values()
-    assert (len(train), len(validation)) == (55_000, 5000)
-    assert torch.equal(torch.cat([train, validation]).sort().values, torch.arange(60_000))
-    # A random choice: of the official set's halves each gives about half.
-    assert 2300 < (validation < 30_000).sum() < 2700
-
-
-def test_division_depends_on_the_seed_and_smaller_training_sets_are_nested():
-    train, validation = divide(CONFIG, 60_000).values()
-    fewer, same_validation = divide(dataclasses.replace(CONFIG, train_images=300), 60_000).values()
-    assert torch.equal(validation, same_validation)
-    assert len(fewer) == 300 and set(fewer.tolist()) <= set(train.tolist())
-    other = divide(dataclasses.replace(CONFIG, seed=1), 60_000)["validation"]
-    assert len(set(other.tolist()) & set(validation.tolist())) < 1000  # 417 expected by chance
-
-
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -169,25 +152,6 @@ def test_impossible_configuration_is_refused(changes, reason):
     with pytest.raises(InputError, match=reason):
         build(DatasetConfig, dataclasses.asdict(CONFIG) | changes, "images")
     assert build(DatasetConfig, dataclasses.asdict(CONFIG), "images") == CONFIG
-
-
-OWN = dataclasses.replace(CONFIG, source="pets", validation_images=20, test_images=30)
-
-
-def test_without_an_official_test_set_all_splits_are_drawn_from_the_same_images():
-    splits = divide(OWN, 100)
-    assert {name: len(indices) for name, indices in splits.items()} == {
-        "train": 50, "validation": 20, "test": 30}  # fmt: skip
-    assert torch.equal(torch.cat([*splits.values()]).sort().values, torch.arange(100))
-    fewer = divide(dataclasses.replace(OWN, train_images=7), 100)
-    assert set(fewer["train"].tolist()) < set(splits["train"].tolist())
-    assert torch.equal(fewer["test"], splits["test"])
-
-
-def test_too_few_images_are_refused_with_what_is_asked_for():
-    with pytest.raises(InputError, match="pets: 50 images, but .* ask for 51; ask for fewer"):
-        divide(OWN, 50)
-    assert len(divide(OWN, 51)["train"]) == 1
 
 
 def test_unit_range_is_exact_at_its_ends():
@@ -227,7 +191,7 @@ FACTS = {"mnist": (5421, 6742, 0.131), "fashion_mnist": (6000, 6000, 0.285)}
 
 
 @pytest.mark.parametrize("source", FACTS)
-def test_real_data_has_its_known_classes_mean_and_order(source):
+def test_real_data_has_its_known_classes_mean_and_labels(source):
     smallest, largest, mean = FACTS[source]
     raw = raw_folder(source)
     prepared = prepare(dataclasses.replace(CONFIG, source=source), raw)
@@ -237,12 +201,13 @@ def test_real_data_has_its_known_classes_mean_and_order(source):
     images = torch.cat([train["images"], validation["images"]])
     assert images.shape == (60_000, 1, 32, 32)
     assert images.to(torch.float64).mean() / 255 == pytest.approx(mean, abs=5e-4)
-    # Each image belongs to its index and label, and the test set is in the official order.
-    labels = np.frombuffer((raw / "train-labels-idx1-ubyte").read_bytes(), np.uint8)[8:]
-    assert train["labels"].tolist() == labels[train["indices"].numpy()].tolist()
-    assert test["indices"].tolist() == list(range(10_000))
+    # Each image belongs to its index and label; of the official test set every image is there.
+    for prefix, split in (("train", train), ("t10k", test)):
+        labels = np.frombuffer((raw / f"{prefix}-labels-idx1-ubyte").read_bytes(), np.uint8)[8:]
+        assert split["labels"].tolist() == labels[split["indices"].numpy()].tolist()
+    assert test["indices"].sort().values.tolist() == list(range(10_000))
     first = {"mnist": [7, 2, 1, 0, 4], "fashion_mnist": [9, 2, 1, 1, 6]}[source]
-    assert test["labels"][:5].tolist() == first
+    assert test["labels"][test["indices"].argsort()][:5].tolist() == first
 
 
 def test_stage_writes_the_same_bytes_every_time(tmp_path):

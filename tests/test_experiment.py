@@ -3,6 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
 
 from diffusevae.errors import InputError
@@ -68,6 +69,9 @@ def test_a_folder_of_images_is_a_source_where_it_exists(content, faults, tmp_pat
     assert "datasets.mnist_tiny.images.source: 'mnits' is no known data set" in said
     assert "did you mean 'mnist'?" in said and "no folder data/raw/mnits of your own" in said
     (tmp_path / "data/raw/mnits").mkdir(parents=True)
+    with pytest.raises(InputError, match="data/raw/mnits: holds no image"):
+        load_experiment("smoke", tmp_path / "params.yaml")
+    Image.new("L", (8, 8)).save(tmp_path / "data/raw/mnits/a.png")
     experiment = load_experiment("smoke", tmp_path / "params.yaml")
     assert experiment.source == "mnits"
     assert experiment.targets[:2] == ["download@alexnet", "prepare@mnist_tiny"]

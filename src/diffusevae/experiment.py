@@ -14,6 +14,7 @@ from typing import Literal
 from diffusevae.consistency import find_misfits, find_study_misfits
 from diffusevae.errors import InputError
 from diffusevae.gate import GateConfig
+from diffusevae.image_folder import find_images
 from diffusevae.params import MAX_SHOWN, build, load_entry, read_yaml, suggest
 from diffusevae.perceptual import BACKBONE
 from diffusevae.pinned import ASSETS
@@ -157,7 +158,9 @@ def _require_source(source: str, place: str) -> None:
         return
     if not NAME.fullmatch(source) or source in NO_IMAGE_SETS:
         raise InputError(f"{place}: {source[:MAX_SHOWN]!r} is no name; use letters, digits and _")
-    if not (RAW / source).is_dir():
+    if (RAW / source).is_dir():
+        find_images(RAW / source)  # what is wrong with it is said before any work
+    else:
         raise InputError(f"{place}: {source!r} is no known data set ({suggest(source, known)}), "
                          f"and there is no folder {RAW / source} of your own images")
 

@@ -1,19 +1,34 @@
 """From a downloaded data set, or a folder of images, to the splits that models are trained on."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from diffusevae.cifar10 import read_cifar10, read_cifar10_test
+from diffusevae.cifar10 import NUM_CLASSES, read_cifar10, read_cifar10_test
 from diffusevae.data import DatasetConfig
-from diffusevae.errors import InputError
+from diffusevae.division import describe_missing, divide, draw_test
 from diffusevae.idx import read_idx_set
 from diffusevae.image_folder import read_image_folder
 from diffusevae.resizing import resize
 
 Images = tuple[Tensor, Tensor]  # uint8 N x C x H x W, labels int64 N
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Images uint8 N x C x H x W, labels int64 N, which of them are whose split's (int64 each).
+
+    classes: their names; files: the images' names, where they have some.
+    """
+
+    images: Tensor
+    labels: Tensor
+    splits: dict[str, Tensor]
+    classes: Sequence[str]
+    files: Sequence[str] = ()
 
 
 def read_official(source: str, raw_folder: Path) -> tuple[Images, Images]:
@@ -23,54 +38,60 @@ def read_official(source: str, raw_folder: Path) -> tuple[Images, Images]:
     return read_idx_set(raw_folder, "train"), read_idx_set(raw_folder, "t10k")
 
 
-def divide(config: DatasetConfig, num_images: int) -> dict[str, Tensor]:
-    """Return the indices (int64, ascending) of train and validation among `num_images`.
-
-    They are drawn without replacement by `config.seed`; so is the test split, where the source has
-    no official one. Validation and test do not depend on `train_images`, and a smaller training set
-    is part of every larger one. Raises InputError if there are too few images.
-    """
-    num_test = 0 if config.official else config.test_images
-    if num_images < config.num_needed:
-        raise InputError(f"{config.source}: {num_images} images, but validation_images, "
-                         f"test_images and train_images ask for {config.num_needed}; ask for "
-                         "fewer, or add images")  # fmt: skip
-    order = torch.randperm(num_images, generator=torch.Generator().manual_seed(config.seed))
-    validation, rest = order[: config.validation_images], order[config.validation_images :]
-    rest, test = rest[: len(rest) - num_test], rest[len(rest) - num_test :]
-    splits = {"train": rest[: config.train_images], "validation": validation}
-    if not config.official:
-        splits["test"] = test
-    return {name: indices.sort().values for name, indices in splits.items()}
-
-
 def prepare(
     config: DatasetConfig, raw_folder: Path, say: Callable[[str], None] = lambda text: None
 ) -> dict[str, dict[str, Tensor]]:
     """Return the tensors of the splits train, validation and test, with the names of a Split's.
 
-    An official test set is taken from its start, in its order. Raises InputError if a file in
-    `raw_folder` is wrong.
+    Each in random order (`divide`). Raises InputError if a file in `raw_folder` is wrong.
     """
     prepared = {}
-    for images, labels, splits in _read(config, raw_folder):
-        for name, indices in splits.items():
-            resized = resize(images[indices], config.image_size, config.interpolation,
+    for source in _read(config, raw_folder, say):
+        for name, indices in source.splits.items():
+            resized = resize(source.images[indices], config.image_size, config.interpolation,
                              config.antialias)
-            prepared[name] = {"images": resized, "labels": labels[indices], "indices": indices}
+            prepared[name] = {"images": resized, "labels": source.labels[indices],
+                              "indices": indices}  # fmt: skip
             say(f"{name}: {len(indices)} images {list(resized.shape[1:])}")
+        for warning in (describe_missing(source.labels, source.splits, source.classes),
+                        source.files and describe_shared(prepared, source.files)):  # fmt: skip
+            if warning:
+                say(warning)
     return prepared
 
 
-def _read(config: DatasetConfig, raw_folder: Path) -> list[tuple[Tensor, Tensor, dict]]:
-    """Return (images, labels, indices of each split that is taken from them)."""
+def describe_shared(prepared: dict[str, dict[str, Tensor]], files: Sequence[str]) -> str | None:
+    """Return in one line how many images are in more than one split; None where none is.
+
+    Compared are the prepared pixels: what a model would see.
+    """
+    first: dict[bytes, tuple[str, int]] = {}  # by pixels: the split, and the index in the source
+    shared, example = 0, ""
+    for split, tensors in prepared.items():
+        for image, index in zip(tensors["images"], tensors["indices"].tolist(), strict=True):
+            pixels = hashlib.sha256(image.numpy().tobytes()).digest()
+            other, twin = first.setdefault(pixels, (split, index))
+            if other != split:
+                shared += 1
+                example = example or f"{files[index]} in {split} is {files[twin]} in {other}"
+    if not shared:
+        return None
+    return (f"warning: images that are, pixel by pixel, in another split too: {shared} ({example})"
+            "; what is measured on them can be learned by heart: remove the copies")
+
+
+def _read(
+    config: DatasetConfig, raw_folder: Path, say: Callable[[str], None]
+) -> list[Source]:
+    digits = [str(label) for label in range(NUM_CLASSES)]  # of MNIST and Fashion-MNIST as well
     if config.official:
         train, test = read_official(config.source, raw_folder)
-        chosen = torch.arange(config.num_test)
-        return [(*train, divide(config, len(train[0]))), (*test, {"test": chosen})]
+        return [Source(*train, divide(config, train[1]), digits),
+                Source(*test, {"test": draw_test(config, test[1])}, digits)]  # fmt: skip
     if config.source == "cifar10_test":
         images, labels = read_cifar10_test(raw_folder)
-    else:
-        images, labels = read_image_folder(raw_folder, config.image_size, config.interpolation,
-                                           config.antialias)  # fmt: skip
-    return [(images, labels, divide(config, len(images)))]
+        return [Source(images, labels, divide(config, labels), digits)]
+    images, labels, classes, files = read_image_folder(raw_folder, config.image_size,
+                                                       config.interpolation, config.antialias,
+                                                       say)  # fmt: skip
+    return [Source(images, labels, divide(config, labels), classes, files)]
