@@ -19,6 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LOGIN = f"tests:{secrets.token_urlsafe(24)}"  # which the tests' own Prefect servers ask for
+CANARY = f"kanarie{7314}"  # a password, which must be found nowhere, so not here either
 SECONDS = 600  # after which a pipeline run that should take two minutes is given up
 
 # Set before Prefect is imported anywhere.
@@ -159,7 +160,11 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> 
     for source in ("mnist", "alexnet"):
         raw_folder(source)  # fills scratch/downloads, from where the copy takes them
     shutil.copytree(ROOT / "scratch/downloads", checkout / "scratch/downloads")
-    done = run_pipeline(checkout, "smoke", PREFECT_API_URL=prefect_server)
+    origin = f"https://user:{CANARY}@127.0.0.1:9/diffusevae.git"
+    subprocess.run(["git", "remote", "add", "origin", origin], cwd=checkout, check=True)
+    done = run_pipeline(checkout, "smoke", PREFECT_API_URL=prefect_server,
+                        MLFLOW_TRACKING_USERNAME="admin", MLFLOW_TRACKING_PASSWORD=CANARY)
+    subprocess.run(["git", "remote", "remove", "origin"], cwd=checkout, check=True)
     assert done.returncode == 0, done.stdout[-3000:]
     return SmokeRun(checkout, prefect_server, done.stdout)
 

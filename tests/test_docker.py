@@ -1,14 +1,16 @@
 """The images and compose.yaml, checked as text: no container engine is needed, nor the network."""
 
 import importlib.util
+import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import CANARY, ROOT
 from ruamel.yaml import YAML
 
 from flows.bootstrap import POOLS
@@ -18,6 +20,7 @@ SERVICES = COMPOSE["services"]
 BUILT = {name: service for name, service in SERVICES.items() if "build" in service}
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
 SCRIPTS = sorted((ROOT / "docker").glob("*.sh"))
+GOOD = "6b1f0e7c9d2a"
 # Each entry point's passwords, as compose.yaml hands them over.
 SECRETS = {
     "mlflow.sh": ["DATABASE_PASSWORD_MLFLOW", "DATABASE_PASSWORD_MLFLOW_AUTH",
@@ -55,7 +58,8 @@ def stages() -> dict[str, str]:
 
 def test_what_is_copied_into_images_exists_and_is_sent_to_the_engine():
     sent = re.findall("^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
-    copies = re.findall(r"^COPY (?:--\S+ )*(.+)$", "\n".join(stages().values()), re.MULTILINE)
+    copies = re.findall(r"^COPY (?!--from)(?:--\S+ )*(.+)$", "\n".join(stages().values()),
+                        re.MULTILINE)  # fmt: skip
     sources = [source for copy in copies for source in copy.split()[:-1]]
     assert len(sources) > 10
     for source in sources:
@@ -125,7 +129,7 @@ def test_passwords_sh_fills_every_gap_with_another_value():
 def test_an_entry_point_refuses_to_start_without_any_of_its_passwords(script):
     path = ROOT / "docker" / script
     for missing in SECRETS[script]:
-        given = {name: "x" * 20 for name in SECRETS[script] if name != missing}
+        given = {name: GOOD for name in SECRETS[script] if name != missing}
         for value in ({}, {missing: ""}):
             done = subprocess.run([path], env={"PATH": os.environ["PATH"]} | given | value,
                                   capture_output=True, text=True, timeout=20)  # fmt: skip
@@ -143,16 +147,121 @@ def test_a_password_that_no_address_may_have_is_refused_and_not_shown():
     assert "DATABASE_PASSWORD_PREFECT: has a character" in line and "p@ss" not in line
 
 
+EASY = ("a", "admin", "password", "6b1f0e7c9d2", "aaaaaaaaaaaaaaaa", "administrator",
+        "Admin-Password", "passwordpassword", "123456789012", "changeme-changeme",
+        "prefect-admin-1", "qwertyqwerty12", "Postgres_2024", "secret.secret.1")  # fmt: skip
+
+
+@pytest.mark.parametrize("script", [name for name in SECRETS if "require " in
+                                    (ROOT / "docker" / name).read_text()])  # fmt: skip
+def test_an_easy_password_is_refused_by_name_and_not_shown(script):
+    for name, value in itertools.product(SECRETS[script], EASY):
+        given = {other: GOOD for other in SECRETS[script]} | {name: value}
+        done = subprocess.run([ROOT / "docker" / script], env={"PATH": os.environ["PATH"]} | given,
+                              capture_output=True, text=True, timeout=20)  # fmt: skip
+        assert done.returncode == 3, value
+        [line] = done.stderr.splitlines()
+        assert line.startswith(f"error: {name}: is too easy to guess; set it in .env to what")
+        assert len(value) < 9 or value not in line
+
+
+def test_what_passwords_sh_makes_and_a_good_phrase_are_taken():
+    made = [line.partition("=")[2] for _ in range(3) for line in
+            subprocess.check_output([ROOT / "docker/passwords.sh"], text=True).splitlines()
+            if re.fullmatch("[A-Z0-9_]+=[0-9a-f]{48}", line)]  # fmt: skip
+    assert len(made) > 25
+    for value in [*made, GOOD, "correct-horse-battery", "my-admin-likes-Kuchen"]:
+        script = f'. "{ROOT}/docker/require.sh"; V="{value}"; require V; echo taken'
+        assert subprocess.check_output(["sh", "-c", script], text=True) == "taken\n"
+
+
 def test_images_are_pinned_and_the_python_is_the_project_s():
     for service in SERVICES.values():
         name, _, tag = service["image"].partition("@")[0].rpartition(":")
         assert name and re.match(r"\d+\.\d+", tag), service["image"]
+        ours = service["image"].startswith("diffusevae-")
+        assert ours or re.search("@sha256:[0-9a-f]{64}$", service["image"]), service["image"]
     [base] = re.findall(r"^FROM (\S+:\S+)", DOCKERFILE, re.MULTILINE)
-    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", base)
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", base)
     installs = re.findall(r"pip install .*", DOCKERFILE)
     assert installs and all("-c /build/constraints.txt" in line for line in installs)
     # 1.0+cpu is one index's build of 1.0: others do not have it.
     assert "+" not in (ROOT / "constraints.txt").read_text()
+
+
+@pytest.mark.parametrize("answer, code", [(f"sha256:{'4' * 64}", 0), ("", 3), ("later", 3)])
+def test_pin_sh_sets_the_digests_that_the_registries_say(tmp_path, answer, code):
+    """An engine stands in that says the same of each image, or fails."""
+    for name in ("compose.yaml", "docker/Dockerfile", "docker/pin.sh"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    engine = tmp_path / "bin/docker"
+    engine.parent.mkdir()
+    engine.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n[ "{answer}" ] && echo {answer}')
+    engine.chmod(0o755)
+    done = subprocess.run([tmp_path / "docker/pin.sh"], capture_output=True, text=True, timeout=20,
+                          env={"PATH": f"{engine.parent}:{os.environ['PATH']}"})  # fmt: skip
+    assert done.returncode == code, done.stderr
+    files = [(folder / "compose.yaml").read_text() + (folder / "docker/Dockerfile").read_text()
+             for folder in (ROOT, tmp_path)]  # fmt: skip
+    if code == 0:
+        images = [line.split()[-1].partition(":")[0]
+                  for line in (tmp_path / "asked").read_text().splitlines()]  # fmt: skip
+        assert sorted(images) == ["chrislusf/seaweedfs", "postgres", "python"]
+        assert files[1] == re.sub("sha256:[0-9a-f]{64}", answer, files[0])
+    else:
+        assert files[0] == files[1]
+        assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1
+
+
+def copy_sent(source: Path, target: Path) -> None:
+    """Copy what .dockerignore lets the engine have of a clone's .git."""
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    left_out = [line for line in lines if line.startswith(".git/")]
+    assert lines[1:3] == ["*", "!.git"] and len(left_out) >= 4
+    shutil.copytree(source / ".git", target / ".git")
+    for pattern in left_out:
+        for path in target.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_the_worker_s_image_has_the_code_and_nothing_else_of_a_clone(tmp_path, detached):
+    """The Dockerfile's own commands, on a clone with secrets where clones have them."""
+    def git(*arguments: str) -> str:
+        return subprocess.check_output(
+            ["git", "-c", "user.name=x", "-c", "user.email=x@localhost", *arguments],
+            cwd=source, text=True, stderr=subprocess.DEVNULL)  # fmt: skip
+
+    source = tmp_path / "source"
+    subprocess.run(["git", "init", "-q", "-b", "main", source], check=True)
+    for text in ("one", "two", f"{CANARY} of another branch", f"{CANARY} in a stash"):
+        if "branch" in text:
+            git("checkout", "-q", "-b", "mine")
+        (source / "file").write_text(text)
+        git("add", "file")
+        git(*(("stash",) if "stash" in text else ("commit", "-q", "-m", text)))
+    git("checkout", "-q", *(("--detach",) if detached else ()), "main")
+    git("remote", "add", "origin", f"https://user:{CANARY}@127.0.0.1:9/x.git")
+    git("tag", "-m", CANARY, "secret", "mine")
+    (source / ".git/FETCH_HEAD").write_text(CANARY)
+    (source / ".git/hooks/post-checkout").write_text(f"#!/bin/sh\n# {CANARY}\n")
+    copy_sent(source, tmp_path / "clone")
+    [command] = re.findall("^RUN (.+)$", stages()["repository"], re.MULTILINE)
+    for folder in ("clone", "repository"):
+        command = command.replace(f"/{folder}", str(tmp_path / folder))
+    subprocess.run(["sh", "-ec", command], check=True, capture_output=True, timeout=60,
+                   env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)})  # fmt: skip
+    made = tmp_path / "repository"
+    found = subprocess.check_output(["git", f"--git-dir={made}", "log", "--all", "-p"], text=True)
+    assert "+one" in found and "+two" in found and CANARY not in found
+    assert git("rev-parse", "main") == subprocess.check_output(
+        ["git", f"--git-dir={made}", "rev-parse", "HEAD"], text=True)  # fmt: skip
+    everything = subprocess.check_output(
+        ["git", f"--git-dir={made}", "cat-file", "--batch-all-objects", "--batch"])
+    assert CANARY.encode() not in everything
+    assert not [path for path in made.rglob("*")
+                if path.is_file() and CANARY.encode() in path.read_bytes()]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SERVICES)

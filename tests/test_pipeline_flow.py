@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SmokeRun, copy_checkout, run_pipeline
+from conftest import CANARY, LOGIN, SmokeRun, copy_checkout, run_pipeline
 from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -52,6 +52,18 @@ def mlflow_runs(smoke_run: SmokeRun):
 
 def mlflow_client(checkout: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{checkout / 'mlflow/mlflow.db'}")
+
+
+def test_no_password_is_shown_or_stored(smoke_run):
+    """Of those in its environment and in git's settings: Prefect's, MLflow's, the remote's."""
+    passwords = [CANARY.encode(), LOGIN.partition(":")[2].encode()]
+    home = Path(os.environ["PREFECT_HOME"])
+    files = [path for folder in (smoke_run.checkout, home) for path in folder.rglob("*")
+             if path.is_file() and not path.is_symlink()]  # fmt: skip
+    names = {path.name for path in files}
+    assert {"mlflow.db", "prefect.db", "server.log", "dvc.lock", "params.yaml"} <= names
+    holders = [path for path in files if any(each in path.read_bytes() for each in passwords)]
+    assert holders == [] and not any(each in smoke_run.output.encode() for each in passwords)
 
 
 def test_the_server_holds_a_completed_run_with_a_task_for_every_stage(flow_run):

@@ -5,13 +5,21 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import CANARY, ROOT
+from servers import serve_mlflow
 
+from diffusevae import study_storage
 from diffusevae.errors import EnvironmentFailure, InputError, hide_passwords
+from diffusevae.mlflow_store import connect, experiment_id
+from diffusevae.tracking import Recorder, track_stage
+from flows.terminal import show_outcome
+from tasks import dvc
+from tasks.parent_run import open_parent_run
+from tasks.registry import Registered
 
-CANARY = "kanarie7314"
 # An environment in which a flow has its Prefect data in ./scratch.
 OWN_PREFECT = {name: value for name, value in os.environ.items() if "PREFECT_" not in name}
 OWN_PREFECT |= {"PYTHONPATH": str(ROOT)}
@@ -80,3 +88,49 @@ def test_stages_and_flows_keep_their_files_from_other_users(tmp_path):
         for folder in closed:
             assert done.stderr.count(f"{folder.name}: was open to other users") == 1
         folders[0].chmod(0o755)
+
+
+def test_a_database_that_is_away_is_named_without_its_password(monkeypatch):
+    for address in (f"postgresql://u:{CANARY}@127.0.0.1:9/optuna",
+                    f"postgresql://127.0.0.1:9/optuna?user=u&password={CANARY}"):  # fmt: skip
+        monkeypatch.setenv("DIFFUSEVAE_OPTUNA_STORAGE", address)
+        with pytest.raises(EnvironmentFailure, match="does not answer") as failure:
+            study_storage.connect()
+        assert CANARY not in str(failure.value)
+
+
+def test_a_remote_that_is_away_is_named_without_its_password(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    address = f"http://user:{CANARY}@127.0.0.1:9/store"
+    for command in (["init", "--no-scm", "-q"], ["remote", "add", "-q", "-d", "store", address]):
+        subprocess.run([sys.executable, "-m", "dvc", *command], check=True, timeout=60)
+    Path("dvc.yaml").write_text("stages:\n  one:\n    cmd: echo 1 > one\n    outs: [one]\n")
+    said: list[str] = []
+    dvc.reproduce("one", said.append, {})
+    with pytest.raises(EnvironmentFailure) as failure:
+        dvc.push("one")
+    assert CANARY not in str(failure.value) and CANARY not in "".join(said)
+    assert CANARY not in Path("dvc.lock").read_text()
+
+
+def test_the_end_of_a_run_names_the_tracking_server_without_its_password(monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"https://admin:{CANARY}@host:5000")
+    show_outcome(Path("report.html"), Registered("diffusevae-x", "1", "m-1"))
+    assert "MLflow  https://***@host:5000\n" in capsys.readouterr().out
+
+
+def test_mlflow_keeps_no_password_of_its_address(tmp_path, monkeypatch, capfd):
+    """A run, its params, tags and artifacts, recorded through an address with a login."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlflow").mkdir()
+    with serve_mlflow(tmp_path) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address.replace("//", f"//admin:{CANARY}@"))
+        with Recorder() as recorder, track_stage("train_vae", "toy", {"seed": 3}, recorder) as log:
+            log.epoch({"epoch": 1, "train_loss": 0.5})
+        with open_parent_run("toy", "toy_data") as parent:
+            parent.record_stages([])
+        assert len(connect().search_runs([experiment_id(connect(), "toy")])) == 2
+    assert CANARY not in "".join(capfd.readouterr())
+    holders = [path for path in tmp_path.rglob("*")
+               if path.is_file() and CANARY.encode() in path.read_bytes()]  # fmt: skip
+    assert holders == []

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import secrets
 import subprocess
 import sys
 import urllib.error
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
+import httpx
 import optuna
 import psutil
 import psycopg
@@ -35,8 +37,10 @@ from flows.terminal import run_on_terminal
 from tasks.parent_run import open_parent_run
 from tasks.registry import Registered, find_version, register
 
-PASSWORDS = {name: f"{name}-secret-1" for name in ("mlflow", "prefect", "optuna")}
-KEYS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests-secret-key"}
+PASSWORDS = {name: secrets.token_hex(12) for name in ("mlflow", "prefect", "optuna")}
+KEYS = {name: secrets.token_hex(12) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+COOKIE_KEY = secrets.token_hex(24)
+ROTATED = secrets.token_hex(12)
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def store_variables(s3: Service, bucket: str) -> dict[str, str]:
 @contextmanager
 def start_mlflow(folder: Path, cluster: Postgres, s3: Service, bucket: str, password: str):
     with start(folder, "/health", ROOT / "docker/mlflow.sh", WORKERS="1",
-               MLFLOW_AUTH_ADMIN_PASSWORD=password, MLFLOW_FLASK_SERVER_SECRET_KEY="k" * 32,
+               MLFLOW_AUTH_ADMIN_PASSWORD=password, MLFLOW_FLASK_SERVER_SECRET_KEY=COOKIE_KEY,
                **database_variables(cluster), **store_variables(s3, bucket)) as server:  # fmt: skip
         yield server
 
@@ -93,9 +97,11 @@ def team(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield Team(postgres, s3, mlflow, prefect, dashboard)
 
 
-def ask(address: str, password: str | None = None, host: str | None = None) -> int:
+def ask(
+    address: str, password: str | None = None, host: str | None = None, origin: str | None = None
+) -> int:  # fmt: skip
     """Return the status of an answer to a request with the login or without."""
-    headers = {"Host": host} if host else {}
+    headers = {name: value for name, value in (("Host", host), ("Origin", origin)) if value}
     if password is not None:
         token = base64.b64encode(f"admin:{password}".encode()).decode()
         headers["Authorization"] = f"Basic {token}"
@@ -158,12 +164,24 @@ def test_mlflow_answers_to_its_own_names_alone(team: Team):
     assert ask(team.mlflow.health, host="elsewhere.example") == 200
 
 
+def test_no_page_of_another_origin_reaches_a_service(team: Team):
+    studies = team.dashboard.address + "/api/studies"
+    assert ask(studies, PASSWORDS["optuna"], origin=team.dashboard.address) == 200
+    assert ask(studies, PASSWORDS["optuna"], origin="http://elsewhere.example") == 403
+    address = team.prefect.address + "/api/admin/version"
+    for origin, allowed in (("http://elsewhere.example", None), ("http://127.0.0.1:4200",) * 2,
+                            ("http://localhost:4200",) * 2):  # fmt: skip
+        answer = httpx.get(address, headers={"Origin": origin},
+                           auth=("admin", PASSWORDS["prefect"]))  # fmt: skip
+        assert answer.headers.get("access-control-allow-origin") == allowed
+
+
 def test_no_password_is_in_the_list_of_processes(team: Team):
     listed = " ".join(" ".join(each.info["cmdline"] or []) for each in
                       psutil.process_iter(["cmdline"]))  # fmt: skip
     assert "mlflow_server.py" in listed
-    secrets = [*PASSWORDS.values(), *team.postgres.passwords.values(), *KEYS.values()]
-    assert not [secret for secret in secrets if len(secret) > 8 and secret in listed]
+    passwords = [*PASSWORDS.values(), *team.postgres.passwords.values(), *KEYS.values()]
+    assert not [password for password in passwords if password in listed]
 
 
 @pytest.fixture
@@ -370,11 +388,11 @@ def test_a_backup_restored_elsewhere_is_all_that_there_was_with_new_passwords(
             assert rows[0] == rows[1] and rows[0], name
         with pytest.raises(psycopg.OperationalError, match="permission denied"):
             psycopg.connect(other.url("optuna", "postgresql"), dbname="mlflow")
-        with start_mlflow(tmp_path / "mlflow", other, team.s3, "restored", "rotated-secret") as new:
+        with start_mlflow(tmp_path / "mlflow", other, team.s3, "restored", ROTATED) as new:
             new.wait()
             page = new.address + "/api/2.0/mlflow/experiments/get?experiment_id=0"
-            assert ask(page, PASSWORDS["mlflow"]) == 401 and ask(page, "rotated-secret") == 200
-            log_in(monkeypatch, new, "rotated-secret")
+            assert ask(page, PASSWORDS["mlflow"]) == 401 and ask(page, ROTATED) == 200
+            log_in(monkeypatch, new, ROTATED)
             assert snapshot(connect()) == before
             assert end(new.process) < 15
     finally:
@@ -384,7 +402,7 @@ def test_a_backup_restored_elsewhere_is_all_that_there_was_with_new_passwords(
 def test_a_database_or_a_store_that_is_away_ends_mlflow_with_one_line(team: Team, tmp_path: Path):
     away = f"127.0.0.1:{free_port()}"
     variables = database_variables(team.postgres) | store_variables(team.s3, "mlflow") | {
-        "MLFLOW_AUTH_ADMIN_PASSWORD": "x" * 12, "MLFLOW_FLASK_SERVER_SECRET_KEY": "k" * 32}
+        "MLFLOW_AUTH_ADMIN_PASSWORD": ROTATED, "MLFLOW_FLASK_SERVER_SECRET_KEY": COOKIE_KEY}
     for changed, said in (({"DATABASE_ADDRESS": away}, "MLflow's databases: "),
                           ({"MLFLOW_S3_ENDPOINT_URL": f"http://{away}"}, "bucket mlflow at ")):
         with start(tmp_path / said[:6], "", ROOT / "docker/mlflow.sh",

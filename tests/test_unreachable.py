@@ -4,12 +4,14 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from conftest import CANARY, LOGIN
 from loopback import serve, status
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 import flows.__main__
 from flows import compare
 from flows.bootstrap import bootstrap
+from flows.server import server_at_hand
 from flows.terminal import run_on_terminal
 from flows.worker import work
 from tasks import recording
@@ -76,3 +78,25 @@ def test_what_is_kept_stays_where_mlflow_is_away(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE)
     assert run_on_terminal(recording.send) == 0
     assert capfd.readouterr().out == "nothing is left to send\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_address_shows_its_password(command, monkeypatch, capfd):
+    """Of the servers that are away, in whatever a command says."""
+    address = f"http://admin:{CANARY}@127.0.0.1:9"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    if command in OF_MLFLOW:
+        for module in (flows.__main__, compare):
+            monkeypatch.setattr(module, "server_at_hand", prepare_only)
+    with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
+        line = fail(command, capfd)
+    assert "http://***@127.0.0.1:9" in line or "Prefect's server: " in line
+    assert CANARY not in line
+
+
+def test_an_address_with_a_login_is_one_that_answers(prefect_server, monkeypatch):
+    login = LOGIN.replace("_", "%5F")
+    with temporary_settings({PREFECT_API_URL: prefect_server.replace("//", f"//{login}@")}):
+        with server_at_hand(lambda: None):
+            pass
