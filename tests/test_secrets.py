@@ -14,7 +14,7 @@ from servers import serve_mlflow
 from diffusevae import study_storage
 from diffusevae.errors import EnvironmentFailure, InputError, hide_passwords
 from diffusevae.mlflow_store import connect, experiment_id
-from diffusevae.tracking import Recorder, track_stage
+from diffusevae.tracking import Log, Recorder, track_stage
 from flows.terminal import show_outcome
 from tasks import dvc
 from tasks.parent_run import open_parent_run
@@ -97,6 +97,11 @@ def test_a_database_that_is_away_is_named_without_its_password(monkeypatch):
         with pytest.raises(EnvironmentFailure, match="does not answer") as failure:
             study_storage.connect()
         assert CANARY not in str(failure.value)
+
+
+def test_what_a_stage_says_hides_passwords(capsys):
+    Log().message(f"from http://user:{CANARY}@127.0.0.1:9: does not answer")
+    assert capsys.readouterr().out == "from http://***@127.0.0.1:9: does not answer\n"
 
 
 def test_a_remote_that_is_away_is_named_without_its_password(tmp_path, monkeypatch):

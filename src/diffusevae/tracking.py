@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from diffusevae.errors import hide_passwords
+
 PARENT_VARIABLE = "DIFFUSEVAE_PARENT_RUN"
 RECORDER_VARIABLE = "DIFFUSEVAE_RECORDER"
 TIMINGS = Path("scratch/timings")
@@ -103,7 +105,7 @@ class Log:
 
     def message(self, text: str) -> None:
         """Print one line now."""
-        print(text, flush=True)
+        print(hide_passwords(text), flush=True)
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """Record an epoch's row of the history (its key "epoch" is the step) and print it."""
