@@ -197,7 +197,8 @@ def cost_of_drawn_networks(experiment: Experiment, target: str, shape: tuple[int
     params = load_sections(PARAMS_FILE, "experiments", experiment.name,
                            schemas | {stage: SearchConfig})  # fmt: skip
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    drawn = [suggest_values(study.ask(), getattr(params, stage).space) for _ in range(DRAWS)]
+    drawn = [suggest_values(study.ask(), getattr(params, stage).space, vars(params))
+             for _ in range(DRAWS)]  # fmt: skip
     kind = "vae" if stage == "tune_vae" else "unet"
     base = getattr(params, kind)
     flops = [_count_flops(kind, override(base, values.get(kind, {}), kind), shape)

@@ -178,6 +178,13 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
         ("tune_vae.space", {"vae": 0.1}, "tune_vae.space.vae"),
         ("tune_ddpm.space", {"diffusion": {"num_timesteps": {"choices": [3, 5]}}},
          "sampler.num_steps: 5, but there are only 3 timesteps"),
+        ("tune_ddpm.space", {"unet": {"num_heads": {"low": 2, "high": 4}}},
+         "tune_ddpm.space.unet: num_heads 3 does not divide the 16 channels of level 2"),
+        ("tune_ddpm.space", {"unet": {"num_heads": {"choices": [2, 16]},
+                                      "channel_multipliers": {"choices": [[1, 2, 2], [1, 1, 1]]}}},
+         "tune_ddpm.space.unet: num_heads 16 does not divide the 8 channels of level 2"),
+        ("tune_vae.space", {"vae": {"channel_multipliers": {"choices": [[1], [1] * 7]}}},
+         "vae.channel_multipliers"),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_work_is_found_before_any_work(content, faults, place, value, said):

@@ -8,7 +8,7 @@ import torch
 
 from diffusevae.errors import InputError
 from diffusevae.search import save_result, search
-from diffusevae.search_space import apply_best, check_space, suggest_values
+from diffusevae.search_space import apply_best, check_space, list_combinations, suggest_values
 from tests.test_training import make_optimiser
 from tests.toy_search import BASE, SPACE, make_config, objective
 
@@ -119,16 +119,82 @@ def test_the_warm_up_is_as_many_epochs_as_it_says(warmup_epochs):
 
 def test_only_if_leaves_a_key_out_where_it_has_no_effect():
     fixed = optuna.trial.FixedTrial({"model.kind": "bad", "optimiser.learning_rate": 0.01})
-    assert suggest_values(fixed, SPACE)["model"] == {"kind": "bad"}
+    assert suggest_values(fixed, SPACE, BASE)["model"] == {"kind": "bad"}
     fixed = optuna.trial.FixedTrial({"model.kind": "good", "model.depth": 2,
                                      "optimiser.learning_rate": 0.01})  # fmt: skip
-    assert suggest_values(fixed, SPACE)["model"] == {"kind": "good", "depth": 2}
+    assert suggest_values(fixed, SPACE, BASE)["model"] == {"kind": "good", "depth": 2}
 
 
-@pytest.mark.parametrize("options", [{"low": 1}, {"low": 1, "high": 2, "step_size": 1}, 5, None])
-def test_a_space_that_cannot_be_sampled_is_refused_by_name(options):
-    with pytest.raises(InputError, match="space.model.depth"):
-        check_space({"model": {"depth": options}})
+NO_SPACES = [
+    ({"low": 1}, "is no range"), ({"low": 1, "high": 2, "step_size": 1}, "is no range"),
+    (5, "is no range"), (None, "is no range"), ({"choices": [1], "log": True}, "is no range"),
+    ({"choices": []}, "at least one entry"), ({"choices": "ab"}, "must be a list"),
+    ({"choices": [1, 2, 1.0]}, "has 1.0 twice"), ({"choices": [[1], [1]]}, "twice"),
+    ({"low": 2, "high": 1}, "low 2 is above high 1"),
+    ({"low": float("nan"), "high": 1}, "low: nan is no finite number"),
+    ({"low": 0, "high": float("inf")}, "high: inf is no finite number"),
+    ({"low": "1", "high": 2}, "low: '1' is no finite number"),
+    ({"low": False, "high": 2}, "low: False is no finite number"),
+    ({"low": 1, "high": 2, "log": "no"}, "log: 'no' is neither true nor false"),
+    ({"low": 0, "high": 2, "log": True}, "low 0 has no logarithm"),
+    ({"low": 1, "high": 3, "log": True, "step": 1}, "log and step do not go together"),
+    ({"low": 1, "high": 3, "step": 0}, "step 0 leads nowhere"),
+    ({"low": 1, "high": 3, "step": -1}, "step -1 leads nowhere"),
+    ({"low": 1, "high": 3, "step": "abc"}, "step: 'abc' is no finite number"),
+    ({"low": 1, "high": 10, "step": 2}, "do not meet high 10; use high 9"),
+    ({"low": 1, "high": 2, "only_if": "kind"}, "only_if: expected"),
+    ({"low": 1, "high": 2, "only_if": {"kindd": "a"}}, "'kindd' .* did you mean 'kind'"),
+    ({"low": 1, "high": 2, "only_if": {"kind": "c"}}, "kind is never drawn as 'c'"),
+    ({"low": 1, "high": 2, "only_if": {"below": 1}}, "'below' is no key of this section above it"),
+    ({"low": 1, "high": 2, "only_if": {"depth": 1}}, "'depth' is no key of this section above it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "said"), NO_SPACES)
+def test_a_space_that_cannot_be_sampled_is_refused_by_name(options, said):
+    keys = {"kind": {"choices": ["a", "b"]}, "depth": options, "below": {"low": 0, "high": 1}}
+    with pytest.raises(InputError, match=rf"space\.model\.depth: .*{said}"):
+        check_space({"model": keys})
+
+
+def draw(options, base, num=40) -> list:
+    space = {"model": {"size": options}}
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    model = {"model": SimpleNamespace(size=base)}
+    return [suggest_values(study.ask(), space, model)["model"]["size"] for _ in range(num)]
+
+
+def test_a_range_is_of_whole_numbers_where_the_key_is_one():
+    shares = draw({"low": 0, "high": 1}, base=0.5)
+    assert all(type(share) is float for share in shares) and len(set(shares)) == 40
+    assert set(draw({"low": 0, "high": 1}, base=1)) == {0, 1}
+    assert set(draw({"low": 0, "high": 1, "step": 0.5}, base=0.1)) == {0.0, 0.5, 1.0}
+    widths = draw({"low": 1, "high": 10_000, "log": True}, base=8)
+    assert all(type(width) is int for width in widths)
+    assert 0.3 < sum(width < 100 for width in widths) / 40 < 0.7
+
+
+def test_every_combination_is_listed_to_be_tried_out():
+    keys = {"kind": {"choices": ["a", "b"]},
+            "depth": {"low": 1, "high": 3, "only_if": {"kind": "a"}},
+            "rate": {"low": 0.1, "high": 0.3, "log": True}}  # fmt: skip
+    listed = list(list_combinations(keys, SimpleNamespace(kind="a", depth=1, rate=0.2)))
+    assert {row.get("depth") for row in listed if row["kind"] == "a"} == {1, 2, 3}
+    assert all("depth" not in row for row in listed if row["kind"] == "b")
+    assert {row["rate"] for row in listed} == {0.1, 0.3}
+    many = {name: {"low": 1, "high": 10**6} for name in "abcdef"}
+    assert len(list(list_combinations(many, SimpleNamespace(**dict.fromkeys(many, 1))))) < 2000
+
+
+def test_lists_can_be_chosen_among():
+    def shallow(values, number, report):
+        report(1, {"study": float(len(values["model"]["depth"]))})
+
+    space = {"model": {"depth": {"choices": [[1, 2], [1, 2, 4]]}}}
+    base = {"model": SimpleNamespace(depth=(1, 2, 4))}
+    result = search(make_config(8, space, startup_trials=9), "lists", 0, base, shallow)
+    assert result.best == {"model": {"depth": [1, 2]}}
+    assert result.trials["model.depth"][0] == [1, 2, 4]
 
 
 def test_best_values_replace_the_base_configurations(tmp_path):

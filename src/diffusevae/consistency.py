@@ -4,8 +4,9 @@ Whatever can be seen before any work starts is looked for here, so that it does 
 an hour.
 """
 
+import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 from diffusevae.compression import size_vae
@@ -14,7 +15,7 @@ from diffusevae.errors import InputError
 from diffusevae.layers import check_halving
 from diffusevae.metrics import WINDOW
 from diffusevae.params import override, suggest
-from diffusevae.search_space import check_space
+from diffusevae.search_space import check_space, list_combinations
 
 SMALLEST_SET = 4  # images between which a Frechet distance and its interval can be told
 # What each search may vary: what the training that reads its result takes from it.
@@ -27,13 +28,18 @@ TUNABLE = {
 def find_misfits(params: SimpleNamespace, images: DatasetConfig) -> list[str]:
     """Return what does not fit together, one line each, beginning with the section's name.
 
-    `params` has the sections of an experiment as attributes, `images` is its data set's.
+    `params` has the sections of an experiment as attributes, `images` is its data set's. Where a
+    section is tuned, what the search can draw takes the place of its values.
     """
-    misfits = [*_misfits_of_images(params, images)]
-    spaces = [misfit for stage in TUNABLE for misfit in _misfits_of_space(params, stage)]
-    if not spaces:  # what is tuned bounds the numbers
-        misfits += [*_misfits_of_numbers(params, images), *_misfits_of_codes(params, images)]
-    return misfits + spaces
+    misfits: list[str] = []
+    drawn = {section: configs for stage in TUNABLE
+             for section, configs in _draw_sections(params, stage, misfits).items()}  # fmt: skip
+    first = SimpleNamespace(**vars(params) | {name: some[0] for name, some in drawn.items()})
+    misfits += _misfits_of(first, images)
+    for section, configs in drawn.items():
+        others = (SimpleNamespace(**vars(first) | {section: config}) for config in configs[1:])
+        misfits += next(filter(None, (_misfits_of(other, images) for other in others)), [])
+    return list(dict.fromkeys(misfits))
 
 
 def find_study_misfits(study: SimpleNamespace, experiment: SimpleNamespace) -> list[str]:
@@ -43,6 +49,11 @@ def find_study_misfits(study: SimpleNamespace, experiment: SimpleNamespace) -> l
         return ["autoencoders.interpolation.sampler.guidance: needs a model trained without its "
                 "condition too; set it to 0, or the experiment's train_diffusevae.p_uncond above 0"]
     return []
+
+
+def _misfits_of(params: SimpleNamespace, images: DatasetConfig) -> list[str]:
+    return [*_misfits_of_images(params, images), *_misfits_of_numbers(params, images),
+            *_misfits_of_codes(params, images)]  # fmt: skip
 
 
 def _misfits_of_images(params: SimpleNamespace, images: DatasetConfig) -> Iterator[str]:
@@ -89,7 +100,7 @@ def _limits(
     """Yield (place, value, most, what there are only so many of)."""
     num_train = images.num_train or math.inf
     num_codes = min(params.train_vae.num_snapshot_codes, images.validation_images)
-    num_timesteps = _least_timesteps(params)
+    num_timesteps = params.diffusion.num_timesteps
     yield "prior.num_components", params.prior.num_components, num_train, "training images"
     yield "sampler.num_steps", params.sampler.num_steps, num_timesteps, "timesteps"
     yield "sample.num_images", params.sample.num_images, images.num_test, "test images"
@@ -115,46 +126,29 @@ def _limits(
             yield f"{stage}.snapshot_epochs", epoch, config.epochs, f"epochs ({stage}.epochs)"
 
 
-def _least_timesteps(params: SimpleNamespace) -> int:
-    """Return the least number of timesteps the model can have, be it tuned or not."""
-    options = params.tune_ddpm.space.get("diffusion", {}).get("num_timesteps")
-    if options is None or params.tune_ddpm.n_trials == 0:
-        return params.diffusion.num_timesteps
-    return min(_ends(options))
-
-
-def _misfits_of_space(params: SimpleNamespace, stage: str) -> Iterator[str]:
-    """Yield what a search space gets wrong: unknown sections and keys, values out of range."""
+def _draw_sections(
+    params: SimpleNamespace, stage: str, misfits: list[str]
+) -> dict[str, list[object]]:
+    """Return the tuned sections with what the search can draw for each; add what is wrong."""
     space = getattr(params, stage).space
     try:
         check_space(space)
     except InputError as error:
-        yield f"{stage}.{error}"
-        return
+        misfits.append(f"{stage}.{error}")
+        return {}
+    drawn = {}
     for section, keys in space.items():
         place = f"{stage}.space.{section}"
+        config = getattr(params, section, None)
         if section not in TUNABLE[stage]:
-            yield f"{place}: cannot be tuned; {suggest(section, TUNABLE[stage])}"
-            continue
-        for key, options in keys.items():
-            yield from _misfits_of_options(getattr(params, section), place, key, options)
-
-
-def _misfits_of_options(config: object, place: str, key: str, options: Mapping) -> Iterator[str]:
-    ends = _ends(options)
-    if not isinstance(ends, list) or not ends:
-        yield f"{place}.{key}: choices must be a list with at least one entry"
-        return
-    for value in ends:
-        try:
-            override(config, {key: value}, place)
-        except InputError as error:
-            yield str(error)
-            return
-    if "low" in options and ends[0] > ends[1]:
-        yield f"{place}.{key}: low {ends[0]} is above high {ends[1]}; swap them"
-
-
-def _ends(options: Mapping) -> list:
-    """Return the choices, or both ends of the range, that a search space allows for a key."""
-    return options["choices"] if "choices" in options else [options["low"], options["high"]]
+            misfits.append(f"{place}: cannot be tuned; {suggest(section, TUNABLE[stage])}")
+        elif unknown := [key for key in keys if not hasattr(config, str(key))]:
+            known = [field.name for field in dataclasses.fields(config)]
+            misfits += [f"{place}.{key}: unknown key; {suggest(key, known)}" for key in unknown]
+        else:
+            try:
+                drawn[section] = [override(config, values, place)
+                                  for values in list_combinations(keys, config)]  # fmt: skip
+            except InputError as error:
+                misfits.append(str(error))
+    return drawn if getattr(params, stage).n_trials else {}

@@ -87,7 +87,7 @@ def search(
                 raise optuna.TrialPruned(f"epoch {epoch}")
 
         try:
-            objective(suggest_values(trial, config.space), slot, report)
+            objective(suggest_values(trial, config.space, base), slot, report)
         except PRUNED as error:
             raise optuna.TrialPruned(str(error)) from error
         return least[config.objective]
