@@ -23,10 +23,10 @@ from tasks.parent_run import git_tags, mlflow_failures
 from tasks.registered_sampler import find_sampler
 from tasks.registry import (
     CODE,
-    LOADER,
     REQUIREMENTS,
     Registered,
     copy_code,
+    copy_loader,
     create_version,
     find_tagged,
     pin,
@@ -153,8 +153,7 @@ def _log_model(explorer: Explorer, files: dict[str, Path], parent_run: str) -> s
     with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=parent_run):
         return mlflow.pyfunc.log_model(
             name="latents",
-            python_model=str(LOADER),
-            model_config={"model": "diffusevae.latents.pyfunc_latents:Latents"},
+            python_model=copy_loader(Path(folder), "pyfunc_latents"),
             code_paths=[str(copy_code(Path(folder)))],
             artifacts={name: str(path) for name, path in files.items()},
             signature=ModelSignature(codes, images, refine),

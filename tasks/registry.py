@@ -175,8 +175,7 @@ def _log_model(experiment: Experiment, parent_run: str) -> str:
         files = _gather(experiment, Path(folder))
         info = mlflow.pyfunc.log_model(
             name="diffusevae",
-            python_model=str(LOADER),
-            model_config={"model": "diffusevae.pyfunc_model:DiffuseVAE"},
+            python_model=copy_loader(Path(folder), "pyfunc_model"),
             code_paths=[str(copy_code(Path(folder)))],
             artifacts={name: str(path) for name, path in files.items()},
             signature=ModelSignature(images, images, numbers),
@@ -203,6 +202,12 @@ def copy_code(folder: Path) -> Path:
         return [name for name in names if not is_code(Path(name))]
 
     return Path(shutil.copytree(CODE, folder / CODE.name, ignore=left_out))
+
+
+def copy_loader(folder: Path, model: str) -> str:
+    """Copy what MLflow runs to load a model into a folder, under the name by which it knows which.
+    """
+    return str(shutil.copyfile(LOADER, folder / f"{model}.py"))
 
 
 def pin(requirements: Sequence[str]) -> list[str]:

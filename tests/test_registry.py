@@ -80,6 +80,8 @@ def test_the_same_files_are_registered_once_and_changed_ones_again(store):
     first = register_toy()
     assert (first.name, first.version) == ("diffusevae-toy", "1")
     assert register_toy() == find_version(TOY) == first
+    parent = store.get_run(store.get_model_version("diffusevae-toy", "1").tags["parent_run"])
+    assert set(parent.data.params) == {"experiment", "dataset"}  # MLflow adds none of its own
     write_prior(1.0)
     assert find_version(TOY) is None
     second = register_toy()

@@ -1,24 +1,26 @@
 """What MLflow runs to load a registered model ("models from code"), so nothing is ever unpickled.
 
-Its configuration names the class. Before anything of the package is imported it is made sure that
-it is the model's own.
+It lies in the model's folder under one of the names MODELS, which says what the model is. Before
+anything of the package is imported it is made sure that it is the model's own.
 """
 
 import pkgutil
 import runpy
 from pathlib import Path
 
-from mlflow.models import ModelConfig, set_model
+from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
+MODELS = {"pyfunc_model": "diffusevae.pyfunc_model:DiffuseVAE",
+          "pyfunc_latents": "diffusevae.latents.pyfunc_latents:Latents"}  # fmt: skip
 
-def load() -> PythonModel:
+
+def load(here: Path) -> PythonModel:
     """Return the model. Raises ImportError where this process runs other code than the model's."""
-    folder = Path(__file__).parent
-    check = folder / "code/diffusevae/own_code.py"
+    check = here.parent / "code/diffusevae/own_code.py"
     if check.is_file():  # there is none where MLflow runs this file to store the model
-        runpy.run_path(str(check))["require_own_code"](folder)
-    return pkgutil.resolve_name(ModelConfig().get("model"))()
+        runpy.run_path(str(check))["require_own_code"](here.parent)
+    return pkgutil.resolve_name(MODELS[here.stem])()
 
 
-set_model(load())
+set_model(load(Path(__file__)))
