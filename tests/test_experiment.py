@@ -233,6 +233,17 @@ def test_a_latent_study_brings_what_it_needs_before_its_own_stages():
     assert study.output("overview", "x") == Path("artifacts/latents_smoke/overview/x")
 
 
+def test_a_latent_study_works_on_a_folder_of_images_too(content, faults, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content["datasets"]["fashion_mnist_tiny"]["images"]["source"] = "clothes"
+    assert "'clothes' is no known data set" in faults("latents_smoke")
+    (tmp_path / "data/raw/clothes").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(tmp_path / "data/raw/clothes/a.png")
+    targets = load_latent_study("latents_smoke", tmp_path / "params.yaml").targets
+    assert targets[:4] == ["download@mnist", "download@nuclei", "download@raman",
+                           "prepare@fashion_mnist_tiny"]  # fmt: skip
+
+
 def test_faults_of_a_latent_study_are_named(content, faults):
     study = content["latent_studies"]["latents_smoke"]
     study["dataset"], study["experiment"] = "mnist_teeny", "smok"

@@ -107,7 +107,11 @@ def load_latent_study(name: str, path: Path = PARAMS_FILE) -> LatentStudy:
     entry = load_entry(path, "latent_studies", name, content)
     chosen = {entry["dataset"], entry["other_dataset"]}
     experiment = load_experiment(entry["experiment"], path)
-    sources = {datasets[dataset].images.source for dataset in chosen} | set(NO_IMAGE_SETS[1:])
+    sources = set(NO_IMAGE_SETS[1:])
+    for dataset in sorted(chosen):
+        source = datasets[dataset].images.source
+        _require_source(source, f"{path} datasets.{dataset}.images.source")
+        sources |= {source} & set(ASSETS)
     trained = experiment.targets[: experiment.targets.index(f"sample@{experiment.name}")]
     needed = [*(f"download@{source}" for source in sorted(sources)),
               *(f"prepare@{dataset}" for dataset in sorted(chosen)),
