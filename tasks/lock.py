@@ -17,6 +17,8 @@ from ruamel.yaml.error import YAMLError
 from diffusevae.errors import EnvironmentFailure
 
 LOCK = Path("dvc.lock")
+FETCHED = "refs/diffusevae/fetched"  # where a fetched branch stands for a moment
+TRIES = 5  # to push while other workers push too
 AUTHOR = {"NAME": "DiffuseVAE pipeline", "EMAIL": "pipeline@localhost"}
 
 
@@ -24,31 +26,77 @@ def commit_lock(experiment: str, message: str) -> str | None:
     """Commit dvc.lock to the branch reruns/<experiment>; return the commit, None if it is there.
 
     The commit has the files of HEAD, with this dvc.lock. The working tree, its index and the
-    branch that is checked out stay as they are. Where there is a remote `origin`, the branch is
-    pushed. Raises OSError or subprocess.CalledProcessError where git fails.
+    branch that is checked out stay as they are. Where there is a remote `origin`, its branch is
+    fetched first and the commit put on top of what other workers have pushed; what could not be
+    pushed earlier goes along. Raises OSError or subprocess.SubprocessError where git fails.
     """
     branch = f"refs/heads/reruns/{experiment}"
-    head = _git("rev-parse", "HEAD")
-    tip = _git("rev-parse", "--verify", "--quiet", branch, check=False)
+    tree = _write_tree()
+    if "origin" not in _git("remote").split():
+        return _add_commit(branch, tree, _find_tips(branch), message)
+    made = None
+    for attempt in range(TRIES):
+        theirs = _fetch(branch)
+        made = _add_commit(branch, tree, _find_tips(branch, theirs), message) or made
+        if _find_tips(branch) == [theirs]:
+            return made
+        try:
+            _git("push", "--quiet", "origin", f"{branch}:{branch}")
+            return made
+        except subprocess.CalledProcessError:  # another worker was faster, or origin is away
+            if attempt == TRIES - 1:
+                raise
+    return made
+
+
+def _write_tree() -> str:
+    """Return the tree of HEAD's files with this dvc.lock."""
     with tempfile.TemporaryDirectory() as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        _git("read-tree", head, variables=index)
+        _git("read-tree", "HEAD", variables=index)
         blob = _git("hash-object", "-w", str(LOCK))
         _git("update-index", "--add", "--cacheinfo", f"100644,{blob},{LOCK}", variables=index)
-        tree = _git("write-tree", variables=index)
-    if tree == _git("rev-parse", f"{tip or head}^{{tree}}"):
+        return _git("write-tree", variables=index)
+
+
+def _fetch(branch: str) -> str | None:
+    """Return the commit at which the branch stands at origin, with all that it needs; or None."""
+    if not _git("ls-remote", "origin", branch):
         return None
-    # The code may have moved on since the last rerun: then both are parents.
-    parents = [tip] if tip else []
-    if not tip or _git("merge-base", head, tip) != head:
+    _git("fetch", "--quiet", "--no-write-fetch-head", "origin", f"+{branch}:{FETCHED}")
+    theirs = _git("rev-parse", FETCHED)
+    _git("update-ref", "-d", FETCHED)
+    return theirs
+
+
+def _find_tips(branch: str, theirs: str | None = None) -> list[str]:
+    """Return the newest commits of the branch, here and at origin: two where neither has the other.
+    """
+    ours = _git("rev-parse", "--verify", "--quiet", branch, check=False)
+    tips = list(dict.fromkeys(filter(None, (ours, theirs))))
+    if len(tips) == 2:
+        base = _git("merge-base", *tips, check=False)
+        tips = [tip for tip in tips if tip != base]
+    return tips
+
+
+def _add_commit(branch: str, tree: str, tips: list[str], message: str) -> str | None:
+    """Put the tree on top of the tips, and of HEAD; return the commit, None where it is there."""
+    if len(tips) == 1 and tree == _git("rev-parse", f"{tips[0]}^{{tree}}"):
+        _git("update-ref", branch, tips[0])
+        return None
+    head = _git("rev-parse", "HEAD")
+    if not tips and tree == _git("rev-parse", f"{head}^{{tree}}"):
+        return None
+    # The code may have moved on since the last rerun: then that is a parent too.
+    parents = list(tips)
+    if not any(_git("merge-base", head, tip, check=False) == head for tip in tips):
         parents.append(head)
     options = [option for parent in parents for option in ("-p", parent)]
     author = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER")
               for key, value in AUTHOR.items()}  # fmt: skip
     commit = _git("commit-tree", tree, *options, "-m", message, variables=author)
     _git("update-ref", branch, commit)
-    if "origin" in _git("remote").split():
-        _git("push", "--quiet", "origin", f"{branch}:{branch}")
     return commit
 
 

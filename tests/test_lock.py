@@ -10,6 +10,7 @@ from dvc.utils.serialize import modify_yaml
 
 from diffusevae.errors import EnvironmentFailure
 from tasks import dvc_command
+from tasks import lock as lock_module
 from tasks.lock import commit_lock, find_changes, read_lock
 
 
@@ -63,6 +64,88 @@ def test_when_the_code_moved_on_the_branch_has_both_as_parents(repository):
     second = commit_lock("smoke", "two")
     assert git("show", f"{second}:code.py") == "not committed"
     assert git("log", "-1", "--format=%P", second).split() == [first, git("rev-parse", "HEAD")]
+
+
+def clone(repository: Path, name: str, content: str) -> Path:
+    """A second worker's checkout, with its own dvc.lock."""
+    git("clone", "-q", str(repository / "origin"), str(repository / name))
+    path = repository / name
+    for key, value in (("user.name", "t"), ("user.email", "t@localhost")):
+        git("config", key, value, cwd=path)
+    git("fetch", "-q", str(repository / "clone"), "HEAD", cwd=path)
+    git("reset", "-q", "--hard", "FETCH_HEAD", cwd=path)
+    (path / "dvc.lock").write_text(content)
+    return path
+
+
+def test_a_second_worker_s_results_arrive_on_top_of_the_first_s(repository, monkeypatch):
+    first = commit_lock("smoke", "of the first")
+    monkeypatch.chdir(clone(repository, "second", "of the second\n"))
+    second = commit_lock("smoke", "of the second")
+    origin = repository / "origin"
+    assert git("rev-parse", "reruns/smoke", cwd=origin) == second
+    assert git("rev-parse", f"{second}^", cwd=origin) == first
+    monkeypatch.chdir(repository / "clone")
+    Path("dvc.lock").write_text("of the first again\n")
+    third = commit_lock("smoke", "of the first again")
+    assert git("rev-list", "--first-parent", "reruns/smoke", cwd=origin).split()[:3] == \
+        [third, second, first]  # fmt: skip
+    assert git("for-each-ref", "refs/diffusevae") == ""
+    # What another has pushed already is no new commit.
+    monkeypatch.chdir(repository / "second")
+    Path("dvc.lock").write_text("of the first again\n")
+    assert commit_lock("smoke", "the same") is None
+    assert git("rev-parse", "reruns/smoke") == third
+
+
+def test_what_could_not_be_pushed_goes_with_the_next_run(repository, monkeypatch):
+    origin, away = repository / "origin", repository / "away"
+    origin.rename(away)
+    with pytest.raises(subprocess.CalledProcessError):
+        commit_lock("smoke", "of the first")
+    away.rename(origin)
+    hook = origin / "hooks/pre-receive"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(subprocess.CalledProcessError):
+        commit_lock("smoke", "of the first")
+    kept = git("rev-parse", "reruns/smoke")
+    hook.unlink()
+    assert commit_lock("smoke", "the same again") is None  # committed before, pushed now
+    assert git("rev-parse", "reruns/smoke", cwd=origin) == kept
+
+
+def test_workers_that_committed_apart_are_joined(repository, monkeypatch):
+    git("remote", "rename", "origin", "later")
+    first = commit_lock("smoke", "without a remote")
+    monkeypatch.chdir(clone(repository, "second", "of the second\n"))
+    second = commit_lock("smoke", "of the second")
+    monkeypatch.chdir(repository / "clone")
+    git("remote", "rename", "later", "origin")
+    joined = commit_lock("smoke", "joined")
+    assert git("log", "-1", "--format=%P", joined).split() == [first, second]
+    assert git("show", f"{joined}:dvc.lock") == "new"
+    assert git("rev-parse", "reruns/smoke", cwd=repository / "origin") == joined
+
+
+def test_a_worker_that_was_overtaken_while_pushing_tries_again(repository, monkeypatch):
+    other = clone(repository, "second", "of the second\n")
+    fetch, raced = lock_module._fetch, []
+
+    def fetch_slowly(branch):
+        found = fetch(branch)
+        if not raced:
+            raced.append(True)
+            monkeypatch.chdir(other)
+            commit_lock("smoke", "of the second")
+            monkeypatch.chdir(repository / "clone")
+        return found
+
+    monkeypatch.setattr(lock_module, "_fetch", fetch_slowly)
+    commit_lock("smoke", "of the first")
+    said = git("log", "--format=%s", "reruns/smoke", cwd=repository / "origin").splitlines()
+    assert {"of the first", "of the second"} <= set(said)
+    assert git("show", "reruns/smoke:dvc.lock", cwd=repository / "origin") == "new"
 
 
 def lock(code: str = "1", raw: str = "1", rate: float = 0.1, made: str = "1") -> dict:
