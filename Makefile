@@ -3,7 +3,6 @@
 SHELL := /bin/bash
 EXPERIMENT ?= quickstart
 STUDY ?= latents
-PORT ?= 8080
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -15,13 +14,20 @@ export DO_NOT_TRACK := true
 
 setup: .venv/ready
 
+# A virtual environment holds the path at which it was made: in a folder that was moved it is made
+# anew, and so is one that was not finished.
+ifneq ($(shell cat .venv/ready 2>/dev/null),$(CURDIR))
+.PHONY: .venv/ready
+endif
+
 .venv/ready: pyproject.toml constraints.txt
 	@echo "setting up .venv (about three minutes)"
+	@[ "$$(cat .venv/ready 2>/dev/null)" = "$(CURDIR)" ] || rm -rf .venv
 	@$(PYTHON) -m venv .venv || { echo "error: no $(PYTHON); install Python 3.11 or name yours: make setup PYTHON=python3"; exit 3; }
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,team,explore,test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,team,explore,test]'
 	@# Now, so that the first run need not wait for it.
-	@mkdir -p -m 700 scratch && PREFECT_HOME=$(CURDIR)/scratch/prefect $(BIN)/prefect server database upgrade --yes >/dev/null
-	@touch $@
+	@mkdir -p -m 700 scratch && PREFECT_HOME="$(CURDIR)/scratch/prefect" $(BIN)/python -m prefect server database upgrade --yes >/dev/null
+	@echo "$(CURDIR)" > $@
 
 run: setup
 	@$(BIN)/python -m flows $(EXPERIMENT)
@@ -31,11 +37,12 @@ latents: setup
 	@$(BIN)/python -m flows.latents $(STUDY)
 
 # A page with a slider for each latent, on this machine only and behind a login that it prints.
+explore: PORT ?= 8080
 explore: setup
 	@$(BIN)/python -m flows.explore $(STUDY) $(PORT)
 
 test: setup
-	@$(BIN)/ruff check .
+	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 test-slow: setup
@@ -43,10 +50,11 @@ test-slow: setup
 
 # The experiment first, for a sampler is judged by a trained network: nothing to do where it is done.
 bench: setup
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@$(BIN)/python -m flows $(EXPERIMENT)
 	@$(BIN)/python -m benchmarks --experiment $(EXPERIMENT)
 
 # MLflow's pages, on this machine only and behind a login that it prints.
+mlflow: PORT ?= 5000
 mlflow: setup
-	@$(BIN)/python -m tasks.tracking_server
+	@$(BIN)/python -m tasks.tracking_server $(PORT)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from diffusevae.disk import make_private
 from diffusevae.errors import guard_output
+from diffusevae.proxies import keep_loopback_direct
 
 DEFAULTS = {
     "DO_NOT_TRACK": "true",
@@ -32,6 +33,7 @@ if "PREFECT_API_URL" not in os.environ:
     DEFAULTS["PREFECT_HOME"] = str(Path("scratch/prefect").absolute())
 
 guard_output()
+keep_loopback_direct()
 for name, value in DEFAULTS.items():
     os.environ.setdefault(name, value)
 if "PREFECT_HOME" in os.environ:  # Prefect makes the last folder only, and warns without it

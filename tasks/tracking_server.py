@@ -14,6 +14,7 @@ from pathlib import Path
 from diffusevae.disk import make_private
 from diffusevae.errors import InputError
 from diffusevae.mlflow_store import connect
+from flows.loopback import require_free
 from flows.terminal import run_on_terminal
 
 HOME = Path("mlflow").absolute()
@@ -52,9 +53,9 @@ def command(port: str) -> list[str]:
 def serve(port: str) -> None:
     """Print where the pages are and how to log in; become the server. Does not return.
 
-    Raises InputError for a port that is none.
+    Raises InputError for a port that is none, EnvironmentFailure for one that is taken.
     """
-    read_port(port)
+    require_free(read_port(port), f"make mlflow PORT={int(port) + 1}")
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     connect()  # makes the store where there is none yet
     known = login()

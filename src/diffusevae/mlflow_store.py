@@ -6,7 +6,10 @@ import os
 from pathlib import Path
 
 from diffusevae.disk import make_private
+from diffusevae.local_store import bring_up_to_date, move_in
+from diffusevae.proxies import keep_loopback_direct
 
+keep_loopback_direct()
 # No telemetry unless the user turns it on; no pickle; a dead server is not waited for.
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -29,6 +32,7 @@ def connect():
     """Return an MlflowClient on the configured store, creating the default one once.
 
     Sets MLFLOW_TRACKING_URI for this process and its children, so that all use the same store.
+    Raises EnvironmentFailure where the default store was made by a newer MLflow.
     """
     home = Path("mlflow").absolute()
     uri = os.environ["MLFLOW_TRACKING_URI"] = tracking_uri()
@@ -40,6 +44,8 @@ def connect():
     # Two processes that open a new SQLite store at once break it: one makes it, the others wait.
     with open(home / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        bring_up_to_date(home)
+        move_in(home)
         return MlflowClient()
 
 
@@ -63,4 +69,7 @@ def first_line(error: Exception) -> str:
     """Return what an error says, cut to one line of at most 200 characters, or how to log in."""
     if "error code 401" in str(error):
         return "the login is refused; set MLFLOW_TRACKING_PASSWORD (and _USERNAME) to the server's"
+    if "out-of-date database schema" in str(error):
+        return ("its database is of another version of MLflow; back it up, then run `mlflow db "
+                "upgrade` with its address")
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
