@@ -14,16 +14,17 @@ from diffusevae.experiment import LatentStudy, load_latent_study
 from diffusevae.latents import chapter
 from diffusevae.recorder import send_unsent
 from diffusevae.stages.__main__ import LATENTS
-from flows.pipeline import Outcome, keep_lock, plan, pull_results, record, run_stages
+from flows.pipeline import Outcome, hand_on, plan, pull_results, record, run_stages
 from flows.server import server_at_hand
 from flows.terminal import run_on_terminal, show_outcome
-from flows.worker import end_with_worker, started_by_worker
+from flows.worker import end_with_worker
 from tasks.artifacts import Artifacts
-from tasks.dvc import has_remote, own_checkout, push
+from tasks.dvc import has_remote, own_checkout
 from tasks.latent_registry import find_version, register
 from tasks.lock import LOCK
 from tasks.parent_run import open_parent_run, require_mlflow
 from tasks.recording import serve_recorder
+from tasks.registry import Registered, is_recorded
 from tasks.report import publish
 
 PAGE = LATENTS[-1]  # the stage that shows what the others found
@@ -39,25 +40,29 @@ def latents(study: str = "latents") -> Outcome:
     chosen = load_latent_study(study)
     with own_checkout():
         send_unsent()
-        if remote := has_remote():
-            pull_results(chosen)
+        reached = has_remote() and pull_results(chosen)
         targets = plan(chosen)
-        if not targets and (version := find_version(chosen)):
+        version = None if targets else find_version(chosen)
+        if version and is_recorded(version):
             get_run_logger().info(f"nothing changed: every stage of '{study}' is up to date")
-            return Outcome(publish(chosen), version)
-        with open_parent_run(chosen.name, chosen.dataset) as parent:
-            shown = Artifacts(chosen.name, len(targets))
-            with serve_recorder() as recorder:
-                run_stages(chosen, targets, parent, recorder, shown)
-            page = publish(chosen)
-            version = register(chosen, parent.id)
-            headlines = read_headlines(chosen)
-            record(headlines, headlines, parent, shown, version, [page, LOCK])
-        if remote:
-            push(chosen.targets[-1])
-        if started_by_worker():
-            keep_lock(chosen.name, version)
-    return Outcome(page, version)
+            hand_on(chosen, version, reached)
+        else:
+            version = bring_up_to_date(chosen, targets)
+            hand_on(chosen, version, has_remote())
+        return Outcome(publish(chosen), version)
+
+
+def bring_up_to_date(study: LatentStudy, targets: list[str]) -> Registered:
+    """Run the targets, register and record what they made; return its version."""
+    with open_parent_run(study.name, study.dataset) as parent:
+        shown = Artifacts(study.name, len(targets))
+        with serve_recorder() as recorder:
+            run_stages(study, targets, parent, recorder, shown)
+        page = publish(study)
+        version = register(study, parent.id)
+        headlines = read_headlines(study)
+        record(headlines, headlines, parent, shown, version, [page, LOCK])
+    return version
 
 
 def read_headlines(study: LatentStudy) -> dict[str, float]:

@@ -16,11 +16,25 @@ from diffusevae.recorder import send_unsent
 from flows.worker import end_with_worker, started_by_worker
 from tasks.artifacts import Artifacts
 from tasks.dvc import changed_stages, has_remote, own_checkout, pull, push
-from tasks.gate import Comparison, compare_environments, describe_gate, judge_candidate
+from tasks.gate import (
+    Comparison,
+    compare_environments,
+    describe_gate,
+    is_judged,
+    judge_candidate,
+)
 from tasks.lock import LOCK, commit_lock, find_changes, read_lock
+from tasks.outputs import discard, find_damaged
 from tasks.parent_run import ParentRun, open_parent_run, read_metrics
 from tasks.recording import serve_recorder
-from tasks.registry import Registered, find_version, measure_version, register
+from tasks.registry import (
+    Registered,
+    find_version,
+    is_recorded,
+    mark_recorded,
+    measure_version,
+    register,
+)
 from tasks.report import publish
 from tasks.rerun_page import Rerun, write_page
 from tasks.stage import StageResult, run_stage
@@ -45,44 +59,86 @@ def pipeline(experiment: str = "quickstart") -> Outcome:
     with own_checkout():
         send_unsent()
         before = read_lock()
-        if remote := has_remote():
-            pull_results(chosen)
+        reached = has_remote() and pull_results(chosen)
         targets = plan(chosen)
-        if not targets and (version := find_version(chosen)):
+        version = None if targets else find_version(chosen)
+        if version and is_judged(version) and is_recorded(version):
             get_run_logger().info(f"nothing changed: every stage of '{experiment}' is up to date")
             write_rerun(chosen, before, [])
-            return Outcome(publish(chosen), version)
-        with open_parent_run(chosen.name, chosen.dataset) as parent:
-            shown = Artifacts(chosen.name, len(targets))
-            with serve_recorder() as recorder:
-                stages = run_stages(chosen, targets, parent, recorder, shown)
-            report = publish(chosen)
-            version = register(chosen, parent.id)
-            comparison = judge_candidate(chosen, version.version)
-            rerun = write_rerun(chosen, before, stages, version.version, comparison)
-            metrics = read_metrics(chosen.output("evaluate", "metrics.json"))
-            record(metrics, measure_version(chosen), parent, shown, version, [report, rerun, LOCK])
-        if remote:
-            push(chosen.targets[-1])
-        if started_by_worker():
-            keep_lock(chosen.name, version)
-    return Outcome(report, version)
+            hand_on(chosen, version, reached)
+        else:
+            version = bring_up_to_date(chosen, targets, before)
+            hand_on(chosen, version, has_remote())
+        return Outcome(publish(chosen), version)
 
 
-def pull_results(experiment: Experiment | LatentStudy) -> None:
-    """Take what other machines have made from DVC's remote; without it, it is made here."""
+def bring_up_to_date(experiment: Experiment, targets: list[str], before: dict) -> Registered:
+    """Run the targets, register, judge and record what they made; return its version.
+
+    Each step looks at what is there, so a run that was killed in any of them is finished by the
+    next one. before: what dvc.lock held.
+    """
+    with open_parent_run(experiment.name, experiment.dataset) as parent:
+        shown = Artifacts(experiment.name, len(targets))
+        with serve_recorder() as recorder:
+            stages = run_stages(experiment, targets, parent, recorder, shown)
+        report = publish(experiment)
+        version = register(experiment, parent.id)
+        comparison = None if is_judged(version) else judge_candidate(experiment, version.version)
+        rerun = write_rerun(experiment, before, stages, version.version, comparison)
+        metrics = read_metrics(experiment.output("evaluate", "metrics.json"))
+        record(metrics, measure_version(experiment), parent, shown, version, [report, rerun, LOCK])
+    return version
+
+
+def hand_on(experiment: Experiment | LatentStudy, version: Registered, remote: bool) -> None:
+    """Send what this run, or one that was killed before it could, has made to the others.
+
+    remote: whether to send to DVC's remote. Raises EnvironmentFailure where that fails.
+    """
+    if remote:
+        push(experiment.targets[-1])
+    if started_by_worker():
+        keep_lock(experiment.name, version)
+
+
+def pull_results(experiment: Experiment | LatentStudy) -> bool:
+    """Take what other machines have made from DVC's remote; without it, it is made here.
+
+    Returns whether the remote answered.
+    """
     try:
         pull(experiment.targets[-1])
+        return True
     except EnvironmentFailure as failure:
         get_run_logger().warning(f"DVC's remote: {failure}; going on with what is here")
+        return False
 
 
 def plan(experiment: Experiment | LatentStudy) -> list[str]:
-    """Return the targets to bring up to date: all from the first changed one on."""
+    """Return the targets to bring up to date: all from the first changed one on.
+
+    What DVC takes for unchanged but is not what dvc.lock says is discarded, and so to be made.
+    """
     targets = experiment.targets
     changed = changed_stages(targets[-1])
+    if discard_damaged([target for target in targets if target not in changed]):
+        changed = changed_stages(targets[-1])
     first = next((i for i, target in enumerate(targets) if target in changed), len(targets))
     return targets[first:]
+
+
+def discard_damaged(targets: list[str]) -> list[str]:
+    """Remove the outputs of targets that are damaged, saying so; return these targets."""
+    lock = read_lock()
+    damaged = find_damaged(lock, targets)
+    for target in damaged:
+        wrong = discard(lock, target)
+        get_run_logger().warning(
+            f"{target}: its output is not what dvc.lock says"
+            + (f", nor are objects of DVC's cache ({', '.join(wrong)})" if wrong else "")
+            + "; discarded, and to be had anew")  # fmt: skip
+    return damaged
 
 
 def run_stages(
@@ -95,7 +151,10 @@ def run_stages(
     results = []
     try:
         for target in targets:
-            results.append(run_stage(target, parent.id, recorder))
+            result = run_stage(target, parent.id, recorder)
+            if not result.ran and discard_damaged([target]):  # what DVC's cache held was damaged
+                result = run_stage(target, parent.id, recorder)
+            results.append(result)
             shown.count(target)
     finally:
         parent.record_stages(skipped + results)
@@ -139,3 +198,4 @@ def record(
     parent.record_outcome(metrics, of_model, version.model_id)
     for path in files:
         parent.record_file(path)
+    mark_recorded(version, parent.id)

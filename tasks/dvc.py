@@ -82,6 +82,17 @@ def reproduce(target: str, say: Callable[[str], None], variables: Mapping[str, s
     return ran
 
 
+def find_cache() -> Path:
+    """Return the folder of DVC's cache, which several checkouts may share. Raises
+    EnvironmentFailure.
+    """
+    with _dvc("cache", "dir", stderr=subprocess.PIPE) as process:
+        out, err = process.communicate()
+    if process.returncode != 0:
+        raise _explain("cache", process.returncode, err.splitlines())
+    return Path(out.strip())
+
+
 def has_remote() -> bool:
     """Return whether this checkout has a default remote (`dvc remote add --default`)."""
     found = configparser.ConfigParser(strict=False, interpolation=None)

@@ -3,10 +3,7 @@
 dvc.lock moves on with every run; what stands in docs/results is of the run that was published.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
-from operator import itemgetter
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -71,15 +68,3 @@ def find_hash(excerpt: Excerpt, path: Path) -> str | None:
     """Return the hash of a file or folder that is an output of a stage; None where it is none."""
     outs = (out for entry in excerpt.values() for out in entry.get("outs", []))
     return next((out["md5"] for out in outs if out["path"] == path.as_posix()), None)
-
-
-def hash_output(path: Path) -> str:
-    """Return the hash by which DVC knows a file, or a folder: that of the list of its files."""
-    if not path.is_dir():
-        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-    files = [file for file in path.rglob("*") if file.is_file()]
-    listed = [{"md5": hash_output(file), "relpath": file.relative_to(path).as_posix()}
-              for file in files]  # fmt: skip
-    listed.sort(key=itemgetter("relpath"))
-    text = json.dumps(listed, sort_keys=True).encode()
-    return f"{hashlib.md5(text, usedforsecurity=False).hexdigest()}.dir"

@@ -27,7 +27,7 @@ from diffusevae.mlflow_store import connect
 from tasks import champions
 from tasks.champions import FORCED, LIFTED, ROLLED_BACK, Overtaken
 from tasks.parent_run import mlflow_failures
-from tasks.registry import name_model
+from tasks.registry import Registered, name_model
 from tasks.versions import load_version
 
 ROUNDS = 3  # of judging against a champion that is another by then
@@ -139,6 +139,14 @@ def _judge_once(experiment: Experiment, candidate: str) -> Comparison | None:
     say(f"version {candidate} against champion {champion}: {DONE[found.decision]}, "
         f"{found.reason}")  # fmt: skip
     return found
+
+
+def is_judged(version: Registered) -> bool:
+    """Return whether the gate has said what it thinks of a version, and done so."""
+    with mlflow_failures():
+        if champions.settle(version.name):
+            return False  # by one that died: who judges now sees where the alias stands
+        return "gate" in connect().get_model_version(version.name, version.version).tags
 
 
 def find_champion(experiment: Experiment) -> str | None:

@@ -19,7 +19,7 @@ from diffusevae.latents.exploring import FILES, Explorer, load_explorer
 from diffusevae.mlflow_store import connect
 from diffusevae.own_code import hash_code
 from tasks.own_process import describe_code
-from tasks.parent_run import git_tags, mlflow_failures
+from tasks.parent_run import active_run, git_tags, mlflow_failures
 from tasks.registered_sampler import find_sampler
 from tasks.registry import (
     CODE,
@@ -150,7 +150,7 @@ def _log_model(explorer: Explorer, files: dict[str, Path], parent_run: str) -> s
     codes = Schema([TensorSpec(np.dtype("float32"), (-1, explorer.latents))])
     images = Schema([TensorSpec(np.dtype("float32"), (-1, *explorer.model.shape))])
     refine = ParamSchema([ParamSpec("refine", DataType.boolean, False)])
-    with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=parent_run):
+    with tempfile.TemporaryDirectory() as folder, active_run(parent_run):
         return mlflow.pyfunc.log_model(
             name="latents",
             python_model=copy_loader(Path(folder), "pyfunc_latents"),

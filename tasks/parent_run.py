@@ -101,6 +101,20 @@ def mlflow_failures() -> Iterator[None]:
                                  "kept") from error
 
 
+@contextmanager
+def active_run(run_id: str) -> Iterator[None]:
+    """Let what MLflow's own functions log belong to an open run, and leave it open.
+
+    MLflow ends a run with the block: were this process killed then, the run would count as
+    finished.
+    """
+    import mlflow
+
+    with mlflow.start_run(run_id=run_id):
+        yield
+    connect().update_run(run_id, status="RUNNING")
+
+
 def require_mlflow() -> None:
     """Raise EnvironmentFailure where MLflow does not answer, or not with this login."""
     with mlflow_failures():

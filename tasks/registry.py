@@ -23,7 +23,7 @@ from diffusevae.experiment import Experiment
 from diffusevae.generation import check_pair
 from diffusevae.mlflow_store import connect
 from diffusevae.own_code import hash_code, is_code
-from tasks.parent_run import git_tags, mlflow_failures, read_metrics
+from tasks.parent_run import active_run, git_tags, mlflow_failures, read_metrics
 from tasks.registered_sampler import RegisteredSampler, find_sampler, find_weights
 from tasks.report import describe_device
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # imported where used: MLflow takes seconds
 CODE = Path("src/diffusevae")
 LOADER = CODE / "pyfunc_loader.py"
 CONSTRAINTS = Path("constraints.txt")
+RECORDED = "recorded"  # the tag of a version whose run came to its end
 # What the model's code imports; MLflow adds itself.
 REQUIREMENTS = ("numpy", "ruamel.yaml", "safetensors", "torch")
 # By who chose the sampler: what the stage evaluate measured on test images with params.yaml's, or
@@ -171,7 +172,7 @@ def _log_model(experiment: Experiment, parent_run: str) -> str:
     real = load_tensors(experiment.output("sample", "pairs.safetensors"))["real"].numpy()
     images = Schema([TensorSpec(real.dtype, (-1, *real.shape[1:]))])
     numbers = ParamSchema([ParamSpec(name, DataType.long, 0) for name in ("num_images", "seed")])
-    with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=parent_run):
+    with tempfile.TemporaryDirectory() as folder, active_run(parent_run):
         files = _gather(experiment, Path(folder))
         info = mlflow.pyfunc.log_model(
             name="diffusevae",
@@ -254,6 +255,17 @@ def create_version(
     names = [{"name": name, "version": version.version}]
     client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(names)})
     return Registered(name, str(version.version), model_id)
+
+
+def is_recorded(version: Registered) -> bool:
+    """Return whether a run has recorded what belongs to a version to its end."""
+    with mlflow_failures():
+        return RECORDED in connect().get_model_version(version.name, version.version).tags
+
+
+def mark_recorded(version: Registered, parent_run: str) -> None:
+    """Note that metrics and files of a version are recorded, all of them, in a parent run."""
+    connect().set_model_version_tag(version.name, version.version, RECORDED, parent_run)
 
 
 def _training_runs(client: "MlflowClient", experiment: Experiment) -> dict[str, str]:

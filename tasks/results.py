@@ -31,12 +31,12 @@ from tasks.excerpt import (
     find_hash,
     find_scale,
     find_source,
-    hash_output,
     read_excerpt,
     take_excerpt,
     write_excerpt,
 )
 from tasks.lock import read_lock
+from tasks.outputs import hash_output
 from tasks.report import describe_device
 from tasks.result_tables import (
     GENERATED,
