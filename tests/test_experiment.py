@@ -183,6 +183,7 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
         ("tune_ddpm.space", {"unet": {"num_heads": {"choices": [2, 16]},
                                       "channel_multipliers": {"choices": [[1, 2, 2], [1, 1, 1]]}}},
          "tune_ddpm.space.unet: num_heads 16 does not divide the 8 channels of level 2"),
+        ("diffusion.num_timesteps", 2, "diffusion: its noise levels have none of -20 to 20 dB"),
         ("tune_vae.space", {"vae": {"channel_multipliers": {"choices": [[1], [1] * 7]}}},
          "vae.channel_multipliers"),
     ],

@@ -11,6 +11,7 @@ from torch import nn
 from diffusevae.data import to_unit
 from diffusevae.diffusion import DiffusionConfig
 from diffusevae.diffusion_training import Images, fit_diffusion
+from diffusevae.errors import InputError
 from diffusevae.idx import read_idx_set
 from diffusevae.objectives import (
     LEVELS_DB,
@@ -20,12 +21,13 @@ from diffusevae.objectives import (
     floor_of_x_0,
     measure_x_0_error,
     principal_variances,
+    shared_levels,
 )
 from diffusevae.resizing import resize
 from diffusevae.schedule import make_schedule
 from diffusevae.training import Callbacks, OptimiserConfig
 from diffusevae.unet import UNetConfig
-from diffusevae.vae import VAEConfig
+from diffusevae.vae import VAE, VAEConfig, vae_loss
 from diffusevae.vae_training import fit_vae
 from tests.test_diffusion import make_model
 
@@ -70,17 +72,25 @@ def test_the_floor_of_a_linear_vae_is_the_least_over_the_error_it_keeps():
 
 
 def test_the_bound_is_the_likelihood_of_the_best_spread():
-    """bits per dimension of values 0 .. 255 under a Gaussian, or Laplacian, of the best width."""
+    """bits per dimension of values 0 .. 255 under a Gaussian of the best width."""
     errors = torch.tensor([0.1, -0.2, 0.05, 0.3], dtype=torch.float64)
-    for kind, error, density in (
-        ("mse", errors.square().mean(), lambda s: torch.distributions.Normal(0.0, s)),
-        ("l1", errors.abs().mean(), lambda s: torch.distributions.Laplace(0.0, s)),
-    ):
-        widths = torch.linspace(0.05, 0.5, 4001, dtype=torch.float64)
-        nats = min(float(-density(s).log_prob(errors).mean()) for s in widths)
-        expected = (nats + math.log(256) + 6 / 4) / math.log(2)
-        assert bound_vae(kind, float(error), 6.0, 4) == pytest.approx(expected, abs=1e-4)
-    assert bound_vae("bce", math.log(2), 4 * math.log(2), 4) == pytest.approx(2)
+    widths = torch.linspace(0.05, 0.5, 4001, dtype=torch.float64)
+    nats = min(float(-torch.distributions.Normal(0.0, s).log_prob(errors).mean()) for s in widths)
+    expected = (nats + math.log(256) + 6 / 4) / math.log(2)
+    assert bound_vae(float(errors.square().mean()), 6.0, 4) == pytest.approx(expected, abs=1e-4)
+    assert math.isfinite(bound_vae(0.0, 0.0, 4))
+
+
+def test_the_same_pictures_have_the_same_bound_whatever_the_training_minimised(digits):
+    found = []
+    for kind in ("mse", "bce", "l1"):
+        torch.manual_seed(0)
+        vae = VAE(VAEConfig(4, 8, (1, 2, 2), (), 0.0, kind, 1e-3), digits.shape[1:])
+        torch.nn.init.normal_(vae.decoder.layers[-1].weight)  # it starts at zero
+        losses = vae_loss(vae, to_unit(digits[:50]), torch.zeros(50, *vae.latent_shape))
+        error = losses.get("mse", losses["reconstruction"])
+        found.append(bound_vae(float(error), float(losses["kl"]), 256))
+    assert found == [pytest.approx(found[0], rel=1e-6)] * 3
 
 
 def test_principal_variances_are_those_of_the_covariance():
@@ -94,27 +104,56 @@ def test_principal_variances_are_those_of_the_covariance():
 
 
 class LinearDenoiser(nn.Module):
-    """Predicts E[x_0 | x_t] of independent values x_0 ~ N(0, variance)."""
+    """Predicts, as the model asks, E[x_0 | x_t] of independent values x_0 ~ N(mean, variance).
 
-    def __init__(self, schedule, variance: float) -> None:
+    The mean is the middle of the range.
+    """
+
+    def __init__(self, model, variance: float) -> None:
         super().__init__()
-        self.alpha_bars, self.variance = schedule.alpha_bars.float(), variance
+        self.alpha_bars, self.variance = model.schedule.alpha_bars.float(), variance
+        self.kind, self.mean = model.config.prediction, sum(model.x_0_bounds) / 2
 
     def forward(self, x_t, t):
-        alpha_bar = self.alpha_bars[t][:, None, None, None]
-        return alpha_bar.sqrt() * self.variance / (alpha_bar * self.variance + 1 - alpha_bar) * x_t
+        a = self.alpha_bars[t][:, None, None, None].sqrt()
+        s = (1 - a**2).sqrt()
+        gain = a * self.variance / (a**2 * self.variance + s**2)
+        x_0 = self.mean + gain * (x_t - a * self.mean)
+        eps = (x_t - a * x_0) / s
+        return {"x0": x_0, "eps": eps, "v": a * eps - s * x_0}[self.kind]
 
 
-@pytest.mark.parametrize("scheduler_type", ["linear", "cosine"])
-def test_the_best_linear_denoiser_has_an_error_of_one_for_every_schedule(scheduler_type):
-    model = make_model("x0", scheduler_type=scheduler_type, num_timesteps=1000)
-    variance = 0.04
-    model.unet = LinearDenoiser(model.schedule, variance)
-    x_0 = variance**0.5 * torch.randn(200, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    error = measure_x_0_error(model, (x_0 + 1) / 2, np.full(256, variance), seed=0)
+SCHEDULES = [("linear", 1000, 0.02), ("cosine", 1000, 0.02), ("cosine", 500, 0.02),
+             ("linear", 500, 0.01), ("linear", 750, 0.03), ("linear", 40, 0.02)]  # fmt: skip
+
+
+@pytest.mark.parametrize("prediction", ["x0", "v", "eps"])
+@pytest.mark.parametrize("image_range", ["centred", "unit"])
+@pytest.mark.parametrize(("scheduler_type", "num_timesteps", "beta_end"), SCHEDULES)
+def test_the_best_linear_denoiser_has_an_error_of_one_for_every_schedule(
+    scheduler_type, num_timesteps, beta_end, prediction, image_range
+):
+    model = make_model(prediction, scheduler_type=scheduler_type, num_timesteps=num_timesteps,
+                       beta_end=beta_end, image_range=image_range)  # fmt: skip
+    variance = 0.04 if image_range == "centred" else 0.01
+    model.unet = LinearDenoiser(model, variance)
+    noise = torch.randn(200, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    x_0 = variance**0.5 * noise + (0.5 if image_range == "unit" else 0)
+    images = x_0 if image_range == "unit" else (x_0 + 1) / 2
+    levels = shared_levels([model.schedule])
+    error = measure_x_0_error(model, images, np.full(256, variance), 0, levels)
     assert error == pytest.approx(1, rel=0.02)
     model.unet.variance *= 9
-    assert measure_x_0_error(model, (x_0 + 1) / 2, np.full(256, variance), seed=0) > 1.05
+    assert measure_x_0_error(model, images, np.full(256, variance), 0, levels) > 1.05
+
+
+def test_schedules_are_compared_where_all_of_them_have_noise_levels():
+    ends_with_signal = make_schedule("linear", 500, 1e-4, 0.01)
+    whole = make_schedule("linear", 1000, 1e-4, 0.02)
+    assert shared_levels([whole]) == LEVELS_DB
+    assert shared_levels([whole, ends_with_signal]) == tuple(range(-10, 21, 5))
+    with pytest.raises(InputError, match="in common, by which objective fair compares"):
+        shared_levels([make_schedule("linear", 10, 1e-6, 1e-5)])
 
 
 def test_levels_span_what_matters():
@@ -148,7 +187,6 @@ def test_the_studys_objective_picks_the_smallest_kl_weight(digits):
         _, history = fit_vae(config, OPTIMISER, train, held_out, 4, 0, Callbacks())
         row = history[-1]
         study[kl_weight] = row["validation_loss"]
-        fair[kl_weight] = bound_vae("mse", row["validation_reconstruction"], row["validation_kl"],
-                                    num_values=256)  # fmt: skip
+        fair[kl_weight] = bound_vae(row["validation_reconstruction"], row["validation_kl"], 256)
     assert min(study, key=study.get) == 1e-6
     assert min(fair, key=fair.get) == 1e-4

@@ -1,7 +1,10 @@
 """The Gaussian mixture over the codes."""
 
+import resource
+
 import pytest
 import torch
+from sklearn.mixture import GaussianMixture
 
 from diffusevae.errors import InputError
 from diffusevae.prior import Prior, PriorConfig, fit_prior, load_prior, save_prior
@@ -44,3 +47,33 @@ def test_a_saved_prior_samples_the_same(tmp_path):
 def test_more_components_than_images_are_refused():
     with pytest.raises(InputError, match="num_components 5: only 3 images"):
         fit_prior(PriorConfig(5, "full", 10), torch.randn(3, 2, 1, 1), seed=0)
+
+
+def test_many_large_codes_take_no_memory_for_covariances():
+    """A covariance for each of 10,000 codes of 512 numbers would be 10 GB."""
+    factors = torch.eye(512).tril() + 0.01 * torch.ones(512, 512).tril()
+    prior = Prior(torch.full((3,), 1 / 3), torch.zeros(3, 512), factors.repeat(3, 1, 1), (8, 8, 8))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    z = prior.sample(10_000, generator(0))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # kB
+    variances = z.flatten(1).var(0)
+    torch.testing.assert_close(variances, factors.square().sum(1), rtol=0.1, atol=0)
+
+
+def test_full_covariances_are_as_likely_as_in_float64():
+    """More numbers than codes, far apart: float32 loses the small variances, and all is refused."""
+    mu = 300 * torch.randn(40, 64, 1, 1, generator=generator(3))
+    prior = fit_prior(PriorConfig(2, "full", 50), mu, seed=0)
+    codes = mu.flatten(1).double()
+    expected = GaussianMixture(2, max_iter=50, reg_covar=1e-4, random_state=0,
+                               tol=1e-2).fit(codes.numpy()).score(codes.numpy())  # fmt: skip
+    parts = torch.distributions.MultivariateNormal(prior.means.double(),
+                                                   scale_tril=prior.factors.double())
+    density = parts.log_prob(codes[:, None]) + prior.weights.double().log()
+    assert float(density.logsumexp(1).mean()) == pytest.approx(expected, rel=1e-3)
+
+
+def test_codes_without_a_covariance_are_one_line():
+    mu = 1e9 * torch.randn(40, 64, 1, 1, generator=generator(3))
+    with pytest.raises(InputError, match="prior.covariance: full: .* use diag"):
+        fit_prior(PriorConfig(2, "full", 50), mu, seed=0)

@@ -6,14 +6,16 @@ an hour.
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 
 from diffusevae.compression import size_vae
 from diffusevae.data import DatasetConfig
+from diffusevae.diffusion import DiffusionConfig
 from diffusevae.errors import InputError
 from diffusevae.layers import check_halving
 from diffusevae.metrics import WINDOW
+from diffusevae.objectives import shared_levels
 from diffusevae.params import override, suggest
 from diffusevae.search_space import check_space, list_combinations
 
@@ -35,7 +37,7 @@ def find_misfits(params: SimpleNamespace, images: DatasetConfig) -> list[str]:
     drawn = {section: configs for stage in TUNABLE
              for section, configs in _draw_sections(params, stage, misfits).items()}  # fmt: skip
     first = SimpleNamespace(**vars(params) | {name: some[0] for name, some in drawn.items()})
-    misfits += _misfits_of(first, images)
+    misfits += [*_misfits_of(first, images), *_misfits_of_levels(params, drawn)]
     for section, configs in drawn.items():
         others = (SimpleNamespace(**vars(first) | {section: config}) for config in configs[1:])
         misfits += next(filter(None, (_misfits_of(other, images) for other in others)), [])
@@ -49,6 +51,17 @@ def find_study_misfits(study: SimpleNamespace, experiment: SimpleNamespace) -> l
         return ["autoencoders.interpolation.sampler.guidance: needs a model trained without its "
                 "condition too; set it to 0, or the experiment's train_diffusevae.p_uncond above 0"]
     return []
+
+
+def _misfits_of_levels(
+    params: SimpleNamespace, drawn: Mapping[str, list[DiffusionConfig]]
+) -> Iterator[str]:
+    if params.tune_ddpm.objective == "fair" and params.tune_ddpm.n_trials:
+        configs = drawn.get("diffusion", [params.diffusion])
+        try:
+            shared_levels(config.schedule for config in configs)
+        except InputError as error:
+            yield str(error)
 
 
 def _misfits_of(params: SimpleNamespace, images: DatasetConfig) -> list[str]:

@@ -5,35 +5,34 @@ at the smallest weight, and how small the error of eps can be depends on the sch
 """
 
 import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from diffusevae.diffusion import DiffusionModel
+from diffusevae.errors import InputError
 from diffusevae.randomness import generator
 from diffusevae.schedule import NoiseSchedule
 
 LEVELS_DB = tuple(range(-20, 21, 5))  # signal-to-noise ratios a^2 / s^2 of x_t = a x_0 + s eps
 NUM_IMAGES = 200  # at each level
 SMALLEST_VARIANCE = 1e-12
+SMALLEST_ERROR = 1 / (12 * 255**2)  # of rounding to a grey value: none can be told to be smaller
 
 
-def bound_vae(reconstruction: str, error: float, kl: float, num_values: int) -> float:
-    """Return the negative ELBO at beta = 1 in bits per dimension, whatever weight KL had before.
+def bound_vae(error: float, kl: float, num_values: int) -> float:
+    """Return the negative ELBO at beta = 1 in bits per dimension, whatever the training minimised.
 
-    error is the mean per value of the reconstruction loss named, kl in nats per image, num_values
-    C * H * W. The decoder's spread, which squared and absolute errors leave open, is the best one
-    for that error (Rybkin et al. 2021, "Simple and effective VAE training with calibrated
-    decoders", eq. 6); densities are those of values 0 .. 255.
+    error is the mean squared error per value, kl in nats per image, num_values C * H * W. The
+    decoder is a Gaussian of the best spread for that error (Rybkin et al. 2021, "Simple and
+    effective VAE training with calibrated decoders", eq. 6), whichever `reconstruction` the VAE was
+    trained with: so one picture has one value. Densities are those of values 0 .. 255.
     """
-    if reconstruction == "bce":
-        nats = error
-    else:
-        spread = (0.5 * math.log(2 * math.pi * math.e * error) if reconstruction == "mse"
-                  else 1 + math.log(2 * error))  # fmt: skip
-        nats = spread + math.log(256)
-    return (nats + kl / num_values) / math.log(2)
+    error = max(error, SMALLEST_ERROR)
+    nats = 0.5 * math.log(2 * math.pi * math.e * error) + math.log(256) + kl / num_values
+    return nats / math.log(2)
 
 
 def floor_of_vae(variances: np.ndarray, kl_weight: float, num_codes: int) -> float:
@@ -76,34 +75,47 @@ def principal_variances(images: Tensor) -> np.ndarray:
     return variances
 
 
+def shared_levels(schedules: Iterable[NoiseSchedule]) -> tuple[int, ...]:
+    """Return those of LEVELS_DB that every schedule reaches: where models of all can be compared.
+
+    Raises InputError where there are none.
+    """
+    lowest, highest = -math.inf, math.inf
+    for schedule in schedules:
+        lowest = max(lowest, float(schedule.snr_db[-1]))
+        highest = min(highest, float(schedule.snr_db[0]))
+    levels = tuple(level for level in LEVELS_DB if lowest <= level <= highest)
+    if not levels:
+        raise InputError(f"diffusion: its noise levels have none of {LEVELS_DB[0]} to "
+                         f"{LEVELS_DB[-1]} dB in common, by which objective fair compares; change "
+                         "beta_start, beta_end or num_timesteps")
+    return levels
+
+
 @torch.inference_mode()
 def measure_x_0_error(
-    model: DiffusionModel, images: Tensor, variances: np.ndarray, seed: int
-) -> float:
+    model: DiffusionModel, images: Tensor, variances: np.ndarray, seed: int,
+    levels: Sequence[int] = LEVELS_DB,
+) -> float:  # fmt: skip
     """Return the error of the predicted x_0 as a multiple of a linear denoiser's least one.
 
-    It is taken at the same signal-to-noise ratios for every schedule, each given to the network as
-    the nearest timestep it knows, and averaged over them geometrically. images are B x C x H x W in
-    [0, 1], variances those of images in the range of diffusion.
+    It is taken at the timesteps nearest to the levels (signal-to-noise ratios in dB), which are the
+    same for every schedule, each against the least error at that timestep's own level, and averaged
+    over them geometrically. images are B x C x H x W in [0, 1], variances those of images in the
+    range of diffusion.
     """
     images = images[:NUM_IMAGES]
     x_0 = model.to_diffusion_range(images)
     ratios = []
-    for level in LEVELS_DB:
-        snr = 10 ** (level / 10)
-        a, s = math.sqrt(snr / (1 + snr)), math.sqrt(1 / (1 + snr))
-        rng = generator(seed, "level", level, device=images.device)
-        x_t = a * x_0 + s * torch.randn(x_0.shape, generator=rng, device=images.device)
+    for level in levels:
         t = int((model.schedule.snr_db - level).abs().argmin())
+        rng = generator(seed, "level", level, device=images.device)
+        eps = torch.randn(x_0.shape, generator=rng, device=images.device)
         times = torch.full((len(images),), t, device=images.device)
-        output = model.network(x_t, times, None)
-        predicted = _x_0_of(model.config.prediction, x_t, output, a, s).clamp(*model.x_0_bounds)
-        error = float((predicted - x_0).square().mean())
-        ratios.append(math.log(max(error, 1e-12) / floor_of_x_0(snr, variances)))
+        x_t = model.add_noise(x_0, times, eps)
+        predicted, _ = model.split(x_t, times, model.network(x_t, times, None))
+        error = float((predicted.clamp(*model.x_0_bounds) - x_0).square().mean())
+        alpha_bar = float(model.schedule.alpha_bars[t])
+        floor = floor_of_x_0(alpha_bar / (1 - alpha_bar), variances)
+        ratios.append(math.log(max(error, 1e-12) / floor))
     return math.exp(sum(ratios) / len(ratios))
-
-
-def _x_0_of(prediction: str, x_t: Tensor, output: Tensor, a: float, s: float) -> Tensor:
-    if prediction == "eps":
-        return (x_t - s * output) / a
-    return output if prediction == "x0" else a * x_t - s * output

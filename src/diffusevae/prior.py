@@ -44,18 +44,20 @@ class Prior:
         """Return num latents, num x Cz x h x w, on the CPU."""
         components = torch.multinomial(self.weights, num, replacement=True, generator=rng)
         eps = torch.randn(num, self.means.shape[1], generator=rng)
-        factors = self.factors[components]
-        if factors.dim() == 2:
-            offsets = factors * eps
+        if self.factors.dim() == 2:
+            offsets = self.factors[components] * eps
         else:
-            offsets = torch.einsum("nij,nj->ni", factors, eps)
+            offsets = torch.empty_like(eps)
+            for component in components.unique().tolist():
+                mine = components == component
+                offsets[mine] = eps[mine] @ self.factors[component].T
         return (self.means[components] + offsets).reshape(num, *self.latent_shape)
 
 
 def fit_prior(config: PriorConfig, mu: Tensor, seed: int) -> Prior:
     """Fit the mixture to mu (N x Cz x h x w) by expectation maximisation.
 
-    Raises InputError where there are fewer images than components.
+    Raises InputError where there are fewer images than components, or covariances are singular.
     """
     from sklearn.mixture import GaussianMixture
 
@@ -68,7 +70,11 @@ def fit_prior(config: PriorConfig, mu: Tensor, seed: int) -> Prior:
     )  # fmt: skip
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # max_iterations ends the fit, converged or not
-        mixture.fit(mu.flatten(1).numpy())
+        try:
+            mixture.fit(mu.flatten(1).double().numpy())  # float32 loses small variances
+        except ValueError as error:
+            raise InputError(f"prior.covariance: {config.covariance}: covariances cannot be told "
+                             "from rounding; use diag, or fewer components") from error
     weights, means, covariances = (
         torch.from_numpy(values)
         for values in (mixture.weights_, mixture.means_, mixture.covariances_)

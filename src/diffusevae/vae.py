@@ -156,20 +156,22 @@ def vae_loss(vae: VAE, x: Tensor, eps: Tensor) -> dict[str, Tensor]:
     """Return loss = reconstruction + kl_weight KL, and its two parts, for x in [0,1].
 
     The reconstruction error is the mean over all pixels, KL (nats per image) the mean over images.
+    Where that error is no mean squared one, mse is this: it compares VAEs of any loss.
     `eps` (B x Cz x h x w) is the noise of the code; zeros give the loss at z = mu.
     """
     mu, logvar = vae.encode(x)
     logits = vae.decoder(reparameterise(mu, logvar, eps))
     kind = vae.config.reconstruction
-    if kind == "bce":
-        reconstruction = F.binary_cross_entropy_with_logits(logits, x)
-    elif kind == "l1":
-        reconstruction = F.l1_loss(torch.sigmoid(logits), x)
-    else:
+    others = {}
+    if kind == "mse":
         reconstruction = F.mse_loss(torch.sigmoid(logits), x)
+    else:
+        others["mse"] = F.mse_loss(torch.sigmoid(logits.detach()), x)
+        reconstruction = (F.binary_cross_entropy_with_logits(logits, x) if kind == "bce"
+                          else F.l1_loss(torch.sigmoid(logits), x))  # fmt: skip
     kl = kl_divergence(mu, logvar).mean()
     return {"loss": reconstruction + vae.config.kl_weight * kl,
-            "reconstruction": reconstruction, "kl": kl}
+            "reconstruction": reconstruction, "kl": kl} | others
 
 
 def save_vae(path: Path, vae: VAE) -> None:

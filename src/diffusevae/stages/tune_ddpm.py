@@ -16,10 +16,12 @@ from diffusevae.objectives import (
     floor_of_eps,
     measure_x_0_error,
     principal_variances,
+    shared_levels,
 )
 from diffusevae.params import override
 from diffusevae.progress import identify
 from diffusevae.search import PRUNED, SearchConfig, save_result, search
+from diffusevae.search_space import list_combinations
 from diffusevae.training import Callbacks, OptimiserConfig
 from diffusevae.unet import UNetConfig
 
@@ -44,6 +46,9 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
     shown = to_unit(held_out.x[:NUM_IMAGES])
     variances_in = {"unit": principal_variances(to_unit(all_images))}
     variances_in["centred"] = 4 * variances_in["unit"]  # 2 x - 1
+    drawn = list_combinations(config.space.get("diffusion", {}), params.diffusion)
+    levels = shared_levels(override(params.diffusion, values, "tune_ddpm.space.diffusion").schedule
+                           for values in drawn)  # fmt: skip
 
     def objective(values: dict, slot: int, report) -> None:
         diffusion, unet, optimiser = (
@@ -54,7 +59,7 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
         floor = floor_of_eps(diffusion.schedule, variances)
         with log.trial(slot, values, PRUNED) as trial:
             def on_epoch(epoch: int, row: dict, model: DiffusionModel) -> None:
-                fair = measure_x_0_error(model, shown, variances, params.seed)
+                fair = measure_x_0_error(model, shown, variances, params.seed, levels)
                 row = row | {"validation_x_0_error": fair}
                 trial.epoch(row)
                 report(epoch, {"study": row["validation_noise_mse"], "fair": fair,

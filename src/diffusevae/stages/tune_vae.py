@@ -43,8 +43,8 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
                              "tune_vae.space.vae_optimiser")  # fmt: skip
         with log.trial(slot, values, PRUNED) as trial:
             def on_epoch(epoch: int, row: dict, model: VAE) -> None:
-                fair = bound_vae(vae.reconstruction, row["validation_reconstruction"],
-                                 row["validation_kl"], len(variances))  # fmt: skip
+                error = row.get("validation_mse", row["validation_reconstruction"])
+                fair = bound_vae(error, row["validation_kl"], len(variances))
                 row = row | {"validation_bits_per_dim": fair}
                 trial.epoch(row)
                 floor = floor_of_vae(variances, vae.kl_weight, math.prod(model.latent_shape))
