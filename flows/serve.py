@@ -68,6 +68,10 @@ def make_app(model: str, port: int) -> ASGIApp:
             loaded = load_model(model)
         except MlflowException as error:
             raise InputError(f"{model}: {first_line(error)}; {USAGE}") from error
+        except Exception as error:
+            if not hasattr(error, "exit_code"):  # the class is that of the model's own code
+                raise
+            raise InputError(f"{model}: {error}") from error
     return OwnPages(OneLine(scoring_server.init(loaded)), port)
 
 

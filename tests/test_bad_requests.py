@@ -1,17 +1,23 @@
 """Bad requests to a served model: one clear line, no trace, no path."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import toy_latents
+from conftest import ROOT
 from mlflow.pyfunc import load_model, scoring_server
 from starlette.testclient import TestClient
 from test_registry import register_toy, store  # noqa: F401
 
 from diffusevae.errors import InputError
 from flows import serve
+from flows.server import free_port
 
 JSON = {"Content-Type": "application/json"}
 OWN = np.full((2, 1, 16, 16), 0.5).tolist()
@@ -91,6 +97,20 @@ def test_a_bad_request_is_answered_with_one_line(store):  # noqa: F811
         assert answer.status_code == 400 and "stack_trace" not in answer.json()
     with pytest.raises(InputError, match="^models:/diffusevae-toy/9: .*; write `python -m flows.s"):
         serve.make_app("models:/diffusevae-toy/9", 5001)
+
+
+def test_a_model_that_does_not_fit_together_is_one_line(store):  # noqa: F811
+    register_toy()
+    [weights] = Path("mlflow/artifacts").rglob("vae.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    command = [sys.executable, "-m", "flows.serve", "models:/diffusevae-toy/1", str(free_port())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert done.returncode in (2, 3) and "Traceback" not in done.stderr, done.stderr
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: models:/diffusevae-toy/1: ")
 
 
 @pytest.mark.parametrize("value, said", [(np.nan, "numbers in"), (1e30, r"in \[-100, 100\]")])
