@@ -40,10 +40,10 @@ from diffusevae.classifier import load_classifier
 from diffusevae.data import load_split
 from diffusevae.device import choose_device
 from diffusevae.diffusion import DiffusionModel, load_diffusion
-from diffusevae.distribution import frechet_interval
 from diffusevae.evaluation import extract_features
 from diffusevae.experiment import load_experiment
 from diffusevae.generation import Models, decode_new_codes, load_models
+from diffusevae.intervals import frechet_interval
 from diffusevae.randomness import seed_of
 from diffusevae.sampling import SamplerConfig, sample
 
@@ -174,7 +174,7 @@ def make_judge(setting: Setting, model: Path, classifier: Path, test: Path) -> J
         features = extract_features(network, drawn, setting.device)
         if not np.isfinite(features).all():  # a solver that broke down
             return {"value": np.inf, "low": np.inf, "high": np.inf}
-        return frechet_interval(real, features, SEED)
+        return frechet_interval(real, features)
 
     return Judge(load_diffusion(model, setting.device), distance)
 

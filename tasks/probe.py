@@ -166,8 +166,6 @@ def scale_down(
         sections[stage] |= {"n_trials": min(1, sections[stage]["n_trials"]), "epochs": 1,
                             "num_images": min(train, sections[stage]["num_images"])}  # fmt: skip
     sections["sample"] |= {name: min(test, count) for name, count in sections["sample"].items()}
-    evaluate = sections["evaluate"]
-    evaluate |= {"kid_subset_size": min(test, evaluate["kid_subset_size"])}
     sections["sampler"] |= {"num_steps": min(2 * scale, sections["sampler"]["num_steps"])}
     return dataset, sections
 

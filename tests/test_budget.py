@@ -19,7 +19,7 @@ def make_features(**shifts: float) -> dict[str, np.ndarray]:
 def budget():
     features = make_features(x_hat=1.0, vae_gmm=3.0, vae_prior=5.0, diffusevae_converged=2.0,
                              diffusevae=2.5)  # fmt: skip
-    return split_distance(features, REFERENCE, 50, 0).set_index("part")
+    return split_distance(features, REFERENCE).set_index("part")
 
 
 def test_parts_are_what_each_step_adds_and_make_up_the_whole(budget):
@@ -38,7 +38,7 @@ def test_intervals_surround_their_values_and_are_narrow_where_noise_is_shared(bu
 def test_sets_that_do_not_differ_have_a_part_of_exactly_zero():
     features = make_features(x_hat=1.0, vae_gmm=1.0, vae_prior=2.0, diffusevae_converged=1.0,
                              diffusevae=1.0)  # fmt: skip
-    rows = split_distance(features, REFERENCE, 5, 0)
+    rows = split_distance(features, REFERENCE)
     assert rows.loc[1:3, ["value", "low", "high"]].to_numpy().tolist() == [[0.0] * 3] * 3
 
 

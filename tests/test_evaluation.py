@@ -16,7 +16,7 @@ from diffusevae.metrics import DISTRIBUTION, PAIRED, hist_sim_of_set
 from diffusevae.stages import evaluate as stage
 from tests.test_metrics import blobs
 
-CONFIG = EvaluateConfig(num_resamples=200, kid_subsets=10, kid_subset_size=20, neighbours=3)
+CONFIG = EvaluateConfig(num_resamples=200, neighbours=3)
 CPU = torch.device("cpu")
 
 
@@ -105,13 +105,13 @@ def test_the_floor_comes_from_the_train_images(inputs):
     assert floor["recall"]["value"] == 0
     # As many train images as test images, all of both: the floor compares exactly these sets.
     inputs["generated"] = {"vae_prior": torch.zeros(60, 1, 16, 16)}
-    expected = compare_sets(test.images, {"white": white[:60]}, Pixels(), CONFIG, 0, CPU)["white"]
+    expected = compare_sets(test.images, {"white": white[:60]}, Pixels(), 3, CPU)["white"]
     assert evaluate(**inputs)[0]["floor"] == expected
 
 
 def test_the_reference_itself_has_distance_zero(inputs):
     images = inputs["test"].images
-    result = compare_sets(images, {"same": to_unit(images)}, Pixels(), CONFIG, 0, CPU)["same"]
+    result = compare_sets(images, {"same": to_unit(images)}, Pixels(), 3, CPU)["same"]
     assert result["frechet"]["value"] == pytest.approx(0, abs=1e-9)
     assert result["precision"]["value"] == result["recall"]["value"] == 1
 
@@ -134,8 +134,8 @@ def test_lpips_is_the_mean_over_images_of_the_networks_value(inputs):
 def test_sets_that_are_too_small_are_named(inputs, name):
     sets = {key: inputs["test"].images for key in ("ddpm", "floor", "reference")}
     sets[name] = sets[name][:3]
-    with pytest.raises(InputError, match=f"{name}: 3 images.* at least 4"):
-        compare_sets(sets.pop("reference"), sets, Pixels(), CONFIG, 0, CPU)
+    with pytest.raises(InputError, match=f"{name}: 3 images.* at least 8"):
+        compare_sets(sets.pop("reference"), sets, Pixels(), 3, CPU)
 
 
 @pytest.mark.parametrize("shape", [(0, 1, 16, 16), (2, 1, 8, 8)])

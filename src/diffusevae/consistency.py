@@ -13,13 +13,13 @@ from diffusevae.compression import size_vae
 from diffusevae.data import DatasetConfig
 from diffusevae.diffusion import DiffusionConfig
 from diffusevae.errors import InputError
+from diffusevae.intervals import count_needed
 from diffusevae.layers import check_halving
 from diffusevae.metrics import WINDOW
 from diffusevae.objectives import shared_levels
 from diffusevae.params import override, suggest
 from diffusevae.search_space import check_space, list_combinations
 
-SMALLEST_SET = 4  # images between which a Frechet distance and its interval can be told
 # What each search may vary: what the training that reads its result takes from it.
 TUNABLE = {
     "tune_vae": ("vae", "vae_optimiser"),
@@ -93,7 +93,7 @@ def _misfits_of_numbers(params: SimpleNamespace, images: DatasetConfig) -> Itera
         if value > most:
             yield f"{place}: {value}, but there are only {most} {what}; use at most {most}"
     neighbours = params.evaluate.neighbours
-    needed = max(SMALLEST_SET, neighbours + 1)
+    needed = count_needed(neighbours)
     smallest = min(params.sample.num_images, params.sample.num_generated)
     if smallest < needed:
         yield (f"sample: {smallest} images; at least {needed} must be refined and generated where "

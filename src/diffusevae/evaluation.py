@@ -24,14 +24,14 @@ from diffusevae.contracts import (
     require,
 )
 from diffusevae.data import Split, to_unit
-from diffusevae.distribution import (
-    frechet_distance,
+from diffusevae.distribution import frechet_distance, kid
+from diffusevae.errors import InputError
+from diffusevae.intervals import (
+    count_needed,
     frechet_interval,
-    kid,
     kid_interval,
     precision_recall_interval,
 )
-from diffusevae.errors import InputError
 from diffusevae.metrics import (
     PAIRED,
     WINDOW,
@@ -50,11 +50,9 @@ BATCH_SIZE = 500
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Resamples of each bootstrap; subsets for KID's interval; k of precision and recall."""
+    """Resamples of each bootstrap (of means over images); k of precision and recall."""
 
     num_resamples: PositiveCount
-    kid_subsets: PositiveCount
-    kid_subset_size: PositiveCount
     neighbours: PositiveCount
 
 
@@ -85,7 +83,7 @@ def evaluate(
     reference = _draw(test.images, num_generated, seed, "test")
     sets = generated | {"floor": _draw(train.images, num_generated, seed, "train")}
     frame = measure_models(pairs, lpips_model, device)
-    distances = compare_sets(reference, sets, classifier, config, seed, device)
+    distances = compare_sets(reference, sets, classifier, config.neighbours, device)
     corruptions = measure_corruptions(pairs["real"], lpips_model, device)
     answers = compare_corruptions(reference, classifier, device)
     paired = summarise_pairs(frame, config.num_resamples, seed)
@@ -104,6 +102,7 @@ def evaluate(
         "set": {model: _measure_set(pairs["real"], pairs[model]) for model in MODELS},
         "generated": {name: distances[name] for name in generated},
         "floor": distances["floor"],
+        "intervals_of_sets": "mean over new draws of num_generated images",
         "classifier": describe_classifier(classifier, test, device),
         "lpips": {"backbone": BACKBONE, "available": lpips_model is not None,
                   "reason": lpips_reason},
@@ -157,22 +156,21 @@ def compare_sets(
     reference: Tensor,
     sets: dict[str, Tensor],
     classifier: nn.Module,
-    config: EvaluateConfig,
-    seed: int,
+    neighbours: int,
     device: torch.device,
 ) -> dict[str, dict]:
     """Return Fréchet distance, KID, precision and recall of each set of images, by its name.
 
     Images are uint8 or float in [0, 1]. Raises InputError naming a set that is too small.
     """
-    needed = max(4, config.neighbours + 1)  # a half set must hold two, a ball k neighbours
+    needed = count_needed(neighbours)
     for name, images in ({"reference": reference} | sets).items():
         if len(images) < needed:
             raise InputError(f"evaluate {name}: {len(images)} images; with neighbours = "
-                             f"{config.neighbours} use at least {needed}")
+                             f"{neighbours} use at least {needed}")
     features = extract_features(classifier, reference, device)
     return {name: _measure_distribution(features, extract_features(classifier, images, device),
-                                        config, seed)
+                                        neighbours)
             for name, images in sets.items()}  # fmt: skip
 
 
@@ -225,15 +223,13 @@ def _measure_set(real: Tensor, x_hat: Tensor) -> dict[str, float]:
 
 
 def _measure_distribution(
-    reference: np.ndarray, features: np.ndarray, config: EvaluateConfig, seed: int
+    reference: np.ndarray, features: np.ndarray, neighbours: int
 ) -> dict[str, dict[str, float]]:
     results = {
-        "frechet": frechet_interval(reference, features, seed_of(seed, "evaluate", "frechet")),
-        "kid": kid_interval(reference, features, seed_of(seed, "evaluate", "kid"),
-                            config.kid_subsets, config.kid_subset_size),
-        **precision_recall_interval(reference, features, seed_of(seed, "evaluate", "reach"),
-                                    config.num_resamples, config.neighbours),
-    }  # fmt: skip
+        "frechet": frechet_interval(reference, features),
+        "kid": kid_interval(reference, features),
+        **precision_recall_interval(reference, features, neighbours),
+    }
     require(find_breaches({name: entry["value"] for name, entry in results.items()}))
     return results
 

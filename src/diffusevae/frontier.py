@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from diffusevae.bootstrap import interval
 from diffusevae.distribution import frechet_distance
 from diffusevae.drawing import INK, MUTED, panels
 from diffusevae.generation import Models
+from diffusevae.intervals import frechet_difference
 from diffusevae.labels import MODEL_NAMES
 from diffusevae.metrics import ssim
 from diffusevae.params import PositiveCount, Share
@@ -105,42 +105,25 @@ def compare(
 ) -> dict[str, float | bool]:  # fmt: skip
     """Return a row: each quantity's value, and its difference from the converged one with interval.
 
-    Differences are paired: both sides are resampled by the same images. A point is not worse where
-    the 95 % interval of the difference reaches zero, or lies on the better side.
+    Differences are paired: both sides have the same images and noise. That of Fréchet distances is
+    extrapolated to infinitely many images (`intervals`); `_converged` is the converged one's value
+    at as many images as the point's. A point is not worse where the 95 % interval of the
+    difference reaches zero, or lies on the better side.
     """
     row: dict[str, float | bool] = {}
     for name in QUANTITIES:
         if name.endswith("ssim"):
-            row[name] = float(point[name].mean())
+            row[name], end = float(point[name].mean()), float(best[name].mean())
             difference = interval(point[name] - best[name], seed_of(seed, name), num_resamples)
             worse = difference["high"] < 0
         else:
-            row[name] = frechet_distance(reference, point[name])
-            difference = frechet_difference(point[name], best[name], reference, num_resamples,
-                                            seed_of(seed, name))  # fmt: skip
+            row[name], end = (frechet_distance(reference, each[name]) for each in (point, best))
+            difference = frechet_difference(reference, point[name], best[name])
             worse = difference["low"] > 0
-        row |= {f"{name}_change": difference["value"], f"{name}_low": difference["low"],
-                f"{name}_high": difference["high"], f"{name}_not_worse": not worse}  # fmt: skip
+        row |= {f"{name}_converged": end, f"{name}_change": difference["value"],
+                f"{name}_low": difference["low"], f"{name}_high": difference["high"],
+                f"{name}_not_worse": not worse}  # fmt: skip
     return row
-
-
-def frechet_difference(
-    point: np.ndarray, best: np.ndarray, reference: np.ndarray, num_resamples: int, seed: int
-) -> dict[str, float]:
-    """Return value, low and high of the Fréchet distance of `point` (N x D) minus that of `best`.
-
-    Both are resampled by the same places: made from the same noise, they share it.
-    """
-    rng = np.random.default_rng(seed)
-    with threadpool_limits(1, user_api="blas"):  # matrices this small gain nothing from threads
-        value = frechet_distance(reference, point) - frechet_distance(reference, best)
-        draws = []
-        for _ in range(num_resamples):
-            chosen = rng.integers(0, len(point), len(point))
-            draws.append(frechet_distance(reference, point[chosen])
-                         - frechet_distance(reference, best[chosen]))  # fmt: skip
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return {"value": value, "low": float(min(low, value)), "high": float(max(high, value))}
 
 
 def choose_default(rows: pd.DataFrame) -> dict[str, object] | None:

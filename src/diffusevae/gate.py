@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffusevae.bootstrap import interval
 from diffusevae.distribution import frechet_distance
-from diffusevae.frontier import frechet_difference
+from diffusevae.intervals import frechet_difference
 from diffusevae.metrics import METRICS, measure_pairs
 from diffusevae.params import PositiveCount
 from diffusevae.randomness import seed_of
@@ -53,7 +53,11 @@ class Made:
 
 @dataclass(frozen=True)
 class Judgement:
-    """One metric: both values, candidate minus champion with its 95 % interval, and the verdict."""
+    """One metric: both values, candidate minus champion with its 95 % interval, and the verdict.
+
+    The difference of Fréchet distances is extrapolated to infinitely many images (`intervals`), the
+    values are those of the images at hand.
+    """
 
     metric: str
     candidate: float
@@ -73,15 +77,15 @@ def judge_all(
     judgements = []
     pairs = [measure_pairs(real, made.refined) for made in (candidate, champion)]
     for name, margin in config.margins.items():
-        seed = seed_of(config.seed, "gate", name)
         if name == "frechet":
             found = [features(made.generated) for made in (candidate, champion)]
             values = [frechet_distance(reference, each) for each in found]
-            difference = frechet_difference(*found, reference, config.num_resamples, seed)
+            difference = frechet_difference(reference, *found)
         else:
             ours, theirs = (values[name].double().numpy() for values in pairs)
             values = [ours.mean(), theirs.mean()]
-            difference = interval(ours - theirs, seed, config.num_resamples)
+            difference = interval(ours - theirs, seed_of(config.seed, "gate", name),
+                                  config.num_resamples)  # fmt: skip
         judgements.append(Judgement(name, *map(float, values), difference,
                                     judge_difference(name, difference, margin)))  # fmt: skip
     return judgements

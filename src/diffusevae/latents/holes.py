@@ -11,15 +11,15 @@ from matplotlib.figure import Figure
 from torch import Generator, Tensor, nn
 
 from diffusevae.data import to_unit
-from diffusevae.distribution import frechet_interval
 from diffusevae.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, panels
+from diffusevae.intervals import frechet_interval
 from diffusevae.latents.autoencoder import apply
 from diffusevae.latents.chapter import Claim, Headline, Picture, Table
 from diffusevae.latents.evidence import describe, judge, spread
 from diffusevae.latents.part import AE, COURSE, FAMILY_COLOURS, VAE, Data, Part, headline
 from diffusevae.latents.vector_vae import VectorVAE, encode_images
 from diffusevae.params import Range
-from diffusevae.randomness import generator, seed_of
+from diffusevae.randomness import generator
 
 STANDARD, GAUSSIAN, BOX = "N(0, I)", "a fitted Gaussian", "the box of all codes"
 REAL = "real training images (the floor)"
@@ -62,8 +62,7 @@ def study_holes(
     real = _features(classifier, to_unit(data.test[:count].cpu()), device)
     rows = []
     for way, made in images.items():
-        found = frechet_interval(real, _features(classifier, made, device),
-                                 seed_of(data.seed, "frechet"))  # fmt: skip
+        found = frechet_interval(real, _features(classifier, made, device))
         sure = apply(classifier, made.to(device)).softmax(1).amax(1)
         rows.append({"images": way, **spread(sure, data.seed, "confidence"),
                      "frechet": found["value"], "frechet_low": found["low"],

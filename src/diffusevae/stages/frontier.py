@@ -100,7 +100,7 @@ def run(
         "diffusevae_converged": best["diffusevae_frechet"],
         "diffusevae": points.get(tuple((chosen or {}).values()), best["diffusevae_frechet"]),
     }  # fmt: skip
-    budget = split_distance(features, subject.reference, config.num_resamples, params.seed)
+    budget = split_distance(features, subject.reference)
     budget.to_csv(out / "budget.csv", index=False)
     with figure_style():
         save_figure(draw_budget(budget), out / "budget.png")
