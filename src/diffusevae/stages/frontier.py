@@ -22,6 +22,7 @@ from diffusevae.classifier import load_classifier
 from diffusevae.data import load_split, to_unit
 from diffusevae.device import choose_device
 from diffusevae.drawing import figure_style, save_figure
+from diffusevae.errors import InputError
 from diffusevae.evaluation import extract_features
 from diffusevae.frontier import (
     QUANTITIES,
@@ -36,6 +37,7 @@ from diffusevae.frontier import (
     read_point,
 )
 from diffusevae.generation import decode_new_codes, load_models
+from diffusevae.intervals import SMALLEST
 from diffusevae.sampling import SamplerConfig
 from diffusevae.vae_training import reconstruct_all
 
@@ -55,6 +57,10 @@ def run(
     network = load_classifier(classifier, device)
     both = load_split(validation).images[: 2 * config.num_images].to(device)
     images, others = both[: config.num_images], both[config.num_images :]
+    if min(len(images), len(others)) < SMALLEST:
+        raise InputError(f"frontier: {len(both)} validation images; at least {SMALLEST} to refine "
+                         f"and as many others are needed: raise frontier.num_images (now "
+                         f"{config.num_images}) or the images of the split")
     subject = Subject(
         to_unit(images).cpu(), reconstruct_all(models.vae, images),
         decode_new_codes(models, "gmm", len(images), params.seed),
