@@ -171,7 +171,7 @@ def test_no_page_of_another_origin_reaches_a_service(team: Team):
     address = team.prefect.address + "/api/admin/version"
     for origin, allowed in (("http://elsewhere.example", None), ("http://127.0.0.1:4200",) * 2,
                             ("http://localhost:4200",) * 2):  # fmt: skip
-        answer = httpx.get(address, headers={"Origin": origin},
+        answer = httpx.get(address, headers={"Origin": origin}, timeout=30,
                            auth=("admin", PASSWORDS["prefect"]))  # fmt: skip
         assert answer.headers.get("access-control-allow-origin") == allowed
 

@@ -10,12 +10,14 @@ from flows.server import TemporaryServer
 OPEN = {"/health", "/ready"}  # these say nothing but that it runs
 FOREIGN = {"Origin": "http://elsewhere.example"}
 LOGGED_IN = tuple(LOGIN.split(":"))
+SECONDS = 120  # after which an answer is given up
 
 
 @pytest.fixture(scope="module")
 def routes(prefect_server: str) -> list[tuple[str, str]]:
     """Every method and path of its API."""
-    paths = httpx.get(f"{prefect_server}/openapi.json", auth=LOGGED_IN).json()["paths"]
+    address = f"{prefect_server}/openapi.json"
+    paths = httpx.get(address, auth=LOGGED_IN, timeout=SECONDS).json()["paths"]
     return [(method.upper(), path.removeprefix("/api")) for path, methods in paths.items()
             for method in methods]  # fmt: skip
 
@@ -23,7 +25,7 @@ def routes(prefect_server: str) -> list[tuple[str, str]]:
 def test_every_route_but_health_asks_for_the_login(prefect_server, routes):
     assert len(routes) > 150
     answers = {}
-    with httpx.Client(base_url=prefect_server) as client:
+    with httpx.Client(base_url=prefect_server, timeout=SECONDS) as client:
         for method, path in routes:
             answers[method, path] = client.request(method, path.replace("{", "").replace("}", ""))
     found = {route for route, answer in answers.items() if answer.status_code != 401}
@@ -32,17 +34,20 @@ def test_every_route_but_health_asks_for_the_login(prefect_server, routes):
 
 def test_a_wrong_login_is_refused_and_the_right_one_is_not(prefect_server):
     address = f"{prefect_server}/flow_runs/count"
-    assert httpx.post(address, auth=("run", "wrong"), json={}).status_code == 401
-    assert httpx.post(address, auth=LOGGED_IN, json={}).status_code == 200
+    for login, status in ((("run", "wrong"), 401), (LOGGED_IN, 200)):
+        answer = httpx.post(address, auth=login, json={}, timeout=SECONDS)
+        assert answer.status_code == status
 
 
 @pytest.mark.parametrize("login", [None, LOGGED_IN])
 def test_a_page_of_another_origin_may_not_read_or_send(prefect_server, login):
     address = f"{prefect_server}/flow_runs/count"
-    asked = httpx.options(address, headers=FOREIGN | {
-        "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"})
-    answers = [asked, httpx.post(address, headers=FOREIGN, json={}, auth=login),
-               httpx.get(f"{prefect_server}/health", headers=FOREIGN)]  # fmt: skip
+    wish = {"Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization"}  # fmt: skip
+    with httpx.Client(headers=FOREIGN, timeout=SECONDS) as page:
+        asked = page.options(address, headers=wish)
+        answers = [asked, page.post(address, json={}, auth=login),
+                   page.get(f"{prefect_server}/health")]  # fmt: skip
     assert asked.status_code == 400
     for answer in answers:
         assert "access-control-allow-origin" not in answer.headers
