@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from scipy.stats import binom
 from torch import Tensor, nn
 
 from diffusevae.errors import InputError
@@ -27,6 +28,9 @@ CORRUPTIONS = {
     "blur": (0.6, 1.0, 2.0),  # sigma in pixels
     "mix": (0.05, 0.1, 0.3),  # share of the next image
 }
+COPY_RATIO = 0.5  # of the distances to the image copied and to the nearest of another kind
+ALARM_RATE = 0.001  # of a set without copies
+MOST_COMPARED = 5_000  # images of each kind
 NOISE = (0.05, 0.1, 0.2)  # standard deviations, for the distances between sets
 WHOLE_SETS = ("frechet", "kid")
 
@@ -89,7 +93,8 @@ def measure_corruptions(
 ) -> pd.DataFrame:
     """Return the mean of each paired metric for each corruption of real (N x C x H x W in [0, 1]).
 
-    Columns: corruption, strength, the metrics; lpips is NaN without its network.
+    Columns: corruption, strength, the metrics; lpips is NaN without its network. What changes no
+    pixel, such as more brightness where all is white, is no damage and left out.
     """
     real = real[:NUM_IMAGES]
     rungs = [("none", 0.0), *((kind, strength) for kind, strengths in CORRUPTIONS.items()
@@ -97,6 +102,8 @@ def measure_corruptions(
     rows = []
     for kind, strength in rungs:
         damaged = corrupt(real, kind, strength)
+        if kind != "none" and float((damaged - real).abs().max()) < ROUNDING:
+            continue
         values = measure_pairs(real, damaged)
         if lpips_model is not None:
             values["lpips"] = lpips(real.to(device), damaged.to(device), lpips_model)
@@ -107,7 +114,11 @@ def measure_corruptions(
 
 
 def find_blind_metrics(corruptions: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
-    """Return which metrics do not get worse with every step of a corruption that starts at none."""
+    """Return which metrics do not get worse with every step of a corruption that starts at none.
+
+    HistSim must tell every step from none, no more: where there are few grey values, as in black
+    and white images, any damage moves all of a value at once, and more of it no further.
+    """
     breaches = []
     undamaged = corruptions[corruptions["corruption"] == "none"]
     for kind, rungs in corruptions[corruptions["corruption"] != "none"].groupby("corruption"):
@@ -115,7 +126,8 @@ def find_blind_metrics(corruptions: pd.DataFrame, metrics: Sequence[str]) -> lis
         for name in metrics:
             if ladder[name].isna().any():
                 continue
-            worse = ladder[name].diff()[1:] * (1 if METRICS[name].better == "lower" else -1)
+            before = ladder[name].iloc[0] if name == "hist_sim" else ladder[name].shift()
+            worse = (ladder[name] - before)[1:] * (1 if METRICS[name].better == "lower" else -1)
             if not (worse > 0).all():
                 shown = ", ".join(f"{value:.4g}" for value in ladder[name])
                 breaches.append(f"{name}: does not get worse with every step of {kind}: {shown}")
@@ -142,15 +154,56 @@ def corrupt(images: Tensor, kind: str, strength: float) -> Tensor:
     return F.conv2d(along, weights.transpose(2, 3), padding=(reach, 0), groups=groups).clamp(0, 1)
 
 
-def find_copies(distances: Mapping[str, Mapping], floor: Mapping) -> list[str]:
-    """Return the sets nearer to the test images than real training images can be, by chance or not.
+def find_copies(
+    generated: Mapping[str, Tensor], train: Tensor, test: Tensor, seed: int
+) -> list[str]:
+    """Return the sets of images among which are copies of real ones, a line each.
 
-    `distances` and `floor` as in metrics.json. Such a set holds test images, or is mismeasured.
+    Images are N x C x H x W, uint8 or in [0, 1]. A set is named falsely with a probability of
+    ALARM_RATE at most, whatever the sizes.
     """
-    return [f"frechet: {name} reaches {table['frechet']['high']:.4g} at most, below the "
-            f"{floor['frechet']['low']:.4g} that real training images score at least"
-            for name, table in distances.items()
-            if table["frechet"]["high"] < floor["frechet"]["low"]]  # fmt: skip
+    lines = []
+    for name, images in generated.items():
+        counts = count_copies(images, train, test, seed)
+        for kind, other in (("training", "test"), ("test", "training")):
+            copied = counts[kind]
+            if chance_of_copies(copied, counts[other]) <= ALARM_RATE / 2:
+                lines.append(f"copies: images of {name} lie at {copied} of the {kind} images, at "
+                             f"{counts[other]} of as many {other} images; look at them beside "
+                             f"their nearest {kind} images before you trust their distances")
+    return lines
+
+
+def count_copies(images: Tensor, train: Tensor, test: Tensor, seed: int) -> dict[str, int]:
+    """Return of how many "training" and "test" images there are copies: as many of both are drawn.
+
+    A copy is at most COPY_RATIO times as far from the image as from the nearest of the other kind.
+    """
+    number = min(len(train), len(test), MOST_COMPARED)
+    order = [torch.randperm(len(some), generator=generator(seed, "copies", i))[:number]
+             for i, some in enumerate((train, test))]  # fmt: skip
+    real = [_shrink(train[order[0]]), _shrink(test[order[1]])]
+    near: tuple[set[int], set[int]] = (set(), set())
+    for part in _shrink(images[:MOST_COMPARED]).split(500):
+        (first, at_first), (second, at_second) = (torch.cdist(part, own).min(1) for own in real)
+        near[0].update(at_first[first <= COPY_RATIO * second].tolist())
+        near[1].update(at_second[second < COPY_RATIO * first].tolist())
+    return {"training": len(near[0]), "test": len(near[1])}
+
+
+def chance_of_copies(copied: int, others: int) -> float:
+    """Return how probable so many images of one kind are where both kinds come up alike.
+
+    Real images of both kinds are exchangeable: to a generator that copies none, which of them it
+    comes near to by chance is the toss of a coin (sign test).
+    """
+    return float(binom.sf(copied - 1, copied + others, 0.5))
+
+
+def _shrink(images: Tensor) -> Tensor:
+    """Return images as rows of floats in [0, 1], of 32 x 32 pixels at most: N x D."""
+    x = images.float() / (255 if images.dtype == torch.uint8 else 1)
+    return F.adaptive_avg_pool2d(x, [min(side, 32) for side in x.shape[2:]]).flatten(1)
 
 
 def _bounds(columns: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:

@@ -89,12 +89,12 @@ def evaluate(
     paired = summarise_pairs(frame, config.num_resamples, seed)
     means = {model: {name: entry["value"] for name, entry in paired[model].items() if entry}
              for model in MODELS}  # fmt: skip
-    require([
+    warnings = [
         *find_blind_metrics(corruptions, PAIRED), *find_blind_metrics(answers, WHOLE_SETS),
         *(f"{model}_{breach}" for model in MODELS
           for breach in find_breaches_of_means(means[model], corruptions)),
-        *find_copies({name: distances[name] for name in generated}, distances["floor"]),
-    ])  # fmt: skip
+        *find_copies(generated, train.images, test.images, seed),
+    ]  # fmt: skip
     metrics = {
         "num_images": len(pairs["real"]),
         "num_generated": num_generated,
@@ -106,6 +106,7 @@ def evaluate(
         "classifier": describe_classifier(classifier, test, device),
         "lpips": {"backbone": BACKBONE, "available": lpips_model is not None,
                   "reason": lpips_reason},
+        "warnings": warnings,
     }  # fmt: skip
     return metrics, frame, pd.concat([corruptions, answers[1:]], ignore_index=True)
 

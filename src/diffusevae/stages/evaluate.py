@@ -43,6 +43,9 @@ def run(
     (out / "metrics.json").write_text(text + "\n")
     frame.to_csv(out / "per_image.csv", index=False)
     corruptions.to_csv(out / "corruptions.csv", index=False)
-    log.message(f"every metric answers {len(corruptions) - 1} known corruptions as it must")
+    for warning in metrics["warnings"]:
+        log.message(f"warning: {warning}")
+    if not metrics["warnings"]:
+        log.message(f"every metric answers {len(corruptions) - 1} known corruptions as it must")
     log.summary(flatten(metrics))
     log.artifact(out / "metrics.json")
