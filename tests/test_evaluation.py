@@ -68,6 +68,15 @@ def test_metrics_have_the_agreed_shape_and_fit_into_json(inputs):
     assert frame["label"].tolist() == 2 * inputs["pairs"]["labels"].tolist()
 
 
+def test_copies_are_a_warning_beside_the_numbers_and_few_training_images_are_none(inputs):
+    assert evaluate(**inputs | {"train": make_split(5, 0)})[0]["warnings"] == []
+    copies = to_unit(inputs["test"].images[:40])
+    metrics = evaluate(**inputs | {"generated": {"ddpm": copies}})[0]
+    warning, = metrics["warnings"]
+    assert warning.startswith("copies: images of ddpm lie at 40 of the test images")
+    assert metrics["generated"]["ddpm"]["frechet"]["value"] >= 0
+
+
 def test_a_perfect_refinement_is_seen_as_one(inputs):
     paired = evaluate(**inputs)[0]["paired"]
     assert paired["diffusevae"]["mse"] == {"value": 0, "low": 0, "high": 0}

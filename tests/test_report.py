@@ -123,6 +123,12 @@ def test_what_comes_from_files_is_escaped():
     assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 12
 
 
+def test_what_is_strange_of_the_numbers_stands_below_them():
+    assert "Warning" not in build_report(make_inputs())
+    html = build_report(make_inputs(metrics=make_metrics() | {"warnings": ["copies: <b>"]}))
+    assert "<strong>Warning</strong>: copies: &lt;b&gt;" in html
+
+
 def test_the_table_holds_the_numbers_and_says_which_way_is_better():
     page = Page(build_report(make_inputs()))
     assert page.row("MSE") == [

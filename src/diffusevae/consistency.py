@@ -18,6 +18,7 @@ from diffusevae.layers import check_halving
 from diffusevae.metrics import WINDOW
 from diffusevae.objectives import shared_levels
 from diffusevae.params import override, suggest
+from diffusevae.sampling import most_steps, starts_without_noise
 from diffusevae.search_space import check_space, list_combinations
 
 # What each search may vary: what the training that reads its result takes from it.
@@ -102,6 +103,12 @@ def _misfits_of_numbers(params: SimpleNamespace, images: DatasetConfig) -> Itera
         if params.sampler.guidance > 0 and getattr(params, stage).p_uncond == 0:
             yield ("sampler.guidance: needs a model trained without its condition too; set "
                    f"{stage}.p_uncond above 0, or guidance to 0")  # fmt: skip
+    frontier, spacing = params.frontier, params.sampler.spacing
+    points = [(name, steps) for name in frontier.samplers for steps in frontier.num_steps]
+    if any(starts_without_noise(name, steps, spacing)
+           for name, steps in [*points, ("ddim", frontier.converged_steps)]):  # fmt: skip
+        yield (f"frontier.num_steps, converged_steps: 1 with sampler.spacing {spacing} is a step "
+               "at t = 0, where there is no noise; use trailing, or 2 steps or more")  # fmt: skip
     if params.diffusion.open_ends and not params.sampler.clip:
         yield ("sampler.clip: false, but a model trained with diffusion.open_ends counts on it; "
                "set sampler.clip to true, or diffusion.open_ends to false")  # fmt: skip
@@ -115,7 +122,8 @@ def _limits(
     num_codes = min(params.train_vae.num_snapshot_codes, images.validation_images)
     num_timesteps = params.diffusion.num_timesteps
     yield "prior.num_components", params.prior.num_components, num_train, "training images"
-    yield "sampler.num_steps", params.sampler.num_steps, num_timesteps, "timesteps"
+    yield ("sampler.num_steps", params.sampler.num_steps,
+           most_steps(params.sampler.sampler, num_timesteps), "timesteps")  # fmt: skip
     yield "sample.num_images", params.sample.num_images, images.num_test, "test images"
     yield ("figures.num_images", params.figures.num_images, params.sample.num_images,
            "refined images (sample.num_images)")  # fmt: skip
@@ -129,8 +137,12 @@ def _limits(
            "training images")  # fmt: skip
     yield ("compress.num_test_images", params.compress.num_test_images, images.num_test,
            "test images")  # fmt: skip
-    most_steps = max(*params.frontier.num_steps, params.frontier.converged_steps)
-    yield "frontier.num_steps, converged_steps", most_steps, num_timesteps, "timesteps"
+    frontier = params.frontier
+    largest = max(*frontier.num_steps, frontier.converged_steps)
+    yield "frontier.num_steps, converged_steps", largest, num_timesteps, "timesteps"
+    if "ddim_ahead" in frontier.samplers:
+        yield ("frontier.num_steps of ddim_ahead", max(frontier.num_steps),
+               most_steps("ddim_ahead", num_timesteps), "timesteps")  # fmt: skip
     yield ("frontier.num_images", params.frontier.num_images,
            images.validation_images // 2, "pairs of validation images")  # fmt: skip
     for stage in ("train_vae", "train_ddpm", "train_diffusevae"):

@@ -16,12 +16,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import Node
 
 from diffusevae.errors import InputError
 
 MAX_BYTES = 1_000_000
 MAX_SHOWN = 80  # characters of a wrong value
+MAX_BITS = 1024  # of a whole number: beyond, none is a float, and Python refuses to print some
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,24 @@ Count = typing.Annotated[int, Range(0, 10_000_000)]
 PositiveCount = typing.Annotated[int, Range(1, 10_000_000)]
 
 
+class _Constructor(SafeConstructor):
+    """ruamel's, whose every failure names its line: a `!!bool z` is a KeyError there."""
+
+    def construct_non_recursive_object(self, node: Node, tag: str | None = None) -> object:
+        """Return what a node stands for. Raises ConstructorError."""
+        try:
+            value = super().construct_non_recursive_object(node, tag)
+        except (YAMLError, RecursionError):
+            raise
+        except Exception as error:
+            reason = f"{str(node.value)[:MAX_SHOWN]!r} is no value of {node.tag[:MAX_SHOWN]}"
+            raise ConstructorError(None, None, reason, node.start_mark) from error
+        if type(value) is int and value.bit_length() > MAX_BITS:
+            reason = f"a whole number of more than {MAX_BITS} bits"
+            raise ConstructorError(None, None, reason, node.start_mark)
+        return value
+
+
 def read_yaml(path: Path) -> dict:
     """Return the mapping in a YAML 1.2 file. Raises InputError naming the file and the line."""
     try:
@@ -47,7 +68,9 @@ def read_yaml(path: Path) -> dict:
     if len(text) > MAX_BYTES:
         raise InputError(f"{path}: {len(text)} bytes; at most {MAX_BYTES} are read")
     try:
-        content = YAML(typ="safe", pure=True).load(text.decode("utf-8"))
+        yaml = YAML(typ="safe", pure=True)
+        yaml.Constructor = _Constructor
+        content = yaml.load(text.decode("utf-8"))
     except MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         problem = " ".join(str(error.problem).split())

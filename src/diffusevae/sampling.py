@@ -42,6 +42,21 @@ class SamplerConfig:
     shared_noise: bool
     batch_size: PositiveCount
 
+    def __post_init__(self) -> None:
+        if starts_without_noise(self.sampler, self.num_steps, self.spacing):
+            raise ValueError(f"num_steps 1 with spacing {self.spacing} is a step at t = 0, where "
+                             "the model has seen no noise to start from; use trailing, or 2 steps")
+
+
+def starts_without_noise(sampler: str, num_steps: int, spacing: str) -> bool:
+    """Return whether the one step that is taken would be the last of the chain, at t = 0."""
+    return num_steps == 1 and spacing != "trailing" and sampler != "ddim_ahead"
+
+
+def most_steps(sampler: str, num_timesteps: int) -> int:
+    """Return in how many steps a sampler can run: ddim_ahead leaves one timestep out."""
+    return num_timesteps - (sampler == "ddim_ahead")
+
 
 def choose_timesteps(num_timesteps: int, num_steps: int, spacing: str = "trailing") -> list[int]:
     """Return num_steps timesteps, highest first, evenly spaced; all T of them are T-1 .. 0.
