@@ -28,6 +28,7 @@ from tasks import champions
 from tasks.champions import FORCED, LIFTED, ROLLED_BACK, Overtaken
 from tasks.parent_run import mlflow_failures
 from tasks.registry import Registered, name_model
+from tasks.succession import succeed
 from tasks.versions import load_version
 
 ROUNDS = 3  # of judging against a champion that is another by then
@@ -120,6 +121,8 @@ def _judge_once(experiment: Experiment, candidate: str) -> Comparison | None:
         try:
             found = compare_versions(experiment, candidate, champion)
         except InputError as error:
+            if succeed(experiment, candidate, champion, error):
+                return None
             _tag(experiment, candidate, gate="refused", gate_reason=str(error),
                  gate_against=champion)  # fmt: skip
             get_run_logger().warning(f"version {candidate} is refused: {error}")

@@ -18,19 +18,19 @@ from diffusevae.experiment import LatentStudy
 from diffusevae.latents.exploring import FILES, Explorer, load_explorer
 from diffusevae.mlflow_store import connect
 from diffusevae.own_code import hash_code
+from tasks.model_folder import (
+    CODE,
+    REQUIREMENTS,
+    add_hashes,
+    copy_code,
+    copy_loader,
+    fetch_model,
+    pin,
+)
 from tasks.own_process import describe_code
 from tasks.parent_run import active_run, git_tags, mlflow_failures
 from tasks.registered_sampler import find_sampler
-from tasks.registry import (
-    CODE,
-    REQUIREMENTS,
-    Registered,
-    copy_code,
-    copy_loader,
-    create_version,
-    find_tagged,
-    pin,
-)
+from tasks.registry import Registered, create_version, find_tagged
 
 PREFIX = "latents-"
 IMAGES_PER_CLASS = 2
@@ -94,8 +94,6 @@ def download(name: str, folder: Path) -> Explorer:
     `name` is a latent study's, or a registered model's. Raises InputError where there is no such
     model, or it has no latents.
     """
-    from mlflow.artifacts import download_artifacts
-
     with mlflow_failures():
         client = connect()
         found = next(filter(None, (client.search_model_versions(f"name = '{model}'")
@@ -107,8 +105,7 @@ def download(name: str, folder: Path) -> Explorer:
         if "latents_sha256" not in version.tags:
             raise InputError(f"{version.name}: has no latents to move; name a latent study, such "
                              "as `make explore STUDY=latents`")
-        fetched = Path(download_artifacts(f"models:/{version.name}/{version.version}",
-                                          dst_path=str(folder)))  # fmt: skip
+        fetched = fetch_model(version.name, str(version.version), folder)
     made_by = {"Model": f"{version.name} version {version.version}"}
     if code := describe_code(fetched, version.tags):
         made_by["Made with code"] = f"other than the version's, which is {code}"
@@ -151,11 +148,12 @@ def _log_model(explorer: Explorer, files: dict[str, Path], parent_run: str) -> s
     images = Schema([TensorSpec(np.dtype("float32"), (-1, *explorer.model.shape))])
     refine = ParamSchema([ParamSpec("refine", DataType.boolean, False)])
     with tempfile.TemporaryDirectory() as folder, active_run(parent_run):
+        code, loader = copy_code(Path(folder)), copy_loader(Path(folder), "pyfunc_latents")
         return mlflow.pyfunc.log_model(
             name="latents",
-            python_model=copy_loader(Path(folder), "pyfunc_latents"),
-            code_paths=[str(copy_code(Path(folder)))],
-            artifacts={name: str(path) for name, path in files.items()},
+            python_model=str(loader),
+            code_paths=[str(code)],
+            artifacts={name: str(path) for name, path in add_hashes(files, code, loader).items()},
             signature=ModelSignature(codes, images, refine),
             input_example=(np.zeros((2, explorer.latents), np.float32), {"refine": False}),
             pip_requirements=pin((*REQUIREMENTS, "pandas")),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from diffusevae.errors import EnvironmentFailure
+from diffusevae.errors import EnvironmentFailure, InputError
 from diffusevae.mlflow_store import connect, experiment_id, first_line
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and a run that changes nothing needs none of it
@@ -122,10 +122,17 @@ def require_mlflow() -> None:
 
 
 def read_metrics(path: Path) -> dict[str, float]:
-    """Return the main values of a metrics.json by one name each, e.g. diffusevae_ssim."""
+    """Return the main values of a metrics.json by one name each, e.g. diffusevae_ssim.
+
+    Raises InputError for a file that is none.
+    """
     from diffusevae.evaluation import flatten
 
-    return flatten(json.loads(path.read_text(encoding="utf-8")))
+    try:
+        return flatten(json.loads(path.read_bytes()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: is damaged ({type(error).__name__}); run the experiment again, "
+                         "which makes it anew") from error
 
 
 def _close_abandoned(client: "MlflowClient", group: str) -> None:

@@ -6,10 +6,9 @@ tasks.latent_registry registers the models of the latent studies.
 import hashlib
 import json
 import platform
-import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +17,21 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from diffusevae.checkpoint import load_tensors, sha256_of
-from diffusevae.errors import EnvironmentFailure
+from diffusevae.errors import InputError
 from diffusevae.experiment import Experiment
 from diffusevae.generation import check_pair
 from diffusevae.mlflow_store import connect
-from diffusevae.own_code import hash_code, is_code
+from diffusevae.own_code import hash_code
+from tasks.model_folder import (
+    CODE,
+    CONSTRAINTS,
+    REQUIREMENTS,
+    add_hashes,
+    copy_code,
+    copy_loader,
+    fetch_model,
+    pin,
+)
 from tasks.parent_run import active_run, git_tags, mlflow_failures, read_metrics
 from tasks.registered_sampler import RegisteredSampler, find_sampler, find_weights
 from tasks.report import describe_device
@@ -30,12 +39,7 @@ from tasks.report import describe_device
 if TYPE_CHECKING:  # imported where used: MLflow takes seconds
     from mlflow import MlflowClient
 
-CODE = Path("src/diffusevae")
-LOADER = CODE / "pyfunc_loader.py"
-CONSTRAINTS = Path("constraints.txt")
 RECORDED = "recorded"  # the tag of a version whose run came to its end
-# What the model's code imports; MLflow adds itself.
-REQUIREMENTS = ("numpy", "ruamel.yaml", "safetensors", "torch")
 # By who chose the sampler: what the stage evaluate measured on test images with params.yaml's, or
 # of that only what no sampler has a part in, beside what the frontier measured with its choice.
 METRICS_ON_CARD = {
@@ -86,12 +90,22 @@ def find_version(experiment: Experiment) -> Registered | None:
 
 
 def find_tagged(name: str, wanted: Mapping[str, str]) -> Registered | None:
-    """Return a version of a model that has these tags, if there is one."""
+    """Return a version of a model that has these tags and sound files, if there is one."""
     with mlflow_failures():
         for version in connect().search_model_versions(f"name = '{name}'"):
-            if wanted.items() <= version.tags.items():
+            if wanted.items() <= version.tags.items() and _is_sound(name, str(version.version)):
                 return Registered(version.name, str(version.version), _model_id(version.source))
     return None
+
+
+def _is_sound(name: str, version: str) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            fetch_model(name, version, Path(folder))
+        except InputError as error:
+            get_run_logger().warning(f"{error}: it does not count")
+            return False
+    return True
 
 
 @task(task_run_name="register", cache_policy=NO_CACHE)
@@ -173,11 +187,12 @@ def _log_model(experiment: Experiment, parent_run: str) -> str:
     images = Schema([TensorSpec(real.dtype, (-1, *real.shape[1:]))])
     numbers = ParamSchema([ParamSpec(name, DataType.long, 0) for name in ("num_images", "seed")])
     with tempfile.TemporaryDirectory() as folder, active_run(parent_run):
-        files = _gather(experiment, Path(folder))
+        code, loader = copy_code(Path(folder)), copy_loader(Path(folder), "pyfunc_model")
+        files = add_hashes(_gather(experiment, Path(folder)), code, loader)
         info = mlflow.pyfunc.log_model(
             name="diffusevae",
-            python_model=copy_loader(Path(folder), "pyfunc_model"),
-            code_paths=[str(copy_code(Path(folder)))],
+            python_model=str(loader),
+            code_paths=[str(code)],
             artifacts={name: str(path) for name, path in files.items()},
             signature=ModelSignature(images, images, numbers),
             input_example=(real[:2], {"num_images": 0, "seed": 0}),
@@ -194,31 +209,6 @@ def _gather(experiment: Experiment, folder: Path) -> dict[str, Path]:
     files["sampler"] = folder / "sampler.json"
     files["sampler"].write_text(find_sampler(experiment).text, encoding="utf-8")
     return files
-
-
-def copy_code(folder: Path) -> Path:
-    """Copy the package's code, which a registered model brings with it, into a folder; return it.
-    """
-    def left_out(_: str, names: list[str]) -> list[str]:
-        return [name for name in names if not is_code(Path(name))]
-
-    return Path(shutil.copytree(CODE, folder / CODE.name, ignore=left_out))
-
-
-def copy_loader(folder: Path, model: str) -> str:
-    """Copy what MLflow runs to load a model into a folder, under the name by which it knows which.
-    """
-    return str(shutil.copyfile(LOADER, folder / f"{model}.py"))
-
-
-def pin(requirements: Sequence[str]) -> list[str]:
-    """Return the lines of constraints.txt for these packages. Raises EnvironmentFailure."""
-    lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
-    pins = {re.split("[=<>!~;[ ]", line, maxsplit=1)[0].lower(): line.strip() for line in lines}
-    if missing := [name for name in requirements if name not in pins]:
-        raise EnvironmentFailure(f"{CONSTRAINTS}: names no version of {', '.join(missing)}; "
-                                 "restore the file")
-    return [pins[name] for name in requirements]
 
 
 def _describe_version(

@@ -18,13 +18,14 @@ from diffusevae.experiment import Experiment
 from diffusevae.gate import Made
 from diffusevae.generation import check_pair
 from diffusevae.mlflow_store import connect
-from diffusevae.own_code import PACKAGE
+from diffusevae.own_code import PACKAGE, hash_code
 from diffusevae.params import build
 from diffusevae.prior import load_prior
 from diffusevae.randomness import generator
 from diffusevae.sampling import SamplerConfig, sample
 from diffusevae.vae import load_vae
 from diffusevae.vae_training import reconstruct_all
+from tasks.model_folder import MEND, fetch_model
 from tasks.own_process import describe_code, make_apart
 from tasks.registry import METRICS_ON_CARD, identify_test_images, name_model
 
@@ -72,7 +73,6 @@ def load_version(experiment: Experiment, number: str) -> Iterator[Version]:
     Raises InputError, naming the version, where it does not exist, was made of other data, lacks a
     metric or a file, or a file is not the one that was registered.
     """
-    from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
     name = name_model(experiment)
@@ -82,11 +82,7 @@ def load_version(experiment: Experiment, number: str) -> Iterator[Version]:
         raise InputError(f"{name} version {number}: the registry has none") from error
     _require_comparable(experiment, f"{name} version {number}", tags)
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            download_artifacts(f"models:/{name}/{number}", dst_path=folder)
-        except (MlflowException, OSError) as error:
-            raise InputError(f"{name} version {number}: its files cannot be had "
-                             f"({type(error).__name__}); delete the version") from error
+        fetch_model(name, number, Path(folder))
         _check_files(Path(folder) / "artifacts", f"{name} version {number}", tags)
         yield Version(name, number, tags, Path(folder),
                       describe_code(Path(folder), tags))  # fmt: skip
@@ -107,14 +103,17 @@ def _require_comparable(experiment: Experiment, what: str, tags: dict[str, str])
 def _check_files(folder: Path, what: str, tags: dict[str, str]) -> None:
     for place in (PACKAGE, Path("requirements.txt")):
         if not (folder.parent / place).exists():
-            raise InputError(f"{what}: has no {place}; delete the version")
+            raise InputError(f"{what}: has no {place}; {MEND}")
     for part in HASHED:
         path = folder / f"{part}.safetensors"
         if not path.is_file():
-            raise InputError(f"{what}: has no {path.name}; delete the version")
+            raise InputError(f"{what}: has no {path.name}; {MEND}")
         if sha256_of(path) != tags.get(f"{part}_sha256"):
-            raise InputError(f"{what}: {path.name} is not the file that was registered; delete "
-                             "the version")  # fmt: skip
+            raise InputError(f"{what}: {path.name} is not the file that was registered; "
+                             f"{MEND}")  # fmt: skip
     if (folder / "sampler.json").read_text(encoding="utf-8") != tags.get("sampler"):
-        raise InputError(f"{what}: sampler.json is not what was registered; delete the version")
+        raise InputError(f"{what}: sampler.json is not what was registered; {MEND}")
+    code = hash_code(folder.parent / PACKAGE)
+    if code != tags.get("code_sha256", code):
+        raise InputError(f"{what}: its code is not what was registered; {MEND}")
     check_pair(folder / "diffusevae.safetensors", tags["vae_sha256"])

@@ -1,9 +1,11 @@
 """The gate: its rule by hand, and what it does to a real registry with better and worse models."""
 
 import json
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
+import mlflow
 import pytest
 import torch
 from prefect.logging import disable_run_logger
@@ -26,6 +28,7 @@ from diffusevae.params import build
 from flows.compare import main
 from tasks import champions, gate
 from tasks.own_process import describe_code, find_other_packages, make_apart
+from tasks.registry import find_version
 from tasks.rerun_page import write_page
 
 RULE = """\
@@ -292,6 +295,48 @@ def test_a_champion_that_lost_a_file_is_no_champion_already(registry):
     (Path(model.artifact_location.removeprefix("file://")) / "artifacts/prior.safetensors").unlink()
     with pytest.raises(InputError, match="version 1: has no prior.safetensors"):
         judge(first)
+
+
+def stored(registry, version: str) -> Path:
+    source = registry.get_model_version("diffusevae-toy", version).source
+    model = registry.get_logged_model(source.removeprefix("models:/"))
+    return Path(model.artifact_location.removeprefix("file://"))
+
+
+@pytest.mark.parametrize("file", ["artifacts/vae.safetensors", "artifacts/sampler.json",
+                                  "code/diffusevae/vae.py", "pyfunc_model.py"])  # fmt: skip
+def test_a_byte_that_flips_in_a_champion_is_neither_served_nor_compared_nor_kept(registry, file):
+    first = register_toy().version
+    judge(first)
+    flipped = stored(registry, first) / file
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 2] ^= 1
+    flipped.write_bytes(content)
+    name = file.removeprefix("artifacts/")
+    with pytest.raises(mlflow.MlflowException, match=f"is damaged: {name} is not the file that"):
+        mlflow.pyfunc.load_model("models:/diffusevae-toy@champion")
+    with pytest.raises(InputError, match=f"toy version 1: {name} is not the file that was regis"):
+        judge(first)
+    with disable_run_logger():
+        assert find_version(TOY) is None
+    second = register_toy().version  # as the next run does
+    assert second == "2"
+    judge(second)
+    assert gate.find_champion(TOY) == second
+    tags = tags_of(registry, second)
+    assert tags["gate"] == "promoted"
+    assert "the same models as version 1, which cannot be used" in tags["gate_reason"]
+
+
+def test_what_a_person_chose_stands_where_its_files_are_lost(registry):
+    first, forced = register_changed(0.5), register_changed(1.0)
+    judge(first)
+    gate.force(TOY, forced, "we show this one")
+    shutil.rmtree(stored(registry, forced) / "artifacts")
+    again = register_toy().version
+    judge(again)
+    assert gate.find_champion(TOY) == again
+    assert "we show this one" in champions.find_word("diffusevae-toy")
 
 
 def test_each_version_makes_its_images_with_its_own_code(registry, monkeypatch):

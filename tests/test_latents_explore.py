@@ -225,6 +225,17 @@ def test_the_registry_gives_back_what_the_study_made(store, tmp_path):
         "latents-toy_study", "2").description  # fmt: skip
 
 
+def test_a_byte_that_flips_in_the_registered_model_is_found_by_name(store, tmp_path):
+    version = register_toy()
+    model = store.get_logged_model(version.model_id)
+    cards = Path(model.artifact_location.removeprefix("file://")) / "artifacts/cards.csv"
+    cards.write_text(cards.read_text().replace("2.5", "2.6"))
+    with pytest.raises(InputError, match="_study version 1: cards.csv is not the file that was re"):
+        download("toy_study", tmp_path / "fetched")
+    assert register_toy().version == "2"
+    assert download("toy_study", tmp_path / "again").cards[0].meaning == "slant"
+
+
 def test_the_registered_model_decodes_codes_and_holds_no_pickle(store, tmp_path):
     import mlflow
 

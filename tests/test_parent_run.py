@@ -5,7 +5,7 @@ from mlflow import MlflowClient
 
 from diffusevae.errors import EnvironmentFailure, InputError
 from diffusevae.mlflow_store import experiment_id
-from tasks.parent_run import open_parent_run
+from tasks.parent_run import open_parent_run, read_metrics
 from tasks.stage import StageResult
 
 
@@ -69,3 +69,11 @@ def test_a_store_that_does_not_answer_is_one_line(monkeypatch):
     with pytest.raises(EnvironmentFailure, match="MLflow at http://127.0.0.1:9: does not answer"):
         with open_parent_run("toy", "toy_data"):
             pass
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[1]", b"{}", b'{"paired": 3}'])
+def test_damaged_metrics_are_one_line(tmp_path, content):
+    path = tmp_path / "metrics.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="metrics.json: is damaged .*run the experiment again"):
+        read_metrics(path)

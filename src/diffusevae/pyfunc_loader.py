@@ -1,7 +1,8 @@
 """What MLflow runs to load a registered model ("models from code"), so nothing is ever unpickled.
 
 It lies in the model's folder under one of the names MODELS, which says what the model is. Before
-anything of the package is imported it is made sure that it is the model's own.
+anything of the package is imported it is made sure that it is the model's own, and that no file of
+the model is another than was registered.
 """
 
 import pkgutil
@@ -16,10 +17,15 @@ MODELS = {"pyfunc_model": "diffusevae.pyfunc_model:DiffuseVAE",
 
 
 def load(here: Path) -> PythonModel:
-    """Return the model. Raises ImportError where this process runs other code than the model's."""
-    check = here.parent / "code/diffusevae/own_code.py"
-    if check.is_file():  # there is none where MLflow runs this file to store the model
-        runpy.run_path(str(check))["require_own_code"](here.parent)
+    """Return the model.
+
+    Raises ImportError where this process runs other code than the model's, or one of its files is
+    missing or changed.
+    """
+    code = here.parent / "code/diffusevae"
+    if code.is_dir():  # there is none where MLflow runs this file to store the model
+        runpy.run_path(str(code / "model_files.py"))["require_unchanged"](here.parent)
+        runpy.run_path(str(code / "own_code.py"))["require_own_code"](here.parent)
     return pkgutil.resolve_name(MODELS[here.stem])()
 
 
