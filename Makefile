@@ -5,6 +5,8 @@ EXPERIMENT ?= quickstart
 STUDY ?= latents
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
+# No command but python: the others' scripts name the folder in which they were made.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -14,20 +16,21 @@ export DO_NOT_TRACK := true
 
 setup: .venv/ready
 
-# A virtual environment holds the path at which it was made: in a folder that was moved it is made
-# anew, and so is one that was not finished.
-ifneq ($(shell cat .venv/ready 2>/dev/null),$(CURDIR))
+# Again where .venv is of a Python that this machine no longer has, or of another machine's.
+ifneq ($(shell $(BIN)/python -c 'print(1)' 2>/dev/null),1)
 .PHONY: .venv/ready
 endif
-
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints.txt tasks/relocation.py
+	@git rev-parse --git-dir >/dev/null 2>&1 || command -v git >/dev/null || { echo "error: git: is not installed; install it (apt-get install git)"; exit 3; }
+	@git rev-parse --git-dir >/dev/null || { echo "error: $(CURDIR): is no git repository of yours; run \`git init\` for a ZIP of the sources, or what git says above"; exit 3; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON): is no Python 3.11 or newer; install Python 3.11 or name yours: make setup PYTHON=python3"; exit 3; }
 	@echo "setting up .venv (about three minutes)"
-	@[ "$$(cat .venv/ready 2>/dev/null)" = "$(CURDIR)" ] || rm -rf .venv
-	@$(PYTHON) -m venv .venv || { echo "error: no $(PYTHON); install Python 3.11 or name yours: make setup PYTHON=python3"; exit 3; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,team,explore,test]'
-	@# Now, so that the first run need not wait for it.
-	@mkdir -p -m 700 scratch && PREFECT_HOME="$(CURDIR)/scratch/prefect" $(BIN)/python -m prefect server database upgrade --yes >/dev/null
-	@echo "$(CURDIR)" > $@
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || { echo "error: $(PYTHON) -m venv: failed as it says above (Debian: apt-get install python3-venv)"; exit 3; }
+	@$(INSTALL) '.[pipeline,team,explore,test]' || { echo "error: pip: failed as it says above; then \`make setup\` goes on"; exit 3; }
+	@$(BIN)/python tasks/relocation.py
+	@# Now, so that the first run need not wait for it; what is wrong with the database it will say.
+	@mkdir -p -m 700 scratch && PREFECT_HOME="$(CURDIR)/scratch/prefect" $(BIN)/python -m prefect server database upgrade --yes >/dev/null 2>&1 || true
+	@touch $@
 
 run: setup
 	@$(BIN)/python -m flows $(EXPERIMENT)
@@ -50,7 +53,8 @@ test-slow: setup
 
 # The experiment first, for a sampler is judged by a trained network: nothing to do where it is done.
 bench: setup
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@$(INSTALL) '.[bench]'
+	@$(BIN)/python tasks/relocation.py
 	@$(BIN)/python -m flows $(EXPERIMENT)
 	@$(BIN)/python -m benchmarks --experiment $(EXPERIMENT)
 

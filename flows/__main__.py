@@ -10,6 +10,7 @@ import sys
 
 from flows.server import server_at_hand
 from flows.terminal import run_on_terminal, show_outcome
+from tasks.checkout import require_checkout
 
 
 def main(arguments: list[str]) -> int:
@@ -18,6 +19,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(name: str) -> None:
+    require_checkout()
     with server_at_hand(lambda: _prepare(name)):
         from flows.pipeline import pipeline
 

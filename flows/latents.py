@@ -19,6 +19,7 @@ from flows.server import server_at_hand
 from flows.terminal import run_on_terminal, show_outcome
 from flows.worker import end_with_worker
 from tasks.artifacts import Artifacts
+from tasks.checkout import require_checkout
 from tasks.dvc import has_remote, own_checkout
 from tasks.latent_registry import find_version, register
 from tasks.lock import LOCK
@@ -81,6 +82,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(study: str) -> None:
+    require_checkout()
     with server_at_hand(lambda: _prepare(study)):
         outcome = latents(study)
     show_outcome(outcome.report, outcome.model)

@@ -31,6 +31,9 @@ from prefect.settings import (
 from diffusevae.errors import EnvironmentFailure
 from tasks.dvc import die_with_parent
 
+# What Prefect's server says of a database whose tables it does not know, before it ends.
+NEWER = "Can't locate revision identified by"
+
 
 class TemporaryServer:
     """A server on a free loopback port, with its data in `home`, else in PREFECT_HOME."""
@@ -82,6 +85,10 @@ class TemporaryServer:
                 pass
             time.sleep(0.1)
         reason = "ended" if self._process.poll() is not None else f"is silent after {seconds} s"
+        if NEWER in self.log.read_text(errors="replace"):
+            raise EnvironmentFailure(f"{self.log.parent}: its database is of a newer Prefect; use "
+                                     "the code that made it, or move that folder away: it holds "
+                                     "what Prefect's pages show of earlier runs")
         raise EnvironmentFailure(f"Prefect's temporary server: {reason}; {self.log} says why")
 
     def stop(self) -> None:

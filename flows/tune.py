@@ -18,6 +18,7 @@ from flows.pipeline import pull_results
 from flows.server import server_at_hand
 from flows.terminal import run_on_terminal
 from flows.worker import end_with_worker
+from tasks.checkout import require_checkout
 from tasks.dvc import has_remote, own_checkout
 from tasks.stage import run_stage
 
@@ -49,6 +50,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(experiment: str) -> None:
+    require_checkout()
     with server_at_hand(lambda: load_experiment(experiment)):
         tune(experiment)
 

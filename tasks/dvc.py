@@ -24,6 +24,7 @@ import psutil
 
 from diffusevae.disk import make_private
 from diffusevae.errors import EnvironmentFailure, Failure, InputError
+from tasks.checkout import require_checkout
 
 SECONDS_TO_STOP = 10  # between TERM and KILL: time to write a checkpoint
 CHECKOUT_LOCK = Path("scratch/pipeline.lock")
@@ -173,9 +174,7 @@ def _dvc(
     """Start DVC in a session of its own; at the end nothing of the session is left alive."""
     if importlib.util.find_spec("dvc") is None:
         raise EnvironmentFailure("dvc: is not installed; run `make setup`")
-    if not Path("dvc.yaml").is_file():
-        raise EnvironmentFailure(f"{Path.cwd()}: there is no dvc.yaml; run from the repository's "
-                                 "root")
+    require_checkout()
     # Stages call `python`: it must be this environment's. Unbuffered, their lines arrive at once.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"} | dict(variables or {})

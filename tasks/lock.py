@@ -175,7 +175,7 @@ def read_lock() -> dict:
         return YAML(typ="safe").load(LOCK) if LOCK.is_file() else {}
     except (YAMLError, ValueError) as error:
         raise EnvironmentFailure(f"{LOCK}: is damaged (`git diff {LOCK}` shows where); mend it, or "
-                                 f"take the last one: `git checkout {LOCK}`") from error
+                                 f"take the last one: `git checkout HEAD {LOCK}`") from error
 
 
 def _git(*arguments: str, variables: Mapping[str, str] | None = None, check: bool = True) -> str:

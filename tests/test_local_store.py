@@ -81,19 +81,20 @@ def test_a_store_of_an_older_mlflow_is_brought_up_to_date_and_kept_beside(store)
     path = store / "mlflow/mlflow.db"
     newest = read_revision(path)
     downgrade(path)
-    (store / "mlflow/version").write_text("3.11.0")
     older = read_revision(path)
     assert older != newest
     assert open_anew() == "opened" and read_revision(path) == newest
     assert read_note() == "kept"
-    assert read_revision(store / "mlflow/mlflow.db.before-upgrade") == older
+    assert read_revision(store / f"mlflow/mlflow.db.before-{older}") == older
 
 
 def test_a_store_of_a_newer_mlflow_is_one_line(store):
-    set_revision(store / "mlflow/mlflow.db", "ffffffffffff")
-    (store / "mlflow/version").write_text("4.0.0")
-    assert re.match("error: .*mlflow.db: cannot be brought to MLflow 3.*'ffffffffffff'.* use the "
-                    "version that made it, or move ./mlflow away", open_anew())  # fmt: skip
+    path = store / "mlflow/mlflow.db"
+    set_revision(path, "ffffffffffff")
+    before = path.read_bytes()
+    assert re.match("error: .*mlflow.db: is of a newer MLflow .*ffffffffffff.* use the code that "
+                    "made it, or move ./mlflow away", open_anew())  # fmt: skip
+    assert path.read_bytes() == before and not list(path.parent.glob("mlflow.db.*"))
 
 
 @pytest.mark.parametrize(("given", "expected"), [

@@ -5,11 +5,9 @@ once a checkout was moved, renamed or copied; and it refuses a database of anoth
 own.
 """
 
+import os
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
-from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import quote
 
@@ -52,23 +50,50 @@ def _find_homes(database: sqlite3.Connection) -> set[str]:
 
 
 def bring_up_to_date(home: Path) -> None:
-    """Bring the schema of home/mlflow.db to this MLflow's where another one used it last.
+    """Bring the tables of home/mlflow.db, where they are older, to those of this MLflow.
 
-    A copy is kept beside it. Raises EnvironmentFailure where the store is of a newer MLflow.
+    As it was it stays beside, as mlflow.db.before-REVISION. Raises EnvironmentFailure where the
+    store is of a newer MLflow, or cannot be read.
     """
-    path, used_by = home / "mlflow.db", home / "version"
-    installed = version("mlflow")
-    if used_by.is_file() and used_by.read_text(encoding="utf-8") == installed:
+    path = home / "mlflow.db"
+    if not path.is_file():
         return
-    if path.is_file():
-        copy = home / "mlflow.db.before-upgrade"
-        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
-            source.backup(target)
-        command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{path}"]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if done.returncode != 0:
-            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise EnvironmentFailure(f"{path}: cannot be brought to MLflow {installed} "
-                                     f"({reason[:120]}); use the version that made it, or move "
-                                     "./mlflow away to begin anew")
-    used_by.write_text(installed, encoding="utf-8")
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    try:
+        with closing(sqlite3.connect(path, timeout=WAIT_SECONDS)) as database:
+            tables = database.execute("SELECT name FROM sqlite_master").fetchall()
+            query = "SELECT version_num FROM alembic_version"
+            row = database.execute(query).fetchone() if ("alembic_version",) in tables else None
+    except sqlite3.Error as error:
+        raise EnvironmentFailure(f"{path}: cannot be read ({error}); mend it, or move ./mlflow "
+                                 "away to begin anew") from error
+    if row and row[0] != _get_latest_schema_revision():
+        _upgrade(path, row[0])
+
+
+def _upgrade(path: Path, revision: str) -> None:
+    """Upgrade in a copy, which takes the store's place when it is done."""
+    import sqlalchemy
+    from alembic.util import CommandError
+    from mlflow.store.db.utils import _upgrade_db
+
+    copy = path.with_name(f"{path.name}.upgraded")
+    kept = path.with_name(f"{path.name}.before-{revision}")
+    copy.unlink(missing_ok=True)
+    with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(copy)) as new:
+        old.backup(new)
+    engine = sqlalchemy.create_engine(f"sqlite:///{copy}")
+    try:
+        _upgrade_db(engine)
+    except CommandError as error:  # a revision that this MLflow does not know
+        copy.unlink()
+        raise EnvironmentFailure(
+            f"{path}: is of a newer MLflow (its tables are {revision}); use the code that made it, "
+            "or move ./mlflow away to begin anew") from error
+    finally:
+        engine.dispose()
+    kept.unlink(missing_ok=True)
+    os.link(path, kept)  # so that there is a store at every moment
+    copy.replace(path)
+    print(f"{path}: upgraded to this MLflow; as it was: {kept.name}", flush=True)

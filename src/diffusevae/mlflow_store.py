@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from diffusevae.disk import make_private
+from diffusevae.errors import EnvironmentFailure
 from diffusevae.local_store import bring_up_to_date, move_in
 from diffusevae.proxies import keep_loopback_direct
 
@@ -20,6 +21,7 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 # It prints the address of each run, with the login that it may have.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 logging.getLogger("alembic").setLevel(logging.WARNING)
+OTHER_TABLES = "out-of-date database schema"  # what MLflow says of older ones and of newer ones
 
 
 def tracking_uri() -> str:
@@ -32,14 +34,21 @@ def connect():
     """Return an MlflowClient on the configured store, creating the default one once.
 
     Sets MLFLOW_TRACKING_URI for this process and its children, so that all use the same store.
-    Raises EnvironmentFailure where the default store was made by a newer MLflow.
+    Raises EnvironmentFailure for a database of another MLflow's; the default one, where it is
+    older, is upgraded.
     """
     home = Path("mlflow").absolute()
     uri = os.environ["MLFLOW_TRACKING_URI"] = tracking_uri()
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
     if uri != f"sqlite:///{home / 'mlflow.db'}":
-        return MlflowClient()
+        try:
+            return MlflowClient()
+        except MlflowException as error:
+            if OTHER_TABLES not in str(error):
+                raise
+            raise EnvironmentFailure(f"MLFLOW_TRACKING_URI: {first_line(error)}") from error
     make_private(home)
     # Two processes that open a new SQLite store at once break it: one makes it, the others wait.
     with open(home / "lock", "w") as lock:
@@ -69,7 +78,7 @@ def first_line(error: Exception) -> str:
     """Return what an error says, cut to one line of at most 200 characters, or how to log in."""
     if "error code 401" in str(error):
         return "the login is refused; set MLFLOW_TRACKING_PASSWORD (and _USERNAME) to the server's"
-    if "out-of-date database schema" in str(error):
-        return ("its database is of another version of MLflow; back it up, then run `mlflow db "
-                "upgrade` with its address")
+    if OTHER_TABLES in str(error):
+        return ("its database is of another version of MLflow; where it is older, back it up, then "
+                "run `.venv/bin/python -m mlflow db upgrade` with its address")
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -6,8 +6,11 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def keep_loopback_direct() -> None:
-    """Add the loopback to NO_PROXY, for this process and its children; the rest stays."""
-    for name in ("NO_PROXY", "no_proxy"):
-        given = [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
-        missing = [address for address in LOOPBACK if address not in given and "*" not in given]
-        os.environ[name] = ",".join(given + missing)
+    """Add the loopback to NO_PROXY, for this process and its children; the rest stays.
+
+    Some libraries read it in small letters first, others in capitals: both get what either has.
+    """
+    given = [part.strip() for name in ("NO_PROXY", "no_proxy")
+             for part in os.environ.get(name, "").split(",") if part.strip()]  # fmt: skip
+    wanted = ",".join(dict.fromkeys(given if "*" in given else [*given, *LOOPBACK]))
+    os.environ |= {"NO_PROXY": wanted, "no_proxy": wanted}

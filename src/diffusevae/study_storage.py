@@ -5,10 +5,11 @@ SQLite file for the workers of one machine. What is named there is taken to have
 """
 
 import os
+import sqlite3
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import optuna
@@ -38,8 +39,9 @@ def is_shared() -> bool:
 def connect() -> RDBStorage:
     """Return the storage, its tables made where they are missing.
 
-    A shared one tells by heartbeats which trials lost their worker. Raises InputError for an
-    address that is none, EnvironmentFailure where nothing answers.
+    A shared one tells by heartbeats which trials lost their worker. A file of this checkout from an
+    older Optuna is upgraded, after a copy. Raises InputError for an address that is none,
+    EnvironmentFailure where nothing answers, or where the tables are of another Optuna.
     """
     url = _url()
     options: dict = {"heartbeat_interval": HEARTBEAT_SECONDS, "grace_period": GRACE_SECONDS} \
@@ -48,10 +50,32 @@ def connect() -> RDBStorage:
     options["engine_kwargs"] = {"connect_args": {wait: WAIT_SECONDS}, "pool_pre_ping": True}
     with alone(), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        storage = _Storage(url.render_as_string(hide_password=False), **options)
+        storage = _Storage(url.render_as_string(hide_password=False), skip_compatibility_check=True,
+                           **options)  # fmt: skip
+        _fit(storage, url)
     if _is_sqlite(url):
         _serialise(storage.engine)
     return storage
+
+
+def _fit(storage: RDBStorage, url: sqlalchemy.URL) -> None:
+    """Upgrade this checkout's own tables where they are older; others only their owner may."""
+    found, ours = storage.get_current_version(), storage.get_head_version()
+    if found == ours:
+        return
+    name = STORAGE_VARIABLE if is_shared() else url.database
+    if found not in storage.get_all_versions():
+        raise EnvironmentFailure(f"{name}: its tables ({found}) are of a newer Optuna; use the "
+                                 "code that made them, or another database")
+    if is_shared():
+        raise EnvironmentFailure(
+            f"{name}: its tables ({found}) are of an older Optuna; when no worker is at work, back "
+            'it up, then run `.venv/bin/optuna storage upgrade --storage "$' + name + '"`')
+    kept = f"{url.database}.before-{found}"
+    with closing(sqlite3.connect(url.database)) as old, closing(sqlite3.connect(kept)) as new:
+        old.backup(new)
+    storage.upgrade()
+    print(f"{url.database}: upgraded to this Optuna; as it was: {Path(kept).name}", flush=True)
 
 
 class _Storage(RDBStorage):
