@@ -154,7 +154,7 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
         ("ablate.seeds", [1, 1], "seeds: expected one or more, each once"),
         ("sampler.num_steps", 1001, "sampler.num_steps: 1001, but there are only 1000 timesteps"),
         ("sample.num_images", 257, "sample.num_images: 257, but there are only 256 test images"),
-        ("sample.num_generated", 3, "sample: 3 images; at least 4 must be refined and generated"),
+        ("sample.num_generated", 3, "sample: 3 images; at least 8 must be refined and generated"),
         ("sample.num_images", 8, "figures.num_images: 10, but there are only 8 refined images"),
         ("figures.tsne_perplexity", 200.0, "tsne_perplexity: 200.0, but there are only 199 other"),
         ("prior.num_components", 513, "prior.num_components: 513, but there are only 512"),
