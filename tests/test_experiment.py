@@ -277,6 +277,30 @@ def test_a_latent_study_asks_for_no_guidance_that_its_model_lacks(content, fault
     assert said in faults("latents_smoke")
 
 
+def test_a_latent_study_fits_its_images_and_its_model(content, faults):
+    study = content["latent_studies"]["latents_smoke"]
+    study["beta_vae"]["model"]["channels"] = [8] * 6
+    study["beta_vae"]["autoencoder"]["channels"] = [4] * 5
+    family = study["autoencoders"]
+    family["restoration"] |= {"factors": [2, 3], "channels": [4] * 7}
+    family["segmentation"]["unet"] |= {"channel_multipliers": [1] * 7}
+    family["interpolation"]["sampler"] |= {"sampler": "ddim_ahead", "num_steps": 1000,
+                                           "clip": False}  # fmt: skip
+    content["experiments"]["smoke"]["diffusion"] |= {"open_ends": True}
+    said = faults("latents_smoke")
+    for part in (
+        "beta_vae.model.channels: images of 32 x 32 cannot be halved 6 times",
+        "beta_vae.autoencoder.channels: images of 32 x 32 cannot be halved 6 times",
+        "restoration.factors: 3 does not divide images of 32 x 32",
+        "restoration.channels: images of 32 x 32 cannot be halved 6 times",
+        "segmentation.unet.channel_multipliers",
+        "interpolation.sampler.num_steps: 1000, but of the experiment's timesteps ddim_ahead can "
+        "take only 999",
+        "interpolation.sampler.clip: false, but a model trained with diffusion.open_ends",
+    ):
+        assert part in said
+
+
 @pytest.mark.parametrize("source", ["raman", "nuclei"])
 def test_what_is_no_set_of_images_cannot_be_a_data_set(content, faults, source):
     content["datasets"]["mnist_tiny"]["images"]["source"] = source

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Literal
 
-from diffusevae.consistency import find_misfits, find_study_misfits
+from diffusevae.consistency import find_misfits, find_misfits_of_sizes, find_study_misfits
 from diffusevae.errors import InputError
 from diffusevae.gate import GateConfig
 from diffusevae.image_folder import find_images
@@ -150,6 +150,10 @@ def _check(
         used = experiments.get(params.experiment) if params.sound else None
         if used is not None and used.sound:
             faults += [f"{place}.{misfit}" for misfit in find_study_misfits(params, used)]
+        chosen = datasets.get(params.dataset) if params.sound else None
+        if chosen is not None and chosen.sound:
+            faults += [f"{place}.{misfit}" for misfit in
+                       find_misfits_of_sizes(params, chosen.images.image_size)]  # fmt: skip
     if faults:
         raise InputError("; also ".join(dict.fromkeys(faults)))
     return datasets
