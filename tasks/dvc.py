@@ -24,6 +24,7 @@ import psutil
 
 from diffusevae.disk import make_private
 from diffusevae.errors import EnvironmentFailure, Failure, InputError
+from diffusevae.parent import PARENT_VARIABLE
 from tasks.checkout import require_checkout
 
 SECONDS_TO_STOP = 10  # between TERM and KILL: time to write a checkpoint
@@ -177,11 +178,12 @@ def _dvc(
     require_checkout()
     # Stages call `python`: it must be this environment's. Unbuffered, their lines arrive at once.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    environment = os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"} | dict(variables or {})
+    own = {"PATH": path, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(os.getpid())}
+    environment = os.environ | own | dict(variables or {})
     process = subprocess.Popen(
         [sys.executable, "-P", DVC, *arguments], stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=stderr, text=True, errors="replace", env=environment,
-        start_new_session=True, preexec_fn=die_with_parent,
+        start_new_session=True,
     )  # fmt: skip
     try:
         yield process

@@ -29,13 +29,14 @@ import diffusevae
 from diffusevae.diffusion import DiffusionConfig
 from diffusevae.experiment import PARAMS_FILE, RAW, Experiment
 from diffusevae.params import load_sections, override, read_yaml
+from diffusevae.parent import PARENT_VARIABLE
 from diffusevae.pinned import ASSETS
 from diffusevae.search import SearchConfig
 from diffusevae.search_space import suggest_values
 from diffusevae.training import OptimiserConfig
 from diffusevae.unet import UNet, UNetConfig
 from diffusevae.vae import VAE, VAEConfig
-from tasks.dvc import die_with_parent, explain_stage
+from tasks.dvc import explain_stage
 
 SCALES = (1, 4, 16, 64)  # how many times the few images
 ENOUGH = 1.5  # times as long as at the first scale a run takes that tells the work from noise
@@ -252,7 +253,7 @@ def _run(
     start = time.perf_counter()
     process = subprocess.Popen(["sh", "-c", command], cwd=checkout, env=_variables(),
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)  # fmt: skip
+                               stdin=subprocess.DEVNULL)  # fmt: skip
     lines = process.stdout.read().splitlines()
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
@@ -282,7 +283,8 @@ def _variables() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in OWN_SERVICES}
     path = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     code = str(Path(diffusevae.__file__).parents[1])
-    return kept | {"PATH": os.pathsep.join(path), "PYTHONPATH": code}
+    return kept | {"PATH": os.pathsep.join(path), "PYTHONPATH": code,
+                   PARENT_VARIABLE: str(os.getpid())}  # fmt: skip
 
 
 def _size(folder: Path) -> int:

@@ -10,9 +10,13 @@ import pytest
 import torch
 
 import diffusevae.progress
+from diffusevae.latents.vector_vae import fit_vector_vae
 from diffusevae.progress import Progress, identify
 from diffusevae.training import Callbacks
+from diffusevae.vae import VAEConfig
+from diffusevae.vae_training import fit_vae
 from tests.resumable import BATCHES, train
+from tests.test_latents_disentangling import VAE as VECTOR_VAE
 from tests.test_training import make_optimiser
 
 ROOT = Path(__file__).parents[1]
@@ -90,6 +94,31 @@ def test_without_time_for_another_checkpoint_the_end_of_an_epoch_is_one(unbroken
     train(progress, tmp_path, Callbacks(on_resume=lambda *place: resumed.append(place[1:])))
     assert resumed == [(2, 0)]
     assert_same_bytes(tmp_path, unbroken)
+
+
+def fit_a_vae(callbacks: Callbacks, progress: Progress | None) -> list[dict]:
+    images = torch.zeros(16, 1, 16, 16, dtype=torch.uint8)
+    config = VAEConfig(2, 4, (1, 1), (), 0.0, "mse", 1e-5)
+    return fit_vae(config, make_optimiser(batch_size=4), images, images, 1, 0, callbacks,
+                   progress)[1]  # fmt: skip
+
+
+def fit_a_vector_vae(callbacks: Callbacks, progress: Progress | None) -> list[dict]:
+    images = torch.zeros(16, 1, 16, 16, dtype=torch.uint8)
+    return fit_vector_vae(VECTOR_VAE, make_optimiser(batch_size=4), images, images, 1, 0,
+                          callbacks, progress)[1]  # fmt: skip
+
+
+@pytest.mark.parametrize("train_it", [fit_a_vae, fit_a_vector_vae])
+def test_a_training_that_goes_on_within_its_first_epoch_keeps_the_columns(
+    tmp_path, monkeypatch, train_it
+):
+    monkeypatch.setattr(diffusevae.progress, "SECONDS_BETWEEN", 0)
+    progress = Progress(tmp_path, print)
+    with pytest.raises(Stop):
+        train_it(stop_after(2), progress)
+    resumed, unbroken = train_it(Callbacks(), progress), train_it(Callbacks(), None)
+    assert [list(row.items()) for row in resumed] == [list(row.items()) for row in unbroken]
 
 
 def test_a_finished_training_leaves_its_files_and_no_checkpoint(tmp_path):

@@ -1,16 +1,19 @@
 """Files of our own: room and permission asked for first, then written whole or not at all."""
 
 import fcntl
+import hashlib
 import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from diffusevae.errors import EnvironmentFailure
 
+LOCKS = Path("scratch/locks")
 
 def require_writable(folder: Path) -> None:
     """Make `folder`. Raises EnvironmentFailure that names it if nothing can be written there."""
@@ -83,6 +86,41 @@ def lock(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[Non
             on_wait()
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def own_output(folder: Path) -> Iterator[None]:
+    """Keep other processes of this checkout from making `folder`, however they spell its path.
+
+    Raises EnvironmentFailure where another one is at it, or where it cannot be made.
+    """
+    _require_place(folder)
+    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    path = LOCKS / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise EnvironmentFailure(f"{folder}: held by {holder}; wait for its end, or stop it") \
+                from error  # fmt: skip
+        file.truncate(0)
+        file.write(f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        file.flush()
+        yield
+
+
+def _require_place(folder: Path) -> None:
+    """Raise EnvironmentFailure where nothing can be written into `folder`; leave no trace."""
+    existing = folder.resolve()
+    while not os.path.lexists(existing):
+        existing = existing.parent
+    if not existing.is_dir():
+        raise EnvironmentFailure(f"{folder}: {existing} is no folder; move away what stands in its "
+                                 "place")
+    require_writable(existing)
 
 
 def _flush_folder(folder: Path) -> None:

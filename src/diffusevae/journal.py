@@ -4,6 +4,7 @@ Each stage has a file of JSON lines under ./scratch/unsent, in a folder for the 
 meant for. Whoever has one open holds a lock on it, which the kernel frees however that one ends.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 from diffusevae.mlflow_store import tracking_uri
 
 FOLDER = Path("scratch/unsent")
+NEEDED = {"do", "run", "milliseconds"}  # of every message
 
 
 class Journal:
@@ -31,16 +33,25 @@ class Journal:
         except BlockingIOError:
             self._file.close()
             raise
+        self._file.seek(0)
+        os.ftruncate(self._file.fileno(), self._file.read().rfind(b"\n") + 1)  # a torn last line
 
     def append(self, message: dict) -> None:
-        """Write one line."""
-        self._file.write(json.dumps(message).encode() + b"\n")
+        """Write one line. Raises OSError, with nothing of it in the file, where it has no room."""
+        line = json.dumps(message).encode() + b"\n"
+        size = os.fstat(self._file.fileno()).st_size
+        try:
+            if self._file.write(line) != len(line):  # the disk is full, which only the next says
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            os.ftruncate(self._file.fileno(), size)
+            raise
 
     def read(self) -> list[dict]:
-        """Return the messages of all whole lines; a power cut may have torn the last one."""
+        """Return the messages of all whole lines; a power cut or a full disk may have torn some."""
         self._file.seek(0)
-        lines = self._file.read().split(b"\n")[:-1]
-        return [json.loads(line) for line in lines]
+        return [message for line in self._file.read().split(b"\n")
+                if (message := _parse(line)) is not None]  # fmt: skip
 
     def remove(self) -> None:
         """Delete the file: MLflow has it all."""
@@ -79,6 +90,15 @@ def count_unsent() -> tuple[int, int]:
     found = [path.parent for path in FOLDER.glob("*/*.jsonl")]
     here = sum(folder.absolute() == _folder() for folder in found)
     return here, len(found) - here
+
+
+def _parse(line: bytes) -> dict | None:
+    """Return a message, or None where the line holds none."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return message if isinstance(message, dict) and NEEDED <= message.keys() else None
 
 
 def _folder() -> Path:

@@ -12,6 +12,8 @@ import uuid
 from pathlib import Path
 
 from diffusevae.errors import InputError
+from diffusevae.interruption import Stopped
+from diffusevae.parent import PARENT_VARIABLE
 
 PROCESSES_VARIABLE = "DIFFUSEVAE_PROCESSES"
 MOST_PROCESSES = 64  # on one machine
@@ -50,6 +52,7 @@ def launch(argv: list[str], count: int) -> None:
     logging.disable(logging.CRITICAL)
     threads = max(1, len(os.sched_getaffinity(0)) // count)
     os.environ |= {"OMP_NUM_THREADS": str(threads)} | LOOPBACK | os.environ
+    os.environ[PARENT_VARIABLE] = str(os.getpid())
     with tempfile.TemporaryDirectory(prefix="diffusevae-") as folder:
         logs = DefaultLogsSpecs(folder, redirects={each: Std.ALL for each in range(1, count)})
         config = LaunchConfig(
@@ -67,7 +70,7 @@ def launch(argv: list[str], count: int) -> None:
             code = codes[failed]
             sys.exit(128 - code if code < 0 else code)
         except SignalException as stop:
-            sys.exit(128 + stop.sigval)
+            raise Stopped(stop.sigval) from stop
 
 
 def _check_devices(count: int) -> None:

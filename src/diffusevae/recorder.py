@@ -25,6 +25,7 @@ from threading import Event, Thread
 from diffusevae.errors import hide_passwords
 from diffusevae.journal import Journal, create_journal, open_unsent
 from diffusevae.mlflow_store import connect, experiment_id, first_line
+from diffusevae.parent import keep_writing
 
 WAIT_SECONDS = 10  # from the first call that failed on, for MLflow to answer before a stage ends
 LAST_TRY_SECONDS = 2  # at a stage's end, where it has been away for longer than that
@@ -351,6 +352,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_writing()
     main()
     sys.stderr.flush()
     os._exit(0)  # all is written; taking MLflow down in good order would take a second

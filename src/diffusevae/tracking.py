@@ -22,11 +22,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from diffusevae.errors import hide_passwords
+from diffusevae.interruption import Stopped
 
 PARENT_VARIABLE = "DIFFUSEVAE_PARENT_RUN"
 RECORDER_VARIABLE = "DIFFUSEVAE_RECORDER"
 TIMINGS = Path("scratch/timings")
 PROGRESS_SECONDS = 10
+STOP_SECONDS = 4  # for the recorder after a signal; it goes on without this process
 
 
 class Recorder:
@@ -79,13 +81,15 @@ class Recorder:
     def __enter__(self) -> "Recorder":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        is_stopped = kind is not None and issubclass(kind, Stopped)  # then time is short
         if self._socket is not None:
-            with contextlib.suppress(ConnectionError), self._socket:
+            with contextlib.suppress(ConnectionError, TimeoutError), self._socket:
+                self._socket.settimeout(STOP_SECONDS if is_stopped else None)
                 self._socket.shutdown(socket.SHUT_WR)
                 if self._num_runs:
                     self._socket.recv(1)  # comes back when the other end is done and closes
-        if self._process is not None:
+        if self._process is not None and not (is_stopped and self._num_runs):
             if not self._num_runs:  # nothing to wait for: bad input, say
                 self._process.kill()
             self._process.wait()

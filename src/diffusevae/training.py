@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
+from diffusevae import interruption
 from diffusevae.distributed import ALONE, Group
 from diffusevae.errors import Diverged
 from diffusevae.params import PositiveCount, Range, Share
@@ -77,8 +78,9 @@ def fit(
 
     The history has one row per epoch: epoch (from 1), train_<name> and validation_<name> of every
     loss. With `progress` the training goes on from its last checkpoint, and ends with the same
-    bytes as without an interruption. All processes of `group` get the same; the first one alone
-    calls back, writes and reads checkpoints. Raises Diverged when a loss stops being finite.
+    bytes as without an interruption; a signal ends it after a checkpoint at the next step. All
+    processes of `group` get the same; the first one alone calls back, writes and reads checkpoints.
+    Raises Diverged when a loss stops being finite.
     """
     if not group.is_first:
         callbacks, progress = Callbacks(), None
@@ -86,16 +88,14 @@ def fit(
     if (found := group.hand_out(progress and progress.load())) is not None:
         state.restore(*found)
         callbacks.on_resume(state.history, state.epoch, state.batch)
-    while state.epoch <= epochs:
-        trained = _train_epoch(state, config, epochs, seed, task, callbacks, progress, group)
-        validated = task.validate(state.averaged)
-        row = {"epoch": state.epoch} | {f"train_{k}": v for k, v in trained.items()}
-        row |= {f"validation_{k}": v for k, v in validated.items()}
-        _check_finite(row, config)
-        callbacks.on_epoch(state.epoch, row, state.averaged)
-        state.end_epoch(row)
-        if progress is not None:
-            progress.save(state.step, *state.pack())
+    with interruption.deferred():
+        while state.epoch <= epochs:
+            trained = _train_epoch(state, config, epochs, seed, task, callbacks, progress, group)
+            row = _judge_epoch(state, config, trained, task, callbacks, progress)
+            state.end_epoch(row)
+            if progress is not None:
+                progress.save(state.step, *state.pack())
+            interruption.check()
     state.averaged.load_state_dict(state.best_weights)
     return state.averaged, state.history
 
@@ -129,10 +129,11 @@ class _State:
                  "optimiser": self.optimiser.state[self.weights]}  # fmt: skip
         tensors = {f"{part}/{name}": tensor for part, named in parts.items()
                    for name, tensor in named.items()}  # fmt: skip
-        # A file's facts are sorted by name; pairs keep a row's columns in their order.
+        # A file's tensors and facts are sorted by name; lists keep the columns in their order.
         history = [list(row.items()) for row in self.history]
         return tensors, {"epoch": self.epoch, "batch": self.batch, "step": self.step,
-                         "best": self.best, "history": history}  # fmt: skip
+                         "best": self.best, "history": history,
+                         "totals": list(self.totals)}  # fmt: skip
 
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> None:
         """Take over what `pack` returned."""
@@ -144,7 +145,7 @@ class _State:
         self.model.load_state_dict(parts["model"])
         self.averaged.load_state_dict(parts["averaged"])
         self.best_weights = {name: tensor.to(device) for name, tensor in parts["best"].items()}
-        self.totals = {name: tensor.to(device) for name, tensor in parts["totals"].items()}
+        self.totals = {name: parts["totals"][name].to(device) for name in facts["totals"]}
         self.optimiser.state[self.weights] = {
             name: value.to(device) for name, value in parts["optimiser"].items()}
         self.epoch, self.batch, self.step, self.best = (
@@ -178,9 +179,30 @@ def _train_epoch(
             state.totals[name] = state.totals.get(name, 0) + mean * len(indices)
         state.batch, state.step = state.batch + 1, state.step + 1
         callbacks.on_batch(state.epoch, state.batch, len(batches))
-        if progress is not None and progress.is_due:
+        if progress is not None and (progress.is_due or interruption.is_asked()):
             progress.save(state.step, *state.pack())
+        interruption.check()
     return {name: float(total) / task.num_images for name, total in state.totals.items()}
+
+
+def _judge_epoch(
+    state: _State, config: OptimiserConfig, trained: Mapping[str, float], task: Fit,
+    callbacks: Callbacks, progress: Progress | None,
+) -> dict[str, float]:  # fmt: skip
+    """Return the epoch's row of the history, which `on_epoch` has got; a signal stops it at once.
+    """
+    try:
+        with interruption.deferred(False):
+            validated = task.validate(state.averaged)
+            row = {"epoch": state.epoch} | {f"train_{k}": v for k, v in trained.items()}
+            row |= {f"validation_{k}": v for k, v in validated.items()}
+            _check_finite(row, config)
+            callbacks.on_epoch(state.epoch, row, state.averaged)
+            return row
+    except interruption.Stopped:
+        if progress is not None:
+            progress.save(state.step, *state.pack())
+        raise
 
 
 def _take_step(state: _State, config: OptimiserConfig) -> None:

@@ -11,7 +11,6 @@ DIFFUSEVAE_PROCESSES=2 lets two processes train a model together, in the stages 
 """
 
 import argparse
-import ctypes
 import errno
 import gc
 import importlib
@@ -23,11 +22,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
-from diffusevae.disk import make_private
+from diffusevae import interruption
+from diffusevae.disk import make_private, own_output
 from diffusevae.errors import EnvironmentFailure, InputError, guard_output
 from diffusevae.launcher import launch, num_processes, rank
-from diffusevae.params import load_sections
-from diffusevae.search_space import apply_best
+from diffusevae.parent import PARENT_VARIABLE, end_with_parent, keep_writing
 from diffusevae.tracking import Log, Recorder, track_stage
 
 PARAMS_FILE = Path("params.yaml")
@@ -39,7 +38,6 @@ STAGES = (
 ON_DEMAND = ("ablate", "frontier", "compress")  # stages beyond those of the flow
 LATENTS = ("beta_vae", "sprites", "spectra", "autoencoders", "overview")  # of flows.latents
 TRAINED_TOGETHER = ("train_vae", "train_ddpm", "train_diffusevae")
-PR_SET_PDEATHSIG = 1
 OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
@@ -47,16 +45,29 @@ IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 def main(argv: list[str]) -> int:
     """Run one stage; return its exit code."""
     guard_output()
-    _die_with_parent()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # Others than the first of a training wait for each other in C, where no handler runs; they end
+    # when the first one has written its checkpoint, and with the launcher.
+    if rank():
+        interruption.ignore()
+    else:
+        interruption.watch()
     return run_command(lambda: _run_stage(argv))
 
 
 def run_command(action: Callable[[], None]) -> int:
-    """Do it; return 0, 2 (bad input) or 3 (environment), after one line that says why."""
+    """Do it; return 0, 2 (bad input), 3 (environment) or 128 + a signal's number.
+
+    Any other than 0 comes after one line that says why.
+    """
     try:
         action()
         return 0
+    except interruption.Stopped as stop:
+        print(f"error: {stop}", file=sys.stderr, flush=True)
+        return stop.code
+    except KeyboardInterrupt:
+        print("error: stopped by Ctrl-C", file=sys.stderr, flush=True)
+        return 128 + signal.SIGINT
     except (InputError, EnvironmentFailure) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
@@ -80,6 +91,7 @@ def explain_machine_error(error: OSError) -> EnvironmentFailure | None:
 
 
 def _run_stage(argv: list[str]) -> None:
+    _end_with_parent()
     if not argv or argv[0] not in STAGES + ON_DEMAND + LATENTS:
         raise InputError(f"stage {argv[0] if argv else '(none)'}: not a stage; "
                          f"there are {', '.join(STAGES + ON_DEMAND + LATENTS)}")
@@ -98,12 +110,26 @@ def _run_stage(argv: list[str]) -> None:
         with Recorder() as recorder:  # first, for it starts while torch is imported here
             stage, params, arguments = _load(argv)
             sections = _sections_used(stage, params, arguments)
-            with track_stage(argv[0], params.key, sections, recorder) as log:
+            with (own_output(arguments["out"]),
+                  track_stage(argv[0], params.key, sections, recorder) as log):  # fmt: skip
                 stage.run(params, **arguments, log=log)
+
+
+def _end_with_parent() -> None:
+    """End when DVC or the launcher does, so that no orphan keeps a GPU or writes outputs.
+
+    Processes that train together can wait for each other and hear no SIGTERM.
+    """
+    if rank() is not None:
+        end_with_parent(signal.SIGKILL)
+    elif os.environ.get("DVC_STAGE") or os.environ.get(PARENT_VARIABLE):
+        end_with_parent(signal.SIGTERM)
 
 
 def _load(argv: list[str]) -> tuple[ModuleType, SimpleNamespace, dict[str, Path]]:
     """Return a stage's module, its params (its key among them) and its paths."""
+    from diffusevae.params import load_sections  # only now: before, a signal would not be heard
+
     gc.disable()  # imports make a great many objects and no garbage
     stage = importlib.import_module(f"diffusevae.stages.{argv[0]}")
     gc.enable()
@@ -123,6 +149,8 @@ def _sections_used(
 
     Every stage with the path `best` begins with `apply_best`. Raises InputError.
     """
+    from diffusevae.search_space import apply_best
+
     if "best" in arguments:
         params = apply_best(params, arguments["best"])
     return {name: getattr(params, name) for name in stage.SECTIONS}
@@ -138,18 +166,8 @@ def _parse_paths(stage: ModuleType, argv: list[str]) -> dict:
     return vars(parser.parse_args(argv[1:]))
 
 
-def _die_with_parent() -> None:
-    """Ask Linux to end this process when its parent dies, so that no orphan keeps a GPU.
-
-    The parent is DVC, or the launcher: its processes can wait for each other and hear no SIGTERM.
-    """
-    if sys.platform == "linux" and rank() is not None:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    elif sys.platform == "linux" and os.environ.get("DVC_STAGE"):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 if __name__ == "__main__":
+    keep_writing()
     code = main(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,0 +1,60 @@
+"""A child process that ends with its parent, and output that does not end with its reader.
+
+The child asks for it itself, then looks whether its parent is still there: between a fork and that
+moment it may have lost it, and a request made in the fork itself is unsafe beside threads.
+"""
+
+import ctypes
+import io
+import os
+import signal
+import sys
+
+from diffusevae.errors import EnvironmentFailure
+
+PARENT_VARIABLE = "DIFFUSEVAE_PARENT"  # the process number that a child's parent must have
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent(number: signal.Signals) -> None:
+    """Ask Linux for signal `number` when the parent dies. Raises EnvironmentFailure if it has died.
+
+    A parent that did not say its number in DIFFUSEVAE_PARENT is known by its session: whoever
+    adopts orphans is of another one. (torchrun gives each child a session of its own.)
+    """
+    expected = os.environ.pop(PARENT_VARIABLE, "")  # not meant for children of this process
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+    if is_orphan(expected):
+        raise EnvironmentFailure("what started this stage is gone; start it again")
+
+
+def is_orphan(expected: str) -> bool:
+    """Return whether the parent is another than the process number `expected`, or "" if unsaid."""
+    parent = os.getppid()
+    if expected:
+        return str(parent) != expected
+    try:
+        return os.getsid(0) not in (os.getpid(), os.getsid(parent))
+    except ProcessLookupError:  # it died this moment
+        return True
+
+
+class _Lasting(io.FileIO):
+    """A file that takes everything, also where nobody reads it any more or the disk is full."""
+
+    def write(self, data: bytes) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
+def keep_writing() -> None:
+    """Let what this process says be lost where it cannot be written: no work ends because of it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        raw = io.BufferedWriter(_Lasting(stream.fileno(), "w", closefd=False))
+        setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, stream.errors,
+                                            line_buffering=True))  # fmt: skip
