@@ -30,6 +30,9 @@ def choose_device() -> torch.device:
     except RuntimeError as error:
         raise InputError(f"{DEVICE_VARIABLE}: {name!r} is not a device; use cpu, cuda or cuda:N") \
             from error  # fmt: skip
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"{DEVICE_VARIABLE}: nothing here runs on {name!r}; use cpu, cuda or "
+                         "cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise EnvironmentFailure(f"{DEVICE_VARIABLE}: {name} is not on this machine, which has "
                                  f"{torch.cuda.device_count()} CUDA devices; use cpu")

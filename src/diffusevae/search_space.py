@@ -5,6 +5,7 @@ key that is a whole number in params.yaml, whole numbers are drawn. `only_if: {o
 leaves a key out where it has no effect; the other key stands above it.
 """
 
+import dataclasses
 import itertools
 import math
 import random
@@ -104,6 +105,8 @@ def apply_best(params: SimpleNamespace, path: Path) -> SimpleNamespace:
     """Return params with the values of a best.yaml in place of the base configuration's."""
     merged = dict(vars(params))
     for section, values in read_yaml(path).items():
+        if not isinstance(values, Mapping) or not dataclasses.is_dataclass(merged.get(section)):
+            raise InputError(f"{path} {section}: is no section with values; run its stage again")
         merged[section] = override(merged[section], values, f"{path} {section}")
     return SimpleNamespace(**merged)
 

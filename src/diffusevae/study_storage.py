@@ -140,7 +140,7 @@ def _url() -> sqlalchemy.URL:
     try:
         url = sqlalchemy.make_url(given)
         kind = url.get_backend_name()
-    except ArgumentError:  # its text would show the password
+    except (ArgumentError, ValueError):  # its text would show the password
         kind = "no address"
     if kind == "sqlite" and url.database:
         return url

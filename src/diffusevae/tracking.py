@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from diffusevae.errors import hide_passwords
+from diffusevae.errors import InputError, hide_passwords
 from diffusevae.interruption import Stopped
 
 PARENT_VARIABLE = "DIFFUSEVAE_PARENT_RUN"
@@ -46,7 +46,11 @@ class Recorder:
         self._process: subprocess.Popen | None = None
         if address := os.environ.get(RECORDER_VARIABLE):
             self._socket = socket.socket(socket.AF_UNIX)
-            self._socket.connect(address)
+            try:
+                self._socket.connect(address)
+            except OSError as error:
+                raise InputError(f"{RECORDER_VARIABLE}: nobody records at {address!r} ({error}); "
+                                 "unset it") from error
         elif importlib.util.find_spec("mlflow") is None:
             print("tracking is off: mlflow is not installed", flush=True)
         else:
