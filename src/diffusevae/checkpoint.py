@@ -1,16 +1,22 @@
 """Tensors on disk: safetensors with their configuration in the header, written whole or not."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from diffusevae.errors import EnvironmentFailure, InputError
+
+Model = TypeVar("Model")
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], config: object | None = None) -> None:
@@ -54,7 +60,30 @@ def load_config(path: Path) -> dict:
         raise _unreadable(path, error) from error
     if "config" not in metadata:
         raise InputError(f"{path}: carries no configuration; make it again with its stage")
-    return json.loads(metadata["config"])
+    try:
+        config = json.loads(metadata["config"])
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, error) from error
+    if not isinstance(config, dict):
+        raise _unreadable(path, ValueError("its configuration is no mapping"))
+    return config
+
+
+def of_one_model(load: Callable[..., Model]) -> Callable[..., Model]:
+    """Let a function that loads the model at a path raise InputError where the file is another's.
+    """
+    @functools.wraps(load)
+    def load_it(path: Path, *arguments, **options) -> Model:
+        try:
+            return load(path, *arguments, **options)
+        except torch.OutOfMemoryError:
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:150]
+            raise InputError(f"{path}: does not hold the model that is expected ({reason}); make "
+                             "it again with the stage that writes it") from error
+
+    return load_it
 
 
 def sha256_of(path: Path) -> str:

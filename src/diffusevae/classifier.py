@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffusevae.checkpoint import load_config, load_tensors, save_tensors
+from diffusevae.checkpoint import load_config, load_tensors, of_one_model, save_tensors
 from diffusevae.data import to_unit
 from diffusevae.layers import check_halving, group_norm
 from diffusevae.params import PositiveCount, Range, Share, build
@@ -102,6 +102,7 @@ def save_classifier(path: Path, model: Classifier) -> None:
     save_tensors(path, model.state_dict(), config)
 
 
+@of_one_model
 def load_classifier(path: Path, device: torch.device | str = "cpu") -> Classifier:
     """Return the classifier of a checkpoint in eval mode. Raises InputError."""
     config = load_config(path)

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from diffusevae.checkpoint import load_config, load_tensors, save_tensors
+from diffusevae.checkpoint import load_config, load_tensors, of_one_model, save_tensors
 from diffusevae.params import Range, build
 from diffusevae.schedule import NoiseSchedule, make_schedule
 from diffusevae.unet import UNet, UNetConfig
@@ -173,6 +173,7 @@ def save_diffusion(path: Path, model: DiffusionModel, vae_sha256: str | None = N
     save_tensors(path, model.state_dict(), config)
 
 
+@of_one_model
 def load_diffusion(path: Path, device: torch.device | str = "cpu") -> DiffusionModel:
     """Return the model of a checkpoint in eval mode. Raises InputError if it cannot be read."""
     config = load_config(path)

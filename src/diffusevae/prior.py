@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from diffusevae.checkpoint import load_config, load_tensors, save_tensors
+from diffusevae.checkpoint import load_config, load_tensors, of_one_model, save_tensors
 from diffusevae.errors import InputError
 from diffusevae.params import Range
 
@@ -90,6 +90,7 @@ def save_prior(path: Path, prior: Prior) -> None:
     save_tensors(path, tensors, {"latent_shape": prior.latent_shape})
 
 
+@of_one_model
 def load_prior(path: Path) -> Prior:
     """Return the mixture of a file. Raises InputError if it cannot be read."""
     return Prior(**load_tensors(path), latent_shape=tuple(load_config(path)["latent_shape"]))

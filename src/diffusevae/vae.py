@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from diffusevae.checkpoint import load_config, load_tensors, save_tensors
+from diffusevae.checkpoint import load_config, load_tensors, of_one_model, save_tensors
 from diffusevae.device import autocast
 from diffusevae.layers import (
     Downsample,
@@ -180,6 +180,7 @@ def save_vae(path: Path, vae: VAE) -> None:
     save_tensors(path, vae.state_dict(), config)
 
 
+@of_one_model
 def load_vae(path: Path, device: torch.device | str = "cpu") -> VAE:
     """Return the frozen VAE of a checkpoint: eval mode, no gradients. Raises InputError."""
     config = load_config(path)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffusevae.checkpoint import load_config, load_tensors, save_tensors
+from diffusevae.checkpoint import load_config, load_tensors, of_one_model, save_tensors
 from diffusevae.data import to_unit
 from diffusevae.errors import InputError
 from diffusevae.params import Range, build
@@ -180,6 +180,7 @@ def save_vector_vae(path: Path, model: VectorVAE) -> None:
     save_tensors(path, model.state_dict(), config)
 
 
+@of_one_model
 def load_vector_vae(path: Path, device: torch.device | str = "cpu") -> VectorVAE:
     """Return the frozen model of a checkpoint. Raises InputError, also for another kind's."""
     config = load_config(path)
