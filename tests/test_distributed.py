@@ -13,7 +13,7 @@ import torch
 
 import diffusevae.stages.__main__ as entry
 from diffusevae import launcher
-from diffusevae.distributed import Group
+from diffusevae.distributed import Group, join_group
 from diffusevae.errors import InputError
 from tests import together
 from tests.test_ablation import write_split
@@ -197,6 +197,18 @@ def test_stages_that_do_not_train_together_refuse_torchrun(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(InputError, match="stage sample: runs as one process; use torchrun for"):
         entry._run_stage(["sample"])
+
+
+@pytest.mark.parametrize("rank", [None, "", "one", "-1"])
+def test_half_of_torchruns_environment_is_one_line(monkeypatch, capsys, rank):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    if rank is not None:
+        monkeypatch.setenv("RANK", rank)
+    assert entry.main(list(STAGE)) == 2
+    assert capsys.readouterr().err.startswith(f"error: RANK: {rank or ''!r} is no rank")
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(InputError, match="^LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT: not"):
+        join_group(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("codes, failed", [

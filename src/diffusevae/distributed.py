@@ -14,6 +14,9 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from diffusevae.errors import InputError
+
+OF_TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 Value = TypeVar("Value")
 
 
@@ -63,10 +66,14 @@ ALONE = Group()
 def join_group(device: torch.device) -> Group:
     """Meet the other processes that torchrun started; return ALONE where it started none.
 
-    On a GPU each process takes its own: from here on "cuda" means that one.
+    On a GPU each process takes its own: from here on "cuda" means that one. Raises InputError where
+    the environment is only in part torchrun's.
     """
     if not torch.distributed.is_torchelastic_launched():
         return ALONE
+    if missing := [name for name in OF_TORCHRUN if not os.environ.get(name)]:
+        raise InputError(f"{', '.join(missing)}: not set, and TORCHELASTIC_RUN_ID is; start by "
+                         "torchrun, which sets all, or unset TORCHELASTIC_RUN_ID")
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")

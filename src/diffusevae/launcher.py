@@ -33,8 +33,17 @@ def num_processes() -> int:
 
 
 def rank() -> int | None:
-    """Return this process's rank among those that torchrun started, None if it started none."""
-    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
+    """Return this process's rank among those that torchrun started, None if it started none.
+
+    Raises InputError where the environment is only in part torchrun's.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    text = os.environ.get("RANK", "")
+    if not (text.isascii() and text.isdecimal()):
+        raise InputError(f"RANK: {text!r} is no rank, and TORCHELASTIC_RUN_ID is set; start by "
+                         "torchrun, which sets both, or unset TORCHELASTIC_RUN_ID")
+    return int(text)
 
 
 def launch(argv: list[str], count: int) -> None:

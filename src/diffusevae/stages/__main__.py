@@ -45,13 +45,7 @@ IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 def main(argv: list[str]) -> int:
     """Run one stage; return its exit code."""
     guard_output()
-    # Others than the first of a training wait for each other in C, where no handler runs; they end
-    # when the first one has written its checkpoint, and with the launcher.
-    if rank():
-        interruption.ignore()
-    else:
-        interruption.watch()
-    return run_command(lambda: _run_stage(argv))
+    return run_command(lambda: _watch_and_run(argv))
 
 
 def run_command(action: Callable[[], None]) -> int:
@@ -88,6 +82,16 @@ def explain_machine_error(error: OSError) -> EnvironmentFailure | None:
         return None
     return EnvironmentFailure(f"{error.filename or 'disk'}: {error.strerror}; free disk space or "
                               "mend the folder's permissions")
+
+
+def _watch_and_run(argv: list[str]) -> None:
+    # Others than the first of a training wait for each other in C, where no handler runs; they end
+    # when the first one has written its checkpoint, and with the launcher.
+    if rank():
+        interruption.ignore()
+    else:
+        interruption.watch()
+    _run_stage(argv)
 
 
 def _run_stage(argv: list[str]) -> None:
