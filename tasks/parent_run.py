@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from diffusevae.errors import EnvironmentFailure, InputError
-from diffusevae.mlflow_store import connect, experiment_id, first_line
+from diffusevae.mlflow_store import connect, experiment_id, file_failure, first_line
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and a run that changes nothing needs none of it
     from mlflow import MlflowClient
@@ -87,12 +87,15 @@ def open_parent_run(experiment: str, dataset: str) -> Iterator[ParentRun]:
 
 @contextmanager
 def mlflow_failures() -> Iterator[None]:
-    """Turn what MLflow raises into one line that names its address."""
+    """Turn what MLflow raises into one line that names its address, or its file."""
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, requests.RequestException) as error:
+    except (MlflowException, SQLAlchemyError, requests.RequestException) as error:
+        if failure := file_failure(error):
+            raise failure from error
         reason = first_line(error)
         if "failed with exception" in reason:  # MLflow adds what its HTTP library says, at length
             reason = "does not answer"

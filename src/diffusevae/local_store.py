@@ -53,21 +53,17 @@ def bring_up_to_date(home: Path) -> None:
     """Bring the tables of home/mlflow.db, where they are older, to those of this MLflow.
 
     As it was it stays beside, as mlflow.db.before-REVISION. Raises EnvironmentFailure where the
-    store is of a newer MLflow, or cannot be read.
+    store is of a newer MLflow, sqlite3.Error.
     """
     path = home / "mlflow.db"
     if not path.is_file():
         return
     from mlflow.store.db.utils import _get_latest_schema_revision
 
-    try:
-        with closing(sqlite3.connect(path, timeout=WAIT_SECONDS)) as database:
-            tables = database.execute("SELECT name FROM sqlite_master").fetchall()
-            query = "SELECT version_num FROM alembic_version"
-            row = database.execute(query).fetchone() if ("alembic_version",) in tables else None
-    except sqlite3.Error as error:
-        raise EnvironmentFailure(f"{path}: cannot be read ({error}); mend it, or move ./mlflow "
-                                 "away to begin anew") from error
+    with closing(sqlite3.connect(path, timeout=WAIT_SECONDS)) as database:
+        tables = database.execute("SELECT name FROM sqlite_master").fetchall()
+        query = "SELECT version_num FROM alembic_version"
+        row = database.execute(query).fetchone() if ("alembic_version",) in tables else None
     if row and row[0] != _get_latest_schema_revision():
         _upgrade(path, row[0])
 

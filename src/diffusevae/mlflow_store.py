@@ -3,6 +3,8 @@
 import fcntl
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from diffusevae.disk import make_private
@@ -34,8 +36,8 @@ def connect():
     """Return an MlflowClient on the configured store, creating the default one once.
 
     Sets MLFLOW_TRACKING_URI for this process and its children, so that all use the same store.
-    Raises EnvironmentFailure for a database of another MLflow's; the default one, where it is
-    older, is upgraded.
+    Raises EnvironmentFailure for a database of another MLflow's, or a file that is damaged or
+    stays locked; the default one, where it is older, is upgraded.
     """
     home = Path("mlflow").absolute()
     uri = os.environ["MLFLOW_TRACKING_URI"] = tracking_uri()
@@ -44,18 +46,56 @@ def connect():
 
     if uri != f"sqlite:///{home / 'mlflow.db'}":
         try:
-            return MlflowClient()
+            with damage_named():
+                return MlflowClient()
         except MlflowException as error:
             if OTHER_TABLES not in str(error):
                 raise
             raise EnvironmentFailure(f"MLFLOW_TRACKING_URI: {first_line(error)}") from error
     make_private(home)
     # Two processes that open a new SQLite store at once break it: one makes it, the others wait.
-    with open(home / "lock", "w") as lock:
+    with open(home / "lock", "w") as lock, damage_named():
         fcntl.flock(lock, fcntl.LOCK_EX)
         bring_up_to_date(home)
         move_in(home)
         return MlflowClient()
+
+
+@contextmanager
+def damage_named() -> Iterator[None]:
+    """Turn what the store's file raises, where it is one, into one line that names it.
+
+    The file is looked at first: MLflow itself would try to open it for minutes.
+    """
+    from diffusevae import database_file
+
+    path = _file()
+    if path is None:
+        yield
+        return
+    database_file.require(path)
+    with database_file.failures_named(path):
+        yield
+
+
+def file_failure(error: Exception) -> EnvironmentFailure | None:
+    """Return what is wrong with the store's file, where an error is of a file."""
+    from diffusevae import database_file
+
+    path, cause = _file(), database_file.find_cause(error)
+    return database_file.explain(cause, path) if path and cause else None
+
+
+def _file() -> Path | None:
+    """Return the SQLite file of the configured store; None where that is a server."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(tracking_uri())
+    except (ArgumentError, ValueError):  # a folder, say: MLflow's to judge
+        return None
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
 def experiment_id(client, name: str) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from threading import Event, Thread
 
-from diffusevae.errors import hide_passwords
+from diffusevae.errors import EnvironmentFailure, hide_passwords
 from diffusevae.journal import Journal, create_journal, open_unsent
 from diffusevae.mlflow_store import connect, experiment_id, first_line
 from diffusevae.parent import keep_writing
@@ -338,7 +338,7 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, MlflowException):
         return error.error_code not in REFUSALS
     return isinstance(error, (requests.RequestException, SQLAlchemyError, ConnectionError,
-                              TimeoutError))  # fmt: skip
+                              TimeoutError, EnvironmentFailure))  # fmt: skip
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ def open_study(name: str, n_trials: int, seed: int, pruner: BasePruner) -> Study
         return optuna.create_study(study_name=name, storage=storage, pruner=pruner,
                                    sampler=_SlotSampler(seed), load_if_exists=True)  # fmt: skip
 
-    with study_storage.alone():
+    with study_storage.alone(), study_storage.damage_named():
         study = open_it()
         if study_storage.is_shared():
             return study
@@ -69,7 +69,7 @@ def run_slots(
                 raise
             if _was_caused_by(error, study_storage.AWAY):
                 say("Optuna's storage went away; what was being tried is tried again")
-                study_storage.wait_for_it()
+                study_storage.wait_for_it(error)
             elif attempt.was_taken_over(study):
                 say("this process was held up, so its trial was given to another")
             else:

@@ -9,8 +9,9 @@ import sqlite3
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
+from threading import Timer
 
 import optuna
 import sqlalchemy
@@ -19,13 +20,15 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
-from diffusevae import disk
-from diffusevae.errors import EnvironmentFailure, InputError
+from diffusevae import database_file, disk
+from diffusevae.errors import EnvironmentFailure, InputError, hide_passwords
 
 STORAGE_VARIABLE = "DIFFUSEVAE_OPTUNA_STORAGE"
 HEARTBEAT_SECONDS = 20
 GRACE_SECONDS = 60  # a trial without a heartbeat for so long has lost its worker
-WAIT_SECONDS = 120  # for another worker's transaction, or for a connection
+WAIT_SECONDS = 120  # for another worker's transaction
+CONNECT_SECONDS = 30  # for a connection
+SILENT_SECONDS = 5  # of these, before it is said what is waited for
 AWAY_SECONDS = 600  # after which a database that went away is given up
 LOCK_KEY = 4_181_106  # of PostgreSQL's advisory locks, ours
 AWAY = (StorageInternalError, SQLAlchemyError, EnvironmentFailure)  # what a lost database raises
@@ -41,14 +44,18 @@ def connect() -> RDBStorage:
 
     A shared one tells by heartbeats which trials lost their worker. A file of this checkout from an
     older Optuna is upgraded, after a copy. Raises InputError for an address that is none,
-    EnvironmentFailure where nothing answers, or where the tables are of another Optuna.
+    EnvironmentFailure where nothing answers within CONNECT_SECONDS, where the file is damaged or
+    stays locked, or where the tables are of another Optuna.
     """
     url = _url()
     options: dict = {"heartbeat_interval": HEARTBEAT_SECONDS, "grace_period": GRACE_SECONDS} \
         if is_shared() else {}  # fmt: skip
-    wait = "timeout" if _is_sqlite(url) else "connect_timeout"
-    options["engine_kwargs"] = {"connect_args": {wait: WAIT_SECONDS}, "pool_pre_ping": True}
-    with alone(), warnings.catch_warnings():
+    wait, seconds = ("timeout", WAIT_SECONDS) if _is_sqlite(url) else \
+        ("connect_timeout", CONNECT_SECONDS)  # fmt: skip
+    options["engine_kwargs"] = {"connect_args": {wait: seconds}, "pool_pre_ping": True}
+    with _waiting_said(url), alone(), damage_named(), warnings.catch_warnings():
+        if _is_sqlite(url):
+            database_file.require(Path(url.database))
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         storage = _Storage(url.render_as_string(hide_password=False), skip_compatibility_check=True,
                            **options)  # fmt: skip
@@ -102,8 +109,8 @@ def alone() -> Iterator[None]:
         with disk.lock(Path(f"{url.database}.lock")):
             yield
         return
-    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool,
-                                      connect_args={"connect_timeout": WAIT_SECONDS})  # fmt: skip
+    options = {"connect_timeout": CONNECT_SECONDS}
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, connect_args=options)
     try:
         connection = engine.connect()
     except OperationalError as error:
@@ -115,15 +122,39 @@ def alone() -> Iterator[None]:
         yield
 
 
-def wait_for_it() -> None:
-    """Return when the database that went away answers again.
+@contextmanager
+def damage_named() -> Iterator[None]:
+    """Turn what the storage's file raises, where it is one, into one line that names it."""
+    url = _url()
+    with database_file.failures_named(Path(url.database)) if _is_sqlite(url) else nullcontext():
+        yield
+
+
+@contextmanager
+def _waiting_said(url: sqlalchemy.URL) -> Iterator[None]:
+    """Say what is waited for, once, where a server and its other users let us wait."""
+    text = hide_passwords(f"waiting for {url.render_as_string()}, to connect up to "
+                          f"{CONNECT_SECONDS:g} s")  # fmt: skip
+    timer = Timer(SILENT_SECONDS, lambda: print(text, flush=True))
+    timer.daemon = True
+    if not _is_sqlite(url):
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def wait_for_it(failure: Exception) -> None:
+    """Return when the database that went away, by `failure`, answers again.
 
     Raises EnvironmentFailure where that takes too long, or where the storage is a file.
     """
     deadline = time.monotonic() + AWAY_SECONDS
     while True:
         if _is_sqlite(_url()):
-            raise EnvironmentFailure(f"{_url().database}: cannot be written; is the disk full?")
+            with damage_named():
+                raise failure
         try:
             with alone():
                 return
