@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
@@ -12,11 +13,12 @@ from pathlib import Path
 import pytest
 from optuna.pruners import NopPruner
 
-from diffusevae import database_file, study_storage
+from diffusevae import database_file, recorder, study_storage
 from diffusevae.errors import EnvironmentFailure, Failure
 from diffusevae.slots import open_study, run_slots
 from diffusevae.stages.__main__ import run_command
 from tasks.parent_run import mlflow_failures, open_parent_run
+from tests.test_outage import CLOSE, lines, runs_of
 
 BEGIN = """
 import sqlite3, sys
@@ -220,3 +222,21 @@ def test_a_server_that_refuses_is_given_up_at_once_and_in_silence(blackhole, mon
         assert run_command(use_studies) == 3
     said = capsys.readouterr()
     assert said.out == "" and "does not answer" in said.err and said.err.count("\n") == 1
+
+
+def test_what_is_recorded_meanwhile_is_kept_and_sent_later(mlflow_store, monkeypatch, capfd):
+    monkeypatch.setattr(recorder, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(recorder, "LAST_TRY_SECONDS", 0)
+    path = Path("mlflow/mlflow.db").absolute()
+    content = path.read_bytes()
+    path.write_bytes(bytes(8192))
+    before = threading.enumerate()
+    recorder.record(lines(CLOSE))
+    for thread in set(threading.enumerate()) - set(before):
+        thread.join()  # it ends with its process elsewhere
+    said = capfd.readouterr().err
+    assert f"warning: MLflow says: {path}: is damaged" in said and "is kept in scratch" in said
+    path.write_bytes(content)
+    assert recorder.send_unsent()
+    [run] = runs_of(mlflow_store)
+    assert run.info.status == "FINISHED"
