@@ -17,6 +17,7 @@ from diffusevae import database_file, recorder, study_storage
 from diffusevae.errors import EnvironmentFailure, Failure
 from diffusevae.slots import open_study, run_slots
 from diffusevae.stages.__main__ import run_command
+from flows.serve import make_app
 from tasks.parent_run import mlflow_failures, open_parent_run
 from tests.test_outage import CLOSE, lines, runs_of
 
@@ -113,6 +114,23 @@ def test_an_empty_file_holds_nothing_and_is_begun_anew(store):
     path, use = store
     path.write_bytes(b"")  # as a kill leaves it between the file's making and its first table
     assert run_command(use) == 0
+
+
+@pytest.mark.parametrize("store", ["mlflow"], indirect=True)
+def test_what_serves_a_model_says_it_and_has_forgotten_our_code(store, capsys, monkeypatch):
+    path, _ = store
+    path.write_bytes(bytes(8192))
+    for name in [each for each in sys.modules if each.partition(".")[0] == "diffusevae"]:
+        monkeypatch.delitem(sys.modules, name)  # to be there again after the test
+
+    def use() -> None:
+        try:
+            make_app("models:/toy/1", 5001)
+        finally:
+            assert not [each for each in sys.modules if each.startswith("diffusevae")]
+
+    assert run_command(use) == 3
+    assert f"error: {path}: is damaged" in one_line(capsys)
 
 
 @contextmanager

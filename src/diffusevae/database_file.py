@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-
 from diffusevae.errors import EnvironmentFailure, Failure
 
 WAIT_SECONDS = 30  # for another process's transaction
@@ -61,6 +59,8 @@ def find_cause(error: BaseException | None) -> Exception | None:
 
     None where there is none, or where it is of a row that is there already.
     """
+    from sqlalchemy.exc import IntegrityError, SQLAlchemyError  # slow, and rarely asked for
+
     while error is not None and not isinstance(error, (sqlite3.Error, SQLAlchemyError)):
         error = error.__cause__ or error.__context__
     return None if isinstance(error, (sqlite3.IntegrityError, IntegrityError)) else error

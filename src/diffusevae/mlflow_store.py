@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from diffusevae import database_file
 from diffusevae.disk import make_private
 from diffusevae.errors import EnvironmentFailure
 from diffusevae.local_store import bring_up_to_date, move_in
@@ -67,8 +68,6 @@ def damage_named() -> Iterator[None]:
 
     The file is looked at first: MLflow itself would try to open it for minutes.
     """
-    from diffusevae import database_file
-
     path = _file()
     if path is None:
         yield
@@ -80,8 +79,6 @@ def damage_named() -> Iterator[None]:
 
 def file_failure(error: Exception) -> EnvironmentFailure | None:
     """Return what is wrong with the store's file, where an error is of a file."""
-    from diffusevae import database_file
-
     path, cause = _file(), database_file.find_cause(error)
     return database_file.explain(cause, path) if path and cause else None
 
