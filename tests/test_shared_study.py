@@ -167,6 +167,6 @@ def test_a_database_that_is_away_or_refuses_is_named_without_the_password(postgr
     for port, reason in ((9, "refused"), (postgres.port, "password authentication failed")):
         address = f"postgresql://optuna:secret@127.0.0.1:{port}/optuna"
         monkeypatch.setenv("DIFFUSEVAE_OPTUNA_STORAGE", address)
-        with pytest.raises(EnvironmentFailure, match=f"optuna:.*@127.0.0.1:{port}.*{reason}") as e:
+        with pytest.raises(EnvironmentFailure, match=f"@127.0.0.1:{port}.*{reason}") as e:
             search(make_config(1), "study", 0, BASE, objective)
         assert "secret" not in str(e.value) and "\n" not in str(e.value)
