@@ -24,6 +24,8 @@ from diffusevae.evaluation import extract_features
 from diffusevae.experiment import Experiment, load_gate
 from diffusevae.gate import HOLD, PROMOTE, REFUSE, Judgement, Made, decide, judge_all
 from diffusevae.mlflow_store import connect
+from diffusevae.params import build
+from diffusevae.readback import parse_json
 from tasks import champions
 from tasks.champions import FORCED, LIFTED, ROLLED_BACK, Overtaken
 from tasks.parent_run import mlflow_failures
@@ -170,11 +172,16 @@ def describe_gate(experiment: Experiment, version: str) -> str:
 
 def compare_environments(experiment: Experiment, comparison: Comparison) -> list[str]:
     """Return "name: old -> new" of what differs between the champion's environment and ours."""
-    theirs, ours = (json.loads(connect().get_model_version(name_model(experiment), number)
-                               .tags.get("environment", "{}"))
-                    for number in (comparison.champion, comparison.candidate))  # fmt: skip
+    theirs, ours = (_read_environment(experiment, number)
+                    for number in (comparison.champion, comparison.candidate))
     return [f"{name}: {theirs.get(name, 'unknown')} -> {ours.get(name, 'unknown')}"
             for name in sorted(theirs | ours) if theirs.get(name) != ours.get(name)]  # fmt: skip
+
+
+def _read_environment(experiment: Experiment, version: str) -> dict[str, str]:
+    tags = connect().get_model_version(name_model(experiment), version).tags
+    place, mend = f"{name_model(experiment)} version {version}: tag environment", "delete this tag"
+    return build(dict, parse_json(tags.get("environment", "{}"), place, mend), place)
 
 
 def find_newest(experiment: Experiment) -> str:

@@ -1,7 +1,6 @@
 """The MLflow run of a whole pipeline run, under which every stage's own run is nested."""
 
 import hashlib
-import json
 import os
 import socket
 import subprocess
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from diffusevae.errors import EnvironmentFailure, InputError
+from diffusevae.errors import EnvironmentFailure
 from diffusevae.mlflow_store import connect, experiment_id, file_failure, first_line
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and a run that changes nothing needs none of it
@@ -130,12 +129,9 @@ def read_metrics(path: Path) -> dict[str, float]:
     Raises InputError for a file that is none.
     """
     from diffusevae.evaluation import flatten
+    from diffusevae.measured import read_metrics as read_all
 
-    try:
-        return flatten(json.loads(path.read_bytes()))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: is damaged ({type(error).__name__}); run the experiment again, "
-                         "which makes it anew") from error
+    return flatten(read_all(path))
 
 
 def _close_abandoned(client: "MlflowClient", group: str) -> None:

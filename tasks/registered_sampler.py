@@ -13,7 +13,20 @@ from diffusevae.checkpoint import sha256_of
 from diffusevae.errors import InputError
 from diffusevae.experiment import PARAMS_FILE, Experiment, SamplerSource
 from diffusevae.params import build, load_entry, load_sections
+from diffusevae.readback import read_as
 from diffusevae.sampling import SamplerConfig
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The frontier's default.json: the sampler chosen, if any, and what it was measured with."""
+
+    files: dict
+    params: dict
+    num_images: int
+    converged: dict
+    sampler: SamplerConfig | None
+    measured: dict | None
 
 
 @dataclass(frozen=True)
@@ -62,22 +75,18 @@ def _read_choice(experiment: Experiment) -> RegisteredSampler:
     mend = f"run `dvc repro frontier@{experiment.name}`, then this again, or set it to params"
     if not path.is_file():
         raise InputError(f"{asked}, but there is no {path}; {mend}")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        made_with = {part: found[part] for part in ("files", "params")}
-        chosen, measured, num_images = found["sampler"], found["measured"], found["num_images"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{asked}, but {path} is not what that stage writes; {mend}") from error
+    found = read_as(Choice, path, f"{asked}: {mend}")
     entry = load_entry(PARAMS_FILE, "experiments", experiment.name)
     files = find_weights(experiment)
     files["classifier"] = experiment.data("train_classifier", "model.safetensors")
     now = {"files": {name: sha256_of(path) for name, path in files.items()},
            "params": {name: entry[name] for name in ("seed", "sampler", "frontier")}}
     for part, value in now.items():
-        if made_with[part] != value:
+        if getattr(found, part) != value:
             raise InputError(f"{asked}, but {path} was made with other {part}; {mend}")
-    if chosen is None:
+    if found.sampler is None or found.measured is None:
         raise InputError(f"{asked}, but no sampler there is as good as the converged one; give "
                          f"frontier.num_steps more steps and {mend}")
-    return RegisteredSampler(build(SamplerConfig, chosen, str(path)), "frontier", measured,
-                             num_images)  # fmt: skip
+    measured = {name: build(float, value, f"{path} measured {name[:40]}")
+                for name, value in found.measured.items()}  # fmt: skip
+    return RegisteredSampler(found.sampler, "frontier", measured, found.num_images)

@@ -1,6 +1,5 @@
 """The report of an experiment put where a person looks for it, with the timings of its stages."""
 
-import json
 import os
 from pathlib import Path
 
@@ -8,7 +7,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from diffusevae.device import choose_device
+from diffusevae.errors import InputError
 from diffusevae.experiment import Experiment, LatentStudy
+from diffusevae.readback import read_again, read_mapping
 from diffusevae.report import add_timings
 from diffusevae.tracking import TIMINGS
 
@@ -22,8 +23,12 @@ def publish(experiment: Experiment | LatentStudy) -> Path:
     Timings differ from run to run, so they are in no DVC output; a stage whose outputs came from
     elsewhere has none.
     """
-    html = experiment.page.read_text(encoding="utf-8")
-    html = add_timings(html, read_timings(experiment), describe_device())
+    mend = f"make it again with the stage {experiment.page.parent.name}"
+    html = read_again(experiment.page, mend)
+    try:
+        html = add_timings(html, read_timings(experiment), describe_device())
+    except ValueError as error:
+        raise InputError(f"{experiment.page}: {error}; {mend}") from error
     path = (REPORTS / f"{experiment.name}.html").absolute()
     path.parent.mkdir(exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -43,7 +48,7 @@ def read_timings(
         path = TIMINGS / key / f"{stage}.json"
         if path.is_file():
             name = target if stages.count(stage) > 1 else stage  # there are several downloads
-            timings[name] = json.loads(path.read_text(encoding="utf-8"))
+            timings[name] = read_mapping(path, float, "delete it, the stage's next run writes it")
     return timings
 
 

@@ -9,9 +9,21 @@ from diffusevae.ablation import MEASURED as ABLATED
 from diffusevae.compression import MEASURED as COMPARED
 from diffusevae.labels import ARROWS, FLOOR, WAYS
 from diffusevae.metrics import DISTRIBUTION, METRICS, PAIRED
+from diffusevae.readback import read_table
 from diffusevae.report_tables import MODELS, NOT_MEASURED, format_value
 from tasks.excerpt import find_section, read_excerpt
 
+# The columns of each stage's table that are shown.
+NEEDED = {
+    "compress": {"code": str, "numbers": int} | {
+        f"{name}_{part}": float for name in COMPARED
+        for part in ("pca", "vae", "change", "low", "high")},
+    "ablate": {"variant": str, "num_seeds": int} | {
+        f"{name}{part}": float for name in ABLATED for part in ("", "_low", "_high")},
+    "frontier": {"sampler": str, "eta": float, "num_steps": int, "diffusevae_frechet": float} | {
+        f"diffusevae_{name}_{part}": float for name in ("frechet", "ssim")
+        for part in ("change", "low", "high")},
+}  # fmt: skip
 GENERATED = {name: title for name, (title, _) in WAYS.items()}
 Metrics = Mapping[str, Mapping]
 Table = tuple[list[str], list[str], list[list[str]]]  # what stands above, the heads, the cells
@@ -71,9 +83,15 @@ def render_stage(stage: str, folder: Path) -> list[str]:
     if not path.is_file():
         return []
     section = find_section(read_excerpt(folder), stage)
-    head, columns, rows = render(pd.read_csv(path), section)
+    head, columns, rows = render(read_stage_table(path, stage), section)
     lines = [f"| {' | '.join(map(str, cells))} |" for cells in (columns, *rows)]
     return [*head, "", lines[0], "|---" * len(columns) + "|", *lines[1:], ""]
+
+
+def read_stage_table(path: Path, stage: str) -> pd.DataFrame:
+    """Return the table that a stage on demand left. Raises InputError."""
+    mend = f"run `dvc repro {stage}@{path.parent.parent.name}`, then `python -m tasks.results`"
+    return read_table(path, NEEDED[stage], mend)
 
 
 def _render_compression(table: pd.DataFrame, section: Mapping) -> Table:

@@ -8,19 +8,17 @@ from.
 """
 
 import datetime
-import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-import pandas as pd
 
 from diffusevae.claims import CLAIMS, NOT_COMPARABLE, judge_ours, judge_printed
 from diffusevae.compression import MEASURED as COMPARED
 from diffusevae.errors import InputError
 from diffusevae.experiment import Experiment, load_experiment
 from diffusevae.labels import FLOOR, MODEL_NAMES
+from diffusevae.measured import read_metrics
 from diffusevae.metrics import DISTRIBUTION, METRICS, PAIRED
 from diffusevae.report_tables import MODELS
 from diffusevae.stages.__main__ import run_command
@@ -41,6 +39,7 @@ from tasks.report import describe_device
 from tasks.result_tables import (
     GENERATED,
     Metrics,
+    read_stage_table,
     render_cell,
     render_change,
     render_metrics,
@@ -112,8 +111,8 @@ def _require_locked(path: Path, excerpt: Excerpt, command: str) -> None:
 
 
 def load_metrics(folder: Path) -> Metrics:
-    """Return the metrics.json of a folder."""
-    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    """Return the metrics.json of a folder. Raises InputError."""
+    return read_metrics(folder / "metrics.json")
 
 
 def fill(text: str, tables: str) -> str:
@@ -170,7 +169,7 @@ def render_claims() -> str:
             lines.append(f"| {title} | {key} | {render_cell(name, entry)} | {_place(folder)} | "
                          f"{_lock(folder)} |")
         table = folder / "compress_table.csv"
-        for row in pd.read_csv(table).to_dict("records") if table.is_file() else ():
+        for row in _rows_of_compress(table):
             for name in COMPARED:
                 lines.append(
                     f"| VAE minus PCA, {row['numbers']} numbers: {METRICS[name].name} | "
@@ -178,6 +177,10 @@ def render_claims() -> str:
                     f"{render_change(name, row, name)} | {_place(folder)} | "
                     f"{_lock(folder, table)} |")
     return "\n".join(lines) + "\n"
+
+
+def _rows_of_compress(table: Path) -> list[dict]:
+    return read_stage_table(table, "compress").to_dict("records") if table.is_file() else []
 
 
 def _render_judged(folder: Path, dataset: str, scale: Scale) -> Iterator[str]:

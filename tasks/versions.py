@@ -1,6 +1,5 @@
 """Versions of a registered model read back: nothing is used that is not what was registered."""
 
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from diffusevae.own_code import PACKAGE, hash_code
 from diffusevae.params import build
 from diffusevae.prior import load_prior
 from diffusevae.randomness import generator
+from diffusevae.readback import parse_json, read_again
 from diffusevae.sampling import SamplerConfig, sample
 from diffusevae.vae import load_vae
 from diffusevae.vae_training import reconstruct_all
@@ -57,7 +57,8 @@ class Version:
         vae = load_vae(files / "vae.safetensors", device)
         prior = load_prior(files / "prior.safetensors")
         diffusevae = load_diffusion(files / "diffusevae.safetensors", device)
-        sampler = build(SamplerConfig, json.loads(self.tags["sampler"]), self.name)
+        place = f"{self.name} version {self.number}: tag sampler"
+        sampler = build(SamplerConfig, parse_json(self.tags["sampler"], place, MEND), place)
         x_hat = reconstruct_all(vae, images.to(device))
         codes = prior.sample(len(images), generator(seed, "generate", "gmm"))
         with torch.inference_mode():
@@ -111,7 +112,7 @@ def _check_files(folder: Path, what: str, tags: dict[str, str]) -> None:
         if sha256_of(path) != tags.get(f"{part}_sha256"):
             raise InputError(f"{what}: {path.name} is not the file that was registered; "
                              f"{MEND}")  # fmt: skip
-    if (folder / "sampler.json").read_text(encoding="utf-8") != tags.get("sampler"):
+    if read_again(folder / "sampler.json", MEND) != tags.get("sampler"):
         raise InputError(f"{what}: sampler.json is not what was registered; {MEND}")
     code = hash_code(folder.parent / PACKAGE)
     if code != tags.get("code_sha256", code):

@@ -178,7 +178,7 @@ def test_cards_come_with_the_most_informative_first(tmp_path):
 @pytest.mark.parametrize(("text", "line"), [
     ("latent,kl\n0,1.0\n", "has no column meaning; make it again"),
     ("latent,kl,meaning\n0,1.0,slant\n", "is of 1 latents, but the model has those from 0 to 3"),
-    ("", "not readable"),
+    ("", "cannot be read"),
 ])
 def test_other_cards_are_one_line(tmp_path, text, line):
     path = tmp_path / "cards.csv"

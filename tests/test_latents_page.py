@@ -141,5 +141,5 @@ def test_timings_find_their_place(html):
 def test_a_study_whose_files_are_gone_is_one_line(tmp_path):
     folder = write_study(tmp_path / "one")
     (folder / "noise.png").unlink()
-    with pytest.raises(InputError, match="not as its chapter says .*noise.png.*run its stage"):
+    with pytest.raises(InputError, match="noise.png: cannot be read .*with the stage one"):
         read_study(folder, "one")

@@ -75,5 +75,5 @@ def test_a_store_that_does_not_answer_is_one_line(monkeypatch):
 def test_damaged_metrics_are_one_line(tmp_path, content):
     path = tmp_path / "metrics.json"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="metrics.json: is damaged .*run the experiment again"):
+    with pytest.raises(InputError, match="metrics.json: .*make it again with the stage evaluate"):
         read_metrics(path)

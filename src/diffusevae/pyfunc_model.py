@@ -3,7 +3,6 @@
 What it cannot do it says as MLflow's server passes on: status 400 and one line, without a trace.
 """
 
-import json
 import math
 from pathlib import Path
 
@@ -17,9 +16,9 @@ from diffusevae.checkpoint import sha256_of
 from diffusevae.device import choose_device
 from diffusevae.diffusion import load_diffusion
 from diffusevae.generation import check_pair
-from diffusevae.params import build
 from diffusevae.prior import load_prior
 from diffusevae.randomness import generator
+from diffusevae.readback import read_as
 from diffusevae.sampling import SamplerConfig, check_guidance, sample
 from diffusevae.vae import load_vae
 
@@ -42,8 +41,7 @@ class DiffuseVAE(PythonModel):
         self.vae = load_vae(paths["vae"], self.device)
         self.prior = load_prior(paths["prior"])
         self.diffusevae = load_diffusion(paths["diffusevae"], self.device)
-        config = json.loads(paths["sampler"].read_text(encoding="utf-8"))
-        self.sampler = build(SamplerConfig, config, "sampler.json")
+        self.sampler = read_as(SamplerConfig, paths["sampler"], "register the model again")
         check_guidance(self.sampler, self.diffusevae.p_uncond)
 
     def predict(self, context, model_input: np.ndarray, params: dict | None = None) -> np.ndarray:

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from diffusevae.errors import InputError
 from diffusevae.latents.traversals import USED
+from diffusevae.readback import read_table
 
-COLUMNS = ("latent", "kl", "meaning")  # those that are needed here
+COLUMNS = {"latent": int, "kl": float, "meaning": str}  # those that are needed here
 
 
 @dataclass(frozen=True)
@@ -40,14 +39,7 @@ def read_cards(path: Path, latents: int) -> list[Card]:
 
     Raises InputError for a table with other columns, or of other latents.
     """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable ({error}); make it again with the stage "
-                         "beta_vae") from error
-    if missing := [name for name in COLUMNS if name not in table]:
-        raise InputError(f"{path}: has no column {', '.join(missing)}; make it again with the "
-                         "stage beta_vae")
+    table = read_table(path, COLUMNS, "make it again with the stage beta_vae")
     if sorted(table["latent"]) != list(range(latents)):
         raise InputError(f"{path}: is of {len(table)} latents, but the model has those from 0 to "
                          f"{latents - 1}; take the cards of this model")

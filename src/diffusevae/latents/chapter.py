@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffusevae.errors import InputError
 from diffusevae.latents.evidence import Verdict
-from diffusevae.params import build
+from diffusevae.readback import read_as
 
 FILE = "chapter.json"
 
@@ -80,12 +79,7 @@ def write_chapter(folder: Path, chapter: Chapter) -> None:
 
 def read_chapter(folder: Path) -> Chapter:
     """Return the chapter of a study's folder. Raises InputError."""
-    path = folder / FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable ({error}); run its stage again") from error
-    return build(Chapter, content, str(path))
+    return read_as(Chapter, folder / FILE, "make it again with its stage")
 
 
 def name_metrics(values: Mapping[str, float]) -> dict[str, float]:

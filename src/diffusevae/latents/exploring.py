@@ -22,7 +22,7 @@ from diffusevae.generation import check_pair
 from diffusevae.latents.cards import Card, read_cards
 from diffusevae.latents.traversals import REACH
 from diffusevae.latents.vector_vae import VectorVAE, load_vector_vae
-from diffusevae.params import build
+from diffusevae.readback import read_as
 from diffusevae.sampling import SamplerConfig, check_guidance, sample
 from diffusevae.vae import VAE, load_vae
 
@@ -123,8 +123,7 @@ def load_explorer(folder: Path, made_by: Mapping[str, str]) -> Explorer:
         raise InputError(f"{folder}: images of {_times(model.shape)} have the latents, but the VAE "
                          f"is for {_times(vae.image_shape)} and test images are "
                          f"{_times(images.shape[1:])}; use an experiment on the same images")
-    sampler = build(SamplerConfig, json.loads(paths["sampler"].read_text(encoding="utf-8")),
-                    str(paths["sampler"]))  # fmt: skip
+    sampler = read_as(SamplerConfig, paths["sampler"], "write it again with the registered model")
     diffusevae = load_diffusion(paths["diffusevae"])
     check_guidance(sampler, diffusevae.p_uncond)
     hashes = {f"SHA-256 of {name}": sha256_of(paths[name]) for name in WEIGHTS}

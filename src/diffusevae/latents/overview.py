@@ -13,9 +13,9 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from diffusevae.errors import InputError
 from diffusevae.latents.chapter import Chapter, Headline, read_chapter
 from diffusevae.latents.sliders import SCRIPT_SOURCE
+from diffusevae.readback import read_png, read_table
 from diffusevae.report import TEMPLATE as REPORT
 from diffusevae.report import TIMINGS_END, TIMINGS_START, Picture
 from diffusevae.report_tables import Cell, format_value
@@ -51,14 +51,11 @@ class Study:
 def read_study(folder: Path, name: str, extra: Markup | str = "") -> Study:
     """Return the study in its stage's folder. Raises InputError where a file is missing."""
     chapter = read_chapter(folder)
-    try:
-        pictures = [Picture(part.title, part.caption, name, (folder / part.file).read_bytes())
-                    for part in chapter.pictures]  # fmt: skip
-        tables = [show_table(part.title, part.caption, pd.read_csv(folder / part.file))
-                  for part in chapter.tables]  # fmt: skip
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: not as its chapter says ({error}); run its stage "
-                         "again") from error
+    mend = f"make it again with the stage {name}"
+    pictures = [Picture(part.title, part.caption, name, read_png(folder / part.file, mend))
+                for part in chapter.pictures]  # fmt: skip
+    tables = [show_table(part.title, part.caption, read_table(folder / part.file, {}, mend))
+              for part in chapter.tables]  # fmt: skip
     return Study(name, chapter, pictures, tables, extra)
 
 

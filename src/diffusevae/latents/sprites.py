@@ -6,7 +6,6 @@ was measured on 100 of the true images. What the measuring cannot tell is where 
 orientation begins and which way it turns; neither matters to a study of factors.
 """
 
-import json
 import math
 import zipfile
 from collections.abc import Sequence
@@ -20,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffusevae.errors import InputError
-from diffusevae.params import Range, build
+from diffusevae.params import Range
+from diffusevae.readback import read_as
 
 SHAPES = ("square", "ellipse", "heart")
 FACTORS = ("shape", "scale", "orientation", "x", "y")
@@ -182,12 +182,7 @@ def read_sprites(source: Path) -> Sprites:
 
 
 def _read_geometry(path: Path) -> DrawnSprites:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable geometry ({error}); give "
-                         "src/diffusevae/latents/sprites.json") from error
-    return build(DrawnSprites, content, str(path))
+    return read_as(DrawnSprites, path, "give src/diffusevae/latents/sprites.json")
 
 
 def _read_original(path: Path) -> FiledSprites:

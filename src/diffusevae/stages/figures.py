@@ -11,12 +11,17 @@ python -m diffusevae.stages figures smoke \\
 import json
 from pathlib import Path
 
-import pandas as pd
-
 from diffusevae.checkpoint import load_config, load_tensors
 from diffusevae.diffusion import DiffusionConfig
 from diffusevae.drawing import figure_style, save_figure
 from diffusevae.figures import FiguresConfig, Results, draw_all
+from diffusevae.measured import (
+    read_history,
+    read_importances,
+    read_metrics,
+    read_per_image,
+    read_trials,
+)
 from diffusevae.params import build
 
 ROOT = "experiments"
@@ -39,14 +44,13 @@ def run(
                    for path in sorted(folder.glob("epoch_*.safetensors"))}
             for name, folder in snapshots.items()
         },
-        histories={name: pd.read_csv(folder / "history.csv") for name, folder in folders.items()},
-        tuning={stage: (pd.read_csv(folder / "trials.csv"),
-                        pd.read_csv(folder / "importances.csv"))
+        histories={name: read_history(folder) for name, folder in folders.items()},
+        tuning={stage: (read_trials(folder), read_importances(folder))
                 for stage, folder in {"tune_vae": tune_vae, "tune_ddpm": tune_ddpm}.items()},
         **{name: load_tensors(sample / f"{name}.safetensors")
            for name in ("pairs", "generated", "trajectory")},
-        per_image=pd.read_csv(evaluate / "per_image.csv"),
-        metrics=json.loads((evaluate / "metrics.json").read_text()),
+        per_image=read_per_image(evaluate / "per_image.csv"),
+        metrics=read_metrics(evaluate / "metrics.json"),
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     captions = []

@@ -9,14 +9,17 @@ python -m diffusevae.stages report smoke \\
     --out artifacts/smoke/report
 """
 
-import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
+from types import SimpleNamespace
 
 from diffusevae.checkpoint import load_config, load_tensors, sha256_of
 from diffusevae.data import DatasetConfig
+from diffusevae.errors import InputError
+from diffusevae.measured import read_history, read_metrics, read_trials
 from diffusevae.params import read_yaml
+from diffusevae.readback import read_as, read_png
 from diffusevae.report import Picture, ReportInputs, TrainedModel, build_report
 from diffusevae.study import Scale
 
@@ -28,14 +31,23 @@ SECTIONS = {"dataset": str, "seed": int} | dict.fromkeys(
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Caption:
+    """What the stage figures says of a picture, and the section of the report it belongs to."""
+
+    file: str
+    title: str
+    caption: str
+    section: str
+
+
 def run(
     params, *, train: Path, figures: Path, evaluate: Path, train_vae: Path, train_ddpm: Path,
     train_diffusevae: Path, tune_vae: Path, tune_ddpm: Path, out: Path, log,
 ) -> None:  # fmt: skip
     """Write report.html to `out`."""
     images = DatasetConfig(**load_config(train))
-    metrics = json.loads((evaluate / "metrics.json").read_text(encoding="utf-8"))
-    captions = json.loads((figures / "captions.json").read_text(encoding="utf-8"))
+    metrics = read_metrics(evaluate / "metrics.json")
     searches = {"tune_vae": tune_vae, "tune_ddpm": tune_ddpm}
     inputs = ReportInputs(
         experiment=params.key,
@@ -44,18 +56,38 @@ def run(
                     params.train_diffusevae["epochs"], metrics["num_images"]),
         params={name: getattr(params, name) for name in SECTIONS},
         metrics=metrics,
-        pictures=[Picture(png=(figures / caption.pop("file")).read_bytes(), **caption)
-                  for caption in captions],
+        pictures=read_pictures(figures),
         models={"vae": load_model(train_vae), "ddpm": load_model(train_ddpm),
                 "diffusevae": load_model(train_diffusevae)},
         latent_shape=load_config(train_vae / "prior.safetensors")["latent_shape"],
-        best={stage: read_yaml(folder / "best.yaml") for stage, folder in searches.items()},
-        num_trials={stage: len(pd.read_csv(folder / "trials.csv"))
-                    for stage, folder in searches.items()},
+        best={stage: read_best(folder, params) for stage, folder in searches.items()},
+        num_trials={stage: len(read_trials(folder)) for stage, folder in searches.items()},
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     (out / "report.html").write_text(build_report(inputs), encoding="utf-8")
     log.artifact(out / "report.html")
+
+
+def read_best(search: Path, params: SimpleNamespace) -> Mapping[str, Mapping]:
+    """Return a search's best.yaml. Raises InputError where params.yaml lacks what it names."""
+    path = search / "best.yaml"
+    best = read_yaml(path)
+    for section, values in best.items():
+        base = getattr(params, str(section), None)
+        if not isinstance(values, Mapping) or not isinstance(base, Mapping) or values.keys() - base:
+            raise InputError(f"{path} {section}: is no section with values of params.yaml; make it "
+                             f"again with the stage {search.name}")
+    return best
+
+
+def read_pictures(figures: Path) -> list[Picture]:
+    """Return the pictures in a folder of the stage figures. Raises InputError."""
+    path, mend = figures / "captions.json", "make it again with the stage figures"
+    pictures = []
+    for caption in read_as(tuple[Caption, ...], path, mend):
+        png = read_png(figures / caption.file, mend)
+        pictures.append(Picture(caption.title, caption.caption, caption.section, png))
+    return pictures
 
 
 def load_model(folder: Path) -> TrainedModel:
@@ -63,4 +95,4 @@ def load_model(folder: Path) -> TrainedModel:
     path = folder / "model.safetensors"
     num_parameters = sum(tensor.numel() for tensor in load_tensors(path).values())
     return TrainedModel(sha256_of(path), num_parameters, load_config(path),
-                        pd.read_csv(folder / "history.csv"))  # fmt: skip
+                        read_history(folder))  # fmt: skip
