@@ -95,23 +95,24 @@ def accept(share: float, times: int, at: float = 0.95) -> bool:
     return abs(share - at) <= 3 * math.sqrt(at * (1 - at) / times)
 
 
-# Small sets, where nothing is normal yet; `slow` below has ours.
+# Small sets, where nothing is normal yet; `slow` below has ours. With 300 repetitions at least
+# 91.2 % must be held: intervals that hold 85 % fail (by 3 deviations).
 @pytest.mark.parametrize("kind", ["equal", "shifted", "far"])
 def test_intervals_of_a_distance_hold_the_mean_of_new_draws(kind):
-    times = 200
+    times = 300
     assert accept(cover(repeat(frechet_interval, kind, 250, 16, times)), times)
 
 
-@pytest.mark.parametrize("kind", ["equal", "shifted"])
+@pytest.mark.parametrize("kind", ["equal", "collapsed", "far"])
 def test_intervals_of_kid_hold_the_mean_of_new_draws(kind):
-    times = 200
+    times = 400  # its weak spots
     found = repeat(kid_interval, kind, 250, 16, times)
     assert accept(cover(found, 0.0 if kind == "equal" else None), times)
 
 
 @pytest.mark.parametrize("kind", ["equal", "narrow"])
 def test_intervals_of_precision_and_recall_hold_the_mean_of_new_draws(kind):
-    times = 150
+    times = 300
     found = repeat(precision_recall_interval, kind, 120, 16, times)
     for name in ("precision", "recall"):
         assert accept(cover([each[name] for each in found]), times)
@@ -119,7 +120,7 @@ def test_intervals_of_precision_and_recall_hold_the_mean_of_new_draws(kind):
 
 @pytest.mark.parametrize(("one", "other", "same_noise"), [PAIRS[1], PAIRS[4]])
 def test_intervals_of_a_difference_hold_that_of_the_populations(one, other, same_noise):
-    times = 200
+    times = 300
     truth = true_distance(one, 16) - true_distance(other, 16)
     found = repeat_difference(one, other, same_noise, 250, 16, times)
     assert accept(cover(found, truth), times)

@@ -37,6 +37,9 @@ SMALLEST = 4  # images in a set
 # Half a judging set varies more than the whole: 2 times in theory for means, 1.3 to 2 times
 # measured for shares of covered images.
 HALF_TO_WHOLE = 0.75
+# KID's cube gives single images much weight: the estimated variance is itself uncertain, and is
+# taken larger where few images differ. The size is fitted to coverage (docs/intervals.md).
+CUBE_EXCESS = 1.25
 PINV_TOLERANCE = 1e-10  # of the largest eigenvalue: below it a direction has no spread
 
 
@@ -88,6 +91,9 @@ def kid_interval(f: np.ndarray, g: np.ndarray) -> dict[str, float]:
     bias = sum((np.mean(((each * each).mean(1) + 1) ** 3) - inside.mean()) / len(each)
                for each, inside in ((f, in_f), (g, in_g)))  # fmt: skip
     value = float(in_f.mean() + in_g.mean() - 2 * from_f.mean())
+    # KID's share of the biased distance; the bias falls with the number of images.
+    share = float(np.clip(value / (value + bias), 0, 1)) if value + bias > 0 else 0.0
+    first *= 1 + CUBE_EXCESS * share * (1 - share)
     low, high = _solve_interval(value + bias, bias, first, second)
     return {"value": value, "low": float(low - bias), "high": float(high - bias)}
 
