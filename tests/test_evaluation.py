@@ -69,7 +69,7 @@ def test_metrics_have_the_agreed_shape_and_fit_into_json(inputs):
 
 
 def test_copies_are_a_warning_beside_the_numbers_and_few_training_images_are_none(inputs):
-    assert evaluate(**inputs | {"train": make_split(5, 0)})[0]["warnings"] == []
+    assert evaluate(**inputs | {"train": make_split(8, 0)})[0]["warnings"] == []
     copies = to_unit(inputs["test"].images[:40])
     metrics = evaluate(**inputs | {"generated": {"ddpm": copies}})[0]
     warning, = metrics["warnings"]
