@@ -25,7 +25,7 @@ from tasks.latent_registry import find_version, register
 from tasks.lock import LOCK
 from tasks.parent_run import open_parent_run, require_mlflow
 from tasks.recording import serve_recorder
-from tasks.registry import Registered, is_recorded
+from tasks.registry import is_recorded
 from tasks.report import publish
 
 PAGE = LATENTS[-1]  # the stage that shows what the others found
@@ -46,15 +46,16 @@ def latents(study: str = "latents") -> Outcome:
         version = None if targets else find_version(chosen)
         if version and is_recorded(version):
             get_run_logger().info(f"nothing changed: every stage of '{study}' is up to date")
+            outcome = Outcome(publish(chosen), version)
             hand_on(chosen, version, reached)
         else:
-            version = bring_up_to_date(chosen, targets)
-            hand_on(chosen, version, has_remote())
-        return Outcome(publish(chosen), version)
+            outcome = bring_up_to_date(chosen, targets)
+            hand_on(chosen, outcome.model, has_remote())
+    return outcome
 
 
-def bring_up_to_date(study: LatentStudy, targets: list[str]) -> Registered:
-    """Run the targets, register and record what they made; return its version."""
+def bring_up_to_date(study: LatentStudy, targets: list[str]) -> Outcome:
+    """Run the targets, register and record what they made."""
     with open_parent_run(study.name, study.dataset) as parent:
         shown = Artifacts(study.name, len(targets))
         with serve_recorder() as recorder:
@@ -63,7 +64,7 @@ def bring_up_to_date(study: LatentStudy, targets: list[str]) -> Registered:
         version = register(study, parent.id)
         headlines = read_headlines(study)
         record(headlines, headlines, parent, shown, version, [page, LOCK])
-    return version
+    return Outcome(page, version)
 
 
 def read_headlines(study: LatentStudy) -> dict[str, float]:

@@ -65,15 +65,16 @@ def pipeline(experiment: str = "quickstart") -> Outcome:
         if version and is_judged(version) and is_recorded(version):
             get_run_logger().info(f"nothing changed: every stage of '{experiment}' is up to date")
             write_rerun(chosen, before, [])
+            outcome = Outcome(publish(chosen), version)
             hand_on(chosen, version, reached)
         else:
-            version = bring_up_to_date(chosen, targets, before)
-            hand_on(chosen, version, has_remote())
-        return Outcome(publish(chosen), version)
+            outcome = bring_up_to_date(chosen, targets, before)
+            hand_on(chosen, outcome.model, has_remote())
+    return outcome
 
 
-def bring_up_to_date(experiment: Experiment, targets: list[str], before: dict) -> Registered:
-    """Run the targets, register, judge and record what they made; return its version.
+def bring_up_to_date(experiment: Experiment, targets: list[str], before: dict) -> Outcome:
+    """Run the targets, register, judge and record what they made.
 
     Each step looks at what is there, so a run that was killed in any of them is finished by the
     next one. before: what dvc.lock held.
@@ -88,7 +89,7 @@ def bring_up_to_date(experiment: Experiment, targets: list[str], before: dict) -
         rerun = write_rerun(experiment, before, stages, version.version, comparison)
         metrics = read_metrics(experiment.output("evaluate", "metrics.json"))
         record(metrics, measure_version(experiment), parent, shown, version, [report, rerun, LOCK])
-    return version
+    return Outcome(report, version)
 
 
 def hand_on(experiment: Experiment | LatentStudy, version: Registered, remote: bool) -> None:

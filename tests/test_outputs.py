@@ -97,7 +97,7 @@ def test_the_flow_gets_anew_what_has_rotted_in_workspace_and_cache(
     pairs.unlink()
     done = run_pipeline(checkout, "smoke", PREFECT_API_URL=prefect_server)
     assert done.returncode == 0, done.stdout[-3000:]
-    for target in ("sample@smoke", "evaluate@smoke", "figures@smoke"):
+    for target in ("sample@smoke", "figures@smoke"):  # DVC itself finds the changed metrics
         assert f"{target}: its output is not what dvc.lock says" in done.stdout
     assert (metrics.read_bytes(), figures.read_bytes()) == whole
     assert hash_output(pairs) == sampled
