@@ -183,7 +183,7 @@ def test_another_npz_is_refused_in_one_line(tmp_path, changes, reason):
 
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
-    [("a.json", "[", "not a readable geometry"), ("a.json", '{"square": {}}', "ellipse: missing"),
+    [("a.json", "[", "cannot be read"), ("a.json", '{"square": {}}', "ellipse: missing"),
      ("a.npz", "nothing", "cannot be read"), ("a.png", "", "not a source of sprites")],
 )  # fmt: skip
 def test_another_source_is_refused_in_one_line(tmp_path, name, content, reason):
