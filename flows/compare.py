@@ -14,6 +14,7 @@ import sys
 
 from prefect import flow, get_run_logger
 
+from diffusevae.disk import require_writable
 from diffusevae.errors import InputError
 from flows.server import server_at_hand
 from flows.terminal import run_on_terminal
@@ -33,8 +34,10 @@ def compare(
     """
     from diffusevae.experiment import load_experiment
     from tasks import gate
+    from tasks.report import REPORTS
     from tasks.rerun_page import write_page
 
+    require_writable(REPORTS)
     chosen = load_experiment(experiment)
     candidate = candidate or gate.find_newest(chosen)
     say = get_run_logger().info

@@ -10,6 +10,7 @@ import sys
 
 from prefect import flow, get_run_logger
 
+from diffusevae.disk import require_writable
 from diffusevae.experiment import LatentStudy, load_latent_study
 from diffusevae.latents import chapter
 from diffusevae.recorder import send_unsent
@@ -26,7 +27,7 @@ from tasks.lock import LOCK
 from tasks.parent_run import open_parent_run, require_mlflow
 from tasks.recording import serve_recorder
 from tasks.registry import is_recorded
-from tasks.report import publish
+from tasks.report import REPORTS, publish
 
 PAGE = LATENTS[-1]  # the stage that shows what the others found
 
@@ -40,6 +41,7 @@ def latents(study: str = "latents") -> Outcome:
     end_with_worker()
     chosen = load_latent_study(study)
     with own_checkout():
+        require_writable(REPORTS)
         send_unsent()
         reached = has_remote() and pull_results(chosen)
         targets = plan(chosen)

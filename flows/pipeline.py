@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prefect import flow, get_run_logger
 
+from diffusevae.disk import require_writable
 from diffusevae.errors import EnvironmentFailure
 from diffusevae.experiment import Experiment, LatentStudy, load_experiment
 from diffusevae.recorder import send_unsent
@@ -35,7 +36,7 @@ from tasks.registry import (
     measure_version,
     register,
 )
-from tasks.report import publish
+from tasks.report import REPORTS, publish
 from tasks.rerun_page import Rerun, write_page
 from tasks.stage import StageResult, run_stage
 
@@ -57,6 +58,7 @@ def pipeline(experiment: str = "quickstart") -> Outcome:
     end_with_worker()
     chosen = load_experiment(experiment)
     with own_checkout():
+        require_writable(REPORTS)
         send_unsent()
         before = read_lock()
         reached = has_remote() and pull_results(chosen)

@@ -3,6 +3,7 @@ import shutil
 import threading
 import time
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 
@@ -54,8 +55,10 @@ def test_too_little_room_is_told_in_megabytes(tmp_path, monkeypatch):
 
 def test_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(EnvironmentFailure, match="cannot write into .*file/out"):
-        disk.require_writable(tmp_path / "file" / "out")
+    for place in ("file", "file/out"):
+        with pytest.raises(EnvironmentFailure,
+                           match=f"cannot write into {tmp_path / place}: .*; move away what"):
+            disk.require_writable(tmp_path / place)
     disk.require_writable(tmp_path / "out")
     assert os.listdir(tmp_path / "out") == []
 
@@ -75,3 +78,24 @@ def test_lock_is_held_by_one_and_says_that_it_waits(tmp_path):
         events.append("first")
     thread.join()
     assert events == ["waits", "first", "second"]
+
+
+@pytest.mark.parametrize(("place", "reason"), [
+    ("folder", "is a folder"), ("none/a.png", "there is no folder .*none"),
+    ("file/a.png", "there is no folder .*file"), ("/proc/a.png", "No such file or directory"),
+    ("/proc/version", "Invalid argument|Permission denied"),
+])
+def test_a_place_where_no_file_can_be_written_is_one_line(tmp_path, monkeypatch, place, reason):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(EnvironmentFailure, match=f"^{place}: ({reason}); name another file"):
+        disk.require_place(Path(place))
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_a_place_for_a_file_is_left_as_it_is(tmp_path):
+    (tmp_path / "old").write_text("x")
+    for name in ("old", "new"):
+        disk.require_place(tmp_path / name)
+    assert (tmp_path / "old").read_text() == "x" and os.listdir(tmp_path) == ["old"]

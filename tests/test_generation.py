@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from diffusevae.__main__ import main
 from diffusevae.checkpoint import save_tensors
 from diffusevae.data import Split
 from diffusevae.errors import InputError
@@ -69,3 +70,8 @@ def test_a_pair_that_does_not_belong_together_is_refused(tmp_path):
     check_pair(path, "a" * 64)
     with pytest.raises(InputError, match="trained on the VAE aaaaaaaaaaaa, not on bbbbbbbbbbbb"):
         check_pair(path, "b" * 64)
+
+
+def test_a_picture_that_cannot_be_written_is_found_before_any_work(tmp_path, capsys):
+    assert main(["smoke", "--out", str(tmp_path)]) == 3
+    assert capsys.readouterr().err == f"error: {tmp_path}: is a folder; name another file\n"

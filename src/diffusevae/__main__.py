@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from diffusevae.data import load_split
 from diffusevae.device import choose_device
+from diffusevae.disk import require_place
 from diffusevae.drawing import figure_style, save_figure
 from diffusevae.errors import InputError
 from diffusevae.experiment import PARAMS_FILE, load_experiment
@@ -42,9 +43,14 @@ def main(argv: list[str]) -> int:
 
 
 def draw(experiment: str, num_images: int, seed: int, out: Path, **sampler: str | None) -> None:
-    """Write the picture to `out`. Raises InputError for an option out of its range."""
+    """Write the picture to `out`.
+
+    Raises InputError for an option out of its range, EnvironmentFailure where there is no place for
+    it.
+    """
     if num_images < 1:
         raise InputError(f"num_images {num_images}: use at least 1")
+    require_place(out)
     chosen = load_experiment(experiment)
     base = load_sections(PARAMS_FILE, "experiments", experiment, {"sampler": SamplerConfig})
     given = {name: YAML(typ="safe").load(text) for name, text in sampler.items() if text}

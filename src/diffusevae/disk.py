@@ -21,9 +21,31 @@ def require_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         # A trial: mode bits say nothing for root or on a read-only file system.
         tempfile.TemporaryFile(dir=folder).close()
+    except (FileExistsError, NotADirectoryError) as error:
+        raise EnvironmentFailure(f"cannot write into {folder}: {error.strerror}; move away what "
+                                 "stands in its place") from error
     except OSError as error:
         raise EnvironmentFailure(f"cannot write into {folder}: {error.strerror}; mend the folder's "
                                  "permissions or free disk space") from error
+
+
+def require_place(path: Path) -> None:
+    """Raise EnvironmentFailure where no file `path` can be written; leave what is there as it is.
+
+    For what is written at the end of long work, in a folder that is there.
+    """
+    mend = "name another file"
+    if path.is_dir() or not path.parent.is_dir():
+        reason = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise EnvironmentFailure(f"{path}: {reason}; {mend}")
+    try:
+        if path.exists():
+            open(path, "ab").close()
+        else:
+            tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise EnvironmentFailure(f"{path}: {error.strerror}; {mend}, or mend the permissions") \
+            from error  # fmt: skip
 
 
 def make_private(folder: Path) -> None:
@@ -94,7 +116,7 @@ def own_output(folder: Path) -> Iterator[None]:
 
     Raises EnvironmentFailure where another one is at it, or where it cannot be made.
     """
-    _require_place(folder)
+    _require_folder(folder)
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     path = LOCKS / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +134,7 @@ def own_output(folder: Path) -> Iterator[None]:
         yield
 
 
-def _require_place(folder: Path) -> None:
+def _require_folder(folder: Path) -> None:
     """Raise EnvironmentFailure where nothing can be written into `folder`; leave no trace."""
     existing = folder.resolve()
     while not os.path.lexists(existing):
