@@ -38,7 +38,7 @@ DEAD_RUNS = AutomationCore(
         threshold=1,
         within=timedelta(seconds=3 * HEARTBEAT_SECONDS),
     ),
-    actions=[ChangeFlowRunState(state=StateType.CRASHED,
+    actions=[ChangeFlowRunState(name=None, force=False, state=StateType.CRASHED,
                                 message="no heartbeat: its machine went away")],
 )  # fmt: skip
 

@@ -93,7 +93,8 @@ def _run(given: argparse.Namespace) -> None:
         require_mlflow()
         print(f"lifted    {lift(load_experiment(given.experiment))}")
     with server_at_hand(require_mlflow):
-        compare(given.experiment, *given.versions, reason=given.force)
+        candidate, champion, *_ = (*map(str, given.versions), None, None)
+        compare(given.experiment, candidate, champion, given.force)
 
 
 if __name__ == "__main__":

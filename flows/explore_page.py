@@ -155,7 +155,8 @@ class Desk:
             self._draw()
 
     def _go_between(self, share: float) -> None:
-        self._set(interpolate(*self.ends, share))
+        start, end = self.ends
+        self._set(interpolate(start, end, share))
 
     def _set(self, code: Sequence[float]) -> None:
         """Take a code: sliders and picture follow."""

@@ -71,7 +71,7 @@ def bring_up_to_date(study: LatentStudy, targets: list[str]) -> Outcome:
 
 def read_headlines(study: LatentStudy) -> dict[str, float]:
     """Return the main number of every study under names that MLflow takes, e.g. sprites/MIG."""
-    headlines = {}
+    headlines: dict[str, float] = {}
     for stage in LATENTS:
         if stage != PAGE:
             found = chapter.read_chapter(study.output(stage, chapter.FILE).parent)

@@ -5,6 +5,7 @@ dvc.lock moves on with every run; what stands in docs/results is of the run that
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -39,7 +40,7 @@ def write_excerpt(folder: Path, excerpt: Excerpt) -> None:
         yaml.dump(excerpt, file)
 
 
-def find_section(excerpt: Excerpt, section: str) -> object:
+def find_section(excerpt: Excerpt, section: str) -> Any:
     """Return the value of a section of params.yaml, such as "compress", that the results are of."""
     for entry in excerpt.values():
         for key, value in entry.get("params", {}).get("params.yaml", {}).items():

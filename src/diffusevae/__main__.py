@@ -55,9 +55,9 @@ def draw(experiment: str, num_images: int, seed: int, out: Path, **sampler: str 
     base = load_sections(PARAMS_FILE, "experiments", experiment, {"sampler": SamplerConfig})
     given = {name: YAML(typ="safe").load(text) for name, text in sampler.items() if text}
     config = override(base.sampler, given, "sampler")
-    folders = [chosen.output(stage, "") for stage in ("train_vae", "train_ddpm",
-                                                      "train_diffusevae")]  # fmt: skip
-    models = load_models(*folders, choose_device())
+    vae, ddpm, diffusevae = (chosen.output(stage, "") for stage in
+                             ("train_vae", "train_ddpm", "train_diffusevae"))  # fmt: skip
+    models = load_models(vae, ddpm, diffusevae, choose_device())
     test = load_split(Path("data/prepared") / chosen.dataset / "test.safetensors")
     log = Log()
     pairs = refine(models, config, test, num_images, seed, log)

@@ -73,7 +73,7 @@ def from_flax(content: bytes, max_bytes: int) -> bytes:
     Its operations are listed and none is carried out; only the blocks of bytes among them are used.
     """
     try:
-        blocks = [argument for operation, argument, _ in pickletools.genops(content)
+        blocks = [argument or b"" for operation, argument, _ in pickletools.genops(content)
                   if operation.name == "BINBYTES"]
         tensors = {}
         for layer, (out, into, height, width) in SHAPES.items():

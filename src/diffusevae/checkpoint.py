@@ -12,11 +12,12 @@ from typing import TypeVar
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffusevae.errors import EnvironmentFailure, InputError
 
 Model = TypeVar("Model")
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], config: object | None = None) -> None:
@@ -25,7 +26,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], config: object | None =
     The bytes depend on the content only. The file appears under its name when it is complete:
     written beside it, flushed, renamed. Raises EnvironmentFailure if it cannot be written.
     """
-    if dataclasses.is_dataclass(config):
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
         config = dataclasses.asdict(config)
     # One metadata key only: the order of several is not stable from process to process.
     metadata = None if config is None else {"config": json.dumps(config, sort_keys=True)}
@@ -84,6 +85,13 @@ def of_one_model(load: Callable[..., Model]) -> Callable[..., Model]:
                              "it again with the stage that writes it") from error
 
     return load_it
+
+
+def freeze(network: Network, path: Path, device: torch.device | str) -> Network:
+    """Return a network with the weights of a checkpoint: on the device, eval mode, no gradients."""
+    network.load_state_dict(load_tensors(path))
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs have it not
+    return network.eval().requires_grad_(False)
 
 
 def sha256_of(path: Path) -> str:

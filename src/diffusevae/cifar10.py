@@ -42,7 +42,9 @@ def _read_member(path: Path, archive: tarfile.TarFile, name: str) -> np.ndarray:
     expected = BATCH_IMAGES * RECORD_BYTES
     if not member.isfile() or member.size != expected:
         raise _bad_raw(path, f"{name} has {member.size} bytes, expected {expected}")
-    return np.frombuffer(archive.extractfile(member).read(), np.uint8).reshape(-1, RECORD_BYTES)
+    file = archive.extractfile(member)
+    assert file is not None  # as it is a file
+    return np.frombuffer(file.read(), np.uint8).reshape(-1, RECORD_BYTES)
 
 
 def read_cifar10_test(raw_folder: Path) -> tuple[Tensor, Tensor]:

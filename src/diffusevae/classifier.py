@@ -1,6 +1,7 @@
 """The data set's own classifier: its features are where Frechet distance, KID and recall live."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffusevae.checkpoint import load_config, load_tensors, of_one_model, save_tensors
+from diffusevae.checkpoint import freeze, load_config, of_one_model, save_tensors
 from diffusevae.data import to_unit
 from diffusevae.layers import check_halving, group_norm
 from diffusevae.params import PositiveCount, Range, Share, build
@@ -30,7 +31,7 @@ class ClassifierConfig:
 class Classifier(nn.Module):
     """A small convolutional network; `features` (B x num_features) feed the last linear layer."""
 
-    def __init__(self, config: ClassifierConfig, image_shape: tuple[int, int, int],
+    def __init__(self, config: ClassifierConfig, image_shape: Sequence[int],
                  num_classes: int) -> None:  # fmt: skip
         super().__init__()
         check_halving(image_shape, range(4))
@@ -108,5 +109,4 @@ def load_classifier(path: Path, device: torch.device | str = "cpu") -> Classifie
     config = load_config(path)
     model = Classifier(build(ClassifierConfig, config["classifier"], str(path)),
                        tuple(config["image_shape"]), config["num_classes"])
-    model.load_state_dict(load_tensors(path))
-    return model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    return freeze(model, path, device)

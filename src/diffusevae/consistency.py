@@ -8,6 +8,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
+from typing import Any
 
 from diffusevae.compression import size_vae
 from diffusevae.data import DatasetConfig
@@ -185,7 +186,7 @@ def _limits(
 
 def _draw_sections(
     params: SimpleNamespace, stage: str, misfits: list[str]
-) -> dict[str, list[object]]:
+) -> dict[str, list[Any]]:
     """Return the tuned sections with what the search can draw for each; add what is wrong."""
     space = getattr(params, stage).space
     try:
@@ -196,7 +197,7 @@ def _draw_sections(
     drawn = {}
     for section, keys in space.items():
         place = f"{stage}.space.{section}"
-        config = getattr(params, section, None)
+        config: Any = getattr(params, section, None)
         if section not in TUNABLE[stage]:
             misfits.append(f"{place}: cannot be tuned; {suggest(section, TUNABLE[stage])}")
         elif unknown := [key for key in keys if not hasattr(config, str(key))]:

@@ -203,7 +203,8 @@ def chance_of_copies(copied: int, others: int) -> float:
 def _shrink(images: Tensor) -> Tensor:
     """Return images as rows of floats in [0, 1], of 32 x 32 pixels at most: N x D."""
     x = images.float() / (255 if images.dtype == torch.uint8 else 1)
-    return F.adaptive_avg_pool2d(x, [min(side, 32) for side in x.shape[2:]]).flatten(1)
+    height, width = x.shape[2:]
+    return F.adaptive_avg_pool2d(x, (min(height, 32), min(width, 32))).flatten(1)
 
 
 def _bounds(columns: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
@@ -215,8 +216,8 @@ def _bounds(columns: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray
 
 
 def _out_of_range(name: str, values: np.ndarray) -> list[str]:
-    low = -np.inf if METRICS[name].low is None else METRICS[name].low
-    high = np.inf if METRICS[name].high is None else METRICS[name].high
+    low, high = METRICS[name].low, METRICS[name].high
+    low, high = -np.inf if low is None else low, np.inf if high is None else high
     wrong = ~np.isfinite(values) | (values < low - ROUNDING) | (values > high + ROUNDING)
     if not wrong.any():
         return []

@@ -57,7 +57,7 @@ class DatasetConfig:
     @property
     def num_needed(self) -> int:
         """The fewest images from which the splits can be drawn."""
-        num_test = 0 if self.official else self.test_images
+        num_test = 0 if self.official else self.num_test
         return self.validation_images + num_test + (self.train_images or 1)
 
     @property
@@ -70,7 +70,10 @@ class DatasetConfig:
     @property
     def num_test(self) -> int:
         """Images of the test split."""
-        return self.test_images or self.official[1]
+        if self.test_images is None and self.official:
+            return self.official[1]
+        assert self.test_images is not None  # __post_init__ asks for it where none is official
+        return self.test_images
 
 
 @dataclass(frozen=True)

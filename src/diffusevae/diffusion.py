@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from diffusevae.checkpoint import load_config, load_tensors, of_one_model, save_tensors
+from diffusevae.checkpoint import freeze, load_config, of_one_model, save_tensors
 from diffusevae.params import Range, build
-from diffusevae.schedule import NoiseSchedule, make_schedule
+from diffusevae.schedule import NoiseSchedule, Scheduler, make_schedule
 from diffusevae.unet import UNet, UNetConfig
 
 
@@ -28,7 +28,7 @@ class DiffusionConfig:
     of training make backgrounds exactly black; without it they are nearly so.
     """
 
-    scheduler_type: Literal["linear", "cosine"]
+    scheduler_type: Scheduler
     num_timesteps: Annotated[int, Range(2, 10_000)]
     beta_start: Annotated[float, Range(1e-8, 0.999)]
     beta_end: Annotated[float, Range(1e-8, 0.999)]
@@ -52,6 +52,9 @@ class DiffusionModel(nn.Module):
 
     p_uncond: the share of images whose condition was hidden in training; 0 where that is unknown.
     """
+
+    sqrt_alpha_bars: Tensor  # T
+    sqrt_noise: Tensor  # T
 
     def __init__(
         self, config: DiffusionConfig, unet_config: UNetConfig, image_shape: Sequence[int],
@@ -136,7 +139,7 @@ class DiffusionModel(nn.Module):
         """
         x_0 = self.to_diffusion_range(x)
         x_t = self.add_noise(x_0, t, eps)
-        if dropped is not None:
+        if dropped is not None and x_hat is not None:
             x_hat = torch.where(dropped[:, None, None, None], 0.5, x_hat)  # 2 * 0.5 - 1 = 0: none
         output = self.network(x_t, t, x_hat)
         error = output - self.target(x_0, t, eps)
@@ -184,5 +187,4 @@ def load_diffusion(path: Path, device: torch.device | str = "cpu") -> DiffusionM
         config["conditional"],
         config.get("p_uncond", 0.0),
     )
-    model.load_state_dict(load_tensors(path))
-    return model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    return freeze(model, path, device)

@@ -69,7 +69,7 @@ def require_room(folder: Path, num_bytes: int) -> None:
                                  f"{megabytes(free)} MB free; free disk space")
 
 
-def megabytes(num_bytes: int) -> str:
+def megabytes(num_bytes: float) -> str:
     """Return a size in units of 10^6 bytes with three digits, as the user reads it."""
     return f"{num_bytes / 1e6:.3g}" if num_bytes < 1e8 else f"{num_bytes / 1e6:.0f}"
 

@@ -1,7 +1,7 @@
 """How a data set is divided: by lot, every class in every split where it has enough images."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ def divide(config: DatasetConfig, labels: Tensor) -> dict[str, Tensor]:
     `train_images`, and a smaller training set is part of every larger one. Raises InputError if
     there are too few images.
     """
-    num_test = 0 if config.official else config.test_images
+    num_test = 0 if config.official else config.num_test
     if len(labels) < config.num_needed:
         raise InputError(f"{config.source}: {len(labels)} images, but validation_images, "
                          f"test_images and train_images ask for {config.num_needed}; ask for "
@@ -99,7 +99,7 @@ def _take(
     return list(taken)
 
 
-def _without(order: Sequence[int], taken: Sequence[int]) -> list[int]:
+def _without(order: Sequence[int], taken: Iterable[int]) -> list[int]:
     gone = set(taken)
     return [i for i in order if i not in gone]
 

@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from urllib.parse import unquote
 
@@ -52,14 +52,14 @@ def hide_passwords(text: str) -> str:
     return QUERY.sub(r"\1***", LOGIN.sub("***@", text))
 
 
-def guard_output() -> None:
-    """Hide passwords in this process's log lines and in its tracebacks."""
-    if getattr(logging.getLogRecordFactory(), "hides_passwords", False):
-        return
-    make_plain = logging.getLogRecordFactory()
+class _Guarded:
+    """Makes log records without passwords, from another maker's."""
 
-    def make(*arguments, **options) -> logging.LogRecord:
-        record = make_plain(*arguments, **options)
+    def __init__(self, make_plain: Callable[..., logging.LogRecord]) -> None:
+        self.make_plain = make_plain
+
+    def __call__(self, *arguments, **options) -> logging.LogRecord:
+        record = self.make_plain(*arguments, **options)
         with suppress(TypeError, ValueError):  # a wrong format, which logging itself will tell
             text = record.getMessage()
             if (hidden := hide_passwords(text)) != text:
@@ -70,8 +70,13 @@ def guard_output() -> None:
                 record.exc_text = hidden  # which formatters take as it is
         return record
 
-    make.hides_passwords = True
-    logging.setLogRecordFactory(make)
+
+def guard_output() -> None:
+    """Hide passwords in this process's log lines and in its tracebacks."""
+    make_plain = logging.getLogRecordFactory()
+    if isinstance(make_plain, _Guarded):
+        return
+    logging.setLogRecordFactory(_Guarded(make_plain))
     sys.excepthook = _show
     threading.excepthook = lambda failed: _show(failed.exc_type, failed.exc_value,
                                                 failed.exc_traceback)  # fmt: skip

@@ -15,7 +15,7 @@ from diffusevae.consistency import find_misfits, find_misfits_of_sizes, find_stu
 from diffusevae.errors import InputError
 from diffusevae.gate import GateConfig
 from diffusevae.image_folder import find_images
-from diffusevae.params import MAX_SHOWN, build, load_entry, read_yaml, suggest
+from diffusevae.params import MAX_SHOWN, Schema, build, load_entry, read_yaml, suggest
 from diffusevae.perceptual import BACKBONE
 from diffusevae.pinned import ASSETS
 from diffusevae.stages.__main__ import LATENTS, ON_DEMAND, STAGES
@@ -182,9 +182,9 @@ def _build_gate(path: Path, content: Mapping) -> GateConfig:
     return build(GateConfig, content.get("gate"), f"{path} gate")
 
 
-def find_sections(root: str) -> dict[str, type]:
+def find_sections(root: str) -> dict[str, Schema]:
     """Return every section that an entry under a root has, with its type."""
-    sections: dict[str, type] = {}
+    sections: dict[str, Schema] = {}
     if root == "experiments":  # of no stage: what is registered (tasks.registered_sampler)
         sections["registered_sampler"] = SamplerSource
     names = LATENTS if root == "latent_studies" else STAGES + ON_DEMAND
@@ -221,7 +221,7 @@ def _build_entries(
 
 
 def _build_sections(
-    place: str, entry: Mapping, sections: Mapping[str, type], faults: list[str]
+    place: str, entry: Mapping, sections: Mapping[str, Schema], faults: list[str]
 ) -> SimpleNamespace:
     before = len(faults)
     faults += [f"{place}.{str(name)[:MAX_SHOWN]}: unknown key; {suggest(name, sections)}"

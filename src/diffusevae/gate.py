@@ -18,7 +18,10 @@ from diffusevae.params import PositiveCount
 from diffusevae.randomness import seed_of
 
 JUDGED = ("mse", "ssim", "edge_sim", "hist_sim", "frechet")  # what a rule may be about
-BETTER, WORSE, NOT_PROVEN = "better", "worse", "not proven"
+Verdict = Literal["better", "worse", "not proven"]
+BETTER: Verdict = "better"
+WORSE: Verdict = "worse"
+NOT_PROVEN: Verdict = "not proven"
 PROMOTE, REFUSE, HOLD = "promote", "refuse", "hold"
 
 
@@ -63,7 +66,7 @@ class Judgement:
     candidate: float
     champion: float
     difference: Mapping[str, float]
-    verdict: Literal["better", "worse", "not proven"]
+    verdict: Verdict
 
 
 def judge_all(
@@ -79,19 +82,19 @@ def judge_all(
     for name, margin in config.margins.items():
         if name == "frechet":
             found = [features(made.generated) for made in (candidate, champion)]
-            values = [frechet_distance(reference, each) for each in found]
+            mine, other = (frechet_distance(reference, each) for each in found)
             difference = frechet_difference(reference, *found)
         else:
             ours, theirs = (values[name].double().numpy() for values in pairs)
-            values = [ours.mean(), theirs.mean()]
+            mine, other = ours.mean(), theirs.mean()
             difference = interval(ours - theirs, seed_of(config.seed, "gate", name),
                                   config.num_resamples)  # fmt: skip
-        judgements.append(Judgement(name, *map(float, values), difference,
+        judgements.append(Judgement(name, float(mine), float(other), difference,
                                     judge_difference(name, difference, margin)))  # fmt: skip
     return judgements
 
 
-def judge_difference(name: str, difference: Mapping[str, float], margin: float) -> str:
+def judge_difference(name: str, difference: Mapping[str, float], margin: float) -> Verdict:
     """Return whether a difference with that interval is better, worse, or neither is proven."""
     low, high = difference["low"], difference["high"]
     if METRICS[name].better == "lower":

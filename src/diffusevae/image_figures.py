@@ -11,6 +11,7 @@ from diffusevae.diffusion import DiffusionConfig, DiffusionModel
 from diffusevae.drawing import COLOURS, INK, Strip, draw_strips
 from diffusevae.labels import WAYS
 from diffusevae.randomness import generator
+from diffusevae.schedule import Scheduler
 from diffusevae.unet import UNetConfig
 
 Tensors = Mapping[str, Tensor]
@@ -28,9 +29,9 @@ def choose_images(labels: Tensor, num_images: int) -> Tensor:
 
     The rule knows nothing of how well an image came out.
     """
-    labels = labels.tolist()
-    firsts = [labels.index(label) for label in sorted(set(labels))]
-    others = [i for i in range(len(labels)) if i not in set(firsts)]
+    classes = labels.tolist()
+    firsts = [classes.index(each) for each in sorted(set(classes))]
+    others = [i for i in range(len(classes)) if i not in set(firsts)]
     return torch.tensor((firsts + others)[:num_images])
 
 
@@ -135,7 +136,7 @@ def draw_forward(image: Tensor, config: DiffusionConfig, seed: int) -> Figure:
 
 
 def forward_process(
-    config: DiffusionConfig, scheduler_type: str, image_shape: tuple[int, ...]
+    config: DiffusionConfig, scheduler_type: Scheduler, image_shape: tuple[int, ...]
 ) -> DiffusionModel:
     """Return a diffusion model for its forward process; its network is the least there can be."""
     config = dataclasses.replace(config, scheduler_type=scheduler_type)

@@ -49,7 +49,7 @@ def read_image_folder(
         say(found.skipped)
     names = [name_of(path, folder) for path in found.paths]
     classes = sorted({name.partition("/")[0] for name in names if "/" in name}) or ["all"]
-    images, faults, noted = [], [], Counter()
+    images, faults, noted = [], [], Counter[str]()
     examples: dict[str, str] = {}
     for path, name in zip(found.paths, names, strict=True):
         try:
@@ -78,7 +78,8 @@ def find_images(folder: Path) -> Found:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; make it and put your images there")
-    paths, faults, skipped = [], [], {}
+    paths, faults = [], []
+    skipped: dict[str, list[str]] = {}
     for path in _walk(folder):
         kind = _kind_of(path)
         if kind != HIDDEN and (fault := _find_fault(path)):

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
@@ -21,6 +22,9 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import Node
 
 from diffusevae.errors import InputError
+
+Built = TypeVar("Built")
+Schema = object  # a type, or what stands for several: Annotated, Literal, X | None
 
 MAX_BYTES = 1_000_000
 MAX_SHOWN = 80  # characters of a wrong value
@@ -34,6 +38,14 @@ class Range:
     low: float
     high: float
 
+
+class DataclassInstance(Protocol):
+    """An instance of any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+Section = TypeVar("Section", bound=DataclassInstance)
 
 Share = typing.Annotated[float, Range(0, 1)]
 Count = typing.Annotated[int, Range(0, 10_000_000)]
@@ -50,7 +62,7 @@ class _Constructor(SafeConstructor):
         except (YAMLError, RecursionError):
             raise
         except Exception as error:
-            reason = f"{str(node.value)[:MAX_SHOWN]!r} is no value of {node.tag[:MAX_SHOWN]}"
+            reason = f"{str(node.value)[:MAX_SHOWN]!r} is no value of {str(node.tag)[:MAX_SHOWN]}"
             raise ConstructorError(None, None, reason, node.start_mark) from error
         if type(value) is int and value.bit_length() > MAX_BITS:
             reason = f"a whole number of more than {MAX_BITS} bits"
@@ -90,7 +102,15 @@ def suggest(word: object, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
 
 
-def build(schema: type, value: object, place: str) -> object:
+@typing.overload
+def build(schema: type[Built], value: object, place: str) -> Built: ...
+
+
+@typing.overload
+def build(schema: Schema, value: object, place: str) -> Any: ...
+
+
+def build(schema: Schema, value: object, place: str) -> Any:
     """Return `value` as `schema` (a type or dataclass). Raises InputError that lists every fault.
 
     `place` is where the value stands, e.g. "experiments.smoke.vae".
@@ -117,11 +137,12 @@ def load_entry(path: Path, root: str, key: str, content: Mapping | None = None) 
 
 
 def load_sections(
-    path: Path, root: str, key: str, sections: Mapping[str, type]
+    path: Path, root: str, key: str, sections: Mapping[str, Schema]
 ) -> SimpleNamespace:
     """Return the named sections of `root.key` as attributes, each built by its schema."""
     entry = load_entry(path, root, key)
-    faults, values = [], {}
+    faults: list[str] = []
+    values = {}
     for name, schema in sections.items():
         place = f"{path} {root}.{key}.{name}"
         if name not in entry:
@@ -133,7 +154,7 @@ def load_sections(
     return SimpleNamespace(**values)
 
 
-def override(config: object, values: Mapping[str, object], place: str) -> object:
+def override(config: Section, values: Mapping[str, object], place: str) -> Section:
     """Return the dataclass `config` with some fields replaced, checked as `build` checks them."""
     merged = dataclasses.asdict(config) | dict(values)
     return build(type(config), merged, place)

@@ -6,16 +6,18 @@ Every `mend` says what makes the file again, e.g. "make it again with the stage 
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 import pandas as pd
 
 from diffusevae.errors import InputError
-from diffusevae.params import build
+from diffusevae.params import Built, Schema, build
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_HEADER = 24  # bytes up to the height
 MOST_SHOWN = 200  # characters of what a parser says
+EXPECTED: dict[Schema, str] = {int: "whole numbers", float: "finite numbers", str: "text"}
 LARGEST = 1e300  # of a table's numbers: sums of larger ones are infinite
 
 
@@ -27,12 +29,12 @@ def read_again(path: Path, mend: str) -> str:
         raise damaged(path, error, mend) from error
 
 
-def read_json(path: Path, mend: str) -> object:
+def read_json(path: Path, mend: str) -> Any:
     """Return what a JSON file holds. Raises InputError where it is missing or no JSON."""
     return parse_json(read_again(path, mend), str(path), mend)
 
 
-def parse_json(text: str, place: str, mend: str) -> object:
+def parse_json(text: str, place: str, mend: str) -> Any:
     """Return what a text from `place` holds as JSON. Raises InputError."""
     try:
         content = json.loads(text)
@@ -42,26 +44,36 @@ def parse_json(text: str, place: str, mend: str) -> object:
         raise damaged(place, error, mend) from error
 
 
-def read_as(schema: type, path: Path, mend: str) -> object:
+@overload
+def read_as(schema: type[Built], path: Path, mend: str) -> Built: ...
+
+
+@overload
+def read_as(schema: Schema, path: Path, mend: str) -> Any: ...
+
+
+def read_as(schema: Schema, path: Path, mend: str) -> Any:
     """Return a JSON file as `schema` (see `params.build`). Raises InputError."""
     return _build(schema, read_json(path, mend), str(path), mend)
 
 
-def _build(schema: type, value: object, place: str, mend: str) -> object:
+def _build(schema: Schema, value: object, place: str, mend: str) -> Any:
     try:
         return build(schema, value, place)
     except InputError as error:
         raise InputError(f"{error}; {mend}") from error
 
 
-def read_mapping(path: Path, schema: type, mend: str) -> dict:
+def read_mapping(path: Path, schema: Schema, mend: str) -> dict:
     """Return a JSON file's mapping, each value as `schema`. Raises InputError."""
     content = read_as(dict, path, mend)
     return {name: _build(schema, value, f"{path} {name[:40]}", mend)
             for name, value in content.items()}  # fmt: skip
 
 
-def read_table(path: Path, columns: Mapping[str, type], mend: str, least: int = 0) -> pd.DataFrame:
+def read_table(
+    path: Path, columns: Mapping[str, Schema], mend: str, least: int = 0
+) -> pd.DataFrame:
     """Return a CSV table of `least` rows or more, in which no number is infinite.
 
     `columns` are those that are needed: int (whole numbers), float, float | None (may be absent),
@@ -78,9 +90,8 @@ def read_table(path: Path, columns: Mapping[str, type], mend: str, least: int = 
     for name in table:
         kind = columns.get(name)
         if len(table) and not _holds(table[name], kind):
-            expected = {int: "whole numbers", float: "finite numbers", str: "text"}
             raise InputError(f"{path}: column {str(name)[:40]} must hold "
-                             f"{expected.get(kind, 'no infinite number')}; {mend}")
+                             f"{EXPECTED.get(kind, 'no infinite number')}; {mend}")
     return table
 
 
@@ -102,7 +113,7 @@ def damaged(place: Path | str, error: Exception, mend: str) -> InputError:
     return InputError(f"{place}: cannot be read ({reason}); {mend}")
 
 
-def _holds(column: pd.Series, kind: type | None) -> bool:
+def _holds(column: pd.Series, kind: Schema | None) -> bool:
     """Return whether a column is of a kind that `read_table` knows; None is any kind."""
     if kind is str:  # a column of digits is read as numbers
         return bool(column.map(lambda value: isinstance(value, str)).all())

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+Scheduler = Literal["linear", "cosine"]
 MAX_BETA = 0.999  # the cosine schedule's last beta tends to 1, where 1 / sqrt(alpha) is infinite
 COSINE_OFFSET = 0.008
 
@@ -76,7 +77,7 @@ class NoiseSchedule:
 
 
 def make_schedule(
-    scheduler_type: Literal["linear", "cosine"],
+    scheduler_type: Scheduler,
     num_timesteps: int,
     beta_start: float,
     beta_end: float,

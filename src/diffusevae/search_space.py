@@ -10,14 +10,15 @@ import itertools
 import math
 import random
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from diffusevae.errors import InputError
 from diffusevae.params import override, read_yaml, suggest
 
-Options = Mapping[str, object]  # of one key
+Options = Mapping[str, Any]  # of one key
 Space = Mapping[str, Mapping[str, Options]]
 Values = dict[str, dict[str, object]]  # section -> key -> value
 MOST_VALUES = 500  # of a key that are tried out
@@ -77,7 +78,7 @@ def list_combinations(
     """
     values = {key: _list_values(options, isinstance(getattr(base, key), int))
               for key, options in keys.items()}  # fmt: skip
-    rows = itertools.product(*values.values())
+    rows: Iterable[Sequence] = itertools.product(*values.values())
     if math.prod(map(len, values.values())) > MOST_COMBINATIONS:
         rng = random.Random(0)
         rows = ([rng.choice(some) for some in values.values()] for _ in range(MOST_COMBINATIONS))
@@ -181,7 +182,7 @@ def _find_fault_of_condition(key: str, keys: Mapping[str, Options]) -> str | Non
     return None
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e300
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from diffusevae.checkpoint import load_config, load_tensors, of_one_model, save_tensors
+from diffusevae.checkpoint import freeze, load_config, of_one_model, save_tensors
 from diffusevae.device import autocast
 from diffusevae.layers import (
     Downsample,
@@ -185,5 +185,4 @@ def load_vae(path: Path, device: torch.device | str = "cpu") -> VAE:
     """Return the frozen VAE of a checkpoint: eval mode, no gradients. Raises InputError."""
     config = load_config(path)
     vae = VAE(build(VAEConfig, config["vae"], str(path)), config["image_shape"])
-    vae.load_state_dict(load_tensors(path))
-    return vae.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    return freeze(vae, path, device)
