@@ -10,7 +10,6 @@ that only this run knows, and answers to no page of another origin.
 import atexit
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from prefect.settings import (
 )
 
 from diffusevae.errors import EnvironmentFailure
-from tasks.dvc import die_with_parent
+from diffusevae.parent import tie
 
 # What Prefect's server says of a database whose tables it does not know, before it ends.
 NEWER = "Can't locate revision identified by"
@@ -64,11 +63,11 @@ class TemporaryServer:
         }
         with open(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", "server", "start",
-                 "--host", "127.0.0.1", "--port", str(port)],
+                tie([sys.executable, "-m", "prefect", "server", "start",
+                     "--host", "127.0.0.1", "--port", str(port)]),
                 env=os.environ | settings | dict(variables or {}),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, preexec_fn=_prepare, umask=0o077,
+                start_new_session=True, umask=0o077,
             )  # fmt: skip
         # Prefect registers what it still has to send later than this, so it is sent before.
         atexit.register(self.stop)
@@ -126,12 +125,6 @@ def _require_answer(url: str) -> None:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise EnvironmentFailure(f"Prefect's server: {url} does not answer; start it, or unset "
                                  "PREFECT_API_URL") from error
-
-
-def _prepare() -> None:
-    """End with the parent. Prefect turns TERM into INT, which a background job would ignore."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    die_with_parent()
 
 
 def free_port() -> int:

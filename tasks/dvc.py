@@ -5,7 +5,6 @@ ends; what goes wrong is raised as one line.
 """
 
 import configparser
-import ctypes
 import fcntl
 import importlib.util
 import json
@@ -31,7 +30,6 @@ SECONDS_TO_STOP = 10  # between TERM and KILL: time to write a checkpoint
 CHECKOUT_LOCK = Path("scratch/pipeline.lock")
 RWLOCK = Path(".dvc/tmp/rwlock")
 DVC = Path(__file__).with_name("dvc_command.py")
-PR_SET_PDEATHSIG = 1
 # What DVC says between stages about itself; what stages say is never so.
 DVC_HINT = re.compile(
     r"(Stage '.+' didn't change, skipping|(Updating|Generating) lock file 'dvc.lock'"
@@ -39,8 +37,6 @@ DVC_HINT = re.compile(
     r"|\s+dvc config core.autostage true|Use `dvc push` to send your updates"
     r"|Data and pipelines are up to date)"
 )
-
-_libc = ctypes.CDLL(None)
 
 
 class StageFailure(Failure):
@@ -193,12 +189,6 @@ def _dvc(
         finally:
             _end_group(process, signal.SIGKILL, 5)
             process.stdout.close()
-
-
-def die_with_parent() -> None:
-    """Ask Linux to end this child process when its parent is killed. For use after a fork."""
-    if sys.platform == "linux":
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _end_group(process: subprocess.Popen, number: signal.Signals, seconds: float) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from diffusevae.parent import tie
 from flows.server import free_port
 
 
@@ -26,9 +27,9 @@ class MlflowServer:
         """Start it; return when it answers."""
         with open(self.folder / "server.log", "a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port",
-                 str(self.port), "--workers", "1", "--backend-store-uri", self.store,
-                 "--artifacts-destination", str(self.folder / "served")],
+                tie([sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port",
+                     str(self.port), "--workers", "1", "--backend-store-uri", self.store,
+                     "--artifacts-destination", self.folder / "served"]),
                 env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
                 cwd=self.folder, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip

@@ -16,8 +16,8 @@ import psycopg
 import pytest
 from conftest import ROOT
 
+from diffusevae.parent import tie
 from flows.server import free_port
-from tasks.dvc import die_with_parent
 
 DATABASES = ("prefect", "mlflow", "mlflow_auth", "optuna")  # as docker/databases.sh makes them
 SECONDS = 60
@@ -32,8 +32,9 @@ class Postgres:
     def __init__(self) -> None:
         """Make it and start it; raises AssertionError where PostgreSQL is not installed."""
         self._programs = find_postgres()
-        self._owner = {"user": "postgres", "group": "postgres", "extra_groups": []} \
-            if os.getuid() == 0 else {}  # fmt: skip
+        # Another user's process has to ask anew for the signal that comes when its parent dies.
+        self._owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups",
+                       "--pdeathsig=TERM"] if os.getuid() == 0 else []  # fmt: skip
         # Not pytest's folder, into which no other user can look.
         self.folder = Path(tempfile.mkdtemp(prefix="diffusevae-postgres-"))
         self.port = free_port()
@@ -68,9 +69,9 @@ class Postgres:
         while time.monotonic() < deadline:
             with open(self.folder / "log", "a") as log:
                 process = subprocess.Popen(
-                    [self._programs / "postgres", "-D", self.folder / "data"], cwd=self.folder,
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                    preexec_fn=die_with_parent, **self._owner)  # fmt: skip
+                    tie([*self._owner, self._programs / "postgres", "-D", self.folder / "data"]),
+                    cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    start_new_session=True)  # fmt: skip
             while process.poll() is None and time.monotonic() < deadline:
                 if self._answers():
                     self._process = process
@@ -120,11 +121,11 @@ class Postgres:
         if self._owner:
             for path in (self.folder, password):
                 shutil.chown(path, "postgres", "postgres")
-        command = [self._programs / "initdb", "-D", self.folder / "data", "--username=postgres",
-                   "--auth=scram-sha-256", f"--pwfile={password}", "--encoding=UTF8",
-                   "--locale=C.UTF-8", "--no-sync"]  # fmt: skip
+        command = [*self._owner, self._programs / "initdb", "-D", self.folder / "data",
+                   "--username=postgres", "--auth=scram-sha-256", f"--pwfile={password}",
+                   "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]  # fmt: skip
         done = subprocess.run(command, cwd=self.folder, text=True, capture_output=True,
-                              timeout=SECONDS, **self._owner)  # fmt: skip
+                              timeout=SECONDS)  # fmt: skip
         assert done.returncode == 0, done.stderr
         with open(self.folder / "data/postgresql.conf", "a") as settings:
             settings.write(f"listen_addresses = '127.0.0.1'\nport = {self.port}\n"
@@ -194,9 +195,8 @@ def start(
     log, port = folder / "log", port or free_port()
     environment = os.environ | {"HOST": "127.0.0.1", "PORT": str(port)} | variables
     with open(log, "w") as file:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=file,
-                                   stdin=subprocess.DEVNULL, start_new_session=True,
-                                   preexec_fn=die_with_parent)  # fmt: skip
+        process = subprocess.Popen(tie(command), cwd=folder, env=environment, stdout=file,
+                                   stderr=file, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         yield Service(process, log, f"http://127.0.0.1:{port}", health)
     finally:

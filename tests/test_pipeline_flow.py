@@ -23,6 +23,7 @@ from prefect.client.schemas.filters import (
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from diffusevae.experiment import load_experiment
+from diffusevae.parent import tie
 
 STAGES = load_experiment("smoke").targets
 
@@ -176,11 +177,10 @@ def test_stopping_the_run_ends_its_stage_and_records_that(bare_checkout, number,
     """Ctrl-C reaches the whole process group, and with it whatever server the run had started."""
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
     run = subprocess.Popen(
-        [sys.executable, "-m", "flows", "smoke"], cwd=bare_checkout,
+        # A test suite in the background ignores SIGINT, and so would what it starts untied.
+        tie([sys.executable, "-m", "flows", "smoke"]), cwd=bare_checkout,
         env=environment | {"PYTHONPATH": str(bare_checkout / "src")}, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        # A test suite in the background ignores SIGINT, and what it starts would too.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         next(line for line in run.stdout if "Running stage" in line)
