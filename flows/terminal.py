@@ -10,25 +10,35 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import httpx
 from prefect.exceptions import TerminationSignal
 
+from diffusevae import interruption
 from diffusevae.errors import EnvironmentFailure, Failure, hide_passwords
+from diffusevae.parent import keep_writing
 from diffusevae.stages.__main__ import explain_machine_error
 
 if TYPE_CHECKING:  # imported where used: seconds
     from tasks.registry import Registered
 
 
+# Ctrl-C stays Python's own, which Prefect and the servers know.
+ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+KEPT = "what was finished is kept"
+
+
 def run_on_terminal(action: Callable[[], None]) -> int:
-    """Do it and return the exit code: 0, the failure's own, 130 after Ctrl-C, 143 after SIGTERM."""
+    """Do it and return the exit code: 0, the failure's own, or 128 + the number of a signal.
+
+    A terminal or reader that goes away ends only what is shown there.
+    """
+    keep_writing()
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_is_no_explained_failure)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # each try of a connection
-    signal.signal(signal.SIGTERM, _exit)  # Prefect passes it on when it has recorded the end
+    interruption.watch(ENDINGS)  # Prefect passes SIGTERM on when it has recorded the end
     try:
         action()
         return 0
@@ -38,9 +48,11 @@ def run_on_terminal(action: Callable[[], None]) -> int:
             raise
         return _fail(str(explained), explained.exit_code)
     except KeyboardInterrupt:
-        return _fail("stopped by Ctrl-C; what was finished is kept", 128 + signal.SIGINT)
-    except (TerminationSignal, SystemExit):
-        return _fail("stopped by SIGTERM; what was finished is kept", 128 + signal.SIGTERM)
+        return _fail(f"stopped by Ctrl-C; {KEPT}", 128 + signal.SIGINT)
+    except interruption.Stopped as stop:
+        return _fail(f"stopped by {stop.name}; {KEPT}", stop.code)
+    except TerminationSignal:
+        return _fail(f"stopped by SIGTERM; {KEPT}", 128 + signal.SIGTERM)
 
 
 def show_outcome(report: Path, model: "Registered") -> None:
@@ -68,13 +80,9 @@ def _explain(error: BaseException | None) -> Exception | None:
                                   "PREFECT_API_AUTH_STRING to its USER:PASSWORD")
     if isinstance(error, httpx.HTTPError) or "Failed to reach API" in str(error):
         return EnvironmentFailure(f"Prefect's server: {error}; start it, or unset PREFECT_API_URL; "
-                                  "what was finished is kept")
+                                  f"{KEPT}")
     return None
 
 
 def _is_no_explained_failure(record: logging.LogRecord) -> bool:
     return not record.exc_info or _explain(record.exc_info[1]) is None
-
-
-def _exit(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)

@@ -15,7 +15,8 @@ import pytest
 
 import tasks.dvc
 from diffusevae.errors import EnvironmentFailure, InputError
-from flows.terminal import run_on_terminal
+from flows import compare
+from flows.terminal import ENDINGS, run_on_terminal
 from tasks.dvc import StageFailure, changed_stages, own_checkout, reproduce
 
 DVC_YAML = """\
@@ -214,10 +215,11 @@ def raise_(error: BaseException):
 
 @pytest.fixture
 def terminal():
-    """run_on_terminal, whose handler of SIGTERM is taken away at the end."""
-    before = signal.getsignal(signal.SIGTERM)
+    """run_on_terminal, whose handlers of signals are taken away at the end."""
+    before = {number: signal.getsignal(number) for number in ENDINGS}
     yield run_on_terminal
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(
@@ -239,6 +241,72 @@ def test_a_failure_is_one_line_on_stderr_and_an_exit_code(error, code, capsys, t
 def test_a_failure_without_an_explanation_keeps_its_traceback(terminal):
     with pytest.raises(ZeroDivisionError):
         terminal(lambda: 1 / 0)
+
+
+def test_help_and_bad_arguments_are_no_signal(terminal, capsys):
+    for argument, code in (("--help", 0), ("--none", 2)):
+        with pytest.raises(SystemExit) as ended:
+            compare.main([argument])
+        assert ended.value.code == code
+    assert "stopped" not in "".join(capsys.readouterr())
+
+
+# A command as flows/__main__.py is one, with a flow of one stage.
+COMMAND = """
+import sys
+from prefect import flow
+from flows.terminal import run_on_terminal
+from tasks.stage import run_stage
+
+@flow
+def toy_flow():
+    run_stage("first")
+
+def run():
+    {work}
+    print("the end")
+
+sys.exit(run_on_terminal(run))
+"""
+
+
+def start_command(work: str, **variables: str) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(Path(tasks.dvc.__file__).parents[1])} | variables
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND.format(work=work)], env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_to_a_flow_is_one_line_and_ends_its_stage(toy, prefect_server, number):
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    write_first(toy, SLEEPER.format(extra=""))
+    command = start_command("toy_flow()", PREFECT_API_URL=prefect_server)
+    assert wait_for((toy / "pids").is_file)
+    pids = [int(pid) for pid in (toy / "pids").read_text().split()]
+    command.send_signal(number)
+    _, complaint = command.communicate(timeout=60)
+    assert command.returncode == 128 + number
+    *logged, last = complaint.splitlines()
+    assert last == f"error: stopped by {number.name}; what was finished is kept"
+    assert "Traceback" not in complaint and not any(map(alive, pids))
+    with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as api:
+        newest = max(api.read_flow_runs(), key=lambda run: run.created)
+    assert newest.state.is_crashed()
+
+
+def test_readers_that_go_away_neither_end_a_command_nor_bring_a_traceback(toy):
+    command = start_command("sys.stdin.readline(); print('a line', flush=True); "
+                            "open('done', 'w').close()")  # fmt: skip
+    command.stdout.close()
+    command.stdin.write("go on\n")
+    command.stdin.close()
+    complaint = command.stderr.read()
+    assert (command.wait(60), complaint) == (0, "")
+    assert (toy / "done").exists()
 
 
 def test_a_stage_s_task_has_its_name_and_logs_its_lines_on_the_server(toy, prefect_server):

@@ -4,7 +4,7 @@ The first signal counts. Further ones change nothing, so that a checkpoint is wr
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -18,15 +18,15 @@ class Stopped(SystemExit):
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
-        self.number = number
+        self.name = signal.Signals(number).name
 
     def __str__(self) -> str:
-        return f"stopped by {signal.Signals(self.number).name}; run it again to go on"
+        return f"stopped by {self.name}; run it again to go on"
 
 
-def watch() -> None:
+def watch(numbers: Iterable[signal.Signals] = SIGNALS) -> None:
     """Raise Stopped when a signal comes that asks to stop; what nohup ignores stays ignored."""
-    for number in SIGNALS:
+    for number in numbers:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _ask)
 

@@ -70,9 +70,14 @@ class _Lasting(io.FileIO):
 
 
 def keep_writing() -> None:
-    """Let what this process says be lost where it cannot be written: no work ends because of it."""
+    """Let what this process says be lost where it cannot be written: no work ends because of it.
+
+    Where somebody has put another stream in a standard one's place, that is theirs to answer for.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
+        if stream is None or stream is not getattr(sys, f"__{name}__"):
+            continue
         raw = io.BufferedWriter(_Lasting(stream.fileno(), "w", closefd=False))
         setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, stream.errors,
                                             line_buffering=True))  # fmt: skip

@@ -51,8 +51,9 @@ def main(argv: list[str]) -> int:
 def run_command(action: Callable[[], None]) -> int:
     """Do it; return 0, 2 (bad input), 3 (environment) or 128 + a signal's number.
 
-    Any other than 0 comes after one line that says why.
+    Any other than 0 comes after one line that says why. A reader that goes away ends nothing.
     """
+    keep_writing()
     try:
         action()
         return 0
@@ -171,7 +172,6 @@ def _parse_paths(stage: ModuleType, argv: list[str]) -> dict:
 
 
 if __name__ == "__main__":
-    keep_writing()
     code = main(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
