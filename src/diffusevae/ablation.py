@@ -7,7 +7,6 @@ the frozen VAE, the images, their order, the noise and the sampler.
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -22,7 +21,7 @@ from diffusevae.params import Count, PositiveCount, Share
 from diffusevae.progress import Progress
 from diffusevae.sampling import SamplerConfig, sample
 from diffusevae.training import Callbacks, OptimiserConfig
-from diffusevae.unet import UNetConfig
+from diffusevae.unet import Fuse, UNetConfig
 
 MEASURED = ("mse", "ssim", "edge_sim", "hist_sim")
 VAE = "VAE alone"
@@ -35,7 +34,7 @@ class AblateConfig:
     p_uncond: the share of images whose x_hat is hidden in training; guidance needs it above 0.
     """
 
-    variants: tuple[tuple[Literal["concat", "in", "down", "skip"], ...], ...]
+    variants: tuple[tuple[Fuse, ...], ...]
     seeds: tuple[Count, ...]
     epochs: PositiveCount
     num_train_images: PositiveCount
@@ -64,13 +63,13 @@ class Setting:
     p_uncond: float
 
 
-def name_variant(fuse: Sequence[str]) -> str:
+def name_variant(fuse: Sequence[Fuse]) -> str:
     """Return e.g. in+down+skip."""
     return "+".join(fuse)
 
 
 def train_variant(
-    setting: Setting, fuse: Sequence[str], seed: int, callbacks: Callbacks,
+    setting: Setting, fuse: Sequence[Fuse], seed: int, callbacks: Callbacks,
     progress: Progress | None = None,
 ) -> tuple[dict[str, object], Tensor]:  # fmt: skip
     """Return a row of the table and the refined test images (N x C x H x W in [0, 1], CPU)."""
@@ -79,7 +78,7 @@ def train_variant(
         setting.diffusion, unet, setting.optimiser, setting.train, setting.validation,
         setting.epochs, setting.p_uncond, seed, callbacks, progress,
     )  # fmt: skip
-    x_hat = setting.test.x_hat
+    x_hat = setting.test.condition
     refined = sample(model, setting.sampler, len(x_hat), seed, x_hat)
     row = {"variant": name_variant(fuse), "seed": seed,
            "num_parameters": sum(p.numel() for p in model.parameters()),
@@ -130,7 +129,7 @@ def draw_table(runs: pd.DataFrame) -> Figure:
 def draw_images(test: Images, refined: Mapping[str, Tensor], columns: int = 10) -> Figure:
     """Return real images, the VAE's reconstructions, and each variant's refinements of them."""
     strips = [Strip("Real test images", test.x[:columns].cpu(), COLOURS["real"]),
-              Strip("VAE: its reconstruction", test.x_hat[:columns].cpu(), COLOURS["vae"])]
+              Strip("VAE: its reconstruction", test.condition[:columns].cpu(), COLOURS["vae"])]
     strips += [Strip(f"DiffuseVAE, fuse: {name}", images[:columns], COLOURS["diffusevae"])
                for name, images in refined.items()]  # fmt: skip
     return draw_strips(strips, columns)
@@ -144,8 +143,8 @@ def run_variants(
     `train(setting, fuse, seed)` trains one.
     """
     rows = [{"variant": VAE, "seed": config.seeds[0], "num_parameters": 0}
-            | measure(setting.test.x, setting.test.x_hat)]  # fmt: skip
-    shown = {}
+            | measure(setting.test.x, setting.test.condition)]  # fmt: skip
+    shown: dict[str, Tensor] = {}
     for fuse in config.variants:
         for seed in config.seeds:
             row, refined = train(setting, fuse, seed)

@@ -73,12 +73,12 @@ def fit_classifier(
     images, labels = train
 
     def batch_loss(
-        model: nn.Module, indices: Tensor, epoch: int, batch: int, rows: slice
+        model: Classifier, indices: Tensor, epoch: int, batch: int, rows: slice
     ) -> Losses:
         logits = model(to_unit(images[indices[rows]]))
         return {"loss": F.cross_entropy(logits, labels[indices[rows]])}
 
-    def validate(model: nn.Module) -> dict[str, float]:
+    def validate(model: Classifier) -> dict[str, float]:
         logits = classify(model, validation[0])
         accuracy = (logits.argmax(1) == validation[1]).float().mean()
         return {"loss": float(F.cross_entropy(logits, validation[1])), "accuracy": float(accuracy)}

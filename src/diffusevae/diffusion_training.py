@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusevae.data import to_unit
 from diffusevae.diffusion import DiffusionConfig, DiffusionModel, draw_noise
@@ -32,6 +32,12 @@ class Images:
 
     x: Tensor
     x_hat: Tensor | None = None
+
+    @property
+    def condition(self) -> Tensor:
+        """x_hat, where there is one: DiffuseVAE's."""
+        assert self.x_hat is not None
+        return self.x_hat
 
     def at(self, indices: Tensor | slice) -> tuple[Tensor, Tensor | None]:
         """Return x and x_hat in [0,1] of some images."""
@@ -63,7 +69,8 @@ def fit_diffusion(
                            p_uncond).to(device)  # fmt: skip
 
     def losses(
-        model: nn.Module, images: Images, indices: Tensor | slice, rows: slice, *keys: int | str
+        model: DiffusionModel, images: Images, indices: Tensor | slice, rows: slice,
+        *keys: int | str,
     ) -> Losses:
         x, x_hat = images.at(indices)
         rng = generator(seed, "diffusion", *keys, device=device)
@@ -71,16 +78,16 @@ def fit_diffusion(
         dropped = None
         if conditional and p_uncond > 0 and model.training:
             dropped = torch.rand(len(x), generator=rng, device=device) < p_uncond
-        parts = (x, t, eps, x_hat, dropped)
-        return model.losses(*(None if part is None else part[rows] for part in parts))
+        return model.losses(x[rows], t[rows], eps[rows], None if x_hat is None else x_hat[rows],
+                            None if dropped is None else dropped[rows])  # fmt: skip
 
     def batch_loss(
-        model: nn.Module, indices: Tensor, epoch: int, batch: int, rows: slice
+        model: DiffusionModel, indices: Tensor, epoch: int, batch: int, rows: slice
     ) -> Losses:
         return losses(model, train, indices, rows, epoch, batch)
 
     @torch.inference_mode()
-    def validate(model: nn.Module) -> dict[str, float]:
+    def validate(model: DiffusionModel) -> dict[str, float]:
         totals: dict[str, float] = {}
         for start in range(0, len(validation.x), VALIDATION_BATCH):
             part = slice(start, min(start + VALIDATION_BATCH, len(validation.x)))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusevae.bootstrap import interval
+from diffusevae.classifier import Classifier
 from diffusevae.contracts import (
     NOISE,
     WHOLE_SETS,
@@ -191,7 +192,7 @@ def compare_corruptions(
 
 
 @torch.inference_mode()
-def extract_features(classifier: nn.Module, images: Tensor, device: torch.device) -> np.ndarray:
+def extract_features(classifier: Classifier, images: Tensor, device: torch.device) -> np.ndarray:
     """Return the classifier's features, N x D float64, of images uint8 or float in [0, 1]."""
     features = [classifier.features(x).double().cpu() for x in _batches(images, device)]
     return torch.cat(features).numpy()

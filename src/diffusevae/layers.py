@@ -151,7 +151,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         h = _silu(self.norm1(x))
-        if self.embed is None:
+        if self.embed is None or embedding is None:
             h = self.conv1(h)
         else:
             projected = self.embed(F.silu(embedding))
@@ -205,6 +205,8 @@ class Upsample(nn.Module):
     Both are linear, so they are computed as one transposed convolution with stride 2, whose kernel
     is the 3x3 one spread over the 2x2 copies of each pixel: 4 products where there were 9.
     """
+
+    spread: Tensor  # 9 x 16
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ from diffusevae.params import PositiveCount, Range, Share
 from diffusevae.progress import Progress
 from diffusevae.randomness import generator, seed_of
 
+Model = TypeVar("Model", bound=nn.Module)
+History = list[dict[str, float]]  # see `fit`
 Losses = dict[str, Tensor]  # "loss" is what is minimised; the others are reported beside it
 
 
@@ -44,20 +46,20 @@ def _nothing(*_: object) -> None:
 
 
 @dataclass(frozen=True)
-class Callbacks:
+class Callbacks(Generic[Model]):
     """Whom a training tells what, while it goes on.
 
     on_epoch gets (epoch, its row of the history, averaged model), on_batch (epoch, batches done, of
     how many), on_resume (history so far, epoch, batches of it that are done).
     """
 
-    on_epoch: Callable[[int, dict[str, float], nn.Module], None] = _nothing
+    on_epoch: Callable[[int, dict[str, float], Model], None] = _nothing
     on_batch: Callable[[int, int, int], None] = _nothing
     on_resume: Callable[[list[dict[str, float]], int, int], None] = _nothing
 
 
 @dataclass(frozen=True)
-class Fit:
+class Fit(Generic[Model]):
     """What `fit` reads besides the model: how to get a loss, and how to judge the averaged model.
 
     batch_loss gets (model, indices of the batch's images, epoch, batch, rows) and returns the mean
@@ -65,15 +67,15 @@ class Fit:
     Of validate's numbers "loss" ranks the epochs.
     """
 
-    batch_loss: Callable[[nn.Module, Tensor, int, int, slice], Losses]
-    validate: Callable[[nn.Module], dict[str, float]]
+    batch_loss: Callable[[Model, Tensor, int, int, slice], Losses]
+    validate: Callable[[Model], dict[str, float]]
     num_images: int
 
 
 def fit(
-    model: nn.Module, config: OptimiserConfig, epochs: int, seed: int, task: Fit,
-    callbacks: Callbacks, progress: Progress | None = None, group: Group = ALONE,
-) -> tuple[nn.Module, list[dict[str, float]]]:  # fmt: skip
+    model: Model, config: OptimiserConfig, epochs: int, seed: int, task: Fit[Model],
+    callbacks: Callbacks[Model], progress: Progress | None = None, group: Group = ALONE,
+) -> tuple[Model, History]:  # fmt: skip
     """Train `model` in place; return the averaged model of the best epoch and the history.
 
     The history has one row per epoch: epoch (from 1), train_<name> and validation_<name> of every
@@ -100,12 +102,13 @@ def fit(
     return state.averaged, state.history
 
 
-class _State:
+class _State(Generic[Model]):
     """All that a training is made of at one moment between two batches."""
 
-    def __init__(self, model: nn.Module, config: OptimiserConfig) -> None:
-        self.model = model.to(memory_format=torch.channels_last)
-        self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
+    def __init__(self, model: Model, config: OptimiserConfig) -> None:
+        # torch's stubs know no memory_format
+        self.model: Model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.averaged: Model = copy.deepcopy(model).eval().requires_grad_(False)
         self.weights, self.averaged_weights = join_weights(model), join_weights(self.averaged)
         self.buffers = list(zip(self.averaged.buffers(), model.buffers(), strict=True))
         self.optimiser = torch.optim.Adam([self.weights], lr=config.learning_rate, fused=True)
@@ -135,7 +138,7 @@ class _State:
                          "best": self.best, "history": history,
                          "totals": list(self.totals)}  # fmt: skip
 
-    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Take over what `pack` returned."""
         parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
         for key, tensor in tensors.items():
@@ -173,6 +176,7 @@ def _train_epoch(
         state.optimiser.zero_grad(set_to_none=False)
         losses["loss"].backward()
         means = {name: loss.detach() for name, loss in losses.items()}
+        assert state.weights.grad is not None  # since `join_weights`
         group.sum([state.weights.grad, *means.values()])
         _take_step(state, config)
         for name, mean in means.items():

@@ -22,6 +22,8 @@ from diffusevae.layers import (
 )
 from diffusevae.params import Range, Share
 
+Fuse = Literal["concat", "in", "down", "skip"]
+
 
 @dataclass(frozen=True)
 class UNetConfig:
@@ -39,7 +41,7 @@ class UNetConfig:
     num_heads: Annotated[int, Range(1, 64)]
     time_emb_dim: Annotated[int, Range(2, 4096)]
     dropout: Share
-    fuse: tuple[Literal["concat", "in", "down", "skip"], ...]
+    fuse: tuple[Fuse, ...]
 
     def __post_init__(self) -> None:
         check_widths(self.base_channels, self.channel_multipliers)
@@ -101,9 +103,9 @@ class UNet(nn.Module):
     def _predict(self, x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         embedding = self.time_mlp(time_embedding(t, self.config.time_emb_dim))
         h = x_t
-        if self.fuse_in is not None:
+        if self.fuse_in is not None and condition is not None:
             h = self.fuse_in(torch.cat([h, condition], dim=1))
-        if "concat" in self.fuse:
+        if "concat" in self.fuse and condition is not None:
             h = torch.cat([h, condition], dim=1)
         h = self.conv_in(h)
         skips = []
@@ -137,7 +139,7 @@ class DownLevel(nn.Module):
     def forward(
         self, h: Tensor, embedding: Tensor, condition: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        if self.fuse is not None:
+        if self.fuse is not None and condition is not None:
             h = self.fuse(_concatenate_resized(h, condition))
         for block in self.blocks:
             h = block(h, embedding)
@@ -167,7 +169,7 @@ class UpLevel(nn.Module):
     def forward(
         self, h: Tensor, skip: Tensor, embedding: Tensor, condition: Tensor | None
     ) -> Tensor:
-        if self.fuse_skip is not None:
+        if self.fuse_skip is not None and condition is not None:
             skip = self.fuse_skip(_concatenate_resized(skip, condition))
         h = torch.cat([h, skip], dim=1)
         for block in self.blocks:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusevae.data import Split, to_unit
 from diffusevae.distributed import ALONE, Group
@@ -49,13 +49,13 @@ def fit_vae(
         return torch.randn(count, *vae.latent_shape, generator=rng, device=rng.device)
 
     def batch_loss(
-        model: nn.Module, indices: Tensor, epoch: int, batch: int, rows: slice
+        model: VAE, indices: Tensor, epoch: int, batch: int, rows: slice
     ) -> Losses:
         eps = noise(len(indices), epoch, batch)[rows]
         return vae_loss(model, to_unit(train_images[indices[rows]]), eps)
 
     @torch.inference_mode()
-    def validate(model: nn.Module) -> dict[str, float]:
+    def validate(model: VAE) -> dict[str, float]:
         totals: dict[str, float] = {}
         for batch, images in enumerate(validation_images.split(VALIDATION_BATCH)):
             losses = vae_loss(model, to_unit(images), noise(len(images), "validation", batch))

@@ -3,17 +3,18 @@
 A deterministic autoencoder is a VectorVAE that is taken at its mean: no noise, no KL.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from diffusevae.data import to_unit
-from diffusevae.latents.part import AE, VAE, Data, Train
+from diffusevae.latents.part import AE, VAE, Data, Kind, Train
 from diffusevae.latents.vector_vae import (
     BATCH,
+    Reconstruction,
     VectorVAE,
     VectorVAEConfig,
     beta_vae_loss,
@@ -23,7 +24,7 @@ from diffusevae.latents.vector_vae import (
 from diffusevae.params import PositiveCount, Range
 from diffusevae.progress import Progress
 from diffusevae.randomness import generator
-from diffusevae.training import Callbacks, Fit, Losses, OptimiserConfig, fit
+from diffusevae.training import Callbacks, Fit, History, Losses, Model, OptimiserConfig, fit
 
 Loss = Callable[[VectorVAE, Tensor, Tensor], Losses]
 # Returns (inputs, targets) of the training or validation items with these indices.
@@ -47,22 +48,23 @@ def autoencoder_loss(model: VectorVAE, x: Tensor, eps: Tensor) -> Losses:
 
 
 def train_autoencoder(
-    kind: Literal["AE", "VAE"], network: NetworkConfig, latents: int, data: Data, seed: int,
+    kind: Kind, network: NetworkConfig, latents: int, data: Data, seed: int,
     train: Train, dataset: str = "", beta: float = 0.0,
-    reconstruction: Literal["bce", "mse", "l1"] = "mse",
+    reconstruction: Reconstruction = "mse",
 ) -> VectorVAE:  # fmt: skip
     """Return a trained autoencoder or VAE of so many latents."""
-    loss = {AE: autoencoder_loss, VAE: beta_vae_loss}[kind]
+    losses: dict[Kind, Loss] = {AE: autoencoder_loss, VAE: beta_vae_loss}
     facts = {"kind": kind, "latents": latents, "reconstruction": reconstruction, "beta": beta,
              "seed": seed, "dataset": dataset}  # fmt: skip
     name = "-".join(str(value).lower() for value in facts.values() if value != "")
-    return train_with_loss(name, facts, network, loss, latents, data, seed, train, beta,
-                           reconstruction)  # fmt: skip
+    return train_with_loss(name, facts, network, losses[kind], latents, data, seed, train,
+                           beta, reconstruction)  # fmt: skip
 
 
 def train_with_loss(
-    name: str, facts: dict[str, object], network: NetworkConfig, loss: Loss, latents: int,
-    data: Data, seed: int, train: Train, beta: float = 0.0, reconstruction: str = "mse",
+    name: str, facts: Mapping[str, object], network: NetworkConfig, loss: Loss, latents: int,
+    data: Data, seed: int, train: Train, beta: float = 0.0,
+    reconstruction: Reconstruction = "mse",
 ) -> VectorVAE:  # fmt: skip
     """Return a VectorVAE trained with any loss."""
     config = VectorVAEConfig(latents, network.channels, network.hidden, reconstruction, beta,
@@ -73,10 +75,10 @@ def train_with_loss(
 
 
 def fit_pairs(
-    model: nn.Module, optimiser: OptimiserConfig, epochs: int, seed: int, counts: Sequence[int],
+    model: Model, optimiser: OptimiserConfig, epochs: int, seed: int, counts: Sequence[int],
     pairs: Pairs, error: Callable[[Tensor, Tensor], Tensor], callbacks: Callbacks,
     progress: Progress | None = None,
-) -> tuple[nn.Module, list[dict[str, float]]]:  # fmt: skip
+) -> tuple[Model, History]:  # fmt: skip
     """Train a network to map inputs to targets; same contract as `training.fit`.
 
     counts: training and validation items; error(output, target) has a number for each of them.
@@ -85,14 +87,14 @@ def fit_pairs(
     num_train, num_validation = counts
 
     def batch_loss(
-        model: nn.Module, indices: Tensor, epoch: int, batch: int, rows: slice
+        model: Model, indices: Tensor, epoch: int, batch: int, rows: slice
     ) -> Losses:
         rng = generator(seed, "pairs", epoch, batch, device=device)
         inputs, targets = pairs("train", indices[rows], rng)
         return {"loss": error(model(inputs), targets).mean()}
 
     @torch.inference_mode()
-    def validate(model: nn.Module) -> dict[str, float]:
+    def validate(model: Model) -> dict[str, float]:
         total = 0.0
         for batch, indices in enumerate(torch.arange(num_validation, device=device).split(BATCH)):
             rng = generator(seed, "pairs", "validation", batch, device=device)

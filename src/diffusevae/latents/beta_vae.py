@@ -223,7 +223,7 @@ def judge_neuron(ranking: pd.DataFrame) -> Claim:
     hits = max(int((top == index).sum()) for top in tops.values() for index in (NEURON - 1, NEURON))
     by_chance = float(binom.sf(hits - 1, seeds, 1 / latents)) if hits else 1.0
     order = ", ".join(map(str, tops["kl"]))
-    verdict = "holds" if hits == seeds else "fails"
+    verdict: Verdict = "holds" if hits == seeds else "fails"
     return Claim(
         f"Neuron {NEURON} is the dominant one", SOURCE, verdict,
         f"Counted from 1 or from 0, it leads in at most {hits} of {seeds} trainings that differ in "

@@ -70,7 +70,8 @@ class Chapter:
 
 def write_chapter(folder: Path, chapter: Chapter) -> None:
     """Write chapter.json. Raises ValueError where a picture or table that it names is missing."""
-    named = [part.file for part in (*chapter.pictures, *chapter.tables)]
+    named = [picture.file for picture in chapter.pictures]
+    named += [table.file for table in chapter.tables]
     if missing := [name for name in named if not (folder / name).is_file()]:
         raise ValueError(f"{folder}: the chapter names {', '.join(missing)}; write them first")
     text = json.dumps(dataclasses.asdict(chapter), indent=2, ensure_ascii=False)

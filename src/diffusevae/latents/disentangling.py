@@ -141,20 +141,22 @@ class Adversary(nn.Module):
 
 
 def objective_losses(
-    objective: Objective, config: ObjectivesConfig, model: nn.Module, coded: Coded,
+    objective: Objective, config: ObjectivesConfig, model: VectorVAE | Adversary, coded: Coded,
     num_images: int, done: float, rng: torch.Generator,
 ) -> Losses:  # fmt: skip
     """Return what a batch is trained on and its parts. `rng` permutes the codes of FactorVAE."""
     parts = {"reconstruction": coded.reconstruction, "kl": coded.kl}
     elbo = coded.reconstruction + coded.kl
+    vae = model.vae if isinstance(model, Adversary) else model
     if objective == "beta_vae":
-        return {"loss": coded.reconstruction + model.config.beta * coded.kl, **parts}
+        return {"loss": coded.reconstruction + vae.config.beta * coded.kl, **parts}
     if objective == "annealed_capacity":
         return {"loss": coded.reconstruction + capacity_penalty(coded.kl, config, done), **parts}
     if objective == "beta_tcvae":
         # The KL is mutual information + TC + KL of each latent; of these TC alone counts beta.
         tc = total_correlation(coded.z, coded.mu, coded.logvar, num_images)
         return {"loss": elbo + (config.tc_beta - 1) * tc, **parts, "tc": tc}
+    assert isinstance(model, Adversary)  # FactorVAE's
     tc = model.total_correlation(coded.z)
     told = model.discriminator_loss(coded.z, permute_codes(coded.z, rng))
     return {"loss": elbo + config.tc_gamma * tc + told, **parts, "tc": tc, "discriminator": told}
@@ -174,18 +176,20 @@ def fit_disentangling(
     """
     torch.manual_seed(seed)  # initial weights
     inner = VectorVAE(vae, train.shape[1:])
-    factor = objective == "factor_vae"
-    model = (Adversary(inner, config.discriminator) if factor else inner).to(train.device)
+    model: VectorVAE | Adversary = inner
+    if objective == "factor_vae":
+        model = Adversary(inner, config.discriminator)
+    model = model.to(train.device)
 
-    def vae_of(model: nn.Module) -> VectorVAE:
-        return model.vae if factor else model
+    def vae_of(model: VectorVAE | Adversary) -> VectorVAE:
+        return model.vae if isinstance(model, Adversary) else model
 
     def noise(count: int, *keys: int | str) -> Tensor:
         rng = generator(seed, "disentangling", *keys, device=train.device)
         return torch.randn(count, vae.latents, generator=rng, device=train.device)
 
     def batch_loss(
-        model: nn.Module, indices: Tensor, epoch: int, batch: int, rows: slice
+        model: VectorVAE | Adversary, indices: Tensor, epoch: int, batch: int, rows: slice
     ) -> Losses:
         x = to_unit(train[indices[rows] % len(train)])
         coded = code(vae_of(model), x, noise(len(indices), batch)[rows], pixel_weight)
@@ -193,7 +197,7 @@ def fit_disentangling(
         return objective_losses(objective, config, model, coded, len(train), batch / steps, rng)
 
     @torch.inference_mode()
-    def validate(model: nn.Module) -> dict[str, float]:
+    def validate(model: VectorVAE | Adversary) -> dict[str, float]:
         parts = validation.split(BATCH)
         coded = [(len(x) / len(validation),
                   code(vae_of(model), to_unit(x), noise(len(x), "validation", i), pixel_weight))

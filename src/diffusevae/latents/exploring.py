@@ -106,7 +106,8 @@ class Explorer:
             "Process": f"decoded by a beta-VAE, refined by DiffuseVAE ({steps})" if refined
             else "decoded by a beta-VAE",
             "Code": json.dumps(rounded[0] if len(rounded) == 1 else rounded),
-        } | self.made_by  # fmt: skip
+            **self.made_by,
+        }  # fmt: skip
 
 
 def load_explorer(folder: Path, made_by: Mapping[str, str]) -> Explorer:

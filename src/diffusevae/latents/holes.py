@@ -10,6 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Generator, Tensor, nn
 
+from diffusevae.classifier import Classifier
 from diffusevae.data import to_unit
 from diffusevae.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, panels
 from diffusevae.intervals import frechet_interval
@@ -70,7 +71,7 @@ def study_holes(
     return _report(pd.DataFrame(rows), images, count)
 
 
-def _features(classifier: nn.Module, images: Tensor, device: torch.device) -> np.ndarray:
+def _features(classifier: Classifier, images: Tensor, device: torch.device) -> np.ndarray:
     return apply(classifier.features, images.to(device)).double().numpy()
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -81,16 +81,16 @@ def draw_paths(
     DiffuseVAE refines the images of the VAE it was trained on, all from the same noise.
     """
     def walk(encode: Callable[[Tensor], Tensor], decode: Callable[[Tensor], Tensor]) -> Tensor:
-        ends = (apply(encode, images).to(images.device) for images in (start, end))
-        codes = interpolate(*ends, config.num_steps)
+        first, last = (apply(encode, images).to(images.device) for images in (start, end))
+        codes = interpolate(first, last, config.num_steps)
         return apply(decode, codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
 
-    first = models.first_stage
+    first_stage = models.first_stage
     paths = {
         FADE: interpolate(to_unit(start.cpu()), to_unit(end.cpu()), config.num_steps),
         AE: walk(lambda x: models.ae.encode(x)[0], models.ae.decode),
         VAE: walk(lambda x: models.vae.encode(x)[0], models.vae.decode),
-        FIRST_STAGE: walk(lambda x: first.encode(x)[0], first.decode),
+        FIRST_STAGE: walk(lambda x: first_stage.encode(x)[0], first_stage.decode),
     }
     x_hat = paths[FIRST_STAGE].flatten(0, 1)
     refined = sample(models.diffusevae, config.sampler, len(x_hat), seed, x_hat)
@@ -110,7 +110,9 @@ def study_interpolation(
     """Walk from threes to fives; measure the classifier's confidence along every path."""
     start, end = find_pairs(config, data)
     paths = draw_paths(config, models, start, end, data.seed)
-    rows, summary, lowest = [], [], {}
+    rows = []
+    summary: list[dict[str, Any]] = []
+    lowest = {}
     for method, images in paths.items():
         chances = classify_paths(classifier, images)
         sure = chances.amax(2)

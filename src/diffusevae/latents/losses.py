@@ -1,7 +1,6 @@
 """The same autoencoder trained on three losses, each judged by all three and by SSIM (ROWS C10)."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,10 +15,11 @@ from diffusevae.latents.autoencoder import NetworkConfig, apply, train_autoencod
 from diffusevae.latents.chapter import Claim, Picture, Table
 from diffusevae.latents.evidence import describe, judge, spread
 from diffusevae.latents.part import AE, COURSE, Data, Part, Train, headline
+from diffusevae.latents.vector_vae import Reconstruction
 from diffusevae.metrics import mae, mse, ssim
 from diffusevae.params import Count, PositiveCount
 
-LOSSES: tuple[Literal["mse", "bce", "l1"], ...] = ("mse", "bce", "l1")
+LOSSES: tuple[Reconstruction, ...] = ("mse", "bce", "l1")
 NAMES = {"mse": "MSE", "bce": "BCE", "l1": "L1", "ssim": "SSIM"}
 SHOWN = 10
 
@@ -76,21 +76,21 @@ def _report(
     # Each loss against the best of the others, by its own measure.
     wins, losses, evidence = [], [], []
     for loss in LOSSES:
-        best = min((other for other in LOSSES if other != loss),
-                   key=lambda other, loss=loss: values[other][loss].mean())  # fmt: skip
+        others = {other: values[other][loss].mean() for other in LOSSES if other != loss}
+        best = min(others, key=others.__getitem__)
         change = spread(values[loss][loss] - values[best][loss], seed, "change")
         wins.append(change["change_high"] < 0)
         losses.append(change["change_low"] > 0)
         evidence.append(f"by {NAMES[loss]}, trained on {NAMES[loss]} less trained on "
                         f"{NAMES[best]}: {describe(change, 'change', 5)}")  # fmt: skip
-    best = table.loc[table["ssim"].idxmax()]
+    sharpest = table.loc[table["ssim"].idxmax()]
     rival = max((loss for loss in LOSSES if loss != "l1"),
                 key=lambda loss: values[loss]["ssim"].mean())  # fmt: skip
     sharper = spread(values["l1"]["ssim"] - values[rival]["ssim"], seed, "change")
     return Part(
         summary=(f"Of the same autoencoder ({config.latents} numbers) trained on MSE, BCE and L1, "
-                 f"the one trained on {NAMES[best['trained_on']]} has the highest SSIM "
-                 f"({best['ssim']:.3f}).",),
+                 f"the one trained on {NAMES[sharpest['trained_on']]} has the highest SSIM "
+                 f"({sharpest['ssim']:.3f}).",),
         headlines=(headline(f"SSIM of AE-{config.latents} trained on L1 less trained on "
                             f"{NAMES[rival]}", sharper, "change", of),),
         claims=(

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from diffusevae.latents.autoencoder import NetworkConfig, apply, train_autoencod
 from diffusevae.latents.chapter import Claim, Picture, Table
 from diffusevae.latents.evidence import describe, judge, spread
 from diffusevae.latents.part import COURSE, FAMILY_COLOURS, PCA, VAE, Data, Part, Train, headline
-from diffusevae.latents.vector_vae import VectorVAE, encode_images
+from diffusevae.latents.vector_vae import Reconstruction, VectorVAE, encode_images
 from diffusevae.metrics import mse
 from diffusevae.params import Count, PositiveCount, Range
 
@@ -33,7 +33,7 @@ class ManifoldConfig:
     hidden and epochs take the place of the shared network's: a plane is bent more than many axes.
     """
 
-    reconstruction: Literal["bce", "mse", "l1"]
+    reconstruction: Reconstruction
     beta: Annotated[float, Range(0, 1000)]
     side: Annotated[int, Range(2, 40)]
     hidden: tuple[Annotated[int, Range(1, 4096)], ...]

@@ -1,6 +1,7 @@
 """An autoencoder on data of another kind: each model on each data set, PCA beside it (ROWS C4)."""
 
 import dataclasses
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -35,7 +36,8 @@ def study_other_data(
 ) -> Part:
     """Train an autoencoder on each of two data sets and measure both on the test images of both."""
     sets = {one.name: one for one in (data, other)}
-    rows, strips = [], []
+    rows: list[dict[str, Any]] = []
+    strips = []
     errors: dict[tuple[str, str, str], Tensor] = {}
     shown: dict[tuple[str, str], Tensor] = {}
     for trained_on, learned in sets.items():

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
@@ -113,7 +114,7 @@ def _cell(value: object, low: object = None, high: object = None) -> Cell:
     return Cell(_text(value), f"{_text(low)} to {_text(high)}")
 
 
-def _text(value: object) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if pd.isna(value):

@@ -3,25 +3,38 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Protocol
 
 import pandas as pd
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusevae.drawing import COLOURS, INK, save_figure
 from diffusevae.latents.chapter import Chapter, Claim, Headline, Picture, Table, write_chapter
 from diffusevae.progress import Progress
-from diffusevae.training import Callbacks
+from diffusevae.training import Callbacks, History, Model
 
-PCA, AE, VAE = "PCA", "AE", "VAE"
+Kind = Literal["AE", "VAE"]
+AE: Kind = "AE"
+VAE: Kind = "VAE"
+KINDS = (AE, VAE)
+PCA = "PCA"
 FAMILY_COLOURS = {PCA: INK, AE: COLOURS["ddpm"], VAE: COLOURS["vae"]}
 COURSE = "the course on autoencoders"  # ROWS C: the source of what is claimed
 
 # Trains and returns (model, history), as `training.fit` does.
-Fitting = Callable[[Callbacks, Progress | None], tuple[nn.Module, list[dict[str, float]]]]
-# Runs a fitting under a name, with the facts that tell it from others. A name is trained once: who
-# asks again gets the same model.
-Train = Callable[[str, Mapping[str, object], Fitting], nn.Module]
+Fitting = Callable[[Callbacks, Progress | None], tuple[Model, History]]
+
+
+class Train(Protocol):
+    """Runs a fitting under a name, with the facts that tell it from others.
+
+    A name is trained once: who asks again gets the same model.
+    """
+
+    def __call__(
+        self, name: str, facts: Mapping[str, object], fit: Fitting[Model], /
+    ) -> Model: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +63,7 @@ class Part:
 
 def headline(name: str, row: Mapping[str, float], column: str, of: str) -> Headline:
     """Return what `spread` found as a number of the chapter."""
-    return Headline(name, *(row[column + end] for end in ("", "_low", "_high")), of)
+    return Headline(name, row[column], row[f"{column}_low"], row[f"{column}_high"], of)
 
 
 def write_parts(out: Path, title: str, parts: Sequence[Part]) -> None:

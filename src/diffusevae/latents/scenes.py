@@ -53,8 +53,8 @@ def read_nuclei(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     arrays = []
     for name in FILES:
         try:
-            with Image.open(folder / name) as image:
-                arrays.append(np.array(image).astype(np.float32))
+            with Image.open(folder / name) as picture:
+                arrays.append(np.array(picture).astype(np.float32))
         except (OSError, ValueError, SyntaxError) as error:
             raise InputError(f"{folder / name}: cannot be read as an image ({error}); run "
                              "dvc repro download@nuclei") from error

@@ -5,8 +5,9 @@ tasks: digits among clutter (Mnih et al., 2014, who made MNIST so), and the nucl
 image (BBBC038), compared with a threshold.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -62,7 +63,7 @@ class SegmentationConfig:
 class Segmenter(nn.Module):
     """Maps images (B x C x H x W in [0, 1]) to logits of the mask, with a UNet at t = 0."""
 
-    def __init__(self, config: UNetConfig, shape: tuple[int, int, int]) -> None:
+    def __init__(self, config: UNetConfig, shape: Sequence[int]) -> None:
         super().__init__()
         self.unet = UNet(config, shape, conditional=False)
 
@@ -115,7 +116,7 @@ def train_segmenter(
         return wrong.flatten(1).mean(1)
 
     torch.manual_seed(config.seed)  # initial weights
-    model = Segmenter(config.unet, tuple(pairs[0].shape[1:])).to(pairs[0].device)
+    model = Segmenter(config.unet, pairs[0].shape[1:]).to(pairs[0].device)
     counts = len(pairs[0]), len(held_out[0])
     facts = {"kind": "segmentation", "images": counts[0], "seed": config.seed}
     return train(f"segmentation-{name}", facts, lambda callbacks, progress: fit_pairs(
@@ -134,8 +135,8 @@ def study_segmentation(config: SegmentationConfig, nuclei: Path, data: Data, tra
     rows, shown = [], {}
     for task, (known, held_out, unseen) in tasks.items():
         device = data.train.device
-        known_there, held_out_there = (tuple(t.to(device) for t in pair)
-                                       for pair in (known, held_out))  # fmt: skip
+        known_there, held_out_there = ((images.to(device), masks.to(device))
+                                       for images, masks in (known, held_out))  # fmt: skip
         network = train_segmenter(task, config, epochs[task], known_there, held_out_there, train)
         images, masks = unseen
         threshold = best_threshold(*known)
@@ -149,11 +150,12 @@ def study_segmentation(config: SegmentationConfig, nuclei: Path, data: Data, tra
 
 def _make_digits(config: SegmentationConfig, data: Data) -> tuple[Masks, Masks, Masks]:
     """Return hidden digits to train with, to validate with and to test."""
-    parts = {"train": data.train[: config.num_digits], "validation": data.validation,
-             "test": data.test}  # fmt: skip
-    return tuple(hide_digits(images.cpu(), config.num_clutter, config.noise,
-                             generator(config.seed, "clutter", part))
-                 for part, images in parts.items())  # fmt: skip
+    def hide(part: str, images: Tensor) -> Masks:
+        return hide_digits(images.cpu(), config.num_clutter, config.noise,
+                           generator(config.seed, "clutter", part))  # fmt: skip
+
+    return (hide("train", data.train[: config.num_digits]), hide("validation", data.validation),
+            hide("test", data.test))  # fmt: skip
 
 
 def _make_nuclei(
@@ -169,10 +171,12 @@ def _make_nuclei(
     rng = np.random.default_rng(config.seed)
     known = crop_tiles(image[:lowest, :middle], mask[:lowest, :middle], config.tile,
                        config.num_tiles, rng)  # fmt: skip
-    return (known, *(
-        tuple(cut_tiles(picture[rows, columns], config.tile) for picture in (image, mask))
-        for rows, columns in ((slice(lowest, None), slice(0, middle)),
-                              (slice(None), slice(middle, None)))))  # fmt: skip
+
+    def cut(rows: slice, columns: slice) -> Masks:
+        return (cut_tiles(image[rows, columns], config.tile),
+                cut_tiles(mask[rows, columns], config.tile))  # fmt: skip
+
+    return known, cut(slice(lowest, None), slice(0, middle)), cut(slice(None), slice(middle, None))
 
 
 def compare_masks(
@@ -205,7 +209,8 @@ def _report(
     rows = {task: own.set_index("method").to_dict("index") for task, own in table.groupby("task")}
     evidence, better, worse, headlines, summary = [], [], [], [], []
     for task, own in rows.items():
-        rival = max((OTSU, GLOBAL), key=lambda method, own=own: own[method]["iou"])
+        rivals = {method: own[method]["iou"] for method in (OTSU, GLOBAL)}
+        rival = max(rivals, key=rivals.__getitem__)
         unet, best = own[UNET], own[rival]
         kind = "test images" if task == "digits" else "squares of the unseen half of one image"
         of = f"mean of {unet['images']} {kind}, one training (seed {config.seed}), 95 % interval"
@@ -216,8 +221,8 @@ def _report(
         headlines += [headline(f"Segmentation of {task}: IoU of the UNet", unet, "iou", of),
                       headline(f"Segmentation of {task}: UNet less {rival}", best, "change", of)]
         summary.append(f"{task}: {unet['iou']:.3f} ({rival}: {best['iou']:.3f})")
-    strips_of: dict[str, Callable[[], Figure]] = {task: lambda task=task: _draw_masks(*shown[task])
-                                                 for task in shown}  # fmt: skip
+    strips_of: dict[str, Callable[[], Figure]] = {task: partial(_draw_masks, *found)
+                                                  for task, found in shown.items()}  # fmt: skip
     return Part(
         summary=("The diffusion model's UNet, given images in the place of noise, marks what "
                  f"belongs to a thing; mean IoU on unseen images, {'; '.join(summary)}. The nuclei "

@@ -1,6 +1,7 @@
 """The sparse autoencoder: squared error + lambda sum |a_i| over the numbers a of the code (C6)."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import pandas as pd
@@ -41,6 +42,11 @@ def sparse_code(model: VectorVAE, x: Tensor) -> Tensor:
     return torch.relu(model.encode(x)[0])
 
 
+def restore(model: VectorVAE, x: Tensor) -> Tensor:
+    """Return the images in [0, 1] that the model makes of their sparse codes."""
+    return model.decode(sparse_code(model, x))
+
+
 def make_sparse_loss(penalty: float) -> Loss:
     """Return the loss with that lambda, mean over the images; it takes no noise."""
     def loss(model: VectorVAE, x: Tensor, eps: Tensor) -> Losses:
@@ -60,8 +66,8 @@ def study_sparse(config: SparseConfig, network: NetworkConfig, data: Data, train
                  "seed": config.seed}  # fmt: skip
         model = train_with_loss(f"sparse-{penalty:g}", facts, network, make_sparse_loss(penalty),
                                 config.latents, data, config.seed, train)  # fmt: skip
-        code = apply(lambda x, model=model: sparse_code(model, x), data.test)
-        restored = apply(lambda x, model=model: model.decode(sparse_code(model, x)), data.test)
+        code = apply(partial(sparse_code, model), data.test)
+        restored = apply(partial(restore, model), data.test)
         used = code.abs() >= NEAR_ZERO
         rows.append({
             "lambda": penalty, **spread((~used).double().mean(1), data.seed, "near_zero"),

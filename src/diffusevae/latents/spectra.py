@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.lib.npyio import NpzFile
 from sklearn.model_selection import StratifiedKFold
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusevae.errors import InputError
 from diffusevae.latents.vector_vae import VectorVAE, VectorVAEConfig, beta_vae_loss
@@ -213,7 +213,7 @@ def fit_spectra(
     model = VectorVAE(config.vae, x.shape[1:]).to(x.device)
 
     def batch_loss(
-        model: nn.Module, indices: Tensor, epoch: int, batch: int, rows: slice
+        model: VectorVAE, indices: Tensor, epoch: int, batch: int, rows: slice
     ) -> Losses:
         rng = generator(seed, "spectra", epoch, batch, device=x.device)
         clean, seen = augment(x, labels, indices % len(x), config.augmentation, rng)
@@ -221,7 +221,7 @@ def fit_spectra(
         return beta_vae_loss(model, clean[rows], eps[rows], seen[rows])
 
     @torch.inference_mode()
-    def validate(model: nn.Module) -> dict[str, float]:
+    def validate(model: VectorVAE) -> dict[str, float]:
         rng = generator(seed, "spectra", "validation", device=x.device)
         eps = torch.randn(len(x), config.vae.latents, generator=rng, device=x.device)
         return {name: float(value) for name, value in beta_vae_loss(model, x, eps).items()}

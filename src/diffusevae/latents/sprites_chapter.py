@@ -3,7 +3,8 @@
 import pandas as pd
 
 from diffusevae.latents.chapter import Chapter, Claim, Headline, Picture, Table
-from diffusevae.latents.disentangling import NAMES
+from diffusevae.latents.disentangling import NAMES, Objective
+from diffusevae.latents.evidence import Verdict
 from diffusevae.latents.sprites import FACTORS
 from diffusevae.latents.sprites_study import (
     SCORES,
@@ -73,8 +74,10 @@ def _summary(
 
 
 def _claims(runs: pd.DataFrame) -> tuple[Claim, ...]:
-    papers = {"factor_vae": ("factor_vae_score", "Kim and Mnih (2018)"),
-              "beta_tcvae": ("mig", "Chen et al. (2018)")}  # fmt: skip
+    papers: dict[Objective, tuple[str, str]] = {
+        "factor_vae": ("factor_vae_score", "Kim and Mnih (2018)"),
+        "beta_tcvae": ("mig", "Chen et al. (2018)"),
+    }
     claims = []
     for objective, (score, paper) in papers.items():
         found = {name: compare_objectives(runs, objective, "beta_vae", name) for name in SCORES}
@@ -89,7 +92,9 @@ def _claims(runs: pd.DataFrame) -> tuple[Claim, ...]:
                         f"{_tell(restored, 4)}."))  # fmt: skip
     shares = {name: share_of_objective(runs, name) for name in SCORES}
     low = [share < 0.5 for share in shares.values()]
-    verdict = "holds" if all(low) else "open" if any(low) or runs["seed"].nunique() < 2 else "fails"
+    verdict: Verdict = "open" if any(low) or runs["seed"].nunique() < 2 else "fails"
+    if all(low):
+        verdict = "holds"
     told = ", ".join(f"{SCORES[name]} {share:.0%}" for name, share in shares.items())
     claims.append(Claim("The seed matters more than the objective", "Locatello et al. (2019)",
                         verdict, f"Share of a score's variance over all {len(runs)} models that "

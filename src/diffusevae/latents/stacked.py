@@ -5,9 +5,9 @@ ReLU and with autoencoders in the place of restricted Boltzmann machines (Bengio
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
 import pandas as pd
 import torch
@@ -25,7 +25,7 @@ from diffusevae.latents.part import AE, COURSE, FAMILY_COLOURS, PCA, Data, Part,
 from diffusevae.metrics import mse
 from diffusevae.params import Count, PositiveCount, Range
 from diffusevae.resizing import resize
-from diffusevae.training import OptimiserConfig
+from diffusevae.training import Model, OptimiserConfig
 
 SHOWN = 10
 GREEDY, TUNED = "stacked AE, layer by layer", "stacked AE, fine-tuned"
@@ -82,15 +82,19 @@ class StackedAutoencoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)
 
+    @property
+    def _tied(self) -> Sequence[TiedLayer]:
+        return cast(Sequence[TiedLayer], self.layers)  # torch's list does not say of what it is
+
     def encode(self, x: Tensor) -> Tensor:
         """Return the code, B x widths[-1]."""
-        for layer in self.layers:
+        for layer in self._tied:
             x = layer.encode(x)
         return x
 
     def decode(self, code: Tensor) -> Tensor:
         """Return B x pixels in [0, 1]."""
-        for layer in reversed(self.layers):
+        for layer in reversed(self._tied):
             code = layer.decode(code)
         return code
 
@@ -127,9 +131,9 @@ def fine_tune(
 
 
 def _fit(
-    name: str, facts: dict, model: nn.Module, config: StackedConfig, epochs: int, inputs: Tensor,
-    held_out: Tensor, train: Train,
-) -> nn.Module:  # fmt: skip
+    name: str, facts: Mapping[str, object], model: Model, config: StackedConfig, epochs: int,
+    inputs: Tensor, held_out: Tensor, train: Train,
+) -> Model:  # fmt: skip
     """Train a model to give its inputs back."""
     def pairs(part: str, indices: Tensor, _) -> tuple[Tensor, Tensor]:
         x = (inputs if part == "train" else held_out)[indices]

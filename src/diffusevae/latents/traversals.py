@@ -5,7 +5,7 @@ prior for a VAE and of the codes themselves for a deterministic autoencoder.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -95,7 +95,7 @@ def make_cards(
     """
     rows = []
     for latent, values in effects.items():
-        row: dict[str, object] = {"latent": latent, "kl": float(kl[latent]), "meaning": ""}
+        row: dict[str, Any] = {"latent": latent, "kl": float(kl[latent]), "meaning": ""}
         for name in FACTORS:
             row |= evidence.spread(values[name], seed_of(seed, "cards", latent), f"effect_{name}")
         row |= {name: float(values[name].mean()) for name in ("pixels", "jump", "confidence")}
@@ -114,7 +114,8 @@ def name_meaning(card: Mapping[str, float]) -> str:
         return "unused"
     sizes = {name: abs(card[f"effect_{name}"]) for name in SHAPES}
     least = max(STRONG, max(sizes.values()) / 2)
-    named = [name for name in sorted(sizes, key=sizes.get, reverse=True) if sizes[name] >= least]
+    named = [name for name in sorted(sizes, key=sizes.__getitem__, reverse=True)
+             if sizes[name] >= least]  # fmt: skip
     if card["effect_class"] > 0.5:
         named.append("class")
     return ", ".join(named) or "detail"

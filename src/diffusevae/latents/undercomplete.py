@@ -15,9 +15,9 @@ from diffusevae.latents.autoencoder import NetworkConfig, apply, train_autoencod
 from diffusevae.latents.chapter import Claim, Picture, Table
 from diffusevae.latents.evidence import describe, judge, spread
 from diffusevae.latents.part import (
-    AE,
     COURSE,
     FAMILY_COLOURS,
+    KINDS,
     PCA,
     VAE,
     Data,
@@ -59,7 +59,7 @@ def study_undercomplete(
         strips.append(Strip(f"{PCA} from {latents} numbers", restored[:SHOWN]))
         rows.append({"model": PCA, "numbers": latents} | spread(linear, data.seed, "mse"))
         runs.append({"model": PCA, "numbers": latents, "mse": linear.mean()})
-        for kind in (AE, VAE):
+        for kind in KINDS:
             errors = []
             for seed in config.seeds:
                 beta = config.beta if kind == VAE else 0.0

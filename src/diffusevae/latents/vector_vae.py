@@ -21,9 +21,10 @@ from diffusevae.errors import InputError
 from diffusevae.params import Range, build
 from diffusevae.progress import Progress
 from diffusevae.randomness import generator
-from diffusevae.training import Callbacks, Fit, Losses, OptimiserConfig, fit
+from diffusevae.training import Callbacks, Fit, History, Losses, OptimiserConfig, fit
 from diffusevae.vae import LOGVAR_RANGE, reparameterise
 
+Reconstruction = Literal["bce", "mse", "l1"]
 BATCH = 500  # images at once where nothing is learned
 CONVOLUTIONS = {1: (nn.Conv1d, nn.ConvTranspose1d), 2: (nn.Conv2d, nn.ConvTranspose2d)}
 
@@ -40,7 +41,7 @@ class VectorVAEConfig:
     latents: Annotated[int, Range(1, 1024)]
     channels: tuple[Annotated[int, Range(1, 1024)], ...]
     hidden: tuple[Annotated[int, Range(1, 4096)], ...]
-    reconstruction: Literal["bce", "mse", "l1"]
+    reconstruction: Reconstruction
     beta: Annotated[float, Range(0, 10_000)]
     normalisation: Literal["sum", "mean"]
 
@@ -132,7 +133,7 @@ def fit_vector_vae(
     config: VectorVAEConfig, optimiser: OptimiserConfig, train: Tensor, validation: Tensor,
     epochs: int, seed: int, callbacks: Callbacks, progress: Progress | None = None,
     loss: Callable[[VectorVAE, Tensor, Tensor], Losses] = beta_vae_loss,
-) -> tuple[VectorVAE, list[dict[str, float]]]:  # fmt: skip
+) -> tuple[VectorVAE, History]:  # fmt: skip
     """Train on uint8 images N x C x H x W, on the device to use; return (averaged model, history).
 
     Same contract as `training.fit`; what the history has of the validation is always of one image.
@@ -145,13 +146,13 @@ def fit_vector_vae(
         return torch.randn(count, config.latents, generator=rng, device=train.device)
 
     def batch_loss(
-        model: nn.Module, indices: Tensor, epoch: int, batch: int, rows: slice
+        model: VectorVAE, indices: Tensor, epoch: int, batch: int, rows: slice
     ) -> Losses:
         eps = noise(len(indices), epoch, batch)[rows]
         return loss(model, to_unit(train[indices[rows]]), eps)
 
     @torch.inference_mode()
-    def validate(model: nn.Module) -> dict[str, float]:
+    def validate(model: VectorVAE) -> dict[str, float]:
         totals: dict[str, float] = {}
         for batch, images in enumerate(validation.split(BATCH)):
             share = len(images) / len(validation)

@@ -32,7 +32,7 @@ from diffusevae.latents.scenes import FILES
 from diffusevae.latents.threads import use_one_thread
 from diffusevae.progress import Progress
 from diffusevae.sampling import check_guidance
-from diffusevae.training import Callbacks
+from diffusevae.training import Callbacks, Model
 from diffusevae.vae import load_vae
 
 ROOT = "latent_studies"
@@ -65,7 +65,7 @@ def run(
     trained: list[Progress] = []
     sources = [train, validation, other_train, *(nuclei / name for name in FILES)]
 
-    def train_one(name: str, facts: Mapping[str, object], fit: Fitting) -> nn.Module:
+    def train_one(name: str, facts: Mapping[str, object], fit: Fitting[Model]) -> Model:
         """Train under a name, or return what was trained under it."""
         if name not in models:
             trained.append(Progress.of(f"autoencoders-{name}", params, sources, log.message))
