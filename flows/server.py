@@ -27,9 +27,11 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from diffusevae import database_file
 from diffusevae.errors import EnvironmentFailure
 from diffusevae.parent import tie
 
+DATABASE = "prefect.db"
 # What Prefect's server says of a database whose tables it does not know, before it ends.
 NEWER = "Can't locate revision identified by"
 
@@ -43,11 +45,13 @@ class TemporaryServer:
     ) -> None:  # fmt: skip
         """Start it, without waiting until it answers; `variables` are Prefect settings of it.
 
-        login: the USER:PASSWORD that it asks for, random if None.
+        login: the USER:PASSWORD that it asks for, random if None. Raises EnvironmentFailure where
+        its database is damaged or stays locked.
         """
         port = free_port()
         home = home or PREFECT_HOME.value()
         home.mkdir(parents=True, exist_ok=True)
+        database_file.require_whole(home / DATABASE)
         self.api_url = f"http://127.0.0.1:{port}/api"
         self.login = login or f"run:{secrets.token_urlsafe(24)}"
         self.log = home / "server.log"

@@ -11,18 +11,23 @@ import secrets
 import sys
 from pathlib import Path
 
+from diffusevae import database_file
 from diffusevae.disk import make_private
 from diffusevae.errors import InputError
 from diffusevae.mlflow_store import connect
+from diffusevae.readback import read_mapping
 from flows.loopback import require_free
 from flows.terminal import run_on_terminal
 
 HOME = Path("mlflow").absolute()
+LOGINS = HOME / "logins.db"
 USER = "admin"
 
 
 def login() -> dict[str, str]:
     """Return the login of this checkout's pages and the cookies' key, made on first use; mode 0600.
+
+    Raises InputError where its file is damaged.
     """
     make_private(HOME)
     path = HOME / "login.json"
@@ -30,7 +35,11 @@ def login() -> dict[str, str]:
         made = {"user": USER, "password": secrets.token_urlsafe(18), "key": secrets.token_hex(32)}
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(made, file)
-    return json.loads(path.read_text())
+    mend = f"move it and {LOGINS.name} away, and there will be another password"
+    found = read_mapping(path, str, mend)
+    if missing := {"user", "password", "key"} - found.keys():
+        raise InputError(f"{path}: has no {min(missing)}; {mend}")
+    return found
 
 
 def read_port(text: str) -> int:
@@ -50,19 +59,18 @@ def command(port: str) -> list[str]:
     ]  # fmt: skip
 
 
-def serve(port: str) -> None:
-    """Print where the pages are and how to log in; become the server. Does not return.
+def configure(port: str) -> str:
+    """Set the variables by which the server asks for this checkout's login; return that as lines.
 
-    Raises InputError for a port that is none, EnvironmentFailure for one that is taken.
+    Raises InputError where the login is damaged, EnvironmentFailure where its database is, or stays
+    locked.
     """
-    require_free(read_port(port), f"make mlflow PORT={int(port) + 1}")
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
-    connect()  # makes the store where there is none yet
     known = login()
+    database_file.require_whole(LOGINS)
     settings = HOME / "auth.ini"
     settings.write_text(
         "[mlflow]\ndefault_permission = READ\n"
-        f"database_uri = sqlite:///{HOME / 'logins.db'}\nadmin_username = {known['user']}\n"
+        f"database_uri = sqlite:///{LOGINS}\nadmin_username = {known['user']}\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
     os.environ |= {
@@ -73,8 +81,20 @@ def serve(port: str) -> None:
         "MLFLOW_SERVER_ALLOWED_HOSTS": f"127.0.0.1:{port},localhost:{port}",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight idle helper processes otherwise
     }
-    print(f"MLflow    http://127.0.0.1:{port}\nuser      {known['user']}\n"
-          f"password  {known['password']}\nstop with Ctrl-C", flush=True)
+    return f"user      {known['user']}\npassword  {known['password']}"
+
+
+def serve(port: str) -> None:
+    """Print where the pages are and how to log in; become the server. Does not return.
+
+    Raises InputError for a port that is none, EnvironmentFailure for one that is taken, and what
+    `configure` raises.
+    """
+    require_free(read_port(port), f"make mlflow PORT={int(port) + 1}")
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    connect()  # makes the store where there is none yet
+    known = configure(port)
+    print(f"MLflow    http://127.0.0.1:{port}\n{known}\nstop with Ctrl-C", flush=True)
     os.execv(sys.executable, command(port))
 
 

@@ -1,5 +1,6 @@
 """Databases that are damaged, locked or no files, or that never answer: one line, exit code 3."""
 
+import os
 import random
 import re
 import socket
@@ -14,10 +15,12 @@ import pytest
 from optuna.pruners import NopPruner
 
 from diffusevae import database_file, recorder, study_storage
-from diffusevae.errors import EnvironmentFailure, Failure
+from diffusevae.errors import EnvironmentFailure, Failure, InputError
 from diffusevae.slots import open_study, run_slots
 from diffusevae.stages.__main__ import run_command
 from flows.serve import make_app
+from flows.server import TemporaryServer
+from tasks import tracking_server
 from tasks.parent_run import mlflow_failures, open_parent_run
 from tests.test_outage import CLOSE, lines, runs_of
 
@@ -40,6 +43,10 @@ def use_mlflow() -> None:
         parent.client.set_tag(parent.id, "tag", "value")
 
 
+def use_prefect() -> None:
+    TemporaryServer(Path("scratch/prefect").absolute()).stop()
+
+
 @pytest.fixture(scope="module")
 def used_studies(tmp_path_factory) -> bytes:
     """The file of Optuna's studies, with a trial."""
@@ -48,14 +55,20 @@ def used_studies(tmp_path_factory) -> bytes:
         return Path("scratch/studies/optuna.db").read_bytes()
 
 
-@pytest.fixture(params=["optuna", "mlflow"])
+@pytest.fixture(params=["optuna", "mlflow", "prefect", "logins"])
 def store(request, tmp_path, monkeypatch, used_studies, empty_store):
     """A store's file in a checkout of its own, and what uses it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # so that it is as it was after the test
+    monkeypatch.setattr(tracking_server, "HOME", tmp_path / "mlflow")
+    monkeypatch.setattr(tracking_server, "LOGINS", tmp_path / "mlflow/logins.db")
+    monkeypatch.setattr(os, "environ", os.environ.copy())  # in which a server is told its login
+    # What the last two hold does not matter to us.
     name, content, use = {
         "optuna": ("scratch/studies/optuna.db", used_studies, use_studies),
         "mlflow": ("mlflow/mlflow.db", empty_store.read_bytes(), use_mlflow),
+        "prefect": ("scratch/prefect/prefect.db", used_studies, use_prefect),
+        "logins": ("mlflow/logins.db", used_studies, lambda: tracking_server.configure("5000")),
     }[request.param]
     path = tmp_path / name
     path.parent.mkdir(parents=True, mode=0o700)
@@ -100,6 +113,14 @@ def test_a_folder_in_its_place_is_one_line(store, capsys):
     path.mkdir()
     assert run_command(use) == 3
     assert one_line(capsys) == f"error: {path}: is no file; move away what stands in its place"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"user": "a"}', '{"user": 1}', "\0\xff"])
+def test_a_damaged_login_is_one_line(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(tracking_server, "HOME", tmp_path)
+    (tmp_path / "login.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(InputError, match=f"{tmp_path}/login.json.*move it and logins.db away"):
+        tracking_server.login()
 
 
 def test_the_mend_that_is_named_works(store):

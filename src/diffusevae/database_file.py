@@ -39,6 +39,17 @@ def require(path: Path) -> None:
             _try_to_write(path, max(0, WAIT_SECONDS - SILENT_SECONDS))
 
 
+def require_whole(path: Path) -> None:
+    """Do as `require`, and look at every page of the file: for one that others than we use."""
+    require(path)
+    if not path.exists():
+        return
+    with failures_named(path), closing(sqlite3.connect(path, timeout=WAIT_SECONDS)) as database:
+        (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(f"malformed: {found}")
+
+
 @contextmanager
 def failures_named(path: Path) -> Iterator[None]:
     """Turn what SQLite raises, or raised below another error, into EnvironmentFailure."""
