@@ -103,7 +103,7 @@ def test_intervals_of_a_distance_hold_the_mean_of_new_draws(kind):
     assert accept(cover(repeat(frechet_interval, kind, 250, 16, times)), times)
 
 
-@pytest.mark.parametrize("kind", ["equal", "collapsed", "far"])
+@pytest.mark.parametrize("kind", ["equal", "shifted", "collapsed", "far"])
 def test_intervals_of_kid_hold_the_mean_of_new_draws(kind):
     times = 400  # its weak spots
     found = repeat(kid_interval, kind, 250, 16, times)
@@ -160,11 +160,12 @@ def measured(count: int, dim: int, times: int) -> dict[str, float]:
     return shares
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("count", "dim"), [(250, 32), (500, 64), (1000, 128)])
-def test_coverage_is_between_93_and_97_percent(count, dim):
-    times = 400
+@pytest.mark.slow  # 16 minutes of one free core, half of them the last
+@pytest.mark.parametrize(("count", "dim", "times"),
+                         [(250, 16, 400), (250, 32, 400), (500, 64, 300), (1000, 128, 100)])
+def test_coverage_is_between_93_and_97_percent(count, dim, times):
     shares = measured(count, dim, times)
+    print(count, dim, times, shares)
     error = 2 * math.sqrt(0.95 * 0.05 / times)
     assert {name: share for name, share in shares.items()
             if not 0.93 - error <= share <= 0.97 + error} == {}  # fmt: skip

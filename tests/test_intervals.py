@@ -5,7 +5,10 @@ import pytest
 
 from diffusevae.distribution import fit_gaussian, frechet_distance, kid
 from diffusevae.intervals import (
+    Z_95,
     _influence,
+    _measure_kernel,
+    _solve_interval,
     count_needed,
     frechet_difference,
     frechet_interval,
@@ -50,6 +53,31 @@ def test_an_influence_is_the_change_of_the_distance_by_a_little_more_of_an_image
         step = 1e-5 * np.eye(30)[i]
         slope = (distance(np.ones(30) + step) - distance(np.ones(30) - step)) / 2e-5 * 30
         assert found[i] == pytest.approx(slope, rel=0.06, abs=0.06)  # / 29 and not 30
+
+
+@pytest.mark.parametrize("growth", [1.0, 1.7])
+def test_a_bound_is_1_96_deviations_off_by_the_variance_that_holds_there(growth):
+    value, bias, first, second = 0.5, 0.1, 0.02, 0.003
+    low, high = _solve_interval(value, bias, first, second, growth)
+    variances = (second + first / value * (low - bias),
+                 second + first / value * (value - bias + growth * (high - value)))  # fmt: skip
+    assert value - low == pytest.approx(Z_95 * np.sqrt(variances[0]))
+    assert high - value == pytest.approx(Z_95 * np.sqrt(variances[1]))
+    for nothing in (bias, bias / 2):  # the variance of sets that do not differ, or more
+        low, high = _solve_interval(nothing, bias, first, second, growth)
+        assert nothing - low == pytest.approx(Z_95 * np.sqrt(second))
+        assert high - nothing >= Z_95 * np.sqrt(second)
+
+
+def test_the_kernel_is_measured_block_by_block_as_at_once(monkeypatch):
+    f, g = normal(30, 3), normal(20, 3, seed=1)
+    kernel = (f @ g.T / 3 + 1) ** 3
+    means_f, means_g = kernel.mean(1), kernel.mean(0)
+    rest = kernel - means_f[:, None] - means_g + kernel.mean()
+    a, b = normal(30, 1)[:, 0], normal(20, 1)[:, 0]
+    monkeypatch.setattr("diffusevae.distribution.ROWS_AT_A_TIME", 7)
+    found = _measure_kernel(f, means_f, a, g, means_g, b)
+    assert found == pytest.approx(((rest**2).mean(), a @ rest @ b))
 
 
 def test_intervals_shrink_with_the_root_of_the_number():

@@ -37,9 +37,6 @@ SMALLEST = 4  # images in a set
 # Half a judging set varies more than the whole: 2 times in theory for means, 1.3 to 2 times
 # measured for shares of covered images.
 HALF_TO_WHOLE = 0.75
-# KID's cube gives single images much weight: the estimated variance is itself uncertain, and is
-# taken larger where few images differ. The size is fitted to coverage (docs/intervals.md).
-CUBE_EXCESS = 1.25
 PINV_TOLERANCE = 1e-10  # of the largest eigenvalue: below it a direction has no spread
 
 
@@ -83,18 +80,20 @@ def kid_interval(f: np.ndarray, g: np.ndarray) -> dict[str, float]:
     f, g = require_features(f, g, SMALLEST)
     n, m = len(f), len(g)
     in_f, in_g, from_f, from_g = (kernel_means(*pair) for pair in ((f,), (g,), (f, g), (g, f)))
-    first = 4 * float(np.var(in_f - from_f, ddof=1) / n + np.var(in_g - from_g, ddof=1) / m)
-    second = (2 * _kernel_spread(in_f, in_f, f) / (n * (n - 1))
-              + 2 * _kernel_spread(in_g, in_g, g) / (m * (m - 1))
-              + 4 * _kernel_spread(from_f, from_g, f, g) / (n * m))  # fmt: skip
+    a, b = ((each - each.mean()) * 2 / len(each) for each in (in_f - from_f, in_g - from_g))
+    first = float((a * a).sum() * n / (n - 1) + (b * b).sum() * m / (m - 1))
+    (spread_f, pull_f), (spread_g, pull_g), (spread, pull) = (
+        _measure_kernel(f, in_f, a / n), _measure_kernel(g, in_g, b / m),
+        _measure_kernel(f, from_f, a / n, g, from_g, b / m))  # fmt: skip
+    second = 2 * spread_f / (n * (n - 1)) + 2 * spread_g / (m * (m - 1)) + 4 * spread / (n * m)
     # An image's kernel with itself is what the unbiased estimate leaves out.
     bias = sum((np.mean(((each * each).mean(1) + 1) ** 3) - inside.mean()) / len(each)
                for each, inside in ((f, in_f), (g, in_g)))  # fmt: skip
     value = float(in_f.mean() + in_g.mean() - 2 * from_f.mean())
-    # KID's share of the biased distance; the bias falls with the number of images.
-    share = float(np.clip(value / (value + bias), 0, 1)) if value + bias > 0 else 0.0
-    first *= 1 + CUBE_EXCESS * share * (1 - share)
-    low, high = _solve_interval(value + bias, bias, first, second)
+    # How far the images that make the distance larger make its variance larger too (covariance).
+    common = float((a**3).sum() + (b**3).sum()) + 4 * (pull_f + pull_g - 2 * pull)
+    growth = common * (value + bias) / first**2 if first > 0 else 1.0
+    low, high = _solve_interval(value + bias, bias, first, second, max(1.0, growth))
     return {"value": value, "low": float(low - bias), "high": float(high - bias)}
 
 
@@ -115,25 +114,29 @@ def count_needed(neighbours: int) -> int:
     return max(SMALLEST, 2 * (neighbours + 1))
 
 
-def _solve_interval(value: float, bias: float, first: float, second: float) -> tuple[float, float]:
+def _solve_interval(
+    value: float, bias: float, first: float, second: float, growth: float = 1.0
+) -> tuple[float, float]:
     """Return all expectations t of a biased squared distance at which `value` is no surprise.
 
     Estimated variances follow the value (a distance that came out small has a small one), so
     value ± 1.96 deviations misses too often. As Wilson (1927) does for shares, the variance is
-    that at t: second + first / value * (t - bias), for the first-order part is proportional to
-    the squared distance without its bias.
+    that at t: second + slope * (t - bias) with the slope first / value, for the first-order part
+    is proportional to the squared distance without its bias. So it is where all that differs
+    shrinks alike; where images far out made the distance large, it grows `growth` (>= 1) times
+    as fast. Which of the two it was nobody knows: each bound is that of the larger variance.
     """
     slope = first / value if value > 0 else 0.0
 
-    def bound(sign: int) -> float:
+    def bound(sign: int, growth: float) -> float:
         near = value + sign * Z_95 * np.sqrt(second)
-        if near <= bias:  # no distance but the bias
+        if near <= value - (value - bias) / growth:  # no distance but the bias
             return float(near)
-        half = Z_95 * slope / 2
+        half = Z_95 * growth * slope / 2
         reach = np.sqrt(half**2 + second + slope * (value - bias))
         return float(value + Z_95 * (half + sign * reach))
 
-    return bound(-1), bound(1)
+    return bound(-1, 1.0), bound(1, growth)
 
 
 def _change(reference: np.ndarray, sets: Sequence[np.ndarray]) -> float:
@@ -205,13 +208,22 @@ def _influence(
             - ((x @ turned) ** 2 * inverse).sum(1))  # fmt: skip
 
 
-def _kernel_spread(
-    means_f: np.ndarray, means_g: np.ndarray, f: np.ndarray, g: np.ndarray | None = None
-) -> float:
-    """Return the mean square of the kernel less what its rows and columns have on average."""
-    residuals = (kernel - means_f[rows, None] - means_g + means_f.mean()
-                 for rows, kernel in kernel_blocks(f, g))  # fmt: skip
-    return float(np.mean(np.concatenate([np.nanmean(each * each, axis=1) for each in residuals])))
+def _measure_kernel(
+    f: np.ndarray, means_f: np.ndarray, a: np.ndarray,
+    g: np.ndarray | None = None, means_g: np.ndarray | None = None, b: np.ndarray | None = None,
+) -> tuple[float, float]:  # fmt: skip
+    """Return mean square and weighted sum of the kernel less its rows' and columns' means.
+
+    The weights are those of the rows, a, times those of the columns, b. Without g: f's kernel
+    with itself, its diagonal left out.
+    """
+    columns, weights = (means_f if means_g is None else means_g), (a if b is None else b)
+    squares, weighted = [], 0.0
+    for rows, kernel in kernel_blocks(f, g):
+        rest = kernel - means_f[rows, None] - columns + means_f.mean()
+        squares.append(np.nanmean(rest * rest, axis=1))
+        weighted += float(a[rows] @ np.nan_to_num(rest) @ weights)
+    return float(np.mean(np.concatenate(squares))), weighted
 
 
 def _share_interval(judged: np.ndarray, judges: np.ndarray, k: int) -> dict[str, float]:
