@@ -8,10 +8,12 @@ variable that is set already keeps its value, so a user's own server (PREFECT_AP
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 
+from diffusevae.address import is_http
 from diffusevae.disk import make_private
-from diffusevae.errors import guard_output
+from diffusevae.errors import InputError, guard_output
 from diffusevae.proxies import keep_loopback_direct
 
 DEFAULTS = {
@@ -29,9 +31,15 @@ DEFAULTS = {
     "PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL": "INFO",
     "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "INFO",
 }
-if "PREFECT_API_URL" not in os.environ:
+if not os.environ.get("PREFECT_API_URL"):
+    os.environ.pop("PREFECT_API_URL", None)  # an empty one would be asked for a server
     DEFAULTS["PREFECT_HOME"] = str(Path("scratch/prefect").absolute())
 
+if not is_http(os.environ.get("PREFECT_API_URL", "http://unset")):
+    # Some of these end the import of Prefect, so nobody could say it later.
+    print("error: PREFECT_API_URL: is no address of a server; write http://HOST:PORT/api, or unset "
+          "it", file=sys.stderr)  # fmt: skip
+    sys.exit(InputError.exit_code)
 guard_output()
 keep_loopback_direct()
 for name, value in DEFAULTS.items():

@@ -17,11 +17,11 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from diffusevae.errors import InputError
-from diffusevae.mlflow_store import connect, first_line
+from diffusevae.mlflow_store import first_line
 from diffusevae.own_code import forget_package
 from flows.loopback import ADDRESS, OwnPages, require_free
 from flows.terminal import run_on_terminal
-from tasks.parent_run import mlflow_failures
+from tasks.parent_run import mlflow_failures, require_mlflow
 from tasks.tracking_server import read_port
 
 USAGE = "write `python -m flows.serve [MODEL [PORT]]`"
@@ -62,8 +62,8 @@ def make_app(model: str, port: int) -> ASGIApp:
     from mlflow.exceptions import MlflowException
     from mlflow.pyfunc import load_model, scoring_server
 
+    require_mlflow()
     with mlflow_failures():
-        connect()
         try:
             loaded = load_model(model)
         except MlflowException as error:

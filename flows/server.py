@@ -116,14 +116,15 @@ def server_at_hand(prepare: Callable[[], None]) -> Iterator[None]:
         prepare()
         own = {PREFECT_API_URL: server.wait(), PREFECT_API_AUTH_STRING: server.login}
     else:
-        _require_answer(url)
+        require_answer(url)
         prepare()
         own = {}
     with temporary_settings(own):
         yield
 
 
-def _require_answer(url: str) -> None:
+def require_answer(url: str) -> None:
+    """Raise EnvironmentFailure where no server answers at the address of an API."""
     try:
         httpx.get(f"{url}/health", timeout=10)
     except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -27,6 +27,7 @@ from diffusevae.errors import EnvironmentFailure, InputError
 from diffusevae.launcher import PROCESSES_VARIABLE
 from diffusevae.params import suggest
 from diffusevae.stages.__main__ import SCRATCH
+from flows.server import require_answer
 from flows.terminal import run_on_terminal
 
 CHECKOUT_VARIABLE = "DIFFUSEVAE_CHECKOUT"
@@ -97,10 +98,12 @@ def _read(arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def require_server() -> None:
-    """Raise EnvironmentFailure where no server of the user's own is named."""
-    if PREFECT_API_URL.value() is None:
+    """Raise EnvironmentFailure where no server of the user's own is named, or none answers."""
+    url = PREFECT_API_URL.value()
+    if url is None:
         raise EnvironmentFailure("PREFECT_API_URL: is not set; set it to the server's address, "
                                  "such as http://127.0.0.1:4200/api")
+    require_answer(url)
 
 
 def _require_pool(pool: str) -> None:

@@ -28,7 +28,7 @@ from tasks.model_folder import (
     pin,
 )
 from tasks.own_process import describe_code
-from tasks.parent_run import active_run, git_tags, mlflow_failures
+from tasks.parent_run import active_run, git_tags, mlflow_failures, require_mlflow
 from tasks.registered_sampler import find_sampler
 from tasks.registry import Registered, create_version, find_tagged
 
@@ -92,8 +92,9 @@ def download(name: str, folder: Path) -> Explorer:
     """Return what the newest version of a model holds, fetched from the registry into a folder.
 
     `name` is a latent study's, or a registered model's. Raises InputError where there is no such
-    model, or it has no latents.
+    model, or it has no latents, EnvironmentFailure where MLflow does not answer.
     """
+    require_mlflow()
     with mlflow_failures():
         client = connect()
         found = next(filter(None, (client.search_model_versions(f"name = '{model}'")

@@ -13,13 +13,22 @@ from typing import TYPE_CHECKING
 
 import requests
 
+from diffusevae.address import is_http
 from diffusevae.errors import EnvironmentFailure
-from diffusevae.mlflow_store import connect, experiment_id, file_failure, first_line
+from diffusevae.mlflow_store import (
+    connect,
+    experiment_id,
+    file_failure,
+    first_line,
+    tracking_uri,
+)
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and a run that changes nothing needs none of it
     from mlflow import MlflowClient
 
     from tasks.stage import StageResult
+
+SECONDS_TO_ANSWER = 10  # for a server that is asked whether it is there
 
 
 @dataclass(frozen=True)
@@ -96,11 +105,12 @@ def mlflow_failures() -> Iterator[None]:
         if failure := file_failure(error):
             raise failure from error
         reason = first_line(error)
-        if "failed with exception" in reason:  # MLflow adds what its HTTP library says, at length
+        # MLflow adds what its HTTP library says, at length.
+        if isinstance(error, requests.RequestException) or "failed with exception" in reason:
             reason = "does not answer"
         raise EnvironmentFailure(f"MLflow at {os.environ.get('MLFLOW_TRACKING_URI')}: {reason}; "
-                                 "see that it runs, then start again: finished stages are "
-                                 "kept") from error
+                                 "see that it runs, or mend MLFLOW_TRACKING_URI, then start "
+                                 "again: finished stages are kept") from error
 
 
 @contextmanager
@@ -118,9 +128,15 @@ def active_run(run_id: str) -> Iterator[None]:
 
 
 def require_mlflow() -> None:
-    """Raise EnvironmentFailure where MLflow does not answer, or not with this login."""
+    """Raise EnvironmentFailure where MLflow does not answer, or not with this login.
+
+    Raises InputError where its address is none.
+    """
     with mlflow_failures():
-        connect().search_experiments(max_results=1)
+        client = connect()
+        if is_http(address := tracking_uri()):  # MLflow itself asks again and again, for a minute
+            requests.get(f"{address}/health", timeout=SECONDS_TO_ANSWER)
+        client.search_experiments(max_results=1)
 
 
 def read_metrics(path: Path) -> dict[str, float]:

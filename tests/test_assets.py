@@ -156,17 +156,30 @@ def test_a_silent_source_is_asked_once_not_for_every_file(tiny, mirror, monkeypa
 
 
 def test_failure_is_one_line_with_every_source_and_the_mend(tiny, mirror, monkeypatch):
-    mirror("/no/such\nfolder")
+    mirror("http://127.0.0.1:1")
     monkeypatch.setattr(sources, "_torchvision_urls", lambda name: ["http://127.0.0.1:1/"])
     with pytest.raises(EnvironmentFailure) as caught:
         fetch("tiny", tiny)
     message = str(caught.value)
     assert "\n" not in message
-    for part in ("download tiny: no source had a-idx", "neither a folder nor an http(s) URL",
+    for part in ("download tiny: no source had a-idx", "DIFFUSEVAE_MIRROR: Connection refused",
                  "torchvision's 127.0.0.1: Connection refused", "the registry: package not found",
                  "set DIFFUSEVAE_MIRROR to a folder or URL that has tiny/a-idx.gz"):  # fmt: skip
         assert part in message
     assert os.listdir(tiny) == []
+
+
+@pytest.mark.parametrize("place", [
+    "/no/such\nfolder", "none", "file", "file:///none", "ftp://127.0.0.1/x", " ", "http://",
+    "http://127.0.0.1:99999", "http://127.0.0.1:port", "http://[::1", "https://u:canary@h:x/",
+])  # fmt: skip
+def test_a_mirror_that_is_none_is_said_at_once(tiny, mirror, monkeypatch, place):
+    (tiny.parent / "file").touch()
+    mirror(place)
+    monkeypatch.setattr(sources, "_torchvision_urls", lambda name: pytest.fail("asked"))
+    with pytest.raises(InputError, match="^DIFFUSEVAE_MIRROR: .* is neither a folder") as caught:
+        fetch("tiny", tiny)
+    assert "\n" not in str(caught.value) and "canary" not in str(caught.value)
 
 
 def test_optional_asset_says_in_its_place_why_it_is_missing(tiny, mirror, monkeypatch):

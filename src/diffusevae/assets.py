@@ -46,8 +46,9 @@ def fetch(
     """Put the verified files of an asset (a key of ASSETS) into `out_folder`.
 
     Returns whether they are there. False occurs for an optional asset (alexnet) only, where
-    missing.txt then gives the reason. Raises InputError for an unknown name, EnvironmentFailure
-    without disk space, without permission, or when no source has a file. `say` is told each step.
+    missing.txt then gives the reason. Raises InputError for an unknown name or a mirror that is
+    none, EnvironmentFailure without disk space, without permission, or when no source has a file.
+    `say` is told each step.
     """
     if asset_name not in ASSETS:
         raise InputError(f"download {asset_name}: no such asset; {suggest(asset_name, ASSETS)}")

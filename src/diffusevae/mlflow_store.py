@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from diffusevae import database_file
-from diffusevae.disk import make_private
-from diffusevae.errors import EnvironmentFailure
+from diffusevae.address import is_http
+from diffusevae.disk import make_private, require_writable
+from diffusevae.errors import EnvironmentFailure, InputError
 from diffusevae.local_store import bring_up_to_date, move_in
 from diffusevae.proxies import keep_loopback_direct
 
@@ -24,6 +25,7 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 # It prints the address of each run, with the login that it may have.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 logging.getLogger("alembic").setLevel(logging.WARNING)
+OF_DATABRICKS = ("databricks", "databricks-uc", "uc")  # whose login is kept elsewhere
 OTHER_TABLES = "out-of-date database schema"  # what MLflow says of older ones and of newer ones
 
 
@@ -33,19 +35,48 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
 
 
+def require_address() -> None:
+    """Raise InputError for an MLFLOW_TRACKING_URI that can be no store, whatever is running.
+
+    Its text is not shown: what is wrong with it may be a part of a password.
+    """
+    uri = tracking_uri()
+    if is_http(uri) or uri.partition(":")[0] in OF_DATABRICKS:
+        return
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    reason = "is no address of a store that MLflow knows"
+    try:
+        url = make_url(uri)
+        url.get_dialect().import_dbapi()
+        if url.database:
+            return
+    except ImportError as error:
+        reason = f"needs the package {error.name}, which is not installed"
+    except (ArgumentError, ValueError):
+        pass
+    raise InputError(f"MLFLOW_TRACKING_URI: {reason}; write http://HOST:PORT or "
+                     "sqlite:////FOLDER/mlflow.db, or unset it")
+
+
 def connect():
     """Return an MlflowClient on the configured store, creating the default one once.
 
     Sets MLFLOW_TRACKING_URI for this process and its children, so that all use the same store.
-    Raises EnvironmentFailure for a database of another MLflow's, or a file that is damaged or
-    stays locked; the default one, where it is older, is upgraded.
+    Raises InputError for an address that is none, EnvironmentFailure for a database of another
+    MLflow's, or a file that cannot be made, is damaged or stays locked; the default one, where it
+    is older, is upgraded.
     """
+    require_address()
     home = Path("mlflow").absolute()
     uri = os.environ["MLFLOW_TRACKING_URI"] = tracking_uri()
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     if uri != f"sqlite:///{home / 'mlflow.db'}":
+        if path := _file():
+            _require_folder(path)
         try:
             with damage_named():
                 return MlflowClient()
@@ -60,6 +91,13 @@ def connect():
         bring_up_to_date(home)
         move_in(home)
         return MlflowClient()
+
+
+def _require_folder(path: Path) -> None:
+    try:
+        require_writable(path.parent)
+    except EnvironmentFailure as failure:
+        raise EnvironmentFailure(f"MLFLOW_TRACKING_URI: {failure}") from failure
 
 
 @contextmanager
@@ -90,7 +128,7 @@ def _file() -> Path | None:
 
     try:
         url = make_url(tracking_uri())
-    except (ArgumentError, ValueError):  # a folder, say: MLflow's to judge
+    except (ArgumentError, ValueError):
         return None
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 

@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from diffusevae import alexnet, registries
+from diffusevae.address import is_http
+from diffusevae.errors import InputError
 from diffusevae.pinned import ASSETS, PinnedFile
-from diffusevae.transfer import SourceFailure, read_file, read_url, unpack_gzip
+from diffusevae.transfer import SourceFailure, read_file, read_url, shorten, unpack_gzip
 
 MIRROR_VARIABLE = "DIFFUSEVAE_MIRROR"
 
@@ -32,16 +34,31 @@ def list_sources(asset_name: str) -> Iterator[Source]:
     """Yield the sources of an asset, each made when its turn comes.
 
     So torchvision, which alone knows its hosts, is imported only where the mirror did not do.
+    Raises InputError where what a person named as the mirror is none.
     """
     if asset_name in SHIPPED:
         yield SHIPPED[asset_name]
         return
+    _require_mirror()
     yield Source(f"the mirror in {MIRROR_VARIABLE}", _read_mirror, ASSETS[asset_name].unpack)
     for url in _torchvision_urls(asset_name):
         yield Source(f"torchvision's {urlsplit(url).hostname}", partial(_read_torchvision, url),
                      ASSETS[asset_name].unpack)
     if asset_name in REGISTRIES:
         yield REGISTRIES[asset_name]
+
+
+def _require_mirror() -> None:
+    """Raise InputError for a mirror that is none; one that does not answer is passed over."""
+    mirror = os.environ.get(MIRROR_VARIABLE, "")
+    if mirror and not is_http(mirror) and not _folder_of(mirror).is_dir():
+        raise InputError(f"{MIRROR_VARIABLE}: {shorten(mirror)!r} is neither a folder nor an "
+                         "http(s) URL; name one that is, or unset it")
+
+
+def _folder_of(mirror: str) -> Path:
+    parts = urlsplit(mirror) if mirror.startswith("file:") else None
+    return Path(url2pathname(parts.path) if parts else mirror)
 
 
 def _read_mirror(file: PinnedFile, folder: Path) -> bytes:
@@ -60,13 +77,9 @@ def _read_mirror(file: PinnedFile, folder: Path) -> bytes:
 
 
 def _read_mirror_path(mirror: str, path: str, max_bytes: int) -> bytes:
-    scheme = urlsplit(mirror).scheme
-    if scheme in ("http", "https"):
+    if is_http(mirror):
         return read_url(f"{mirror.rstrip('/')}/{path}", max_bytes)
-    folder = Path(url2pathname(urlsplit(mirror).path) if scheme == "file" else mirror)
-    if not folder.is_dir():
-        raise SourceFailure(f"{mirror!r} is neither a folder nor an http(s) URL", gone=True)
-    return read_file(folder / path, max_bytes)
+    return read_file(_folder_of(mirror) / path, max_bytes)
 
 
 def _torchvision_urls(asset_name: str) -> list[str]:
