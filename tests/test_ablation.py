@@ -1,7 +1,6 @@
 """The ablation: what differs between its variants, its table, and the whole stage."""
 
 import dataclasses
-import json
 from types import SimpleNamespace
 
 import pandas as pd
@@ -34,10 +33,9 @@ def write_split(path, count: int, seed: int) -> None:
 def inputs(tmp_path, monkeypatch) -> dict:
     """Paths of the stage's inputs, in a folder of their own."""
     monkeypatch.chdir(tmp_path)
-    paths = {name: tmp_path / name for name in ("train", "validation", "test", "best", "vae")}
+    paths = {name: tmp_path / name for name in ("train", "validation", "test", "vae")}
     for seed, (name, count) in enumerate({"train": 20, "validation": 8, "test": 9}.items()):
         write_split(paths[name], count, seed)
-    paths["best"].write_text(json.dumps({"diffusion_optimiser": {"learning_rate": 0.002}}))
     torch.manual_seed(0)
     vae = VAEModel(VAEConfig(2, 4, (1, 1), (), 0.0, "mse", 1e-5), (1, 16, 16))
     torch.nn.init.normal_(vae.decoder.layers[-1].weight)  # else x_hat is grey, so "none"

@@ -36,10 +36,11 @@ def test_params_are_the_sections_that_the_module_reads(stage):
 
 
 @pytest.mark.parametrize("stage", ALL_STAGES)
-def test_a_stage_that_works_with_tuned_values_takes_their_path_as_best(stage):
-    """By that name __main__ knows which params to show in MLflow."""
+def test_a_stage_that_is_given_a_best_yaml_works_with_its_values(stage):
+    """__main__ applies it, once for all that the stage does."""
     module = importlib.import_module(f"diffusevae.stages.{stage}")
-    assert ("best" in inspect.signature(module.run).parameters) == hasattr(module, "apply_best")
+    assert ("--best" in GRAPH[stage]["do"]["cmd"]) == hasattr(module, "TUNED")
+    assert "best" not in inspect.signature(module.run).parameters
 
 
 @pytest.mark.parametrize("stage", ALL_STAGES)

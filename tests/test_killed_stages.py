@@ -95,7 +95,7 @@ def diffusevae_inputs(checkout, monkeypatch) -> dict:
         train_diffusevae=TrainDiffusionConfig(epochs=1, snapshot_epochs=(1,), p_uncond=0.0),
     )  # fmt: skip
     paths = {name: checkout / name for name in ("train", "validation", "vae", "out")}
-    return {"params": params, "best": checkout / "best.yaml", **paths}
+    return {"params": params, **paths}
 
 
 def test_diffusevae_leaves_its_vae_and_names_it_in_every_snapshot(diffusevae_inputs):

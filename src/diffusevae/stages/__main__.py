@@ -5,7 +5,8 @@
 A stage module offers SECTIONS (the sections of params.yaml it reads, with their types), ROOT
 (where its key stands in params.yaml: "experiments", "datasets", "latent_studies" or None) and
 `run`. The paths that `run` takes become options of the command line, so dvc.yaml alone says where
-files lie.
+files lie. One that works with what a search has found offers TUNED, which puts the values of its
+option `best` in place of the base configuration's before `run` and MLflow get them.
 
 DIFFUSEVAE_PROCESSES=2 lets two processes train a model together, in the stages TRAINED_TOGETHER.
 """
@@ -18,7 +19,7 @@ import inspect
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -114,7 +115,7 @@ def _run_stage(argv: list[str]) -> None:
     else:
         with Recorder() as recorder:  # first, for it starts while torch is imported here
             stage, params, arguments = _load(argv)
-            sections = _sections_used(stage, params, arguments)
+            sections = {name: getattr(params, name) for name in stage.SECTIONS}
             with (own_output(arguments["out"]),
                   track_stage(argv[0], params.key, sections, recorder) as log):  # fmt: skip
                 stage.run(params, **arguments, log=log)
@@ -132,7 +133,10 @@ def _end_with_parent() -> None:
 
 
 def _load(argv: list[str]) -> tuple[ModuleType, SimpleNamespace, dict[str, Path]]:
-    """Return a stage's module, its params (its key among them) and its paths."""
+    """Return a stage's module, its params as it works with them (its key among them) and its paths.
+
+    Raises InputError.
+    """
     from diffusevae.params import load_sections  # only now: before, a signal would not be heard
 
     gc.disable()  # imports make a great many objects and no garbage
@@ -144,28 +148,17 @@ def _load(argv: list[str]) -> tuple[ModuleType, SimpleNamespace, dict[str, Path]
     if stage.ROOT is not None:
         params = load_sections(PARAMS_FILE, stage.ROOT, key, stage.SECTIONS)
     params.key = key
+    if hasattr(stage, "TUNED"):
+        params = stage.TUNED(params, arguments.pop("best"))
     return stage, params, arguments
 
 
-def _sections_used(
-    stage: ModuleType, params: SimpleNamespace, arguments: Mapping[str, Path]
-) -> dict[str, object]:
-    """Return a stage's sections with what a search found in place of the base values, as it has it.
-
-    Every stage with the path `best` begins with `apply_best`. Raises InputError.
-    """
-    from diffusevae.search_space import apply_best
-
-    if "best" in arguments:
-        params = apply_best(params, arguments["best"])
-    return {name: getattr(params, name) for name in stage.SECTIONS}
-
-
 def _parse_paths(stage: ModuleType, argv: list[str]) -> dict:
-    """Return the key and the paths that the stage's `run` asks for by name."""
+    """Return the key and the paths that the stage's `run`, and its TUNED, ask for by name."""
     parser = argparse.ArgumentParser(prog=f"python -m diffusevae.stages {argv[0]}")
     parser.add_argument("key")
-    for name in inspect.signature(stage.run).parameters:
+    asked = [*inspect.signature(stage.run).parameters, *(["best"] * hasattr(stage, "TUNED"))]
+    for name in asked:
         if name not in ("params", "log"):
             parser.add_argument(f"--{name}", type=Path, required=True)
     return vars(parser.parse_args(argv[1:]))

@@ -42,11 +42,10 @@ SECTIONS = {
     "sampler": SamplerConfig,
     "ablate": AblateConfig,
 }
+TUNED = apply_best
 
 
-def run(
-    params, *, train: Path, validation: Path, test: Path, best: Path, vae: Path, out: Path, log
-) -> None:
+def run(params, *, train: Path, validation: Path, test: Path, vae: Path, out: Path, log) -> None:
     """Write runs.csv, table.csv, table.png and images.png to `out`.
 
     Raises InputError for guidance that the variants do not learn.
@@ -55,7 +54,6 @@ def run(
     check_guidance(params.sampler, config.p_uncond)
     device = choose_device()
     log.dataset(train, "training")
-    params = apply_best(params, best)
     frozen = load_vae(vae, device)
     counts = {train: config.num_train_images, validation: None, test: config.num_test_images}
     chosen = {path: load_split(path).images[:count].to(device) for path, count in counts.items()}

@@ -29,14 +29,14 @@ SECTIONS = {
     "diffusion_optimiser": OptimiserConfig,
     "train_ddpm": TrainDiffusionConfig,
 }
+TUNED = apply_best
 
 
-def run(params, *, train: Path, validation: Path, best: Path, out: Path, log) -> None:
+def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
     """Write model.safetensors, history.csv and snapshots/ to `out`."""
     device = choose_device()
     group = join_group(device)
     log.dataset(train, "training")
-    params = apply_best(params, best)
     config = params.train_ddpm
 
     progress = Progress.of("train_ddpm", params, [train, validation], log.message)

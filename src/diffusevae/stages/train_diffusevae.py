@@ -33,14 +33,14 @@ SECTIONS = {
     "diffusion_optimiser": OptimiserConfig,
     "train_diffusevae": TrainDiffusionConfig,
 }
+TUNED = apply_best
 
 
-def run(params, *, train: Path, validation: Path, best: Path, vae: Path, out: Path, log) -> None:
+def run(params, *, train: Path, validation: Path, vae: Path, out: Path, log) -> None:
     """Write model.safetensors, history.csv and snapshots/ to `out`."""
     device = choose_device()
     group = join_group(device)
     log.dataset(train, "training")
-    params = apply_best(params, best)
     config = params.train_diffusevae
     frozen = load_vae(vae, device)
     log.message("reconstructing every image with the frozen VAE")

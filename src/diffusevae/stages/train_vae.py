@@ -29,14 +29,14 @@ SECTIONS = {
     "train_vae": TrainVAEConfig,
     "prior": PriorConfig,
 }
+TUNED = apply_best
 
 
-def run(params, *, train: Path, validation: Path, best: Path, out: Path, log) -> None:
+def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
     """Write model.safetensors, prior.safetensors, history.csv and snapshots/ to `out`."""
     device = choose_device()
     group = join_group(device)
     log.dataset(train, "training")
-    params = apply_best(params, best)
     progress = Progress.of("train_vae", params, [train, validation], log.message)
     images = load_split(train).images.to(device)
     held_out = load_split(validation)
