@@ -23,8 +23,8 @@ from tasks.artifacts import Artifacts
 from tasks.checkout import require_checkout
 from tasks.dvc import has_remote, own_checkout
 from tasks.latent_registry import find_version, register
-from tasks.lock import LOCK
-from tasks.parent_run import open_parent_run, require_mlflow
+from tasks.lock import LOCK, read_lock
+from tasks.parent_run import close_abandoned, open_parent_run, require_mlflow
 from tasks.recording import serve_recorder
 from tasks.registry import is_recorded
 from tasks.report import REPORTS, publish
@@ -43,8 +43,9 @@ def latents(study: str = "latents") -> Outcome:
     with own_checkout():
         require_writable(REPORTS)
         send_unsent()
+        close_abandoned(study)
         reached = has_remote() and pull_results(chosen)
-        targets = plan(chosen)
+        targets = plan(chosen, read_lock())
         version = None if targets else find_version(chosen)
         if version and is_recorded(version):
             get_run_logger().info(f"nothing changed: every stage of '{study}' is up to date")

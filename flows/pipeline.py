@@ -24,9 +24,9 @@ from tasks.gate import (
     is_judged,
     judge_candidate,
 )
-from tasks.lock import LOCK, commit_lock, find_changes, read_lock
+from tasks.lock import LOCK, Changes, commit_lock, find_changes, read_lock
 from tasks.outputs import discard, find_damaged
-from tasks.parent_run import ParentRun, open_parent_run, read_metrics
+from tasks.parent_run import ParentRun, close_abandoned, open_parent_run, read_metrics
 from tasks.recording import serve_recorder
 from tasks.registry import (
     Registered,
@@ -60,26 +60,27 @@ def pipeline(experiment: str = "quickstart") -> Outcome:
     with own_checkout():
         require_writable(REPORTS)
         send_unsent()
-        before = read_lock()
+        close_abandoned(experiment)
+        lock = read_lock()
         reached = has_remote() and pull_results(chosen)
-        targets = plan(chosen)
+        targets = plan(chosen, lock)
         version = None if targets else find_version(chosen)
         if version and is_judged(version) and is_recorded(version):
             get_run_logger().info(f"nothing changed: every stage of '{experiment}' is up to date")
-            write_rerun(chosen, before, [])
+            write_rerun(chosen, find_changes(lock, lock, chosen.targets), [])
             outcome = Outcome(publish(chosen), version)
             hand_on(chosen, version, reached)
         else:
-            outcome = bring_up_to_date(chosen, targets, before)
+            outcome = bring_up_to_date(chosen, targets, lock)
             hand_on(chosen, outcome.model, has_remote())
     return outcome
 
 
-def bring_up_to_date(experiment: Experiment, targets: list[str], before: dict) -> Outcome:
+def bring_up_to_date(experiment: Experiment, targets: list[str], lock: dict) -> Outcome:
     """Run the targets, register, judge and record what they made.
 
     Each step looks at what is there, so a run that was killed in any of them is finished by the
-    next one. before: what dvc.lock held.
+    next one. lock: what dvc.lock held before.
     """
     with open_parent_run(experiment.name, experiment.dataset) as parent:
         shown = Artifacts(experiment.name, len(targets))
@@ -88,7 +89,8 @@ def bring_up_to_date(experiment: Experiment, targets: list[str], before: dict) -
         report = publish(experiment)
         version = register(experiment, parent.id)
         comparison = None if is_judged(version) else judge_candidate(experiment, version.version)
-        rerun = write_rerun(experiment, before, stages, version.version, comparison)
+        changes = find_changes(lock, read_lock(), experiment.targets)
+        rerun = write_rerun(experiment, changes, stages, version.version, comparison)
         metrics = read_metrics(experiment.output("evaluate", "metrics.json"))
         record(metrics, measure_version(experiment), parent, shown, version, [report, rerun, LOCK])
     return Outcome(report, version)
@@ -118,22 +120,22 @@ def pull_results(experiment: Experiment | LatentStudy) -> bool:
         return False
 
 
-def plan(experiment: Experiment | LatentStudy) -> list[str]:
+def plan(experiment: Experiment | LatentStudy, lock: dict) -> list[str]:
     """Return the targets to bring up to date: all from the first changed one on.
 
-    What DVC takes for unchanged but is not what dvc.lock says is discarded, and so to be made.
+    What DVC takes for unchanged but is not what dvc.lock (its content) says is discarded, and so
+    to be made.
     """
     targets = experiment.targets
     changed = changed_stages(targets[-1])
-    if discard_damaged([target for target in targets if target not in changed]):
+    if discard_damaged(lock, [target for target in targets if target not in changed]):
         changed = changed_stages(targets[-1])
     first = next((i for i, target in enumerate(targets) if target in changed), len(targets))
     return targets[first:]
 
 
-def discard_damaged(targets: list[str]) -> list[str]:
+def discard_damaged(lock: dict, targets: list[str]) -> list[str]:
     """Remove the outputs of targets that are damaged, saying so; return these targets."""
-    lock = read_lock()
     damaged = find_damaged(lock, targets)
     for target in damaged:
         wrong = discard(lock, target)
@@ -155,7 +157,8 @@ def run_stages(
     try:
         for target in targets:
             result = run_stage(target, parent.id, recorder)
-            if not result.ran and discard_damaged([target]):  # what DVC's cache held was damaged
+            # What DVC's cache held may be damaged.
+            if not result.ran and discard_damaged(read_lock(), [target]):
                 result = run_stage(target, parent.id, recorder)
             results.append(result)
             shown.count(target)
@@ -166,11 +169,10 @@ def run_stages(
 
 
 def write_rerun(
-    experiment: Experiment, before: dict, stages: list[StageResult], version: str = "",
+    experiment: Experiment, changes: Changes, stages: list[StageResult], version: str = "",
     comparison: Comparison | None = None,
 ) -> Path:  # fmt: skip
     """Write reports/<experiment>-rerun.html: what changed, what ran, what the gate said."""
-    changes = find_changes(before, read_lock(), experiment.targets)
     verdict = describe_gate(experiment, version) if version else "nothing new to judge"
     environment = compare_environments(experiment, comparison) if comparison else []
     rerun = Rerun(changes, environment, stages, verdict)

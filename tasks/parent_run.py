@@ -74,7 +74,6 @@ def open_parent_run(experiment: str, dataset: str) -> Iterator[ParentRun]:
     with mlflow_failures():
         client = connect()
         group = experiment_id(client, experiment)
-        _close_abandoned(client, group)
         tags = {"checkout": _checkout()} | git_tags()
         run = client.create_run(group, run_name="pipeline", tags=tags)
         parent = ParentRun(client, run.info.run_id)
@@ -91,6 +90,19 @@ def open_parent_run(experiment: str, dataset: str) -> Iterator[ParentRun]:
     finally:
         with mlflow_failures():
             client.set_terminated(parent.id, status)
+
+
+def close_abandoned(experiment: str) -> None:
+    """Close what a run of this checkout left open when it was killed without a chance to do so.
+
+    For whoever holds the checkout: a run that is at work there would be closed too. Raises
+    EnvironmentFailure where MLflow's server or store fails.
+    """
+    abandoned = f"tags.checkout = '{_checkout()}' and attributes.status = 'RUNNING'"
+    with mlflow_failures():
+        client = connect()
+        for run in client.search_runs([experiment_id(client, experiment)], abandoned):
+            client.set_terminated(run.info.run_id, "KILLED")
 
 
 @contextmanager
@@ -148,13 +160,6 @@ def read_metrics(path: Path) -> dict[str, float]:
     from diffusevae.measured import read_metrics as read_all
 
     return flatten(read_all(path))
-
-
-def _close_abandoned(client: "MlflowClient", group: str) -> None:
-    """Close what a run of this checkout left open when it was killed without a chance to do so."""
-    abandoned = f"tags.checkout = '{_checkout()}' and attributes.status = 'RUNNING'"
-    for run in client.search_runs([group], abandoned):
-        client.set_terminated(run.info.run_id, "KILLED")
 
 
 def _checkout() -> str:
