@@ -33,7 +33,7 @@ def compare(
     whatever is measured. Raises InputError, EnvironmentFailure.
     """
     from diffusevae.experiment import load_experiment
-    from tasks import gate
+    from tasks import gate, person
     from tasks.report import REPORTS
     from tasks.rerun_page import write_page
 
@@ -42,7 +42,7 @@ def compare(
     candidate = candidate or gate.find_newest(chosen)
     say = get_run_logger().info
     if reason is not None:
-        gate.force(chosen, candidate, reason)
+        person.force(chosen, candidate, reason)
         say(f"version {candidate} is the champion now, by force: {reason}")
         return
     if champion is None:
@@ -81,14 +81,14 @@ def _run(given: argparse.Namespace) -> None:
                          "none with --rollback or --lift")  # fmt: skip
     if given.rollback:
         from diffusevae.experiment import load_experiment
-        from tasks.gate import roll_back
+        from tasks.person import roll_back
 
         require_mlflow()
         print(f"champion  version {roll_back(load_experiment(given.experiment))}")
         return
     if given.lift:
         from diffusevae.experiment import load_experiment
-        from tasks.gate import lift
+        from tasks.person import lift
 
         require_mlflow()
         print(f"lifted    {lift(load_experiment(given.experiment))}")

@@ -25,6 +25,7 @@ from tasks.gate import (
     judge_candidate,
 )
 from tasks.lock import LOCK, Changes, commit_lock, find_changes, read_lock
+from tasks.model_card import measure_version
 from tasks.outputs import discard, find_damaged
 from tasks.parent_run import ParentRun, close_abandoned, open_parent_run, read_metrics
 from tasks.recording import serve_recorder
@@ -33,7 +34,6 @@ from tasks.registry import (
     find_version,
     is_recorded,
     mark_recorded,
-    measure_version,
     register,
 )
 from tasks.report import REPORTS, publish

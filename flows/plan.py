@@ -11,7 +11,8 @@ from diffusevae.disk import megabytes
 from diffusevae.errors import InputError
 from diffusevae.experiment import load_experiment
 from flows.terminal import run_on_terminal
-from tasks.probe import Cost, predict
+from tasks.cost import Cost
+from tasks.probe import predict
 
 ROW = "{:<34}{:>12}{:>14}{:>12}"
 

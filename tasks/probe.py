@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
@@ -36,6 +35,7 @@ from diffusevae.search_space import suggest_values
 from diffusevae.training import OptimiserConfig
 from diffusevae.unet import UNet, UNetConfig
 from diffusevae.vae import VAE, VAEConfig
+from tasks.cost import Cost, Load, extrapolate
 from tasks.dvc import explain_stage
 
 SCALES = (1, 4, 16, 64)  # how many times the few images
@@ -48,25 +48,6 @@ SPLITS = ("train", "validation", "test")
 TRAININGS = ("train_vae", "train_ddpm", "train_diffusevae")
 WHOLE = ("download", "prepare")  # stages that are run once, on all there is
 OWN_SERVICES = ("MLFLOW_TRACKING_URI", "DIFFUSEVAE_OPTUNA_STORAGE", "DVC_STAGE")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Of one stage: seconds, bytes of memory at most, bytes on the disk, and of each snapshot."""
-
-    seconds: float
-    memory: float
-    disk: float
-    snapshot: float = 0.0
-
-
-@dataclass(frozen=True)
-class Load:
-    """What a stage has to do: images that pass a network; those it holds; snapshots it keeps."""
-
-    work: float
-    images: float
-    snapshots: int = 0
 
 
 def predict(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Cost]:
@@ -110,29 +91,6 @@ def predict(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Cos
             cost = dataclasses.replace(cost, seconds=cost.seconds * ratio)
         costs[target] = cost
     return costs
-
-
-def extrapolate(
-    first: tuple[Load, Cost], second: tuple[Load, Cost], load: Load, image_bytes: int
-) -> Cost:
-    """Return the cost of `load`, told by two measured points, the second of which is larger.
-
-    Seconds grow with the work and disk with the images, on the line through both points. Each
-    further snapshot takes as much disk as the one that both have, each further image its bytes of
-    memory: what a network needs for a batch does not grow.
-    """
-    (load_a, cost_a), (load_b, cost_b) = first, second
-
-    def follow(a: float, b: float, measure_a: float, measure_b: float, wanted: float) -> float:
-        if measure_a == measure_b:
-            return max(a, b)
-        slope = max(0.0, (b - a) / (measure_b - measure_a))  # noise must not make more cost less
-        return b + slope * (wanted - measure_b)
-
-    disk = follow(cost_a.disk, cost_b.disk, load_a.images, load_b.images, load.images)
-    return Cost(follow(cost_a.seconds, cost_b.seconds, load_a.work, load_b.work, load.work),
-                max(cost_a.memory, cost_b.memory) + image_bytes * (load.images - load_b.images),
-                disk + (load.snapshots - load_b.snapshots) * cost_b.snapshot)  # fmt: skip
 
 
 def read_shapes(checkout: Path, experiment: Experiment) -> dict[str, list[int]]:

@@ -22,6 +22,7 @@ from diffusevae.experiment import Experiment
 from diffusevae.generation import check_pair
 from diffusevae.mlflow_store import connect
 from diffusevae.own_code import hash_code
+from tasks.model_card import METRICS_ON_CARD, measure_version, write_card
 from tasks.model_folder import (
     CODE,
     CONSTRAINTS,
@@ -32,47 +33,14 @@ from tasks.model_folder import (
     fetch_model,
     pin,
 )
-from tasks.parent_run import active_run, git_tags, mlflow_failures, read_metrics
-from tasks.registered_sampler import RegisteredSampler, find_sampler, find_weights
+from tasks.parent_run import active_run, git_tags, mlflow_failures
+from tasks.registered_sampler import find_sampler, find_weights
 from tasks.report import describe_device
 
 if TYPE_CHECKING:  # imported where used: MLflow takes seconds
     from mlflow import MlflowClient
 
 RECORDED = "recorded"  # the tag of a version whose run came to its end
-# By who chose the sampler: what the stage evaluate measured on test images with params.yaml's, or
-# of that only what no sampler has a part in, beside what the frontier measured with its choice.
-METRICS_ON_CARD = {
-    "params": ("diffusevae_mse", "diffusevae_ssim", "diffusevae_hist_sim", "vae_mse",
-               "diffusevae_gmm_frechet", "vae_prior_frechet"),
-    "frontier": ("frontier_diffusevae_frechet", "frontier_diffusevae_ssim", "vae_mse",
-                 "vae_prior_frechet"),
-}  # fmt: skip
-MEASURED = {
-    "params": " with it on held-out test images",
-    "frontier": " with it on {count} validation images, by which it was chosen (frontier_...); the "
-    "VAE alone, on held-out test images",
-}
-CARD = """\
-# DiffuseVAE of experiment {experiment}, data set {dataset}
-
-A frozen VAE reconstructs an image or decodes a code drawn from a Gaussian mixture; a diffusion \
-model conditioned on that refines it. Both are in this version, with the sampler's settings.
-
-- `predict(images)`: images B x {shape}, float32 in [0, 1], refined.
-- `predict(images, params={{"num_images": 16, "seed": 1}})`: 16 new images.
-- Results are float32 in [0, 1], B x {shape}. The same seed gives the same images.
-
-Its sampler, chosen by {chosen_by}: {sampler}
-
-Measured{measured} (Frechet distance: features of the data set's own classifier, not Inception; \
-comparable only within this data set):
-
-{metrics}
-
-Meant for research on images like its data set's; it knows nothing else. Made again by \
-`make run EXPERIMENT={experiment}`.
-"""
 
 
 @dataclass(frozen=True)
@@ -151,19 +119,6 @@ def describe_environment() -> dict[str, str]:
             "threads": str(torch.get_num_threads())}  # fmt: skip
 
 
-def measure_version(experiment: Experiment) -> dict[str, float]:
-    """Return the numbers that belong to the model with the sampler that is registered with it.
-
-    Those of the stage evaluate, or, where the frontier chose, of them only the VAE's, and its own.
-    """
-    sampler = find_sampler(experiment)
-    metrics = read_metrics(experiment.output("evaluate", "metrics.json"))
-    if sampler.chosen_by == "params":
-        return metrics
-    alone = {name: value for name, value in metrics.items() if name.startswith("vae_")}
-    return alone | {f"frontier_{name}": value for name, value in sampler.measured.items()}
-
-
 def _model_id(source: str) -> str:
     """Return the id in models:/<id>; the version's own field is empty when it is read back."""
     return source.removeprefix("models:/")
@@ -224,7 +179,7 @@ def _describe_version(
              "dataset": experiment.dataset, "parent_run": parent_run,
              "test_sha256": identify_test_images(experiment),
              "environment": json.dumps(describe_environment())}  # fmt: skip
-    return name_model(experiment), tags, _card(experiment, sampler, shown)
+    return name_model(experiment), tags, write_card(experiment, sampler, shown)
 
 
 def create_version(
@@ -271,15 +226,3 @@ def _training_runs(client: "MlflowClient", experiment: Experiment) -> dict[str, 
                                        max_results=1):  # fmt: skip
             runs[f"{stage}_run"] = found[0].info.run_id
     return runs
-
-
-def _card(experiment: Experiment, sampler: RegisteredSampler, metrics: Mapping[str, str]) -> str:
-    from diffusevae.diffusion import load_diffusion
-
-    shape = load_diffusion(find_weights(experiment)["diffusevae"]).unet.image_shape
-    rows = "\n".join(f"- {name}: {value}" for name, value in metrics.items())
-    return CARD.format(
-        experiment=experiment.name, dataset=experiment.dataset, metrics=rows,
-        shape=" x ".join(map(str, shape)), sampler=sampler.text,
-        chosen_by="params.yaml" if sampler.chosen_by == "params" else "the stage frontier",
-        measured=MEASURED[sampler.chosen_by].format(count=sampler.num_images))  # fmt: skip

@@ -25,9 +25,10 @@ from diffusevae.readback import parse_json, read_again
 from diffusevae.sampling import SamplerConfig, sample
 from diffusevae.vae import load_vae
 from diffusevae.vae_training import reconstruct_all
+from tasks.model_card import METRICS_ON_CARD
 from tasks.model_folder import MEND, fetch_model
 from tasks.own_process import describe_code, make_apart
-from tasks.registry import METRICS_ON_CARD, identify_test_images, name_model
+from tasks.registry import identify_test_images, name_model
 
 HASHED = ("vae", "prior", "diffusevae")
 

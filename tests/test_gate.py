@@ -26,7 +26,7 @@ from diffusevae.gate import (
 from diffusevae.own_code import running_package
 from diffusevae.params import build
 from flows.compare import main
-from tasks import champions, gate
+from tasks import champions, gate, person
 from tasks.own_process import describe_code, find_other_packages, make_apart
 from tasks.registry import find_version
 from tasks.rerun_page import write_page
@@ -159,11 +159,11 @@ def test_first_equal_better_worse_forced_and_back(registry):
     assert tags_of(registry, worse)["gate"] == "refused"
     assert "worse by" in tags_of(registry, worse)["gate_reason"]
 
-    gate.force(TOY, worse, "for a test")
+    person.force(TOY, worse, "for a test")
     assert gate.find_champion(TOY) == worse
     assert tags_of(registry, worse)["gate"] == "forced"
     assert tags_of(registry, worse)["gate_reason"].endswith(": for a test")
-    assert gate.roll_back(TOY) == better == gate.find_champion(TOY)
+    assert person.roll_back(TOY) == better == gate.find_champion(TOY)
     assert tags_of(registry, worse)["gate"] == "rolled back"
 
 
@@ -186,13 +186,13 @@ def test_a_candidate_is_judged_again_when_the_champion_changes_meanwhile(registr
     assert gate.find_champion(TOY) == better
     assert tags_of(registry, better)["gate_before"] == meanwhile
     with pytest.raises(InputError, match=f"version {better}: is the champion already"):
-        gate.force(TOY, better, "again")
+        person.force(TOY, better, "again")
 
 
 def test_what_a_person_chose_stands_until_a_person_lifts_it(registry):
     first, better, forced = (register_changed(each) for each in (0.5, -0.5, 1.0))
     judge(first)
-    gate.force(TOY, forced, "we show this one")
+    person.force(TOY, forced, "we show this one")
     for _ in range(2):  # every later run of the pipeline
         found = judge(better)
         assert found.decision == "hold" and gate.find_champion(TOY) == forced
@@ -200,19 +200,19 @@ def test_what_a_person_chose_stands_until_a_person_lifts_it(registry):
     assert tags["gate"] == "held" and "better by" in tags["gate_reason"]
     assert "we show this one, which stands until `python -m flows.compare toy --lift`" in \
         tags["gate_reason"]  # fmt: skip
-    assert gate.roll_back(TOY) == first  # another word of a person
+    assert person.roll_back(TOY) == first  # another word of a person
     judge(better)
     assert gate.find_champion(TOY) == first
     assert "rolled back by" in tags_of(registry, better)["gate_reason"]
 
     before = tags_of(registry, first)
-    assert "rolled back" in gate.lift(TOY)
+    assert "rolled back" in person.lift(TOY)
     assert gate.find_champion(TOY) == first and tags_of(registry, first) == before
     with pytest.raises(InputError, match="not chosen by a person; there is nothing to lift"):
-        gate.lift(TOY)
+        person.lift(TOY)
     judge(better)
     assert gate.find_champion(TOY) == better and tags_of(registry, better)["gate"] == "promoted"
-    assert gate.roll_back(TOY) == first
+    assert person.roll_back(TOY) == first
 
 
 def test_an_alias_moved_by_hand_is_a_persons_word(registry):
@@ -222,7 +222,7 @@ def test_an_alias_moved_by_hand_is_a_persons_word(registry):
     judge(better)
     assert gate.find_champion(TOY) == chosen
     assert "was chosen by hand" in tags_of(registry, better)["gate_reason"]
-    gate.lift(TOY)
+    person.lift(TOY)
     judge(better)
     assert gate.find_champion(TOY) == better
 
@@ -235,7 +235,7 @@ def test_a_word_said_while_the_gate_judges_outranks_it(registry, monkeypatch):
     def compare_slowly(experiment, candidate, champion):
         found = compare(experiment, candidate, champion)
         if champion == first:
-            gate.force(TOY, forced, "meanwhile")
+            person.force(TOY, forced, "meanwhile")
         return found
 
     monkeypatch.setattr(gate, "compare_versions", compare_slowly)
@@ -331,7 +331,7 @@ def test_a_byte_that_flips_in_a_champion_is_neither_served_nor_compared_nor_kept
 def test_what_a_person_chose_stands_where_its_files_are_lost(registry):
     first, forced = register_changed(0.5), register_changed(1.0)
     judge(first)
-    gate.force(TOY, forced, "we show this one")
+    person.force(TOY, forced, "we show this one")
     shutil.rmtree(stored(registry, forced) / "artifacts")
     again = register_toy().version
     judge(again)
@@ -385,7 +385,7 @@ def test_without_versions_or_a_champion_before_the_mend_is_named(registry):
     with pytest.raises(InputError, match="the registry has no version; run `make run EXPERIMENT=t"):
         gate.find_newest(TOY)
     with pytest.raises(InputError, match="there is no champion before the first to go back to"):
-        gate.roll_back(TOY)
+        person.roll_back(TOY)
     with pytest.raises(InputError, match="diffusevae-toy version 7: the registry has none"):
         gate.compare_versions(TOY, "7", "7")
 

@@ -10,7 +10,8 @@ from ruamel.yaml import YAML
 from diffusevae.errors import InputError
 from diffusevae.experiment import load_experiment
 from flows.plan import duration, plan
-from tasks.probe import Cost, Load, cost_of_drawn_networks, extrapolate, read_command, scale_down
+from tasks.cost import Cost, Load, extrapolate
+from tasks.probe import cost_of_drawn_networks, read_command, scale_down
 
 PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
 EXPERIMENTS = ("smoke", "quickstart", "cpu_fashion_mnist")

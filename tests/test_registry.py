@@ -22,9 +22,10 @@ from diffusevae.params import read_yaml
 from diffusevae.prior import Prior, save_prior
 from diffusevae.tracking import Recorder, track_stage
 from diffusevae.vae import VAE, VAEConfig, save_vae
+from tasks.model_card import measure_version
 from tasks.parent_run import open_parent_run
 from tasks.registered_sampler import find_weights
-from tasks.registry import Registered, find_version, measure_version, register
+from tasks.registry import Registered, find_version, register
 
 ROOT = Path(__file__).parents[1]
 TOY = Experiment("toy", "toy_data", "mnist")

@@ -10,7 +10,8 @@ from diffusevae.data import Split
 from diffusevae.diffusion import DiffusionConfig
 from diffusevae.diffusion_training import Images, fit_diffusion
 from diffusevae.errors import InputError
-from diffusevae.training import Callbacks, Fit, OptimiserConfig, fit, join_weights
+from diffusevae.training import Callbacks, Fit, OptimiserConfig, fit
+from diffusevae.training_state import join_weights
 from diffusevae.vae_training import fit_vae, reconstruct_all, take_snapshot
 from tests.test_unet import make_config
 from tests.test_vae import make_vae

@@ -5,15 +5,13 @@ only. Images are chosen by index permutation; the caller's batch loss indexes it
 processes can train together: each takes its share of every batch (diffusevae.distributed).
 """
 
-import copy
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusevae import interruption
 from diffusevae.distributed import ALONE, Group
@@ -21,8 +19,8 @@ from diffusevae.errors import Diverged
 from diffusevae.params import PositiveCount, Range, Share
 from diffusevae.progress import Progress
 from diffusevae.randomness import generator, seed_of
+from diffusevae.training_state import Model, State
 
-Model = TypeVar("Model", bound=nn.Module)
 History = list[dict[str, float]]  # see `fit`
 Losses = dict[str, Tensor]  # "loss" is what is minimised; the others are reported beside it
 
@@ -86,7 +84,7 @@ def fit(
     """
     if not group.is_first:
         callbacks, progress = Callbacks(), None
-    state = _State(model, config)
+    state = State(model, config.learning_rate)
     if (found := group.hand_out(progress and progress.load())) is not None:
         state.restore(*found)
         callbacks.on_resume(state.history, state.epoch, state.batch)
@@ -102,62 +100,8 @@ def fit(
     return state.averaged, state.history
 
 
-class _State(Generic[Model]):
-    """All that a training is made of at one moment between two batches."""
-
-    def __init__(self, model: Model, config: OptimiserConfig) -> None:
-        # torch's stubs know no memory_format
-        self.model: Model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.averaged: Model = copy.deepcopy(model).eval().requires_grad_(False)
-        self.weights, self.averaged_weights = join_weights(model), join_weights(self.averaged)
-        self.buffers = list(zip(self.averaged.buffers(), model.buffers(), strict=True))
-        self.optimiser = torch.optim.Adam([self.weights], lr=config.learning_rate, fused=True)
-        self.best, self.best_weights = math.inf, copy.deepcopy(self.averaged.state_dict())
-        self.history: list[dict[str, float]] = []
-        self.epoch, self.batch, self.step = 1, 0, 0  # batch: of this epoch; step: of all
-        self.totals: dict[str, Tensor] = {}  # of this epoch: each loss, summed over its images
-
-    def end_epoch(self, row: dict[str, float]) -> None:
-        """Keep the epoch's row, and its weights where they are the best so far."""
-        self.history.append(row)
-        if row["validation_loss"] < self.best:
-            self.best = row["validation_loss"]
-            self.best_weights = copy.deepcopy(self.averaged.state_dict())
-        self.epoch, self.batch, self.totals = self.epoch + 1, 0, {}
-
-    def pack(self) -> tuple[dict[str, Tensor], dict[str, object]]:
-        """Return it as tensors by name and as what JSON can hold."""
-        parts = {"model": self.model.state_dict(), "averaged": self.averaged.state_dict(),
-                 "best": self.best_weights, "totals": self.totals,
-                 "optimiser": self.optimiser.state[self.weights]}  # fmt: skip
-        tensors = {f"{part}/{name}": tensor for part, named in parts.items()
-                   for name, tensor in named.items()}  # fmt: skip
-        # A file's tensors and facts are sorted by name; lists keep the columns in their order.
-        history = [list(row.items()) for row in self.history]
-        return tensors, {"epoch": self.epoch, "batch": self.batch, "step": self.step,
-                         "best": self.best, "history": history,
-                         "totals": list(self.totals)}  # fmt: skip
-
-    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Take over what `pack` returned."""
-        parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
-        for key, tensor in tensors.items():
-            part, _, name = key.partition("/")
-            parts[part][name] = tensor
-        device = next(self.model.parameters()).device
-        self.model.load_state_dict(parts["model"])
-        self.averaged.load_state_dict(parts["averaged"])
-        self.best_weights = {name: tensor.to(device) for name, tensor in parts["best"].items()}
-        self.totals = {name: parts["totals"][name].to(device) for name in facts["totals"]}
-        self.optimiser.state[self.weights] = {
-            name: value.to(device) for name, value in parts["optimiser"].items()}
-        self.epoch, self.batch, self.step, self.best = (
-            facts[name] for name in ("epoch", "batch", "step", "best"))
-        self.history = [dict(row) for row in facts["history"]]
-
-
 def _train_epoch(
-    state: _State, config: OptimiserConfig, epochs: int, seed: int, task: Fit,
+    state: State, config: OptimiserConfig, epochs: int, seed: int, task: Fit,
     callbacks: Callbacks, progress: Progress | None, group: Group,
 ) -> dict[str, float]:  # fmt: skip
     """Go through the images once, or through what is left of them; return each loss's mean."""
@@ -190,7 +134,7 @@ def _train_epoch(
 
 
 def _judge_epoch(
-    state: _State, config: OptimiserConfig, trained: Mapping[str, float], task: Fit,
+    state: State, config: OptimiserConfig, trained: Mapping[str, float], task: Fit,
     callbacks: Callbacks, progress: Progress | None,
 ) -> dict[str, float]:  # fmt: skip
     """Return the epoch's row of the history, which `on_epoch` has got; a signal stops it at once.
@@ -209,7 +153,7 @@ def _judge_epoch(
         raise
 
 
-def _take_step(state: _State, config: OptimiserConfig) -> None:
+def _take_step(state: State, config: OptimiserConfig) -> None:
     """Take one step down the gradients, clipped, and move the averaged weights along.
 
     The average warms up as min(ema_decay, (1 + step) / (10 + step)), so that early weights are
@@ -222,25 +166,6 @@ def _take_step(state: _State, config: OptimiserConfig) -> None:
         state.averaged_weights.lerp_(state.weights, 1 - decay)
         for mean, now in state.buffers:
             mean.copy_(now)
-
-
-def join_weights(model: nn.Module) -> nn.Parameter:
-    """Move all weights of a model into one vector, and where they are trained their gradients.
-
-    The model's parameters become views of it, each in the memory format that it has: so a step of
-    the optimiser, the norm and the average are one operation each, not one for each parameter.
-    """
-    parameters = list(model.parameters())
-    sizes = [parameter.numel() for parameter in parameters]
-    vector = nn.Parameter(torch.cat([p.detach().as_strided((size,), (1,))
-                                     for p, size in zip(parameters, sizes, strict=True)]))
-    for parameter, part in zip(parameters, vector.detach().split(sizes), strict=True):
-        parameter.data = part.as_strided(parameter.shape, parameter.stride())
-    if any(parameter.requires_grad for parameter in parameters):
-        vector.grad = torch.zeros_like(vector)
-        for parameter, part in zip(parameters, vector.grad.split(sizes), strict=True):
-            parameter.grad = part.as_strided(parameter.shape, parameter.stride())
-    return vector
 
 
 def _set_learning_rate(

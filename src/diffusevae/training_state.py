@@ -1,0 +1,85 @@
+"""What a training consists of between two batches, and how a checkpoint holds it."""
+
+import copy
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class State(Generic[Model]):
+    """All that a training is made of at one moment between two batches."""
+
+    def __init__(self, model: Model, learning_rate: float) -> None:
+        # torch's stubs know no memory_format
+        self.model: Model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.averaged: Model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.weights, self.averaged_weights = join_weights(model), join_weights(self.averaged)
+        self.buffers = list(zip(self.averaged.buffers(), model.buffers(), strict=True))
+        self.optimiser = torch.optim.Adam([self.weights], lr=learning_rate, fused=True)
+        self.best, self.best_weights = math.inf, copy.deepcopy(self.averaged.state_dict())
+        self.history: list[dict[str, float]] = []
+        self.epoch, self.batch, self.step = 1, 0, 0  # batch: of this epoch; step: of all
+        self.totals: dict[str, Tensor] = {}  # of this epoch: each loss, summed over its images
+
+    def end_epoch(self, row: dict[str, float]) -> None:
+        """Keep the epoch's row, and its weights where they are the best so far."""
+        self.history.append(row)
+        if row["validation_loss"] < self.best:
+            self.best = row["validation_loss"]
+            self.best_weights = copy.deepcopy(self.averaged.state_dict())
+        self.epoch, self.batch, self.totals = self.epoch + 1, 0, {}
+
+    def pack(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Return it as tensors by name and as what JSON can hold."""
+        parts = {"model": self.model.state_dict(), "averaged": self.averaged.state_dict(),
+                 "best": self.best_weights, "totals": self.totals,
+                 "optimiser": self.optimiser.state[self.weights]}  # fmt: skip
+        tensors = {f"{part}/{name}": tensor for part, named in parts.items()
+                   for name, tensor in named.items()}  # fmt: skip
+        # A file's tensors and facts are sorted by name; lists keep the columns in their order.
+        history = [list(row.items()) for row in self.history]
+        return tensors, {"epoch": self.epoch, "batch": self.batch, "step": self.step,
+                         "best": self.best, "history": history,
+                         "totals": list(self.totals)}  # fmt: skip
+
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Take over what `pack` returned."""
+        parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for key, tensor in tensors.items():
+            part, _, name = key.partition("/")
+            parts[part][name] = tensor
+        device = next(self.model.parameters()).device
+        self.model.load_state_dict(parts["model"])
+        self.averaged.load_state_dict(parts["averaged"])
+        self.best_weights = {name: tensor.to(device) for name, tensor in parts["best"].items()}
+        self.totals = {name: parts["totals"][name].to(device) for name in facts["totals"]}
+        self.optimiser.state[self.weights] = {
+            name: value.to(device) for name, value in parts["optimiser"].items()}
+        self.epoch, self.batch, self.step, self.best = (
+            facts[name] for name in ("epoch", "batch", "step", "best"))
+        self.history = [dict(row) for row in facts["history"]]
+
+
+def join_weights(model: nn.Module) -> nn.Parameter:
+    """Move all weights of a model into one vector, and where they are trained their gradients.
+
+    The model's parameters become views of it, each in the memory format that it has: so a step of
+    the optimiser, the norm and the average are one operation each, not one for each parameter.
+    """
+    parameters = list(model.parameters())
+    sizes = [parameter.numel() for parameter in parameters]
+    vector = nn.Parameter(torch.cat([p.detach().as_strided((size,), (1,))
+                                     for p, size in zip(parameters, sizes, strict=True)]))
+    for parameter, part in zip(parameters, vector.detach().split(sizes), strict=True):
+        parameter.data = part.as_strided(parameter.shape, parameter.stride())
+    if any(parameter.requires_grad for parameter in parameters):
+        vector.grad = torch.zeros_like(vector)
+        for parameter, part in zip(parameters, vector.grad.split(sizes), strict=True):
+            parameter.grad = part.as_strided(parameter.shape, parameter.stride())
+    return vector
