@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from diffusevae.distribution import fit_gaussian, frechet_distance, kid
+from diffusevae.distribution import (
+    find_covered,
+    find_covered_by_parts,
+    fit_gaussian,
+    frechet_distance,
+    kid,
+)
 from diffusevae.intervals import (
     Z_95,
     _influence,
@@ -122,6 +128,18 @@ def test_shares_of_none_and_all_have_the_interval_of_so_many_images():
     assert 0.03 < far["recall"]["high"] < 0.04
     same = precision_recall_interval(normal(50), normal(50))
     assert same["recall"]["value"] == same["recall"]["high"] == 1
+
+
+@pytest.mark.parametrize("number", [9, 300])  # all centres are looked at, and only the nearest
+def test_parts_of_the_centres_cover_what_they_cover_alone(number, monkeypatch):
+    images, centres = normal(80, 4), normal(number, 4, seed=1)
+    centres[1] = centres[0]
+    draw = np.random.default_rng(2)
+    parts = np.array([draw.permutation(number) < (number + 1) // 2 for _ in range(3)])
+    monkeypatch.setattr("diffusevae.distribution.ROWS_AT_A_TIME", 70)
+    for part, found in zip(parts, find_covered_by_parts(images, centres, 3, parts), strict=True):
+        np.testing.assert_array_equal(found[0], find_covered(images, centres[part], 3))
+        np.testing.assert_array_equal(found[1], find_covered(images, centres[~part], 3))
 
 
 def test_a_small_judging_set_widens_the_interval_of_a_share():

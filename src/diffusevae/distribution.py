@@ -84,11 +84,26 @@ def find_covered(images: np.ndarray, centres: np.ndarray, k: int) -> np.ndarray:
 
     A ball reaches its centre's k-th nearest other centre.
     """
-    reach = _neighbour_reach(centres, k)
-    covered = np.zeros(len(images), dtype=bool)
+    return find_covered_by_parts(images, centres, k, np.ones((1, len(centres)), dtype=bool))[0, 0]
+
+
+def find_covered_by_parts(
+    images: np.ndarray, centres: np.ndarray, k: int, parts: np.ndarray
+) -> np.ndarray:
+    """Return which of N images each part of M centres covers by itself, S x 2 x N booleans.
+
+    parts: S x M booleans, each a division of the centres into two: those that are true, then the
+    others. A part holds none or more than k, and half of all about. Distances are taken once.
+    """
+    reaches = _neighbour_reach(centres, k, parts)
+    covered = np.zeros((len(parts), 2, len(images)), dtype=bool)
     for start in range(0, len(images), ROWS_AT_A_TIME):
         rows = slice(start, start + ROWS_AT_A_TIME)
-        covered[rows] = (_square_distances(images[rows], centres) <= reach).any(axis=1)
+        distances = _square_distances(images[rows], centres)
+        for part, reach, found in zip(parts, reaches, covered, strict=True):
+            inside = distances <= reach
+            found[0, rows] = (inside & part).any(axis=1)
+            found[1, rows] = (inside & ~part).any(axis=1)
     return covered
 
 
@@ -104,12 +119,20 @@ def require_features(f: np.ndarray, g: np.ndarray, smallest: int) -> tuple[np.nd
     return f, g
 
 
-def _neighbour_reach(f: np.ndarray, k: int) -> np.ndarray:
-    """Return each row's squared distance to its k-th nearest neighbour, itself not counted."""
-    return np.concatenate([
-        np.partition(_square_distances(f[i : i + ROWS_AT_A_TIME], f), k, axis=1)[:, k]
-        for i in range(0, len(f), ROWS_AT_A_TIME)
-    ])  # fmt: skip
+def _neighbour_reach(f: np.ndarray, k: int, parts: np.ndarray) -> np.ndarray:
+    """Return each row's squared distance to its k-th nearest neighbour in its part, S x N."""
+    # So many of the nearest hold k of a random half but for a chance below 1e-15.
+    near = min(len(f), 8 * k + 64)
+    reaches = np.empty(parts.shape)
+    for start in range(0, len(f), ROWS_AT_A_TIME):
+        rows = slice(start, start + ROWS_AT_A_TIME)
+        distances = _square_distances(f[rows], f)
+        nearest = np.argpartition(distances, near - 1, axis=1)[:, :near]
+        distances = np.take_along_axis(distances, nearest, axis=1)
+        for part, reach in zip(parts, reaches, strict=True):
+            alike = np.where(part[nearest] == part[rows, None], distances, np.inf)
+            reach[rows] = np.partition(alike, k, axis=1)[:, k]  # the nearest is the row itself
+    return reaches
 
 
 def _square_distances(f: np.ndarray, g: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from diffusevae.distribution import (
-    find_covered,
+    find_covered_by_parts,
     fit_gaussian,
     frechet_distance,
     kernel_blocks,
@@ -34,9 +34,6 @@ BLOCKS = 10  # of the jackknife that measures the bias
 FOLDS = 3  # of the fits to other images than those that are judged
 HALVINGS = 10  # of the set that judges, for precision and recall
 SMALLEST = 4  # images in a set
-# Half a judging set varies more than the whole: 2 times in theory for means, 1.3 to 2 times
-# measured for shares of covered images.
-HALF_TO_WHOLE = 0.75
 PINV_TOLERANCE = 1e-10  # of the largest eigenvalue: below it a direction has no spread
 
 
@@ -230,19 +227,21 @@ def _share_interval(judged: np.ndarray, judges: np.ndarray, k: int) -> dict[str,
     """Return the share of judged images that the judges cover, and its interval (Wilson, 1927).
 
     The images judged count as independent; what the judges' own sample adds is seen by letting
-    random halves of them judge the same images.
+    random halves of them judge the same images. Half of them varies twice as much as all, and
+    their shares differ also by which images were judged, which is counted already.
     """
-    share = float(find_covered(judged, judges, k).mean())
-    generator, spread = np.random.default_rng(0), 0.0
-    for _ in range(HALVINGS):
-        order = generator.permutation(len(judges))
-        half, rest = (find_covered(judged, judges[part], k).mean()
-                      for part in np.array_split(order, 2))  # fmt: skip
-        spread += (half - rest) ** 2 / 2 / HALVINGS
+    parts = np.ones((1 + HALVINGS, len(judges)), dtype=bool)  # first, all of them
+    generator = np.random.default_rng(0)
+    for part in parts[1:]:
+        part[generator.permutation(len(judges))[(len(judges) + 1) // 2 :]] = False
+    covered = find_covered_by_parts(judged, judges, k, parts).astype(np.float64)
+    share = float(covered[0, 0].mean())
+    between = covered[1:, 0] - covered[1:, 1]
+    spread = (between.mean(1) ** 2 - between.var(axis=1, ddof=1) / len(judged)).mean() / 2
     count = len(judged)
     near = (share * count + 2) / (count + 4)  # neither 0 nor 1 (Agresti and Coull, 1998)
     own = near * (1 - near)
-    count = own / (own / count + HALF_TO_WHOLE * float(spread))  # independent images, in effect
+    count = own / (own / count + max(0.0, float(spread)) / 2)  # independent images, in effect
     middle = (share + Z_95**2 / 2 / count) / (1 + Z_95**2 / count)
     reach = (Z_95 * np.sqrt(share * (1 - share) / count + (Z_95 / 2 / count) ** 2)
              / (1 + Z_95**2 / count))  # fmt: skip
