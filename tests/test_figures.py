@@ -216,6 +216,15 @@ def test_slices_leave_out_trials_that_had_no_such_parameter():
     assert [text.get_text() for text in scheduler.get_xticklabels()] == ["cosine", "linear"]
 
 
+def test_a_slice_along_many_names_shows_them_all():
+    trials, _ = make_trials()
+    trials = pd.concat([trials, trials], ignore_index=True)
+    trials["diffusion.scheduler_type"] = list("jihgfedcba")
+    with figure_style():
+        axes = draw_slices(trials, "red").axes[1]
+    assert [text.get_text() for text in axes.get_xticklabels()] == list("abcdefghij")
+
+
 def test_without_snapshots_or_enough_codes_their_figures_are_left_out():
     none = {"vae": {}, "ddpm": {}, "diffusevae": {}}
     results = dataclasses.replace(make_results(), snapshots=none)

@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from toy_artifacts import make_metrics, make_results, make_trials, write_artifacts
 
 from diffusevae.checkpoint import save_tensors
+from diffusevae.curve_figures import draw_distances, draw_losses, draw_paired_metrics
 from diffusevae.data import DatasetConfig
+from diffusevae.drawing import figure_style, save_figure
 from diffusevae.errors import EnvironmentFailure, InputError
 from diffusevae.evaluation import flatten
 from diffusevae.experiment import PARAMS_FILE
-from diffusevae.labels import FLOOR
+from diffusevae.labels import FLOOR, MODEL_NAMES
 from diffusevae.latents.cards import read_cards
 from diffusevae.latents.overview import build_overview, read_study
 from diffusevae.measured import (
@@ -27,11 +30,13 @@ from diffusevae.measured import (
     read_per_image,
     read_trials,
 )
+from diffusevae.metrics import PAIRED
 from diffusevae.params import read_yaml
-from diffusevae.readback import read_as, read_mapping, read_png, read_table
+from diffusevae.readback import LARGEST, read_as, read_mapping, read_png, read_table
 from diffusevae.report import add_timings
 from diffusevae.sampling import SamplerConfig
 from diffusevae.stages import report as report_stage
+from diffusevae.tuning_figures import draw_history, draw_slices
 from tasks.registered_sampler import Choice
 from tasks.result_tables import render_metrics, render_stage
 
@@ -138,7 +143,7 @@ def test_any_metrics_json_is_refused_or_can_be_shown(tmp_path):
     def use() -> None:
         metrics = read_metrics(path)
         assert render_metrics(metrics).count(FLOOR) == 1
-        assert all(abs(value) <= 1e300 for value in flatten(metrics).values())
+        assert all(abs(value) <= LARGEST for value in flatten(metrics).values())
 
     taken, refused = try_mutants(path, use, 400)
     assert taken and refused > 200
@@ -211,6 +216,45 @@ def test_any_table_of_a_stage_is_taken_or_refused(tmp_path, name):
     folder.mkdir()
     make().to_csv(folder / name, index=False)
     try_mutants(folder / name, lambda: read(folder))
+
+
+@pytest.mark.parametrize(("name", "column", "value"), [
+    ("history.csv", "train_loss", "1e300"), ("history.csv", "epoch", "1e300"),
+    ("history.csv", "validation_loss", "-1e39"), ("trials.csv", "value", "1e300"),
+    ("trials.csv", "diffusion.beta_end", "1e300"), ("trials.csv", "number", "9" * 30),
+    ("importances.csv", "importance", "1e300"), ("importances.csv", "importance", "1.5"),
+    ("importances.csv", "importance", "-1e-9"), ("per_image.csv", PAIRED[0], "1e39"),
+])  # fmt: skip
+def test_a_number_that_no_stage_can_have_measured_is_refused_by_name(tmp_path, name, column, value):
+    make, read = TABLES[name]
+    table = make().astype({column: object})
+    table.loc[table.index[0], column] = value
+    table.to_csv(tmp_path / name, index=False)
+    with pytest.raises(InputError, match=f"{tmp_path / name}: column {column} must hold"):
+        read(tmp_path)
+
+
+# The largest and the smallest numbers that are taken, together and apart.
+@pytest.mark.parametrize("values", [(1e38, -1e38), (1e38, 5e-324), (1e16, 1e16 + 2)])
+def test_all_numbers_that_are_taken_can_be_drawn(tmp_path, values):
+    def read(name: str, *columns: str) -> pd.DataFrame:
+        table = TABLES[name][0]().astype(dict.fromkeys(columns, float))
+        for column in columns:
+            table.loc[table.index[:2], column] = values
+        table.to_csv(tmp_path / name, index=False)
+        return TABLES[name][1](tmp_path)
+
+    trials = read("trials.csv", "value", "diffusion.beta_end")
+    history = read("history.csv", "train_loss", "validation_loss")
+    metrics = make_metrics()
+    low, high = sorted(values)
+    metrics["generated"]["ddpm"]["frechet"] = {"value": values[0], "low": low, "high": high}
+    with figure_style():
+        for figure in (draw_history(trials, "red"), draw_slices(trials, "red"),
+                       draw_losses(dict.fromkeys(MODEL_NAMES, history)),
+                       draw_paired_metrics(read("per_image.csv", *PAIRED[:2])),
+                       draw_distances(metrics)):  # fmt: skip
+            save_figure(figure, tmp_path / "figure.png")
 
 
 def test_any_chapter_is_refused_or_shown(tmp_path):

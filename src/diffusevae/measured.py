@@ -10,9 +10,8 @@ from diffusevae.errors import InputError
 from diffusevae.labels import WAYS
 from diffusevae.metrics import DISTRIBUTION, PAIRED
 from diffusevae.params import Range, build
-from diffusevae.readback import read_json, read_table
+from diffusevae.readback import LARGEST, read_json, read_table
 
-LARGEST = 1e300  # of a measured number, either way: twice that is infinite
 NUMBER = Annotated[float, Range(-LARGEST, LARGEST)]
 COUNT = Annotated[int, Range(1, 10**12)]
 ENTRY = {"value": NUMBER, "low": NUMBER, "high": NUMBER}
@@ -68,9 +67,12 @@ def read_trials(folder: Path) -> pd.DataFrame:
 
 
 def read_importances(folder: Path) -> pd.DataFrame:
-    """Return a search's importances.csv. Raises InputError."""
-    return read_table(folder / "importances.csv", {"name": str, "importance": float},
-                      f"make it again with the stage {folder.name}")  # fmt: skip
+    """Return a search's importances.csv, shares of a whole. Raises InputError."""
+    path, mend = folder / "importances.csv", f"make it again with the stage {folder.name}"
+    table = read_table(path, {"name": str, "importance": float}, mend)
+    if not table["importance"].between(0, 1).all():
+        raise InputError(f"{path}: column importance must hold shares from 0 to 1; {mend}")
+    return table
 
 
 def _check(shape: object, value: object, place: str) -> None:

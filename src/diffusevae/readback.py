@@ -17,8 +17,11 @@ from diffusevae.params import Built, Schema, build
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_HEADER = 24  # bytes up to the height
 MOST_SHOWN = 200  # characters of what a parser says
-EXPECTED: dict[Schema, str] = {int: "whole numbers", float: "finite numbers", str: "text"}
-LARGEST = 1e300  # of a table's numbers: sums of larger ones are infinite
+# Of the numbers in tables and metrics, either way: stages compute in float32, which holds no larger
+# ones.
+LARGEST = 1e38
+EXPECTED: dict[Schema, str] = {int: "whole numbers", float: f"numbers within {LARGEST:g}",
+                               str: "text"}  # fmt: skip
 
 
 def read_again(path: Path, mend: str) -> str:
@@ -74,7 +77,7 @@ def read_mapping(path: Path, schema: Schema, mend: str) -> dict:
 def read_table(
     path: Path, columns: Mapping[str, Schema], mend: str, least: int = 0
 ) -> pd.DataFrame:
-    """Return a CSV table of `least` rows or more, in which no number is infinite.
+    """Return a CSV table of `least` rows or more, in which no number is beyond LARGEST.
 
     `columns` are those that are needed: int (whole numbers), float, float | None (may be absent),
     str (text). Raises InputError where the file is missing, no such table, or has fewer rows.
@@ -91,7 +94,7 @@ def read_table(
         kind = columns.get(name)
         if len(table) and not _holds(table[name], kind):
             raise InputError(f"{path}: column {str(name)[:40]} must hold "
-                             f"{EXPECTED.get(kind, 'no infinite number')}; {mend}")
+                             f"{EXPECTED.get(kind, f'no number beyond {LARGEST:g}')}; {mend}")
     return table
 
 

@@ -71,14 +71,15 @@ def _scatter_trials(axes: Axes, trials: pd.DataFrame, x: pd.Series, colour: str)
 
 def _place(axes: Axes, values: pd.Series) -> pd.Series:
     """Return where values stand on the x axis, whose scale is set to fit them."""
-    whole = values.map(lambda value: isinstance(value, str) or float(value).is_integer()).all()
     choices = sorted(values.unique())
-    if whole and len(choices) <= MOST_CHOICES:
+    are_names = any(isinstance(choice, str) for choice in choices)
+    few = len(choices) <= MOST_CHOICES
+    if are_names or few and all(float(choice).is_integer() for choice in choices):
         texts = [c if isinstance(c, str) else f"{c:g}" for c in choices]
         axes.set_xticks(range(len(choices)), texts)
         axes.set_xlim(-0.5, len(choices) - 0.5)
         return values.map(choices.index)
-    if values.min() > 0 and values.max() / values.min() >= LOG_RATIO:
+    if values.min() > 0 and values.max() >= LOG_RATIO * values.min():
         axes.set_xscale("log")
     return values
 
