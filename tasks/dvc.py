@@ -201,7 +201,9 @@ def _end_group(process: subprocess.Popen, number: signal.Signals, seconds: float
 
 
 def _group_is_alive(process: subprocess.Popen) -> bool:
-    process.poll()  # reaps the child, else it would count as alive
+    # Until it is reaped here, DVC takes it for alive, and for the holder of its locks.
+    if process.poll() is None:
+        return True
     try:
         os.killpg(process.pid, 0)
     except (ProcessLookupError, PermissionError):

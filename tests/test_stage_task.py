@@ -140,6 +140,23 @@ def test_cancelling_ends_the_stage_and_its_children(toy, extra, monkeypatch):
     assert reproduce("first", silent, {})
 
 
+def test_a_child_that_ends_between_two_looks_at_it_is_reaped():
+    """Else its number is that of a process, which DVC then names as at work."""
+    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    look, looks = process.poll, []
+
+    def end_after_a_look() -> int | None:
+        looks.append(look())
+        if len(looks) == 2:
+            process.kill()
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        return looks[-1]
+
+    process.poll = end_after_a_look
+    tasks.dvc._end_group(process, signal.SIGCONT, 30)
+    assert looks[:2] == [None, None] and not psutil.pid_exists(process.pid)
+
+
 @pytest.mark.parametrize("shell", ["bash", "dash"])  # dash does not exec a lone command itself
 def test_killing_the_flow_s_process_ends_the_stage(toy, shell):
     write_first(toy, SLEEPER.format(extra="import ctypes; ctypes.CDLL(None).prctl(1, 15)"))
