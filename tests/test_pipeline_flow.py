@@ -149,21 +149,21 @@ def bare_checkout(tmp_path: Path) -> Path:
     return copy_checkout(tmp_path)
 
 
-def test_a_mistake_in_params_is_one_line_and_exit_code_2(bare_checkout):
+def test_a_mistake_in_params_is_one_line_and_exit_code_2(bare_checkout, prefect_server):
     params = bare_checkout / "params.yaml"
     params.write_text(params.read_text().replace("num_steps: 5\n", "num_step: 5\n"))
-    done = run_pipeline(bare_checkout, "smoke")
+    done = run_pipeline(bare_checkout, "smoke", PREFECT_API_URL=prefect_server)
     assert done.returncode == 2
     assert done.stdout.startswith("error: params.yaml experiments.smoke.sampler.num_step: unknown "
                                   "key; did you mean 'num_steps'?")  # fmt: skip
     assert done.stdout.count("\n") == 1
 
 
-def test_a_stage_that_fails_ends_the_run_with_its_own_line_and_code(bare_checkout):
+def test_a_stage_that_fails_ends_the_run_with_its_own_line_and_code(bare_checkout, prefect_server):
     assets = bare_checkout / "src/diffusevae/assets.py"
     failing = 'def fetch(*_, **__):\n    raise EnvironmentFailure("disk: is full; free some")\n'
     assets.write_text(f"{assets.read_text()}\n\n{failing}")
-    done = run_pipeline(bare_checkout, "smoke")
+    done = run_pipeline(bare_checkout, "smoke", PREFECT_API_URL=prefect_server)
     assert done.returncode == 3
     assert done.stdout.strip().splitlines()[-1] == "error: disk: is full; free some"
     assert "Traceback" not in done.stdout
