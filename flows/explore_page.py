@@ -201,7 +201,7 @@ class Desk:
                 return
             decoded = self.explorer.decode([self.code])
             refined = await run.io_bound(self.explorer.refine, decoded)
-        if mine == self.num_asked:
+        if mine == self.num_asked and refined is not None:  # None: the server is being stopped
             show(self.refined, refined)
             self.refined.classes(remove="stale")
 
@@ -209,7 +209,10 @@ class Desk:
         images = self.explorer.decode([self.code])
         if refined:
             async with refining:
-                images = await run.io_bound(self.explorer.refine, images)
+                made = await run.io_bound(self.explorer.refine, images)
+            if made is None:  # the server is being stopped
+                return
+            images = made
         offer(images, self.explorer.describe([self.code], refined), name)
 
     def _download_strip(self) -> None:

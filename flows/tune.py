@@ -51,7 +51,10 @@ def main(arguments: list[str]) -> int:
 
 def _run(experiment: str) -> None:
     require_checkout()
-    with server_at_hand(lambda: load_experiment(experiment)):
+    def check() -> None:
+        load_experiment(experiment)
+
+    with server_at_hand(check):
         tune(experiment)
 
 

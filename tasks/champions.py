@@ -19,6 +19,7 @@ from diffusevae.mlflow_store import connect
 
 if TYPE_CHECKING:  # imported where used: MLflow takes seconds
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
 CHAMPION = "champion"
 FORCED, ROLLED_BACK, LIFTED = "forced", "rolled back", "lifted"
@@ -209,7 +210,7 @@ def _read(version) -> Appointment:
                        "carried_out" in tags)  # fmt: skip
 
 
-def _is_refusal(error: Exception) -> bool:
+def _is_refusal(error: "MlflowException") -> bool:
     return error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST",
                                 "PERMISSION_DENIED", "UNAUTHENTICATED")  # fmt: skip
 

@@ -108,10 +108,10 @@ def _sizes(shapes: Mapping[str, list[int]]) -> dict[str, int]:
 
 
 def scale_down(
-    dataset: Mapping, sections: Mapping, sizes: Mapping[str, int], scale: int
+    dataset: dict, sections: dict, sizes: Mapping[str, int], scale: int
 ) -> tuple[dict, dict]:
     """Return both entries of params.yaml for one epoch, one trial and a few batches."""
-    dataset, sections = copy.deepcopy(dict(dataset)), copy.deepcopy(dict(sections))
+    dataset, sections = copy.deepcopy(dataset), copy.deepcopy(sections)
     few = BATCHES * sections["diffusion_optimiser"]["batch_size"] * scale
     few, sampled = max(few, sections["prior"]["num_components"]), SAMPLED * scale
     train, validation, test = (min(sizes[split], count) for split, count in
@@ -158,15 +158,15 @@ def cost_of_drawn_networks(experiment: Experiment, target: str, shape: tuple[int
              for _ in range(DRAWS)]  # fmt: skip
     kind = "vae" if stage == "tune_vae" else "unet"
     base = getattr(params, kind)
-    flops = [_count_flops(kind, override(base, values.get(kind, {}), kind), shape)
+    flops = [_count_flops(override(base, values.get(kind, {}), kind), shape)
              for values in [{}, *drawn]]  # fmt: skip
     return sum(flops[1:]) / DRAWS / flops[0]
 
 
-def _count_flops(kind: str, config: VAEConfig | UNetConfig, shape: tuple[int, ...]) -> int:
+def _count_flops(config: VAEConfig | UNetConfig, shape: tuple[int, ...]) -> int:
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         x = torch.zeros(1, *shape)
-        if kind == "vae":
+        if isinstance(config, VAEConfig):
             VAE(config, shape).reconstruct(x)
         else:
             UNet(config, shape, conditional=False)(x, torch.zeros(1, dtype=torch.long))
@@ -212,6 +212,7 @@ def _run(
     process = subprocess.Popen(["sh", "-c", command], cwd=checkout, env=_variables(),
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                stdin=subprocess.DEVNULL)  # fmt: skip
+    assert process.stdout is not None  # a pipe
     lines = process.stdout.read().splitlines()
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start

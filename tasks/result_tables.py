@@ -153,5 +153,5 @@ def render_change(metric: str, row: Mapping, key: str) -> str:
 
 
 def render_interval(metric: str, value: float, low: float, high: float) -> str:
-    value, low, high = (format_value(metric, each) for each in (value, low, high))
-    return f"{value} [{low}, {high}]"
+    middle, bottom, top = (format_value(metric, each) for each in (value, low, high))
+    return f"{middle} [{bottom}, {top}]"

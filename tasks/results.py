@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from diffusevae.claims import CLAIMS, NOT_COMPARABLE, judge_ours, judge_printed
 from diffusevae.compression import MEASURED as COMPARED
@@ -110,7 +111,7 @@ def _require_locked(path: Path, excerpt: Excerpt, command: str) -> None:
         raise InputError(f"{path}: is not what dvc.lock holds; run `{command}` first")
 
 
-def load_metrics(folder: Path) -> Metrics:
+def load_metrics(folder: Path) -> dict[str, Any]:
     """Return the metrics.json of a folder. Raises InputError."""
     return read_metrics(folder / "metrics.json")
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 def main(folder: str, images: str, seed: str, made: str) -> None:
     """Refine the images and generate as many, through what every version offers: predict."""
     model = mlflow.pyfunc.load_model(folder)
-    package = Path(sys.modules["diffusevae"].__file__)
+    package = Path(str(sys.modules["diffusevae"].__file__))
     if not package.is_relative_to(Path(folder).resolve()):
         raise ImportError(f"{package} is not the model's own code")
     real = load_file(images)["images"].astype(np.float32) / 255

@@ -4,7 +4,7 @@ Both describe an image by k numbers and are judged by what they restore of test 
 best linear code for the squared error (Eckart and Young, 1936), fitted to all training images.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -118,7 +118,7 @@ def measure(real: Tensor, restored: Tensor) -> dict[str, np.ndarray]:
 
 
 def compare(
-    pca: Mapping[str, np.ndarray], vaes: list[Mapping[str, np.ndarray]], seed: int,
+    pca: Mapping[str, np.ndarray], vaes: Sequence[Mapping[str, np.ndarray]], seed: int,
     num_resamples: int = 2000,
 ) -> dict[str, float | bool]:  # fmt: skip
     """Return a row of the table: each metric of both, and of VAE minus PCA with its 95 % interval.

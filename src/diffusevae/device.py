@@ -42,7 +42,8 @@ def choose_device() -> torch.device:
                          f"{' or '.join(PRECISIONS)}")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products
     torch.set_deterministic_debug_mode("warn")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # finds bugs, costs a fifth
+    # Finds bugs, costs a fifth. The module's class has it, which its stubs do not say.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if device.type == "cpu":
         _keep_freed_memory()
     return device

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from matplotlib import style
@@ -51,7 +52,7 @@ def figure_style() -> AbstractContextManager:
     return style.context(["default", STYLE])
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path | BinaryIO) -> None:
     """Write a PNG without the program's name or a date in it."""
     figure.savefig(path, format="png", metadata={"Software": None})
 

@@ -62,7 +62,7 @@ def evaluate(
     generated: dict[str, Tensor],
     train: Split,
     test: Split,
-    classifier: nn.Module,
+    classifier: Classifier,
     lpips_model: nn.Module | None,
     lpips_reason: str,
     config: EvaluateConfig,
@@ -157,7 +157,7 @@ def summarise_pairs(frame: pd.DataFrame, num_resamples: int, seed: int) -> dict:
 def compare_sets(
     reference: Tensor,
     sets: dict[str, Tensor],
-    classifier: nn.Module,
+    classifier: Classifier,
     neighbours: int,
     device: torch.device,
 ) -> dict[str, dict]:
@@ -177,7 +177,7 @@ def compare_sets(
 
 
 def compare_corruptions(
-    reference: Tensor, classifier: nn.Module, device: torch.device
+    reference: Tensor, classifier: Classifier, device: torch.device
 ) -> pd.DataFrame:
     """Return Fréchet distance and KID of the reference from itself with ever more noise."""
     real = to_unit(reference)
@@ -200,7 +200,7 @@ def extract_features(classifier: Classifier, images: Tensor, device: torch.devic
 
 @torch.inference_mode()
 def describe_classifier(
-    classifier: nn.Module, test: Split, device: torch.device
+    classifier: Classifier, test: Split, device: torch.device
 ) -> dict[str, float]:
     """Return how good the classifier is whose features are used, and how many it has."""
     predicted = torch.cat([classifier(x).argmax(1).cpu() for x in _batches(test.images, device)])

@@ -21,6 +21,7 @@ from diffusevae.errors import InputError
 
 if TYPE_CHECKING:  # imported where used: no other stage than prepare needs it
     from PIL.Image import Image as Picture
+    from PIL.ImageFile import ImageFile
 
 # The kinds that are read, by the names under which files come, and Pillow's names of them.
 SUFFIXES = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".avif",
@@ -77,7 +78,7 @@ def read_square(path: Path, size: int, interpolation: str) -> Square:
         raise InputError(f"damaged: {' '.join(str(error).split())[:80]}") from error
 
 
-def _read(image: "Picture", path: Path, size: int, interpolation: str) -> Square:
+def _read(image: "ImageFile", path: Path, size: int, interpolation: str) -> Square:
     from PIL import Image, ImageOps
 
     notes = set()
@@ -102,7 +103,7 @@ def _read(image: "Picture", path: Path, size: int, interpolation: str) -> Square
         band = _to_8_bits(image.crop(box), lower and lower.crop(box), layout)
         if band.has_transparency_data:
             band = band.convert("RGBA")
-            if band.getextrema()[3][0] < 255:
+            if np.asarray(band)[..., 3].min() < 255:
                 notes.add(TRANSPARENT)
             band = Image.alpha_composite(Image.new("RGBA", band.size, "white"), band)
         band = band.convert("RGB")
@@ -114,7 +115,7 @@ def _read(image: "Picture", path: Path, size: int, interpolation: str) -> Square
     return Square(torch.from_numpy(pixels).permute(2, 0, 1), frozenset(notes))
 
 
-def _require_depth(image: "Picture") -> str | None:
+def _require_depth(image: "ImageFile") -> str | None:
     """Return Pillow's name of the layout where colours have 16 bits, None where all is plain.
 
     Raises InputError for pixels whose range is not known, or that Pillow would cut.

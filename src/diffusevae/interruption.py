@@ -16,6 +16,8 @@ _is_deferred = False
 class Stopped(SystemExit):
     """A signal asked this process to stop. Its exit code is 128 + the signal's number."""
 
+    code: int
+
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
         self.name = signal.Signals(number).name

@@ -9,7 +9,7 @@ import pandas as pd
 from diffusevae.errors import InputError
 from diffusevae.labels import WAYS
 from diffusevae.metrics import DISTRIBUTION, PAIRED
-from diffusevae.params import Range, build
+from diffusevae.params import Range, Schema, build
 from diffusevae.readback import LARGEST, read_json, read_table
 
 NUMBER = Annotated[float, Range(-LARGEST, LARGEST)]
@@ -45,8 +45,9 @@ def read_metrics(path: Path) -> dict:
 
 def read_per_image(path: Path) -> pd.DataFrame:
     """Return evaluate's table of a row per image and model. Raises InputError."""
-    numbers = {name: float | None if name == UNMEASURED else float for name in PAIRED}
-    return read_table(path, {"index": int, "label": int, "model": str} | numbers,
+    columns: dict[str, Schema] = {"index": int, "label": int, "model": str}
+    columns |= {name: float | None if name == UNMEASURED else float for name in PAIRED}
+    return read_table(path, columns,
                       "make it again with the stage evaluate", least=2)  # fmt: skip
 
 

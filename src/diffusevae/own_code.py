@@ -33,7 +33,9 @@ def hash_code(package: Path) -> str:
 
 def running_package() -> Path:
     """Return the folder of the package that this process imports."""
-    return Path(importlib.import_module("diffusevae").__file__).parent
+    file = importlib.import_module("diffusevae").__file__
+    assert file is not None  # as it has an __init__.py
+    return Path(file).parent
 
 
 def forget_package() -> None:

@@ -13,8 +13,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diffusevae.errors import EnvironmentFailure
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 PARENT_VARIABLE = "DIFFUSEVAE_PARENT"  # the process number that a child's parent must have
 PR_SET_PDEATHSIG = 1
@@ -62,11 +66,11 @@ def is_orphan(expected: str) -> bool:
 class _Lasting(io.FileIO):
     """A file that takes everything, also where nobody reads it any more or the disk is full."""
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: "ReadableBuffer", /) -> int:
         try:
             return super().write(data)
         except OSError:
-            return len(data)
+            return memoryview(data).nbytes
 
 
 def keep_writing() -> None:

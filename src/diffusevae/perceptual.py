@@ -47,11 +47,12 @@ def load_lpips(folder: Path) -> nn.Module:
     features = load_tensors(path)
     model = _build()
     # The package cuts the features into slices and keeps their numbers: 3.weight -> slice2.3.weight
-    names = {key.split(".", 1)[1]: key for key in model.net.state_dict()}
+    net = model.get_submodule("net")
+    names = {key.split(".", 1)[1]: key for key in net.state_dict()}
     try:
         if names.keys() != features.keys():
             raise ValueError(f"keys {', '.join(sorted(features)) or '(none)'}")
-        model.net.load_state_dict({names[key]: value for key, value in features.items()})
+        net.load_state_dict({names[key]: value for key, value in features.items()})
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not AlexNet's features ({reason}); "

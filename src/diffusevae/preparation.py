@@ -53,8 +53,8 @@ def prepare(
             prepared[name] = {"images": resized, "labels": source.labels[indices],
                               "indices": indices}  # fmt: skip
             say(f"{name}: {len(indices)} images {list(resized.shape[1:])}")
-        for warning in (describe_missing(source.labels, source.splits, source.classes),
-                        source.files and describe_shared(prepared, source.files)):  # fmt: skip
+        shared = describe_shared(prepared, source.files) if source.files else None
+        for warning in (describe_missing(source.labels, source.splits, source.classes), shared):
             if warning:
                 say(warning)
     return prepared

@@ -95,7 +95,8 @@ def identify(
     That is its sections of params.yaml (less the keys in `without`, by section), the content of its
     data files, this package's code and the version of torch.
     """
-    sections = {name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+    sections = {name: dataclasses.asdict(value) if dataclasses.is_dataclass(value)
+                and not isinstance(value, type) else value
                 for name, value in vars(params).items()}  # fmt: skip
     for section, keys in (without or {}).items():
         sections[section] = {k: v for k, v in sections[section].items() if k not in keys}

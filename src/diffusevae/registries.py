@@ -60,6 +60,7 @@ def read_debian(member: str, folder: Path, max_bytes: int) -> bytes:
             run_client(["apt-get", *options, *download], folder)
     command = ["dpkg-deb", "--fsys-tarfile", str(_only(folder, "*.deb"))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as unpacking:
+        assert unpacking.stdout is not None  # a pipe
         try:
             return read_member(unpacking.stdout, member, max_bytes)
         finally:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Undefined
 from markupsafe import Markup
 
 from diffusevae import report_tables as tables
@@ -228,5 +228,5 @@ def _describe_timing(name: str, value: float) -> str:
 
 
 def _environment(strict: bool = True) -> Environment:
-    options = {"undefined": StrictUndefined} if strict else {}
-    return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, **options)
+    return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
+                       undefined=StrictUndefined if strict else Undefined)  # fmt: skip

@@ -134,7 +134,9 @@ def _sample_batch(
         return config.temperature * drawn.expand(count, -1, -1, -1)
 
     x = draw().contiguous(memory_format=torch.channels_last)
-    before, past, predicted = x, [], []
+    before = x
+    past: list[tuple[float, Tensor]] = []  # (alpha_bar, x_0) of the last steps
+    predicted: list[tuple[int, Tensor]] = []  # (t, x_0) of the last two
     for t, t_prev in zip(timesteps, [*timesteps[1:], -1], strict=True):
         alpha_bar, alpha_bar_prev = alpha_bars[t], alpha_bars[t_prev] if t_prev >= 0 else 1.0
         times = torch.full((1,), t, device=rng.device)

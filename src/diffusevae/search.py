@@ -112,11 +112,11 @@ def _result(finished: list[FrozenTrial], config: SearchConfig, name: str, seed: 
         raise InputError(f"study {name}: every trial was pruned; widen the space or "
                          "raise startup_trials")
     best: Values = {section: {} for section in config.space}
-    for name, value in sorted(min(completed, key=lambda t: t.value).params.items()):
+    for name, value in sorted(min(completed, key=_value_of).params.items()):
         section, key = name.split(".")
         best[section][key] = value
     rows = [{"number": t.user_attrs[SLOT], "state": t.state.name.lower(),
-             "value": t.value if t.value is not None else t.intermediate_values.get(t.last_step),
+             "value": _last_value(t),
              "epochs": len(t.intermediate_values),
              **{k: v for k, v in sorted(t.user_attrs.items()) if k != SLOT},
              **dict(sorted(t.params.items()))}  # a database gives them in any order
@@ -138,3 +138,15 @@ def _importances(completed: list[FrozenTrial], seed: int) -> pd.DataFrame:
 
 def _no_importances() -> pd.DataFrame:
     return pd.DataFrame(columns=["name", "importance"])
+
+
+def _value_of(trial: FrozenTrial) -> float:
+    assert trial.value is not None  # of a completed one
+    return trial.value
+
+
+def _last_value(trial: FrozenTrial) -> float | None:
+    """Return a trial's value, or that of its last epoch where it was pruned."""
+    if trial.value is None and trial.last_step is not None:
+        return trial.intermediate_values[trial.last_step]
+    return trial.value

@@ -147,7 +147,7 @@ def _offer_slot(study: Study, n_trials: int, first: Mapping[str, object]) -> boo
             slot = trial.user_attrs.get(SLOT)
             if trial.state != TrialState.FAIL:
                 taken.add(slot)
-            elif trial.params:
+            elif trial.params and slot is not None:
                 values[slot] = trial.params
         free = next((slot for slot in range(n_trials) if slot not in taken), None)
         if free is not None:

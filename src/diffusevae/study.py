@@ -28,7 +28,7 @@ class Scale:
 
     def reaches(self, other: "Scale") -> bool:
         """Return whether this is no smaller in anything."""
-        return (self.num_train or 0) >= other.num_train and all(
+        return (self.num_train or 0) >= (other.num_train or 0) and all(
             getattr(self, name) >= getattr(other, name)
             for name in ("vae_epochs", "diffusevae_epochs", "num_test"))  # fmt: skip
 

@@ -55,7 +55,7 @@ def connect() -> RDBStorage:
     options["engine_kwargs"] = {"connect_args": {wait: seconds}, "pool_pre_ping": True}
     with _waiting_said(url), alone(), damage_named(), warnings.catch_warnings():
         if _is_sqlite(url):
-            database_file.require(Path(url.database))
+            database_file.require(_file(url))
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         storage = _Storage(url.render_as_string(hide_password=False), skip_compatibility_check=True,
                            **options)  # fmt: skip
@@ -70,7 +70,7 @@ def _fit(storage: RDBStorage, url: sqlalchemy.URL) -> None:
     found, ours = storage.get_current_version(), storage.get_head_version()
     if found == ours:
         return
-    name = STORAGE_VARIABLE if is_shared() else url.database
+    name = STORAGE_VARIABLE if is_shared() else str(url.database)
     if found not in storage.get_all_versions():
         raise EnvironmentFailure(f"{name}: its tables ({found}) are of a newer Optuna; use the "
                                  "code that made them, or another database")
@@ -79,7 +79,7 @@ def _fit(storage: RDBStorage, url: sqlalchemy.URL) -> None:
             f"{name}: its tables ({found}) are of an older Optuna; when no worker is at work, back "
             'it up, then run `.venv/bin/optuna storage upgrade --storage "$' + name + '"`')
     kept = f"{url.database}.before-{found}"
-    with closing(sqlite3.connect(url.database)) as old, closing(sqlite3.connect(kept)) as new:
+    with closing(sqlite3.connect(_file(url))) as old, closing(sqlite3.connect(kept)) as new:
         old.backup(new)
     storage.upgrade()
     print(f"{url.database}: upgraded to this Optuna; as it was: {Path(kept).name}", flush=True)
@@ -126,7 +126,7 @@ def alone() -> Iterator[None]:
 def damage_named() -> Iterator[None]:
     """Turn what the storage's file raises, where it is one, into one line that names it."""
     url = _url()
-    with database_file.failures_named(Path(url.database)) if _is_sqlite(url) else nullcontext():
+    with database_file.failures_named(_file(url)) if _is_sqlite(url) else nullcontext():
         yield
 
 
@@ -162,6 +162,11 @@ def wait_for_it(failure: Exception) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(2)
+
+
+def _file(url: sqlalchemy.URL) -> Path:
+    assert url.database is not None  # of a SQLite address: `_url` sees to it
+    return Path(url.database)
 
 
 def _url() -> sqlalchemy.URL:

@@ -25,7 +25,7 @@ def ensure_torchvision() -> None:
     if "torchvision" in sys.modules or _declarations:
         return
     found = find_spec("torchvision")
-    if found is None or _load_operators(Path(found.origin).parent):
+    if found is None or found.origin is None or _load_operators(Path(found.origin).parent):
         return
     library = torch.library.Library("torchvision", "FRAGMENT")
     for schema in SCHEMAS.values():

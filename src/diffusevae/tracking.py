@@ -57,7 +57,7 @@ class Recorder:
             self._socket, theirs = socket.socketpair()
             with theirs:
                 self._process = subprocess.Popen([sys.executable, "-m", "diffusevae.recorder"],
-                                                 stdin=theirs, start_new_session=True)
+                                                 stdin=theirs.fileno(), start_new_session=True)
 
     def open(
         self, name: str, parent: int | str | None, params: Mapping[str, object],
@@ -172,7 +172,9 @@ class Log:
         It ends as FINISHED, FAILED or KILLED; by an exception of `pruned` as FINISHED, with the tag
         "pruned" that says why.
         """
-        run = self._recorder and self._recorder.open(f"trial {number}", self._run, params)
+        run = None
+        if self._recorder is not None:
+            run = self._recorder.open(f"trial {number}", self._run, params)
         child = Log(self._recorder, run, f"trial {number}  ")
         status = "FAILED"
         try:
@@ -190,14 +192,14 @@ class Log:
 
     def _record_epoch(self, row: Mapping[str, float]) -> None:
         values = {name: value for name, value in row.items() if name != "epoch"}
-        self._batch(values, row["epoch"])
+        self._batch(values, int(row["epoch"]))
 
     def _batch(self, values: Mapping[str, float], step: int) -> None:
         numbers = {name: float(value) for name, value in values.items()}
         self._record("metrics", values=numbers, step=step)
 
     def _record(self, action: str, **arguments) -> None:
-        if self._recorder is not None:
+        if self._recorder is not None and self._run is not None:
             self._recorder.record(action, self._run, **arguments)
 
 
@@ -227,9 +229,9 @@ def track_stage(
 
 def _flatten(params: Mapping[str, object]) -> dict[str, object]:
     """Return {"vae.kl_weight": ..., ...} from sections that may be dataclasses."""
-    flat = {}
+    flat: dict[str, object] = {}
     for name, value in params.items():
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
             value = dataclasses.asdict(value)
         if isinstance(value, dict):
             flat |= {f"{name}.{k}": v for k, v in _flatten(value).items()}

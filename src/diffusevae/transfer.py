@@ -51,7 +51,8 @@ def read_file(path: Path, max_bytes: int) -> bytes:
             content = file.read(max_bytes + 1)
     except OSError as error:
         raise SourceFailure(f"{path.name}: {error.strerror}") from error
-    return _within(content, max_bytes)
+    _require_within(content, max_bytes)
+    return content
 
 
 def read_url(url: str, max_bytes: int, timeout_seconds: float | None = None) -> bytes:
@@ -141,7 +142,7 @@ def _read_body(
     # read1 returns what one packet brings, so a server that drips bytes meets the deadline.
     while chunk := response.read1(CHUNK_BYTES):
         content += chunk
-        _within(content, max_bytes)
+        _require_within(content, max_bytes)
         if time.monotonic() > deadline:
             raise SourceFailure(f"slower than {MIN_BYTES_PER_SECOND} bytes/s", gone=True)
     if expected is not None and len(content) < expected:
@@ -149,10 +150,9 @@ def _read_body(
     return bytes(content)
 
 
-def _within(content: bytes | bytearray, max_bytes: int) -> bytes | bytearray:
+def _require_within(content: bytes | bytearray, max_bytes: int) -> None:
     if len(content) > max_bytes:
         raise SourceFailure(f"larger than the {max_bytes} bytes expected")
-    return content
 
 
 def unpack_gzip(content: bytes, max_bytes: int) -> bytes:
@@ -183,7 +183,9 @@ def read_member(archive: IO[bytes], member: str, max_bytes: int) -> bytes:
                 if entry.name.removeprefix("./") == member and entry.isreg():
                     if entry.size > max_bytes:
                         raise SourceFailure(f"{member} is larger than the {max_bytes} expected")
-                    return tar.extractfile(entry).read()
+                    file = tar.extractfile(entry)
+                    assert file is not None  # as it is a file
+                    return file.read()
                 passed += entry.size
                 if passed > MAX_ARCHIVE_BYTES:
                     raise SourceFailure(f"archive is larger than {MAX_ARCHIVE_BYTES} bytes")
@@ -199,7 +201,9 @@ def read_zip_member(path: Path, member: str, max_bytes: int) -> bytes:
     """
     try:
         with zipfile.ZipFile(path) as archive, archive.open(member) as file:
-            return _within(file.read(max_bytes + 1), max_bytes)
+            content = file.read(max_bytes + 1)
+        _require_within(content, max_bytes)
+        return content
     except KeyError as error:
         raise SourceFailure(f"archive has no {member}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from torch import nn
-
+from diffusevae.classifier import Classifier
 from diffusevae.diffusion import DiffusionModel
 from diffusevae.latents.autoencoder import NetworkConfig, train_autoencoder
 from diffusevae.latents.holes import HolesConfig, study_holes
@@ -66,7 +65,7 @@ class Given:
 
     data: Data
     other: Data
-    classifier: nn.Module
+    classifier: Classifier
     first_stage: StageVAE
     diffusevae: DiffusionModel
     nuclei: Path

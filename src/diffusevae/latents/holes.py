@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from diffusevae.classifier import Classifier
 from diffusevae.data import to_unit
@@ -49,7 +49,7 @@ def draw_codes(codes: Tensor, how: str, count: int, rng: Generator) -> Tensor:
 
 
 def study_holes(
-    config: HolesConfig, ae: VectorVAE, vae: VectorVAE, classifier: nn.Module, data: Data
+    config: HolesConfig, ae: VectorVAE, vae: VectorVAE, classifier: Classifier, data: Data
 ) -> Part:
     """Decode codes drawn in every way from both models; measure how much like digits they are."""
     device = data.train.device

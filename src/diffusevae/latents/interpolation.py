@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
+from diffusevae.classifier import Classifier
 from diffusevae.data import to_unit
 from diffusevae.diffusion import DiffusionModel
 from diffusevae.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, panels
@@ -97,7 +98,7 @@ def draw_paths(
     return paths | {DIFFUSEVAE: refined.unflatten(0, paths[FIRST_STAGE].shape[:2])}
 
 
-def classify_paths(classifier: nn.Module, images: Tensor) -> Tensor:
+def classify_paths(classifier: Classifier, images: Tensor) -> Tensor:
     """Return the classifier's probabilities of images N x steps x ...: N x steps x classes."""
     device = next(classifier.parameters()).device
     logits = apply(classifier, images.flatten(0, 1).contiguous().to(device))
@@ -105,7 +106,7 @@ def classify_paths(classifier: nn.Module, images: Tensor) -> Tensor:
 
 
 def study_interpolation(
-    config: InterpolationConfig, models: Generators, classifier: nn.Module, data: Data
+    config: InterpolationConfig, models: Generators, classifier: Classifier, data: Data
 ) -> Part:
     """Walk from threes to fives; measure the classifier's confidence along every path."""
     start, end = find_pairs(config, data)

@@ -128,4 +128,6 @@ def _text(value: Any) -> str:
 
 def _report_style() -> str:
     """Return the report's style sheet, so that both pages look alike."""
-    return re.search("<style>(.*?)</style>", REPORT.read_text(encoding="utf-8"), re.DOTALL)[1]
+    found = re.search("<style>(.*?)</style>", REPORT.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    return found[1]

@@ -163,7 +163,7 @@ def study_super_resolution(config: RestorationConfig, data: Data, train: Train) 
                                  config.super_resolution_epochs, damage, data, train)  # fmt: skip
         learned = apply(network.restore, damage(real).to(data.test.device))
         small = shrink(real, factor)
-        methods = {AE: (factor, learned)}
+        methods: dict[str, tuple[float, Tensor]] = {AE: (factor, learned)}
         methods |= {mode: (factor, enlarge(small, factor, mode))
                     for mode in ("bilinear", "bicubic")}  # fmt: skip
         rows += compare_restored(real, dict.fromkeys(MEASURED, methods), data.seed,

@@ -62,7 +62,7 @@ def _mark_lines(axes: Axes, mineral: str) -> None:
 
 def _mark_other_lines(axes: Axes, mineral: str) -> dict[str, Artist]:
     """Mark the lines of the other minerals at the top; return their marks by mineral."""
-    marks = {}
+    marks: dict[str, Artist] = {}
     for name, colour in zip(KNOWN_LINES, CLASS_COLOURS, strict=False):
         if name != mineral:
             lines = [line for line, _ in KNOWN_LINES[name]]

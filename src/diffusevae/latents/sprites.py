@@ -32,9 +32,11 @@ REACH = 16  # pixels from its place within which a shape lies at scale 1, corner
 
 
 class Sprites(Protocol):
-    """A grid of images: `values` says how many values each of FACTORS has."""
+    """A grid of images, one for each combination of the values of FACTORS."""
 
-    values: tuple[int, ...]
+    @property
+    def values(self) -> tuple[int, ...]:
+        """How many values each factor has."""
 
     def draw(self, numbers: Tensor) -> Tensor:
         """Return the images of those numbers in the grid, 0 or 1: n x 64 x 64, uint8."""

@@ -71,8 +71,8 @@ def study_undercomplete(
                                         FAMILY_COLOURS[kind]))  # fmt: skip
                 runs.append({"model": kind, "numbers": latents, "seed": seed,
                              "mse": errors[-1].mean()})  # fmt: skip
-            rows.append({"model": kind, "numbers": latents}
-                        | compare_errors(errors, linear, data.seed))  # fmt: skip
+            rows.append({"model": kind, "numbers": latents,
+                         **compare_errors(errors, linear, data.seed)})  # fmt: skip
     table, runs = pd.DataFrame(rows), pd.DataFrame(runs).astype({"seed": "Int64"})
     return _report(config, table, runs, strips, len(real))
 

@@ -29,7 +29,7 @@ from diffusevae.progress import Progress
 from diffusevae.sampling import SamplerConfig, check_guidance
 from diffusevae.search_space import apply_best
 from diffusevae.training import Callbacks, OptimiserConfig
-from diffusevae.unet import UNetConfig
+from diffusevae.unet import Fuse, UNetConfig
 from diffusevae.vae import load_vae
 from diffusevae.vae_training import reconstruct_all
 
@@ -65,12 +65,14 @@ def run(params, *, train: Path, validation: Path, test: Path, vae: Path, out: Pa
         config.p_uncond,
     )  # fmt: skip
 
-    def train_one(setting: Setting, fuse: tuple[str, ...], seed: int) -> tuple:
+    def train_one(setting: Setting, fuse: tuple[Fuse, ...], seed: int) -> tuple:
         name = f"{name_variant(fuse)}-{seed}"
         progress = Progress.of(f"ablate-{name}", params, [train, validation, vae], log.message)
         with log.trial(name, {"fuse": name_variant(fuse), "seed": seed}) as one:
-            callbacks = Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume)
-            row, refined = train_variant(setting, fuse, seed, callbacks, progress)
+            row, refined = train_variant(
+                setting, fuse, seed,
+                Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume), progress,
+            )  # fmt: skip
             one.summary({k: v for k, v in row.items() if not isinstance(v, str)})
         trained.append(progress)
         return row, refined

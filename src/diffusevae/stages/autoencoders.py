@@ -13,8 +13,7 @@ python -m diffusevae.stages autoencoders latents_smoke \\
 
 from collections.abc import Mapping
 from pathlib import Path
-
-from torch import nn
+from typing import Any
 
 from diffusevae.checkpoint import sha256_of
 from diffusevae.classifier import load_classifier
@@ -61,7 +60,7 @@ def run(
                   load_diffusion(diffusevae, device), nuclei)
     _check_sizes(given)
     check_guidance(config.interpolation.sampler, given.diffusevae.p_uncond)
-    models: dict[str, nn.Module] = {}
+    models: dict[str, Any] = {}  # each what its fitting makes
     trained: list[Progress] = []
     sources = [train, validation, other_train, *(nuclei / name for name in FILES)]
 

@@ -9,6 +9,9 @@ python -m diffusevae.stages beta_vae latents_smoke \\
 """
 
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from diffusevae.checkpoint import save_tensors
 from diffusevae.classifier import load_classifier
@@ -41,22 +44,23 @@ def run(
     judges = Judges.of(unseen, load_classifier(classifier))
     trained: list[Progress] = []
 
-    def train_one(kind: str, seed: int):
+    def train_one(kind: str, seed: int) -> tuple[Any, beta_vae.Findings]:
         """Return a model of a kind, trained, and the findings on it."""
         name = f"{kind}-{seed}"
         progress = Progress.of(f"beta_vae-{name}", params, [train, validation], log.message)
         trained.append(progress)
         with log.trial(name, {"kind": kind, "seed": seed}) as one:
-            callbacks = Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume)
+            callbacks: Callbacks[nn.Module] = Callbacks(
+                lambda epoch, row, _: one.epoch(row), one.batch, one.resume)
             data = (split.images, held_out.images, config.epochs, seed, callbacks, progress)
             if kind == "beta_vae":
                 model, _ = fit_vector_vae(config.model, config.optimiser, *data)
                 found = beta_vae.study_beta_vae(model, judges, config, seed)
             else:
-                model = fit_autoencoder(config.autoencoder, config.optimiser, *data)
-                found = beta_vae.study_autoencoder(model, judges, config, seed)
+                plain = fit_autoencoder(config.autoencoder, config.optimiser, *data)
+                found = beta_vae.study_autoencoder(plain, judges, config, seed)
             one.summary(chapter.name_metrics(found.numbers))
-        return model, found
+        return model if kind == "beta_vae" else plain, found
 
     models = {kind: [train_one(kind, seed) for seed in config.seeds]
               for kind in ("beta_vae", "autoencoder")}  # fmt: skip
@@ -82,16 +86,16 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         table.to_csv(out / name, index=False)
-    model, *ideal = judged[0]
+    model, of_class, of_cluster = judged[0]
     save_vector_vae(out / "model.safetensors", model)
     save_tensors(out / "archetypes.safetensors",
                  {f"{kind}_{part}": getattr(one, part)
-                  for kind, one in zip(("class", "cluster"), ideal, strict=True)
+                  for kind, one in (("class", of_class), ("cluster", of_cluster))
                   for part in ("codes", "images", "labels")})  # fmt: skip
     with figure_style():
         for name, figure in draw_all(model, models["autoencoder"][0][0], findings, ranking,
-                                     tables["recognition.csv"], ideal, judges.images,
-                                     unseen.labels).items():  # fmt: skip
+                                     tables["recognition.csv"], (of_class, of_cluster),
+                                     judges.images, unseen.labels).items():  # fmt: skip
             save_figure(figure, out / name)
     found = describe(config, tables, right, params.seed)
     chapter.write_chapter(out, found)

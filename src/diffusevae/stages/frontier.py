@@ -14,6 +14,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from diffusevae.budget import draw_budget, split_distance
@@ -68,7 +69,8 @@ def run(
         extract_features(network, others, device),
     )  # fmt: skip
     best = measure_point(models, converged(params.sampler, config), subject, params.seed)
-    rows, points = [], {}
+    rows = []
+    points: dict[tuple, np.ndarray] = {}  # the way, eta and steps of a sampler: features
     for sampler in list_points(params.sampler, config):
         start = time.monotonic()
         point = measure_point(models, sampler, subject, params.seed)

@@ -42,6 +42,8 @@ def run(
     save_tensors(out / "trajectory.safetensors", trajectory)
     for name, folder in (("ddpm", train_ddpm), ("diffusevae", train_diffusevae)):
         for path in sorted((folder / "snapshots").glob("*.safetensors")):
-            early = dataclasses.replace(models, **{name: load_diffusion(path, device)})
+            model = load_diffusion(path, device)
+            early = (dataclasses.replace(models, ddpm=model) if name == "ddpm"
+                     else dataclasses.replace(models, diffusevae=model))  # fmt: skip
             drawn = draw_snapshot(early, name, params.sampler, split, params.seed)
             save_tensors(out / "snapshots" / name / path.name, drawn)

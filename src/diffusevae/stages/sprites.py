@@ -8,10 +8,11 @@ The source can also be dSprites' original .npz file.
 """
 
 from pathlib import Path
+from typing import get_args
 
 from diffusevae.device import choose_device
 from diffusevae.latents.chapter import write_chapter
-from diffusevae.latents.disentangling import NAMES, fit_disentangling
+from diffusevae.latents.disentangling import NAMES, Objective, fit_disentangling
 from diffusevae.latents.sprites import SIDE, DrawnSprites, number_images, read_sprites
 from diffusevae.latents.sprites_chapter import tell_sprites
 from diffusevae.latents.sprites_figures import save_pictures
@@ -43,7 +44,7 @@ def run(params, *, source: Path, out: Path, log) -> None:
     train, validation = images.train.to(device), images.validation.to(device)
     trained: list[Progress] = []
 
-    def train_one(objective: str, seed: int) -> Run:
+    def train_one(objective: Objective, seed: int) -> Run:
         name = f"{objective}-{seed}"
         progress = Progress.of(f"sprites-{name}", params, [source], log.message)
         with log.trial(name, {"objective": objective, "seed": seed}) as one:
@@ -58,7 +59,8 @@ def run(params, *, source: Path, out: Path, log) -> None:
         trained.append(progress)
         return measured
 
-    runs = [train_one(objective, seed) for objective in NAMES for seed in config.seeds]
+    runs = [train_one(objective, seed) for objective in get_args(Objective)
+            for seed in config.seeds]  # fmt: skip
     table = tabulate_runs(runs)
     best = {name: max((one for one in runs if one.objective == name), key=lambda r: r.mean_score)
             for name in NAMES}  # fmt: skip

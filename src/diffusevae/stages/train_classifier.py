@@ -26,10 +26,10 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
     device = choose_device()
     log.dataset(train, "training")
     progress = Progress.of("train_classifier", params, [train, validation], log.message)
-    splits = [load_split(path) for path in (train, validation)]
+    known, held_out = ((split.images.to(device), split.labels.to(device))
+                       for split in map(load_split, (train, validation)))  # fmt: skip
     model, history = fit_classifier(
-        params.classifier, params.classifier_optimiser,
-        *((split.images.to(device), split.labels.to(device)) for split in splits),
+        params.classifier, params.classifier_optimiser, known, held_out,
         params.seed, Callbacks(lambda epoch, row, _: log.epoch(row), log.batch, log.resume),
         progress,
     )  # fmt: skip

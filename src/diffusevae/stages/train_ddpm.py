@@ -48,9 +48,9 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
 
     if warning := params.diffusion.schedule.warning:
         log.message(warning)
+    images, held_out = (Images(load_split(path).images.to(device)) for path in (train, validation))
     model, history = fit_diffusion(
-        params.diffusion, params.unet, params.diffusion_optimiser,
-        *(Images(load_split(path).images.to(device)) for path in (train, validation)),
+        params.diffusion, params.unet, params.diffusion_optimiser, images, held_out,
         config.epochs, config.p_uncond, params.seed,
         Callbacks(on_epoch, log.batch, log.resume), progress, group,
     )  # fmt: skip
