@@ -44,9 +44,12 @@ explore: PORT ?= 8080
 explore: setup
 	@$(BIN)/python -m flows.explore $(STUDY) $(PORT)
 
-test: setup
-	@$(BIN)/python -m ruff check .
+test: lint
 	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
+
+lint: setup
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m mypy
 
 test-slow: setup
 	@$(BIN)/python -m pytest -m slow

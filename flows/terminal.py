@@ -69,7 +69,7 @@ def _fail(text: str, code: int) -> int:
     return code
 
 
-def _explain(error: BaseException | None) -> Exception | None:
+def _explain(error: BaseException | None) -> Failure | None:
     """Return the failure that says in one line what to do, or None where there is no such line."""
     if isinstance(error, Failure):
         return error

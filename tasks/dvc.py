@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,6 +68,7 @@ def reproduce(target: str, say: Callable[[str], None], variables: Mapping[str, s
     lines: deque[str] = deque(maxlen=1000)
     ran = False
     with _dvc(*command, stderr=subprocess.STDOUT, variables=variables) as process:
+        assert process.stdout is not None  # a pipe
         for line in process.stdout:
             line = line.rstrip()
             lines.append(line)
@@ -188,7 +189,8 @@ def _dvc(
             _end_group(process, signal.SIGTERM, SECONDS_TO_STOP)
         finally:
             _end_group(process, signal.SIGKILL, 5)
-            process.stdout.close()
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 def _end_group(process: subprocess.Popen, number: signal.Signals, seconds: float) -> None:
@@ -220,9 +222,9 @@ def _group_of(pid: int) -> int | None:
         return None
 
 
-def _explain(target: str, code: int, lines: Iterator[str]) -> Exception:
+def _explain(target: str, code: int, output: Iterable[str]) -> Exception:
     """Return the exception that says in one line why DVC or its stage failed."""
-    lines = [line.strip() for line in lines if line.strip()]
+    lines = [line.strip() for line in output if line.strip()]
     stage_code = next((int(found[1]) for line in reversed(lines)
                        if (found := re.search(r"exited with (-?\d+)$", line))), None)  # fmt: skip
     if stage_code is not None:

@@ -90,7 +90,8 @@ def of_one_model(load: Callable[..., Model]) -> Callable[..., Model]:
 def freeze(network: Network, path: Path, device: torch.device | str) -> Network:
     """Return a network with the weights of a checkpoint: on the device, eval mode, no gradients."""
     network.load_state_dict(load_tensors(path))
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs have it not
+    # torch's stubs know no memory_format
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.eval().requires_grad_(False)
 
 

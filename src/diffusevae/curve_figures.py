@@ -1,6 +1,7 @@
 """Figures made of points and lines: schedules, losses, codes, and the distributions of metrics."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ def draw_schedules(config: DiffusionConfig) -> Figure:
 def draw_losses(histories: Mapping[str, pd.DataFrame]) -> Figure:
     """Return the loss of the VAE, and beside it those of both diffusion models, by epoch."""
     figure, ((left, right),) = panels(1, 2, 3.4)
-    lines = {"validation": "-", "training": "--"}
+    lines: dict[str, Literal["-", "--"]] = {"validation": "-", "training": "--"}
     for axes, models in ((left, ("vae",)), (right, ("ddpm", "diffusevae"))):
         for model in models:
             history = histories[model]
@@ -75,7 +76,7 @@ def _scatter_classes(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None
     for label in np.unique(labels):
         own = points[labels == label]
         colour = CLASS_COLOURS[int(label) % len(CLASS_COLOURS)]
-        axes.scatter(*own.T, s=size, color=colour, alpha=0.75, linewidths=0)
+        axes.scatter(own[:, 0], own[:, 1], s=size, color=colour, alpha=0.75, linewidths=0)
         axes.annotate(str(label), np.median(own, axis=0), ha="center", va="center", weight="bold",
                       fontsize=13, color=INK,
                       path_effects=[withStroke(linewidth=3, foreground="white")])  # fmt: skip
@@ -105,7 +106,7 @@ def draw_paired_metrics(per_image: pd.DataFrame) -> Figure:
 def _compare_histograms(axes: Axes, columns: Mapping[str, pd.Series]) -> None:
     both = np.concatenate([column.to_numpy() for column in columns.values()])
     low, high = np.quantile(both, [0.005, 0.995])  # one outlier must not squeeze all others
-    bins = np.linspace(low, max(high, low + 1e-6), 41)
+    bins = np.linspace(low, max(high, low + 1e-6), 41).tolist()
     for model, column in columns.items():
         inside = column.clip(bins[0], bins[-1])
         axes.hist(inside, bins, color=COLOURS[model], alpha=0.35)

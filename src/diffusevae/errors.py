@@ -25,6 +25,8 @@ SHORTEST = 6  # characters of a secret that is told from a word anywhere in a te
 class Failure(Exception):
     """Says in one line what is wrong and what to do."""
 
+    exit_code: int
+
     def __init__(self, text: str) -> None:
         super().__init__(hide_passwords(text))
 

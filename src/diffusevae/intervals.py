@@ -62,7 +62,8 @@ def frechet_difference(
     sets = [require_features(reference, each, SMALLEST)[1] for each in sets]
     reference = np.asarray(reference, dtype=np.float64)
     if len({len(each) for each in sets}) > 1:
-        raise ValueError(f"sets of {len(now)} and {len(before)} images are no pairs")
+        raise ValueError(f"sets of {' and '.join(str(len(each)) for each in sets)} images are no "
+                         "pairs")
     with threadpool_limits(1, user_api="blas"):
         value = _change(reference, sets) - _frechet_bias(reference, sets)
         first, second = _frechet_variance(reference, sets)
@@ -175,11 +176,12 @@ def _influence_variance(reference: np.ndarray, sets: Sequence[np.ndarray], folds
     total = [0.0, 0.0]  # squares of the reference's influences, and of the sets'
     for fold in range(folds):
         fit_f = fit_gaussian(reference[(in_reference != fold) | (folds == 1)])
-        of_reference, of_sets = 0.0, 0.0
+        of_reference, of_sets = np.zeros(1), np.zeros(1)
         for sign, each in zip((1, -1), sets, strict=False):
             fit_g = fit_gaussian(each[(in_sets != fold) | (folds == 1)])
-            of_reference += sign * _influence(reference[in_reference == fold], fit_f, fit_g)
-            of_sets += sign * _influence(each[in_sets == fold], fit_g, fit_f)
+            of_reference = of_reference + sign * _influence(reference[in_reference == fold],
+                                                            fit_f, fit_g)  # fmt: skip
+            of_sets = of_sets + sign * _influence(each[in_sets == fold], fit_g, fit_f)
         for i, found in enumerate((of_reference, of_sets)):
             total[i] += float(((found - found.mean()) ** 2).sum())
     sizes = len(reference), len(sets[0])
@@ -238,7 +240,7 @@ def _share_interval(judged: np.ndarray, judges: np.ndarray, k: int) -> dict[str,
     share = float(covered[0, 0].mean())
     between = covered[1:, 0] - covered[1:, 1]
     spread = (between.mean(1) ** 2 - between.var(axis=1, ddof=1) / len(judged)).mean() / 2
-    count = len(judged)
+    count = float(len(judged))
     near = (share * count + 2) / (count + 4)  # neither 0 nor 1 (Agresti and Coull, 1998)
     own = near * (1 - near)
     count = own / (own / count + max(0.0, float(spread)) / 2)  # independent images, in effect

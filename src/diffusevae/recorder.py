@@ -21,11 +21,15 @@ from itertools import groupby
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 from diffusevae.errors import EnvironmentFailure, hide_passwords
 from diffusevae.journal import Journal, create_journal, open_unsent
 from diffusevae.mlflow_store import connect, experiment_id, first_line
 from diffusevae.parent import keep_writing
+
+if TYPE_CHECKING:  # imported where used: MLflow takes seconds
+    from mlflow import MlflowClient
 
 WAIT_SECONDS = 10  # from the first call that failed on, for MLflow to answer before a stage ends
 LAST_TRY_SECONDS = 2  # at a stage's end, where it has been away for longer than that
@@ -42,9 +46,16 @@ class Runs:
         """`late`: the stage has ended, so that its files may be others by now."""
         self.key = key
         self.late = late
-        self.client = None
+        self._client: MlflowClient | None = None
         self.ids: dict[int, str] = {}
         self.places: dict[int, str] = {}
+
+    @property
+    def client(self) -> "MlflowClient":
+        """The connection to MLflow, made when it is first used. Raises EnvironmentFailure."""
+        if self._client is None:
+            self._client = connect()
+        return self._client
 
     def open(
         self, run: int, milliseconds: int, name: str, parent: int | str | None, params: dict,
@@ -53,11 +64,10 @@ class Runs:
         """Start a run under `parent`, a run's number here or id in MLflow, or in an experiment."""
         from mlflow.entities import Param
 
-        self.client = self.client or connect()
-        parent = self.ids.get(parent, parent)
-        if parent:
-            tags = tags | {"mlflow.parentRunId": parent}
-            self.places[run] = self.client.get_run(parent).info.experiment_id
+        under = self.ids.get(parent) if isinstance(parent, int) else parent
+        if under:
+            tags = tags | {"mlflow.parentRunId": under}
+            self.places[run] = self.client.get_run(under).info.experiment_id
         else:
             self.places[run] = experiment_id(self.client, experiment)
         # An earlier try may have made it, and its answer been lost.

@@ -85,7 +85,7 @@ def fit(
     if not group.is_first:
         callbacks, progress = Callbacks(), None
     state = State(model, config.learning_rate)
-    if (found := group.hand_out(progress and progress.load())) is not None:
+    if (found := group.hand_out(None if progress is None else progress.load())) is not None:
         state.restore(*found)
         callbacks.on_resume(state.history, state.epoch, state.batch)
     with interruption.deferred():
