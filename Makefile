@@ -42,7 +42,7 @@ latents: setup
 # A page with a slider for each latent, on this machine only and behind a login that it prints.
 explore: PORT ?= 8080
 explore: setup
-	@$(BIN)/python -m flows.explore $(STUDY) $(PORT)
+	@$(BIN)/python -m apps.explore $(STUDY) $(PORT)
 
 test: lint
 	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder

@@ -26,7 +26,7 @@ from benchmarks.measure import (
 )
 from benchmarks.networks import TIME_STEP, Cost, Network, count_cost, find_product_unet
 from benchmarks.setting import IMAGE_SHAPE, Setting
-from diffusevae.layers import Upsample
+from diffusevae.models.layers import Upsample
 
 MATRIX_SIZES = (512, 1024, 2048)  # on a GPU four times as large
 COPIED_BYTES = 2**30

@@ -10,14 +10,14 @@ from torch import Tensor
 from benchmarks.measure import Ratios, Side, divide, show_sides, take_turns, time_call
 from benchmarks.networks import say_absent
 from benchmarks.setting import IMAGE_SHAPE, Setting
-from diffusevae.checkpoint import load_tensors
-from diffusevae.classifier import load_classifier
-from diffusevae.data import load_split
-from diffusevae.distribution import frechet_distance
-from diffusevae.evaluation import evaluate
-from diffusevae.experiment import Experiment, load_experiment
-from diffusevae.metrics import mae, mse, psnr, ssim
-from diffusevae.torchvision_import import ensure_torchvision
+from diffusevae.core.tensor_file import load_tensors
+from diffusevae.core.torchvision_import import ensure_torchvision
+from diffusevae.data.dataset import load_split
+from diffusevae.experiments.experiment import Experiment, load_experiment
+from diffusevae.metrics.distribution import frechet_distance
+from diffusevae.metrics.evaluation import evaluate
+from diffusevae.metrics.paired import mae, mse, psnr, ssim
+from diffusevae.models.classifier import load_classifier
 
 NUM_PAIRS = 1000
 NUM_FEATURES = 128  # of the data set's classifier

@@ -16,12 +16,12 @@ from matplotlib.ticker import LogLocator, ScalarFormatter
 
 from benchmarks.measure import Ratios, Spread, clock, show_table, time_call
 from benchmarks.setting import IMAGE_SHAPE, Setting
-from diffusevae.diffusion import DiffusionModel
-from diffusevae.diffusion_training import Images, fit_diffusion
-from diffusevae.drawing import COLOURS, figure_style, label_axes, panels, save_figure
-from diffusevae.metrics import measure_pairs
-from diffusevae.sampling import SamplerConfig, sample
-from diffusevae.training import Callbacks
+from diffusevae.figures.drawing import COLOURS, figure_style, label_axes, panels, save_figure
+from diffusevae.metrics.paired import measure_pairs
+from diffusevae.models.diffusion import DiffusionModel
+from diffusevae.sampling.samplers import SamplerConfig, sample
+from diffusevae.training.diffusion_training import Images, fit_diffusion
+from diffusevae.training.loop import Callbacks
 
 PICTURE = Path("reports/growth.png")
 BATCHES, WARM_UP = 4, 2

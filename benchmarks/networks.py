@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.setting import IMAGE_SHAPE, Setting
-from diffusevae.diffusion import DiffusionModel
-from diffusevae.layers import GroupNorm, Upsample
-from diffusevae.torchvision_import import ensure_torchvision
-from diffusevae.vae import VAE, reparameterise
+from diffusevae.core.torchvision_import import ensure_torchvision
+from diffusevae.models.diffusion import DiffusionModel
+from diffusevae.models.layers import GroupNorm, Upsample
+from diffusevae.models.vae import VAE, reparameterise
 
 WIDTH_STEP = 8  # channels: GroupNorm wants multiples, and kernels are slow at others
 TIME_STEP = 500  # any: costs do not depend on it

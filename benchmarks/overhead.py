@@ -20,12 +20,12 @@ from ruamel.yaml import YAML
 
 from benchmarks.measure import Ratios, Spread, divide, show_table
 from benchmarks.setting import Setting
-from diffusevae.experiment import load_experiment
+from diffusevae.experiments.experiment import load_experiment
 
 CHECKOUT = Path(__file__).parents[1]
 EXPERIMENT = "smoke"
 RUNNING = "Running stage '"
-CONNECT = "from diffusevae.mlflow_store import connect; connect().search_experiments()"
+CONNECT = "from diffusevae.tracking.mlflow_store import connect; connect().search_experiments()"
 OF_THE_USER = ("PREFECT_API_URL", "PREFECT_HOME", "MLFLOW_TRACKING_URI", "DVC_STAGE")
 TURNS = 3  # a turn takes minutes
 

@@ -15,13 +15,13 @@ from matplotlib.ticker import ScalarFormatter
 
 from benchmarks.measure import Ratios, Spread, clock, divide, show_table
 from benchmarks.setting import Setting
-from diffusevae.data import load_split
-from diffusevae.device import PRECISION_VARIABLE, PRECISIONS
-from diffusevae.diffusion_training import Images, fit_diffusion
-from diffusevae.drawing import COLOURS, figure_style, label_axes, panels, save_figure
-from diffusevae.experiment import load_experiment
-from diffusevae.training import Callbacks
-from diffusevae.vae_training import fit_vae
+from diffusevae.core.device import PRECISION_VARIABLE, PRECISIONS
+from diffusevae.data.dataset import load_split
+from diffusevae.experiments.experiment import load_experiment
+from diffusevae.figures.drawing import COLOURS, figure_style, label_axes, panels, save_figure
+from diffusevae.training.diffusion_training import Images, fit_diffusion
+from diffusevae.training.loop import Callbacks
+from diffusevae.training.vae_training import fit_vae
 
 PICTURE = Path("reports/precision.png")
 EPOCHS = 4

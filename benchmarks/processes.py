@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 
-from diffusevae.device import choose_device
-from diffusevae.diffusion_training import Images, fit_diffusion
-from diffusevae.distributed import ALONE, Group, join_group
-from diffusevae.params import load_sections
+from diffusevae.core.device import choose_device
+from diffusevae.core.params import load_sections
 from diffusevae.stages.train_diffusevae import ROOT, SECTIONS
-from diffusevae.training import Callbacks
+from diffusevae.training.diffusion_training import Images, fit_diffusion
+from diffusevae.training.distributed import ALONE, Group, join_group
+from diffusevae.training.loop import Callbacks
 
 BATCHES, WARM_UP, REPEATS = 12, 2, 7
 IMAGE_SHAPE = (1, 32, 32)

@@ -36,16 +36,16 @@ from benchmarks.schedulers import (
     make_scheduler,
 )
 from benchmarks.setting import Setting
-from diffusevae.classifier import load_classifier
-from diffusevae.data import load_split
-from diffusevae.device import choose_device
-from diffusevae.diffusion import DiffusionModel, load_diffusion
-from diffusevae.evaluation import extract_features
-from diffusevae.experiment import load_experiment
-from diffusevae.generation import Models, decode_new_codes, load_models
-from diffusevae.intervals import frechet_interval
-from diffusevae.randomness import seed_of
-from diffusevae.sampling import SamplerConfig, sample
+from diffusevae.core.device import choose_device
+from diffusevae.core.randomness import seed_of
+from diffusevae.data.dataset import load_split
+from diffusevae.experiments.experiment import load_experiment
+from diffusevae.metrics.evaluation import extract_features
+from diffusevae.metrics.intervals import frechet_interval
+from diffusevae.models.classifier import load_classifier
+from diffusevae.models.diffusion import DiffusionModel, load_diffusion
+from diffusevae.sampling.generation import Models, decode_new_codes, load_models
+from diffusevae.sampling.samplers import SamplerConfig, sample
 
 STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50)
 FEWEST = 20  # images that are timed

@@ -36,7 +36,7 @@ def measure(setting: Setting) -> Ratios:
 @contextmanager
 def start_server(home: Path) -> Iterator[dict[str, str]]:
     """Yield the variables that name a Prefect server and the login it asks for."""
-    from flows.server import TemporaryServer  # Prefect takes a second to import
+    from flows.prefect_server import TemporaryServer  # Prefect takes a second to import
 
     server = TemporaryServer(home, {LOOP: "2"})
     try:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.setting import IMAGE_SHAPE
-from diffusevae.diffusion import DiffusionConfig
-from diffusevae.torchvision_import import ensure_torchvision
+from diffusevae.core.torchvision_import import ensure_torchvision
+from diffusevae.models.diffusion import DiffusionConfig
 
 SchedulerName = Literal["DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler",
                         "UniPCMultistepScheduler"]  # fmt: skip

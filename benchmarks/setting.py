@@ -9,14 +9,14 @@ from types import SimpleNamespace
 
 import torch
 
-from diffusevae.device import choose_device
-from diffusevae.diffusion import DiffusionConfig
-from diffusevae.evaluation import EvaluateConfig
-from diffusevae.params import load_sections
-from diffusevae.sampling import SamplerConfig
-from diffusevae.training import OptimiserConfig
-from diffusevae.unet import UNetConfig
-from diffusevae.vae import VAEConfig
+from diffusevae.core.device import choose_device
+from diffusevae.core.params import load_sections
+from diffusevae.metrics.evaluation import EvaluateConfig
+from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.unet import UNetConfig
+from diffusevae.models.vae import VAEConfig
+from diffusevae.sampling.samplers import SamplerConfig
+from diffusevae.training.loop import OptimiserConfig
 
 IMAGE_SHAPE = (1, 32, 32)
 QUIET = 0.5  # load average below which a machine counts as having nothing else to do

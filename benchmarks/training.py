@@ -30,11 +30,11 @@ from benchmarks.measure import (
 )
 from benchmarks.networks import Network, Widths, count_cost, find_unets, find_vaes
 from benchmarks.setting import IMAGE_SHAPE, Setting
-from diffusevae.device import choose_device
-from diffusevae.diffusion_training import Images, fit_diffusion
-from diffusevae.training import Callbacks
-from diffusevae.vae import vae_loss
-from diffusevae.vae_training import fit_vae
+from diffusevae.core.device import choose_device
+from diffusevae.models.vae import vae_loss
+from diffusevae.training.diffusion_training import Images, fit_diffusion
+from diffusevae.training.loop import Callbacks
+from diffusevae.training.vae_training import fit_vae
 
 WARM_UP = 2  # batches
 FINDERS = {"unet": find_unets, "vae": find_vaes}

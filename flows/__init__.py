@@ -11,10 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-from diffusevae.address import is_http
-from diffusevae.disk import make_private
-from diffusevae.errors import InputError, guard_output
-from diffusevae.proxies import keep_loopback_direct
+from diffusevae.core.address import is_http
+from diffusevae.core.disk import make_private
+from diffusevae.core.errors import InputError, guard_output
+from diffusevae.core.proxies import keep_loopback_direct
 
 DEFAULTS = {
     "DO_NOT_TRACK": "true",

@@ -8,9 +8,9 @@ Without PREFECT_API_URL, a Prefect server is started for the time of the run.
 import gc
 import sys
 
-from flows.server import server_at_hand
-from flows.terminal import run_on_terminal, show_outcome
+from flows.prefect_server import server_at_hand
 from tasks.checkout import require_checkout
+from tasks.terminal import run_on_terminal, show_outcome
 
 
 def main(arguments: list[str]) -> int:
@@ -31,7 +31,7 @@ def _prepare(name: str) -> None:
     """Do what takes seconds while the server starts. Raises InputError, EnvironmentFailure."""
     gc.disable()  # imports make a great many objects and no garbage
     import flows.pipeline  # noqa: F401
-    from diffusevae.experiment import load_experiment
+    from diffusevae.experiments.experiment import load_experiment
     from tasks.parent_run import require_mlflow
 
     load_experiment(name)

@@ -18,9 +18,9 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 
-from diffusevae.errors import EnvironmentFailure
-from flows.terminal import run_on_terminal
+from diffusevae.core.errors import EnvironmentFailure
 from flows.worker import CHECKOUT_VARIABLE, HEARTBEAT_SECONDS, require_server
+from tasks.terminal import run_on_terminal
 
 POOLS = ("cpu", "gpu")
 # A run is dead when three heartbeats in a row are missing: its machine lost power or network.

@@ -14,11 +14,11 @@ import sys
 
 from prefect import flow, get_run_logger
 
-from diffusevae.disk import require_writable
-from diffusevae.errors import InputError
-from flows.server import server_at_hand
-from flows.terminal import run_on_terminal
+from diffusevae.core.disk import require_writable
+from diffusevae.core.errors import InputError
+from flows.prefect_server import server_at_hand
 from tasks.parent_run import mlflow_failures, require_mlflow
+from tasks.terminal import run_on_terminal
 
 
 @flow(name="compare", flow_run_name="{experiment}")
@@ -32,10 +32,10 @@ def compare(
     With `champion`, a version, nothing is moved; with `reason` the candidate becomes the champion
     whatever is measured. Raises InputError, EnvironmentFailure.
     """
-    from diffusevae.experiment import load_experiment
-    from tasks import gate, person
-    from tasks.report import REPORTS
-    from tasks.rerun_page import write_page
+    from diffusevae.experiments.experiment import load_experiment
+    from tasks.registry import gate, person
+    from tasks.report.publication import REPORTS
+    from tasks.report.rerun_page import write_page
 
     require_writable(REPORTS)
     chosen = load_experiment(experiment)
@@ -80,15 +80,15 @@ def _run(given: argparse.Namespace) -> None:
         raise InputError(f"versions {' '.join(given.versions)}: at most two, one with --force, "
                          "none with --rollback or --lift")  # fmt: skip
     if given.rollback:
-        from diffusevae.experiment import load_experiment
-        from tasks.person import roll_back
+        from diffusevae.experiments.experiment import load_experiment
+        from tasks.registry.person import roll_back
 
         require_mlflow()
         print(f"champion  version {roll_back(load_experiment(given.experiment))}")
         return
     if given.lift:
-        from diffusevae.experiment import load_experiment
-        from tasks.person import lift
+        from diffusevae.experiments.experiment import load_experiment
+        from tasks.registry.person import lift
 
         require_mlflow()
         print(f"lifted    {lift(load_experiment(given.experiment))}")

@@ -10,24 +10,24 @@ import sys
 
 from prefect import flow, get_run_logger
 
-from diffusevae.disk import require_writable
-from diffusevae.experiment import LatentStudy, load_latent_study
-from diffusevae.latents import chapter
-from diffusevae.recorder import send_unsent
+from diffusevae.core.disk import require_writable
+from diffusevae.experiments.experiment import LatentStudy, load_latent_study
+from diffusevae.latents.page import chapter
 from diffusevae.stages.__main__ import LATENTS
+from diffusevae.tracking.recorder import send_unsent
 from flows.pipeline import Outcome, hand_on, plan, pull_results, record, run_stages
-from flows.server import server_at_hand
-from flows.terminal import run_on_terminal, show_outcome
+from flows.prefect_server import server_at_hand
 from flows.worker import end_with_worker
 from tasks.artifacts import Artifacts
 from tasks.checkout import require_checkout
-from tasks.dvc import has_remote, own_checkout
-from tasks.latent_registry import find_version, register
-from tasks.lock import LOCK, read_lock
+from tasks.dvc.lock import LOCK, read_lock
+from tasks.dvc.process import has_remote, own_checkout
 from tasks.parent_run import close_abandoned, open_parent_run, require_mlflow
 from tasks.recording import serve_recorder
-from tasks.registry import is_recorded
-from tasks.report import REPORTS, publish
+from tasks.registry.latents import find_version, register
+from tasks.registry.registration import is_recorded
+from tasks.report.publication import REPORTS, publish
+from tasks.terminal import run_on_terminal, show_outcome
 
 PAGE = LATENTS[-1]  # the stage that shows what the others found
 

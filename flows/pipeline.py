@@ -10,34 +10,34 @@ from pathlib import Path
 
 from prefect import flow, get_run_logger
 
-from diffusevae.disk import require_writable
-from diffusevae.errors import EnvironmentFailure
-from diffusevae.experiment import Experiment, LatentStudy, load_experiment
-from diffusevae.recorder import send_unsent
+from diffusevae.core.disk import require_writable
+from diffusevae.core.errors import EnvironmentFailure
+from diffusevae.experiments.experiment import Experiment, LatentStudy, load_experiment
+from diffusevae.tracking.recorder import send_unsent
 from flows.worker import end_with_worker, started_by_worker
 from tasks.artifacts import Artifacts
-from tasks.dvc import changed_stages, has_remote, own_checkout, pull, push
-from tasks.gate import (
+from tasks.dvc.lock import LOCK, Changes, commit_lock, find_changes, read_lock
+from tasks.dvc.outputs import discard, find_damaged
+from tasks.dvc.process import changed_stages, has_remote, own_checkout, pull, push
+from tasks.parent_run import ParentRun, close_abandoned, open_parent_run, read_metrics
+from tasks.recording import serve_recorder
+from tasks.registry.gate import (
     Comparison,
     compare_environments,
     describe_gate,
     is_judged,
     judge_candidate,
 )
-from tasks.lock import LOCK, Changes, commit_lock, find_changes, read_lock
-from tasks.model_card import measure_version
-from tasks.outputs import discard, find_damaged
-from tasks.parent_run import ParentRun, close_abandoned, open_parent_run, read_metrics
-from tasks.recording import serve_recorder
-from tasks.registry import (
+from tasks.registry.model_card import measure_version
+from tasks.registry.registration import (
     Registered,
     find_version,
     is_recorded,
     mark_recorded,
     register,
 )
-from tasks.report import REPORTS, publish
-from tasks.rerun_page import Rerun, write_page
+from tasks.report.publication import REPORTS, publish
+from tasks.report.rerun_page import Rerun, write_page
 from tasks.stage import StageResult, run_stage
 
 

@@ -7,12 +7,12 @@ Its stages are tried on a few images (tasks.probe), which takes three to five mi
 
 import sys
 
-from diffusevae.disk import megabytes
-from diffusevae.errors import InputError
-from diffusevae.experiment import load_experiment
-from flows.terminal import run_on_terminal
+from diffusevae.core.disk import megabytes
+from diffusevae.core.errors import InputError
+from diffusevae.experiments.experiment import load_experiment
 from tasks.cost import Cost
 from tasks.probe import predict
+from tasks.terminal import run_on_terminal
 
 ROW = "{:<34}{:>12}{:>14}{:>12}"
 

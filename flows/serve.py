@@ -16,12 +16,12 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from diffusevae.errors import InputError
-from diffusevae.mlflow_store import first_line
-from diffusevae.own_code import forget_package
-from flows.loopback import ADDRESS, OwnPages, require_free
-from flows.terminal import run_on_terminal
+from diffusevae.core.errors import InputError
+from diffusevae.registered.own_code import forget_package
+from diffusevae.tracking.mlflow_store import first_line
+from tasks.loopback import ADDRESS, OwnPages, require_free
 from tasks.parent_run import mlflow_failures, require_mlflow
+from tasks.terminal import run_on_terminal
 from tasks.tracking_server import read_port
 
 USAGE = "write `python -m flows.serve [MODEL [PORT]]`"

@@ -11,16 +11,16 @@ import sys
 
 from prefect import flow
 
-from diffusevae.errors import EnvironmentFailure
-from diffusevae.experiment import load_experiment
-from diffusevae.study_storage import STORAGE_VARIABLE, is_shared
+from diffusevae.core.errors import EnvironmentFailure
+from diffusevae.experiments.experiment import load_experiment
+from diffusevae.tuning.study_storage import STORAGE_VARIABLE, is_shared
 from flows.pipeline import pull_results
-from flows.server import server_at_hand
-from flows.terminal import run_on_terminal
+from flows.prefect_server import server_at_hand
 from flows.worker import end_with_worker
 from tasks.checkout import require_checkout
-from tasks.dvc import has_remote, own_checkout
+from tasks.dvc.process import has_remote, own_checkout
 from tasks.stage import run_stage
+from tasks.terminal import run_on_terminal
 
 STAGES = ("download", "prepare", "tune_vae", "tune_ddpm")
 

@@ -22,13 +22,13 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
-from diffusevae.disk import make_private
-from diffusevae.errors import EnvironmentFailure, InputError
-from diffusevae.launcher import PROCESSES_VARIABLE
-from diffusevae.params import suggest
+from diffusevae.core.disk import make_private
+from diffusevae.core.errors import EnvironmentFailure, InputError
+from diffusevae.core.params import suggest
 from diffusevae.stages.__main__ import SCRATCH
-from flows.server import require_answer
-from flows.terminal import run_on_terminal
+from diffusevae.training.launcher import PROCESSES_VARIABLE
+from flows.prefect_server import require_answer
+from tasks.terminal import run_on_terminal
 
 CHECKOUT_VARIABLE = "DIFFUSEVAE_CHECKOUT"
 WORKER_VARIABLE = "DIFFUSEVAE_WORKER"  # the worker's process, for the runs it starts

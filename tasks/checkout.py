@@ -4,7 +4,7 @@ import configparser
 import subprocess
 from pathlib import Path
 
-from diffusevae.errors import EnvironmentFailure, InputError
+from diffusevae.core.errors import EnvironmentFailure, InputError
 
 FILES = (Path("params.yaml"), Path("dvc.yaml"), Path("dvc.lock"))
 CONFLICT = b"<<<<<<< "  # how git begins what two sides have changed

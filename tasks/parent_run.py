@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from diffusevae.address import is_http
-from diffusevae.errors import EnvironmentFailure
-from diffusevae.mlflow_store import (
+from diffusevae.core.address import is_http
+from diffusevae.core.errors import EnvironmentFailure
+from diffusevae.tracking.mlflow_store import (
     connect,
     experiment_id,
     file_failure,
@@ -68,7 +68,7 @@ class ParentRun:
 def open_parent_run(experiment: str, dataset: str) -> Iterator[ParentRun]:
     """Open the run and close it as FINISHED, FAILED or KILLED.
 
-    For one run of the pipeline at a time in a checkout (`tasks.dvc.own_checkout`). Raises
+    For one run of the pipeline at a time in a checkout (`tasks.dvc.process.own_checkout`). Raises
     EnvironmentFailure where MLflow's server or store fails.
     """
     with mlflow_failures():
@@ -156,8 +156,8 @@ def read_metrics(path: Path) -> dict[str, float]:
 
     Raises InputError for a file that is none.
     """
-    from diffusevae.evaluation import flatten
-    from diffusevae.measured import read_metrics as read_all
+    from diffusevae.metrics.evaluation import flatten
+    from diffusevae.metrics.measured import read_metrics as read_all
 
     return flatten(read_all(path))
 

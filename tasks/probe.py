@@ -25,18 +25,18 @@ from safetensors import safe_open
 from torch.utils.flop_counter import FlopCounterMode
 
 import diffusevae
-from diffusevae.diffusion import DiffusionConfig
-from diffusevae.experiment import PARAMS_FILE, RAW, Experiment
-from diffusevae.params import load_sections, override, read_yaml
-from diffusevae.parent import PARENT_VARIABLE
-from diffusevae.pinned import ASSETS
-from diffusevae.search import SearchConfig
-from diffusevae.search_space import suggest_values
-from diffusevae.training import OptimiserConfig
-from diffusevae.unet import UNet, UNetConfig
-from diffusevae.vae import VAE, VAEConfig
+from diffusevae.core.params import load_sections, override, read_yaml
+from diffusevae.core.parent import PARENT_VARIABLE
+from diffusevae.experiments.experiment import PARAMS_FILE, RAW, Experiment
+from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.unet import UNet, UNetConfig
+from diffusevae.models.vae import VAE, VAEConfig
+from diffusevae.sources.pinned import ASSETS
+from diffusevae.training.loop import OptimiserConfig
+from diffusevae.tuning.search import SearchConfig
+from diffusevae.tuning.search_space import suggest_values
 from tasks.cost import Cost, Load, extrapolate
-from tasks.dvc import explain_stage
+from tasks.dvc.process import explain_stage
 
 SCALES = (1, 4, 16, 64)  # how many times the few images
 ENOUGH = 1.5  # times as long as at the first scale a run takes that tells the work from noise
@@ -175,7 +175,7 @@ def _count_flops(config: VAEConfig | UNetConfig, shape: tuple[int, ...]) -> int:
 
 def _make_store(folder: Path) -> None:
     """Make an empty MLflow store there, which takes seconds, for every checkout to start with."""
-    code = "from diffusevae.mlflow_store import connect; connect()"
+    code = "from diffusevae.tracking.mlflow_store import connect; connect()"
     subprocess.run([sys.executable, "-c", code], cwd=folder, env=_variables(), check=True)
 
 

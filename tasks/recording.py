@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 
-from diffusevae.errors import EnvironmentFailure
-from diffusevae.journal import count_unsent
-from diffusevae.recorder import record, send_unsent
-from flows.terminal import run_on_terminal
+from diffusevae.core.errors import EnvironmentFailure
+from diffusevae.tracking.journal import count_unsent
+from diffusevae.tracking.recorder import record, send_unsent
+from tasks.terminal import run_on_terminal
 
 
 class _Stage(socketserver.StreamRequestHandler):

@@ -14,17 +14,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from diffusevae.claims import CLAIMS, NOT_COMPARABLE, judge_ours, judge_printed
-from diffusevae.compression import MEASURED as COMPARED
-from diffusevae.errors import InputError
-from diffusevae.experiment import Experiment, load_experiment
-from diffusevae.labels import FLOOR, MODEL_NAMES
-from diffusevae.measured import read_metrics
-from diffusevae.metrics import DISTRIBUTION, METRICS, PAIRED
-from diffusevae.report_tables import MODELS
+from diffusevae.core.errors import InputError
+from diffusevae.experiments.experiment import Experiment, load_experiment
+from diffusevae.metrics.labels import FLOOR, MODEL_NAMES
+from diffusevae.metrics.measured import read_metrics
+from diffusevae.metrics.paired import DISTRIBUTION, METRICS, PAIRED
+from diffusevae.report.claims import CLAIMS, NOT_COMPARABLE, judge_ours, judge_printed
+from diffusevae.report.reference_study import PRINTED, STUDY_SCALE, Scale
+from diffusevae.report.report_tables import MODELS
 from diffusevae.stages.__main__ import run_command
-from diffusevae.study import PRINTED, STUDY_SCALE, Scale
-from tasks.excerpt import (
+from diffusevae.studies.compression import MEASURED as COMPARED
+from tasks.dvc.excerpt import (
     FILE,
     Excerpt,
     find_hash,
@@ -34,10 +34,10 @@ from tasks.excerpt import (
     take_excerpt,
     write_excerpt,
 )
-from tasks.lock import read_lock
-from tasks.outputs import hash_output
-from tasks.report import describe_device
-from tasks.result_tables import (
+from tasks.dvc.lock import read_lock
+from tasks.dvc.outputs import hash_output
+from tasks.report.publication import describe_device
+from tasks.report.result_tables import (
     GENERATED,
     Metrics,
     read_stage_table,
@@ -143,7 +143,7 @@ def render_results(experiment: Experiment, folder: Path, device: str) -> str:
 def render_claims() -> str:
     """Return docs/claims.md: the study's claims, and our numbers, each with where it comes from."""
     lines = ["# Claims ledger", "",
-             "Written by `python -m tasks.results`, checked by `tests/test_results.py`. A claim of "
+             "Written by `python -m tasks.results`, checked by `tests/tasks/test_results.py`. A claim of "
              "the study is judged by its own printed numbers and by ours: it holds where the 95 % "
              "interval of the paired difference, DiffuseVAE minus VAE, lies on its side of zero. "
              "What ours say is said of the scale they were made at; where that is not the study's "

@@ -11,13 +11,13 @@ import secrets
 import sys
 from pathlib import Path
 
-from diffusevae import database_file
-from diffusevae.disk import make_private
-from diffusevae.errors import InputError
-from diffusevae.mlflow_store import connect
-from diffusevae.readback import read_mapping
-from flows.loopback import require_free
-from flows.terminal import run_on_terminal
+from diffusevae.core import database_file
+from diffusevae.core.disk import make_private
+from diffusevae.core.errors import InputError
+from diffusevae.core.readback import read_mapping
+from diffusevae.tracking.mlflow_store import connect
+from tasks.loopback import require_free
+from tasks.terminal import run_on_terminal
 
 HOME = Path("mlflow").absolute()
 LOGINS = HOME / "logins.db"

@@ -6,21 +6,14 @@ pytest's temporary folders, and a server that a test starts is ended by it.
 
 import importlib
 import os
-import secrets
 import shutil
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-LOGIN = f"tests:{secrets.token_urlsafe(24)}"  # which the tests' own Prefect servers ask for
-CANARY = f"kanarie{7314}"  # a password, which must be found nowhere, so not here either
-SECONDS = 600  # after which a pipeline run that should take two minutes is given up
+from tests.support.checkouts import CANARY, LOGIN, ROOT, SmokeRun, copy_checkout, run_pipeline
 
 # Set before Prefect is imported anywhere.
 for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "DIFFUSEVAE_PARENT_RUN",
@@ -31,7 +24,7 @@ os.environ["PREFECT_HOME"] = str(
     ROOT / "scratch/tests/prefect" / os.environ.get("PYTEST_XDIST_WORKER", "alone"))  # fmt: skip
 os.environ["PREFECT_API_AUTH_STRING"] = LOGIN
 importlib.import_module("flows")  # sets what else Prefect should do by default
-pytest_plugins = ["services"]
+pytest_plugins = ["tests.support.services"]
 
 
 def share_of(nodeid: str) -> str:
@@ -46,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest first, so that no process waits for another at the end; skip what needs a
     mirror where there is none.
     """
-    longest = ["smoke", "tests/test_services.py", "tests/test_other_data.py"]
+    longest = ["smoke", "tests/docker/test_services.py", "tests/flows/test_other_data.py"]
 
     def place(item: pytest.Item) -> int:
         share = share_of(item.nodeid)
@@ -72,45 +65,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
     return Scheduling(config, log)
 
 
-@dataclass(frozen=True)
-class SmokeRun:
-    """A finished run of the flow on `smoke`: where, on which Prefect server, and what it said."""
-
-    checkout: Path
-    api_url: str
-    output: str
 
 
-def wait_for(find: Callable[[], object], what: str, seconds: float = 180):
-    """Return what `find` returns as soon as that is true; raises AssertionError if it stays false.
-    """
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := find():
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"{what}: not within {seconds} s")
 
 
-def copy_checkout(folder: Path) -> Path:
-    """Copy the files that belong to the project to a new repository, without data or results."""
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-                            cwd=ROOT, capture_output=True, text=True, check=True)  # fmt: skip
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file():  # a deleted file is listed too
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    subprocess.run(["git", "init", "-q", folder], check=True)
-    return folder
 
 
-def run_pipeline(checkout: Path, experiment: str, **variables: str) -> subprocess.CompletedProcess:
-    """Run `python -m flows` there, on the checkout's own code; stderr is in stdout."""
-    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
-    environment |= {"PYTHONPATH": str(checkout / "src")} | variables
-    return subprocess.run([sys.executable, "-m", "flows", experiment], cwd=checkout,
-                          env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, timeout=SECONDS)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -141,7 +101,7 @@ def prefect_server() -> Iterator[str]:
     """Yield the API address of a Prefect server of the tests' own."""
     from prefect.logging.handlers import APILogWorker
 
-    from flows.server import TemporaryServer
+    from flows.prefect_server import TemporaryServer
 
     server = TemporaryServer(login=LOGIN)
     try:
@@ -154,7 +114,7 @@ def prefect_server() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> SmokeRun:
     """Return a finished run of the flow on `smoke`, in a checkout of its own."""
-    from real_data import raw_folder
+    from tests.support.real_data import raw_folder
 
     checkout = copy_checkout(tmp_path_factory.mktemp("smoke"))
     for source in ("mnist", "alexnet"):

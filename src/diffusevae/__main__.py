@@ -13,18 +13,18 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from diffusevae.data import load_split
-from diffusevae.device import choose_device
-from diffusevae.disk import require_place
-from diffusevae.drawing import figure_style, save_figure
-from diffusevae.errors import InputError
-from diffusevae.experiment import PARAMS_FILE, load_experiment
-from diffusevae.generation import generate, load_models, refine
-from diffusevae.image_figures import draw_gallery
-from diffusevae.params import load_sections, override
-from diffusevae.sampling import SamplerConfig
+from diffusevae.core.device import choose_device
+from diffusevae.core.disk import require_place
+from diffusevae.core.errors import InputError
+from diffusevae.core.params import load_sections, override
+from diffusevae.data.dataset import load_split
+from diffusevae.experiments.experiment import PARAMS_FILE, load_experiment
+from diffusevae.figures.drawing import figure_style, save_figure
+from diffusevae.figures.image_figures import draw_gallery
+from diffusevae.sampling.generation import generate, load_models, refine
+from diffusevae.sampling.samplers import SamplerConfig
 from diffusevae.stages.__main__ import run_command
-from diffusevae.tracking import Log
+from diffusevae.tracking.stage_log import Log
 
 COLUMNS = 20
 

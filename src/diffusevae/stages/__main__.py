@@ -23,12 +23,12 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
-from diffusevae import interruption
-from diffusevae.disk import make_private, own_output
-from diffusevae.errors import EnvironmentFailure, InputError, guard_output
-from diffusevae.launcher import launch, num_processes, rank
-from diffusevae.parent import PARENT_VARIABLE, end_with_parent, keep_writing
-from diffusevae.tracking import Log, Recorder, track_stage
+from diffusevae.core import interruption
+from diffusevae.core.disk import make_private, own_output
+from diffusevae.core.errors import EnvironmentFailure, InputError, guard_output
+from diffusevae.core.parent import PARENT_VARIABLE, end_with_parent, keep_writing
+from diffusevae.tracking.stage_log import Log, Recorder, track_stage
+from diffusevae.training.launcher import launch, num_processes, rank
 
 PARAMS_FILE = Path("params.yaml")
 SCRATCH = Path("scratch")  # checkpoints, journals, searches
@@ -137,7 +137,9 @@ def _load(argv: list[str]) -> tuple[ModuleType, SimpleNamespace, dict[str, Path]
 
     Raises InputError.
     """
-    from diffusevae.params import load_sections  # only now: before, a signal would not be heard
+    from diffusevae.core.params import (
+        load_sections,  # only now: before, a signal would not be heard
+    )
 
     gc.disable()  # imports make a great many objects and no garbage
     stage = importlib.import_module(f"diffusevae.stages.{argv[0]}")

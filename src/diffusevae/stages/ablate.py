@@ -10,7 +10,14 @@ python -m diffusevae.stages ablate smoke \\
 
 from pathlib import Path
 
-from diffusevae.ablation import (
+from diffusevae.core.device import choose_device
+from diffusevae.data.dataset import load_split, to_unit
+from diffusevae.figures.drawing import figure_style, save_figure
+from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.unet import Fuse, UNetConfig
+from diffusevae.models.vae import load_vae
+from diffusevae.sampling.samplers import SamplerConfig, check_guidance
+from diffusevae.studies.ablation import (
     AblateConfig,
     Setting,
     draw_images,
@@ -20,18 +27,11 @@ from diffusevae.ablation import (
     summarise,
     train_variant,
 )
-from diffusevae.data import load_split, to_unit
-from diffusevae.device import choose_device
-from diffusevae.diffusion import DiffusionConfig
-from diffusevae.diffusion_training import Images
-from diffusevae.drawing import figure_style, save_figure
-from diffusevae.progress import Progress
-from diffusevae.sampling import SamplerConfig, check_guidance
-from diffusevae.search_space import apply_best
-from diffusevae.training import Callbacks, OptimiserConfig
-from diffusevae.unet import Fuse, UNetConfig
-from diffusevae.vae import load_vae
-from diffusevae.vae_training import reconstruct_all
+from diffusevae.training.checkpointer import Progress
+from diffusevae.training.diffusion_training import Images
+from diffusevae.training.loop import Callbacks, OptimiserConfig
+from diffusevae.training.vae_training import reconstruct_all
+from diffusevae.tuning.search_space import apply_best
 
 ROOT = "experiments"
 SECTIONS = {

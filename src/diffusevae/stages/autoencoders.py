@@ -15,24 +15,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffusevae.checkpoint import sha256_of
-from diffusevae.classifier import load_classifier
-from diffusevae.data import load_split
-from diffusevae.device import choose_device
-from diffusevae.diffusion import load_diffusion
-from diffusevae.drawing import figure_style
-from diffusevae.errors import InputError
-from diffusevae.generation import check_pair
-from diffusevae.latents.chapter import name_metrics
-from diffusevae.latents.family import TITLE, FamilyConfig, Given, study_family
-from diffusevae.latents.other_data import divide
-from diffusevae.latents.part import Data, Fitting, write_parts
-from diffusevae.latents.scenes import FILES
-from diffusevae.latents.threads import use_one_thread
-from diffusevae.progress import Progress
-from diffusevae.sampling import check_guidance
-from diffusevae.training import Callbacks, Model
-from diffusevae.vae import load_vae
+from diffusevae.core.device import choose_device
+from diffusevae.core.errors import InputError
+from diffusevae.core.tensor_file import sha256_of
+from diffusevae.data.dataset import load_split
+from diffusevae.figures.drawing import figure_style
+from diffusevae.latents.autoencoders.family import TITLE, FamilyConfig, Given, study_family
+from diffusevae.latents.autoencoders.other_data import divide
+from diffusevae.latents.autoencoders.part import Data, Fitting, write_parts
+from diffusevae.latents.autoencoders.scenes import FILES
+from diffusevae.latents.models.threads import use_one_thread
+from diffusevae.latents.page.chapter import name_metrics
+from diffusevae.models.classifier import load_classifier
+from diffusevae.models.diffusion import load_diffusion
+from diffusevae.models.vae import load_vae
+from diffusevae.sampling.generation import check_pair
+from diffusevae.sampling.samplers import check_guidance
+from diffusevae.training.checkpointer import Progress
+from diffusevae.training.loop import Callbacks, Model
 
 ROOT = "latent_studies"
 SECTIONS = {"seed": int, "dataset": str, "other_dataset": str, "autoencoders": FamilyConfig}

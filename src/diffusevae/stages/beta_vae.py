@@ -13,19 +13,20 @@ from typing import Any
 
 from torch import nn
 
-from diffusevae.checkpoint import save_tensors
-from diffusevae.classifier import load_classifier
-from diffusevae.data import Split, load_split
-from diffusevae.device import choose_device
-from diffusevae.drawing import figure_style, save_figure
-from diffusevae.latents import archetypes, beta_vae, chapter
-from diffusevae.latents.beta_vae import BetaVAEConfig, Judges
-from diffusevae.latents.beta_vae_chapter import describe
-from diffusevae.latents.beta_vae_figures import draw_all
-from diffusevae.latents.deterministic import fit_autoencoder
-from diffusevae.latents.vector_vae import encode_images, fit_vector_vae, save_vector_vae
-from diffusevae.progress import Progress
-from diffusevae.training import Callbacks
+from diffusevae.core.device import choose_device
+from diffusevae.core.tensor_file import save_tensors
+from diffusevae.data.dataset import Split, load_split
+from diffusevae.figures.drawing import figure_style, save_figure
+from diffusevae.latents.digits import archetypes, digits_study
+from diffusevae.latents.digits.digits_chapter import describe
+from diffusevae.latents.digits.digits_figures import draw_all
+from diffusevae.latents.digits.digits_study import BetaVAEConfig, Judges
+from diffusevae.latents.models.beta_vae import encode_images, fit_vector_vae, save_vector_vae
+from diffusevae.latents.models.deterministic import fit_autoencoder
+from diffusevae.latents.page import chapter
+from diffusevae.models.classifier import load_classifier
+from diffusevae.training.checkpointer import Progress
+from diffusevae.training.loop import Callbacks
 
 ROOT = "latent_studies"
 SECTIONS = {"seed": int, "beta_vae": BetaVAEConfig}
@@ -44,7 +45,7 @@ def run(
     judges = Judges.of(unseen, load_classifier(classifier))
     trained: list[Progress] = []
 
-    def train_one(kind: str, seed: int) -> tuple[Any, beta_vae.Findings]:
+    def train_one(kind: str, seed: int) -> tuple[Any, digits_study.Findings]:
         """Return a model of a kind, trained, and the findings on it."""
         name = f"{kind}-{seed}"
         progress = Progress.of(f"beta_vae-{name}", params, [train, validation], log.message)
@@ -55,10 +56,10 @@ def run(
             data = (split.images, held_out.images, config.epochs, seed, callbacks, progress)
             if kind == "beta_vae":
                 model, _ = fit_vector_vae(config.model, config.optimiser, *data)
-                found = beta_vae.study_beta_vae(model, judges, config, seed)
+                found = digits_study.study_beta_vae(model, judges, config, seed)
             else:
                 plain = fit_autoencoder(config.autoencoder, config.optimiser, *data)
-                found = beta_vae.study_autoencoder(plain, judges, config, seed)
+                found = digits_study.study_autoencoder(plain, judges, config, seed)
             one.summary(chapter.name_metrics(found.numbers))
         return model if kind == "beta_vae" else plain, found
 
@@ -75,12 +76,12 @@ def run(
         log.message(f"recognising images with noise of {level:g}")
         right[level] = archetypes.recognise_noisy(judged, judges.classifier, judges.images,
                                                   unseen.labels, level, params.seed)
-    ranking = beta_vae.rank_latents(dict(zip(config.seeds, findings["beta_vae"], strict=True)))
+    ranking = digits_study.rank_latents(dict(zip(config.seeds, findings["beta_vae"], strict=True)))
     tables = {
         "cards.csv": findings["beta_vae"][0].cards,
         "ranking.csv": ranking,
-        "agreement.csv": beta_vae.measure_agreement(ranking, params.seed),
-        "comparison.csv": beta_vae.compare(findings["beta_vae"], findings["autoencoder"]),
+        "agreement.csv": digits_study.measure_agreement(ranking, params.seed),
+        "comparison.csv": digits_study.compare(findings["beta_vae"], findings["autoencoder"]),
         "recognition.csv": archetypes.summarise_recognition(right, params.seed),
     }
     out.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from diffusevae.compression import (
+from diffusevae.core.device import choose_device
+from diffusevae.data.dataset import load_split, to_unit
+from diffusevae.figures.drawing import figure_style, save_figure
+from diffusevae.models.vae import VAEConfig
+from diffusevae.studies.compression import (
     MEASURED,
     PCA,
     VAE,
@@ -25,13 +29,9 @@ from diffusevae.compression import (
     measure,
     size_vae,
 )
-from diffusevae.data import load_split, to_unit
-from diffusevae.device import choose_device
-from diffusevae.drawing import figure_style, save_figure
-from diffusevae.progress import Progress
-from diffusevae.training import Callbacks, OptimiserConfig
-from diffusevae.vae import VAEConfig
-from diffusevae.vae_training import fit_vae, reconstruct_all
+from diffusevae.training.checkpointer import Progress
+from diffusevae.training.loop import Callbacks, OptimiserConfig
+from diffusevae.training.vae_training import fit_vae, reconstruct_all
 
 ROOT = "experiments"
 SECTIONS = {

@@ -2,19 +2,19 @@
 
     python -m diffusevae.stages download mnist --out data/raw/mnist
 
-The key is one of diffusevae.pinned.ASSETS. No section of params.yaml is read: the files are
-pinned by their hashes in diffusevae.pinned.
+The key is one of diffusevae.sources.pinned.ASSETS. No section of params.yaml is read: the files are
+pinned by their hashes in diffusevae.sources.pinned.
 """
 
 from pathlib import Path
 from types import SimpleNamespace
 
-from diffusevae.assets import fetch
+from diffusevae.sources.assets import fetch
 
 ROOT = None
 SECTIONS: dict[str, type] = {}
 
 
 def run(params: SimpleNamespace, *, out: Path, log) -> None:
-    """Write the files named in diffusevae.pinned to the folder `out`."""
+    """Write the files named in diffusevae.sources.pinned to the folder `out`."""
     fetch(params.key, out, say=log.message)

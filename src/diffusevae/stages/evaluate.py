@@ -11,12 +11,12 @@ python -m diffusevae.stages evaluate smoke \\
 import json
 from pathlib import Path
 
-from diffusevae.checkpoint import load_tensors
-from diffusevae.classifier import load_classifier
-from diffusevae.data import load_split
-from diffusevae.device import choose_device
-from diffusevae.evaluation import EvaluateConfig, evaluate, flatten
-from diffusevae.perceptual import load_lpips, unavailable
+from diffusevae.core.device import choose_device
+from diffusevae.core.tensor_file import load_tensors
+from diffusevae.data.dataset import load_split
+from diffusevae.metrics.evaluation import EvaluateConfig, evaluate, flatten
+from diffusevae.metrics.perceptual import load_lpips, unavailable
+from diffusevae.models.classifier import load_classifier
 
 ROOT = "experiments"
 SECTIONS = {"seed": int, "evaluate": EvaluateConfig}

@@ -11,18 +11,18 @@ python -m diffusevae.stages figures smoke \\
 import json
 from pathlib import Path
 
-from diffusevae.checkpoint import load_config, load_tensors
-from diffusevae.diffusion import DiffusionConfig
-from diffusevae.drawing import figure_style, save_figure
-from diffusevae.figures import FiguresConfig, Results, draw_all
-from diffusevae.measured import (
+from diffusevae.core.params import build
+from diffusevae.core.tensor_file import load_config, load_tensors
+from diffusevae.figures.catalogue import FiguresConfig, Results, draw_all
+from diffusevae.figures.drawing import figure_style, save_figure
+from diffusevae.metrics.measured import (
     read_history,
     read_importances,
     read_metrics,
     read_per_image,
     read_trials,
 )
-from diffusevae.params import build
+from diffusevae.models.diffusion import DiffusionConfig
 
 ROOT = "experiments"
 SECTIONS = {"seed": int, "figures": FiguresConfig}

@@ -17,15 +17,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from diffusevae.budget import draw_budget, split_distance
-from diffusevae.checkpoint import sha256_of
-from diffusevae.classifier import load_classifier
-from diffusevae.data import load_split, to_unit
-from diffusevae.device import choose_device
-from diffusevae.drawing import figure_style, save_figure
-from diffusevae.errors import InputError
-from diffusevae.evaluation import extract_features
-from diffusevae.frontier import (
+from diffusevae.core.device import choose_device
+from diffusevae.core.errors import InputError
+from diffusevae.core.tensor_file import sha256_of
+from diffusevae.data.dataset import load_split, to_unit
+from diffusevae.figures.drawing import figure_style, save_figure
+from diffusevae.metrics.evaluation import extract_features
+from diffusevae.metrics.intervals import SMALLEST
+from diffusevae.models.classifier import load_classifier
+from diffusevae.sampling.generation import decode_new_codes, load_models
+from diffusevae.sampling.samplers import SamplerConfig
+from diffusevae.studies.budget import draw_budget, split_distance
+from diffusevae.studies.frontier import (
     QUANTITIES,
     FrontierConfig,
     Subject,
@@ -37,10 +40,7 @@ from diffusevae.frontier import (
     measure_point,
     read_point,
 )
-from diffusevae.generation import decode_new_codes, load_models
-from diffusevae.intervals import SMALLEST
-from diffusevae.sampling import SamplerConfig
-from diffusevae.vae_training import reconstruct_all
+from diffusevae.training.vae_training import reconstruct_all
 
 ROOT = "experiments"
 SECTIONS = {"seed": int, "sampler": SamplerConfig, "frontier": FrontierConfig}

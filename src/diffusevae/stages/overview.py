@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from markupsafe import Markup
 
-from diffusevae.checkpoint import load_tensors
-from diffusevae.latents.cards import read_cards
-from diffusevae.latents.overview import build_overview, read_study
-from diffusevae.latents.sliders import draw_sliders
-from diffusevae.latents.vector_vae import load_vector_vae
+from diffusevae.core.tensor_file import load_tensors
+from diffusevae.latents.models.beta_vae import load_vector_vae
+from diffusevae.latents.page.cards import read_cards
+from diffusevae.latents.page.sliders import draw_sliders
+from diffusevae.report.overview import build_overview, read_study
 
 ROOT = "latent_studies"
 SECTIONS = {"dataset": str, "other_dataset": str, "experiment": str}

@@ -6,9 +6,9 @@
 from pathlib import Path
 from types import SimpleNamespace
 
-from diffusevae.checkpoint import save_tensors
-from diffusevae.data import DatasetConfig
-from diffusevae.preparation import prepare
+from diffusevae.core.tensor_file import save_tensors
+from diffusevae.data.dataset import DatasetConfig
+from diffusevae.data.preparation import prepare
 
 ROOT = "datasets"
 SECTIONS = {"images": DatasetConfig}

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from diffusevae.checkpoint import load_config, load_tensors, sha256_of
-from diffusevae.data import DatasetConfig
-from diffusevae.errors import InputError
-from diffusevae.measured import read_history, read_metrics, read_trials
-from diffusevae.params import read_yaml
-from diffusevae.readback import read_as, read_png
-from diffusevae.report import Picture, ReportInputs, TrainedModel, build_report
-from diffusevae.study import Scale
+from diffusevae.core.errors import InputError
+from diffusevae.core.params import read_yaml
+from diffusevae.core.readback import read_as, read_png
+from diffusevae.core.tensor_file import load_config, load_tensors, sha256_of
+from diffusevae.data.dataset import DatasetConfig
+from diffusevae.metrics.measured import read_history, read_metrics, read_trials
+from diffusevae.report.experiment_page import Picture, ReportInputs, TrainedModel, build_report
+from diffusevae.report.reference_study import Scale
 
 ROOT = "experiments"
 SECTIONS = {"dataset": str, "seed": int} | dict.fromkeys(

@@ -8,11 +8,11 @@ python -m diffusevae.stages sample smoke --test data/prepared/mnist_tiny/test.sa
 import dataclasses
 from pathlib import Path
 
-from diffusevae.checkpoint import save_tensors
-from diffusevae.data import load_split
-from diffusevae.device import choose_device
-from diffusevae.diffusion import load_diffusion
-from diffusevae.generation import (
+from diffusevae.core.device import choose_device
+from diffusevae.core.tensor_file import save_tensors
+from diffusevae.data.dataset import load_split
+from diffusevae.models.diffusion import load_diffusion
+from diffusevae.sampling.generation import (
     SampleConfig,
     draw_snapshot,
     generate,
@@ -20,7 +20,7 @@ from diffusevae.generation import (
     record_trajectory,
     refine,
 )
-from diffusevae.sampling import SamplerConfig
+from diffusevae.sampling.samplers import SamplerConfig
 
 ROOT = "experiments"
 SECTIONS = {"seed": int, "sampler": SamplerConfig, "sample": SampleConfig}

@@ -11,18 +11,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from diffusevae.checkpoint import save_tensors
-from diffusevae.device import choose_device
-from diffusevae.drawing import figure_style, save_figure
-from diffusevae.latents.chapter import write_chapter
-from diffusevae.latents.recognition import (
-    build_archetypes,
-    compare_archetypes,
-    judge_fold,
-    summarise_archetypes,
-    summarise_hits,
-)
-from diffusevae.latents.spectra import (
+from diffusevae.core.device import choose_device
+from diffusevae.core.tensor_file import save_tensors
+from diffusevae.figures.drawing import figure_style, save_figure
+from diffusevae.latents.models.beta_vae import VectorVAE, save_vector_vae
+from diffusevae.latents.models.threads import use_one_thread
+from diffusevae.latents.page.chapter import write_chapter
+from diffusevae.latents.spectra.measured_spectra import (
     FILE,
     SpectraConfig,
     drop_copies,
@@ -30,24 +25,29 @@ from diffusevae.latents.spectra import (
     read_spectra,
     split_folds,
 )
-from diffusevae.latents.spectra_chapter import Findings, write_up
-from diffusevae.latents.spectra_figures import (
+from diffusevae.latents.spectra.recognition import (
+    build_archetypes,
+    compare_archetypes,
+    judge_fold,
+    summarise_archetypes,
+    summarise_hits,
+)
+from diffusevae.latents.spectra.spectra_chapter import Findings, write_up
+from diffusevae.latents.spectra.spectra_figures import (
     draw_accuracy,
     draw_lines,
     draw_pseudo_spectra,
     draw_traversals,
 )
-from diffusevae.latents.spectral_lines import (
+from diffusevae.latents.spectra.spectral_lines import (
     check_lines,
     measure_lines,
     rank_latents,
     summarise_lines,
     traverse_all,
 )
-from diffusevae.latents.threads import use_one_thread
-from diffusevae.latents.vector_vae import VectorVAE, save_vector_vae
-from diffusevae.progress import Progress
-from diffusevae.training import Callbacks
+from diffusevae.training.checkpointer import Progress
+from diffusevae.training.loop import Callbacks
 
 ROOT = "latent_studies"
 SECTIONS = {"seed": int, "spectra": SpectraConfig}

@@ -1,7 +1,7 @@
 """Train four objectives of disentanglement on sprites and score them by the known factors.
 
 python -m diffusevae.stages sprites latents_smoke \\
-    --source src/diffusevae/latents/sprites.json \\
+    --source src/diffusevae/latents/sprites/dsprites.json \\
     --out artifacts/latents_smoke/sprites
 
 The source can also be dSprites' original .npz file.
@@ -10,13 +10,14 @@ The source can also be dSprites' original .npz file.
 from pathlib import Path
 from typing import get_args
 
-from diffusevae.device import choose_device
-from diffusevae.latents.chapter import write_chapter
-from diffusevae.latents.disentangling import NAMES, Objective, fit_disentangling
-from diffusevae.latents.sprites import SIDE, DrawnSprites, number_images, read_sprites
-from diffusevae.latents.sprites_chapter import tell_sprites
-from diffusevae.latents.sprites_figures import save_pictures
-from diffusevae.latents.sprites_study import (
+from diffusevae.core.device import choose_device
+from diffusevae.latents.models.threads import use_one_thread
+from diffusevae.latents.page.chapter import write_chapter
+from diffusevae.latents.sprites.disentangling import NAMES, Objective, fit_disentangling
+from diffusevae.latents.sprites.dsprites import SIDE, DrawnSprites, number_images, read_sprites
+from diffusevae.latents.sprites.sprites_chapter import tell_sprites
+from diffusevae.latents.sprites.sprites_figures import save_pictures
+from diffusevae.latents.sprites.sprites_study import (
     SCORES,
     Run,
     SpritesConfig,
@@ -25,9 +26,8 @@ from diffusevae.latents.sprites_study import (
     summarise_runs,
     tabulate_runs,
 )
-from diffusevae.latents.threads import use_one_thread
-from diffusevae.progress import Progress
-from diffusevae.training import Callbacks
+from diffusevae.training.checkpointer import Progress
+from diffusevae.training.loop import Callbacks
 
 ROOT = "latent_studies"
 SECTIONS = {"seed": int, "sprites": SpritesConfig}

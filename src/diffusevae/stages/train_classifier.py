@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from diffusevae.checkpoint import sha256_of
-from diffusevae.classifier import ClassifierConfig, fit_classifier, save_classifier
-from diffusevae.data import load_split
-from diffusevae.device import choose_device
-from diffusevae.progress import Progress
-from diffusevae.training import Callbacks, OptimiserConfig
+from diffusevae.core.device import choose_device
+from diffusevae.core.tensor_file import sha256_of
+from diffusevae.data.dataset import load_split
+from diffusevae.models.classifier import ClassifierConfig, fit_classifier, save_classifier
+from diffusevae.training.checkpointer import Progress
+from diffusevae.training.loop import Callbacks, OptimiserConfig
 
 ROOT = "datasets"
 SECTIONS = {"seed": int, "classifier": ClassifierConfig, "classifier_optimiser": OptimiserConfig}

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from diffusevae.checkpoint import sha256_of
-from diffusevae.data import load_split
-from diffusevae.device import choose_device
-from diffusevae.diffusion import DiffusionConfig, DiffusionModel, save_diffusion
-from diffusevae.diffusion_training import Images, TrainDiffusionConfig, fit_diffusion
-from diffusevae.distributed import join_group
-from diffusevae.errors import InputError
-from diffusevae.progress import Progress
-from diffusevae.search_space import apply_best
-from diffusevae.training import Callbacks, OptimiserConfig
-from diffusevae.unet import UNetConfig
-from diffusevae.vae import load_vae
-from diffusevae.vae_training import reconstruct_all
+from diffusevae.core.device import choose_device
+from diffusevae.core.errors import InputError
+from diffusevae.core.tensor_file import sha256_of
+from diffusevae.data.dataset import load_split
+from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel, save_diffusion
+from diffusevae.models.unet import UNetConfig
+from diffusevae.models.vae import load_vae
+from diffusevae.training.checkpointer import Progress
+from diffusevae.training.diffusion_training import Images, TrainDiffusionConfig, fit_diffusion
+from diffusevae.training.distributed import join_group
+from diffusevae.training.loop import Callbacks, OptimiserConfig
+from diffusevae.training.vae_training import reconstruct_all
+from diffusevae.tuning.search_space import apply_best
 
 ROOT = "experiments"
 SECTIONS = {

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from diffusevae.checkpoint import save_tensors, sha256_of
-from diffusevae.data import load_split
-from diffusevae.device import choose_device
-from diffusevae.distributed import join_group
-from diffusevae.prior import PriorConfig, fit_prior, save_prior
-from diffusevae.progress import Progress
-from diffusevae.search_space import apply_best
-from diffusevae.training import Callbacks, OptimiserConfig
-from diffusevae.vae import VAEConfig, save_vae
-from diffusevae.vae_training import TrainVAEConfig, encode_all, fit_vae, take_snapshot
+from diffusevae.core.device import choose_device
+from diffusevae.core.tensor_file import save_tensors, sha256_of
+from diffusevae.data.dataset import load_split
+from diffusevae.models.latent_mixture import PriorConfig, fit_prior, save_prior
+from diffusevae.models.vae import VAEConfig, save_vae
+from diffusevae.training.checkpointer import Progress
+from diffusevae.training.distributed import join_group
+from diffusevae.training.loop import Callbacks, OptimiserConfig
+from diffusevae.training.vae_training import TrainVAEConfig, encode_all, fit_vae, take_snapshot
+from diffusevae.tuning.search_space import apply_best
 
 ROOT = "experiments"
 SECTIONS = {

@@ -7,23 +7,23 @@ python -m diffusevae.stages tune_ddpm smoke \\
 
 from pathlib import Path
 
-from diffusevae.data import load_split, to_unit
-from diffusevae.device import choose_device
-from diffusevae.diffusion import DiffusionConfig, DiffusionModel
-from diffusevae.diffusion_training import Images, fit_diffusion
-from diffusevae.objectives import (
+from diffusevae.core.device import choose_device
+from diffusevae.core.params import override
+from diffusevae.data.dataset import load_split, to_unit
+from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel
+from diffusevae.models.unet import UNetConfig
+from diffusevae.training.checkpointer import identify
+from diffusevae.training.diffusion_training import Images, fit_diffusion
+from diffusevae.training.loop import Callbacks, OptimiserConfig
+from diffusevae.training.objectives import (
     NUM_IMAGES,
     floor_of_eps,
     measure_x_0_error,
     principal_variances,
     shared_levels,
 )
-from diffusevae.params import override
-from diffusevae.progress import identify
-from diffusevae.search import PRUNED, SearchConfig, save_result, search
-from diffusevae.search_space import list_combinations
-from diffusevae.training import Callbacks, OptimiserConfig
-from diffusevae.unet import UNetConfig
+from diffusevae.tuning.search import PRUNED, SearchConfig, save_result, search
+from diffusevae.tuning.search_space import list_combinations
 
 ROOT = "experiments"
 SECTIONS = {

@@ -8,15 +8,15 @@ python -m diffusevae.stages tune_vae smoke \\
 import math
 from pathlib import Path
 
-from diffusevae.data import load_split, to_unit
-from diffusevae.device import choose_device
-from diffusevae.objectives import bound_vae, floor_of_vae, principal_variances
-from diffusevae.params import override
-from diffusevae.progress import identify
-from diffusevae.search import PRUNED, SearchConfig, save_result, search
-from diffusevae.training import Callbacks, OptimiserConfig
-from diffusevae.vae import VAE, VAEConfig
-from diffusevae.vae_training import fit_vae
+from diffusevae.core.device import choose_device
+from diffusevae.core.params import override
+from diffusevae.data.dataset import load_split, to_unit
+from diffusevae.models.vae import VAE, VAEConfig
+from diffusevae.training.checkpointer import identify
+from diffusevae.training.loop import Callbacks, OptimiserConfig
+from diffusevae.training.objectives import bound_vae, floor_of_vae, principal_variances
+from diffusevae.training.vae_training import fit_vae
+from diffusevae.tuning.search import PRUNED, SearchConfig, save_result, search
 
 ROOT = "experiments"
 SECTIONS = {

@@ -1,0 +1,71 @@
+"""Which device the work runs on, and how exactly: the environment says so, never params.yaml."""
+
+import ctypes
+import os
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from diffusevae.core.errors import EnvironmentFailure, InputError
+
+DEVICE_VARIABLE = "DIFFUSEVAE_DEVICE"
+PRECISION_VARIABLE = "DIFFUSEVAE_PRECISION"
+PRECISIONS = ("float32", "bfloat16")
+# Of malloc.h in glibc. The first takes no more than 32 MiB before glibc 2.35.
+M_MMAP_THRESHOLD, LARGEST_KEPT = -3, 2**25
+M_TRIM_THRESHOLD, MOST_KEPT = -1, 2**31 - 1
+
+
+def choose_device() -> torch.device:
+    """Return the device named by DIFFUSEVAE_DEVICE (cpu, cuda, cuda:1), else a GPU if there is one.
+
+    Also switches torch to deterministic kernels, so that the same machine gives the same bytes, and
+    lets the process keep memory that tensors free for the next ones.
+    Raises InputError for a name torch does not know or a DIFFUSEVAE_PRECISION there is not,
+    EnvironmentFailure for an absent device.
+    """
+    name = os.environ.get(DEVICE_VARIABLE) or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"{DEVICE_VARIABLE}: {name!r} is not a device; use cpu, cuda or cuda:N") \
+            from error  # fmt: skip
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"{DEVICE_VARIABLE}: nothing here runs on {name!r}; use cpu, cuda or "
+                         "cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise EnvironmentFailure(f"{DEVICE_VARIABLE}: {name} is not on this machine, which has "
+                                 f"{torch.cuda.device_count()} CUDA devices; use cpu")
+    precision = os.environ.get(PRECISION_VARIABLE)
+    if precision and precision not in PRECISIONS:
+        raise InputError(f"{PRECISION_VARIABLE}: {precision!r} is none; use "
+                         f"{' or '.join(PRECISIONS)}")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products
+    torch.set_deterministic_debug_mode("warn")
+    # Finds bugs, costs a fifth. The module's class has it, which its stubs do not say.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if device.type == "cpu":
+        _keep_freed_memory()
+    return device
+
+
+def autocast(device: torch.device) -> AbstractContextManager:
+    """Return the context in which a network computes: in DIFFUSEVAE_PRECISION.
+
+    Without one that is bfloat16 on a GPU, where matrix products and convolutions are several times
+    faster, and float32 elsewhere. Weights, optimiser and what torch deems delicate stay float32.
+    """
+    default = "bfloat16" if device.type == "cuda" else "float32"
+    chosen = os.environ.get(PRECISION_VARIABLE) or default
+    return nullcontext() if chosen == "float32" else torch.autocast(device.type, torch.bfloat16)
+
+
+def _keep_freed_memory() -> None:
+    """Tell glibc not to hand each freed tensor back to the kernel, only to ask for it again.
+
+    Every page that comes back is filled with zeros first: a tenth of a training step.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
+        mallopt(M_TRIM_THRESHOLD, MOST_KEPT)

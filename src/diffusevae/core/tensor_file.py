@@ -1,0 +1,107 @@
+"""Tensors on disk: safetensors with their configuration in the header, written whole or not."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from diffusevae.core.errors import EnvironmentFailure, InputError
+
+Model = TypeVar("Model")
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], config: object | None = None) -> None:
+    """Write tensors and the configuration (a dataclass or mapping) they need to be used again.
+
+    The bytes depend on the content only. The file appears under its name when it is complete:
+    written beside it, flushed, renamed. Raises EnvironmentFailure if it cannot be written.
+    """
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        config = dataclasses.asdict(config)
+    # One metadata key only: the order of several is not stable from process to process.
+    metadata = None if config is None else {"config": json.dumps(config, sort_keys=True)}
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(on_cpu, temporary, metadata)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise EnvironmentFailure(f"cannot write {path}: {error}; free disk space or mend the "
+                                 "folder's permissions") from error
+
+
+def load_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
+    """Return the tensors of a file. Raises InputError if it is missing or damaged."""
+    try:
+        return load_file(path, device=device)
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+
+
+def load_config(path: Path) -> dict:
+    """Return the configuration in the header of a file. Raises InputError where there is none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+    if "config" not in metadata:
+        raise InputError(f"{path}: carries no configuration; make it again with its stage")
+    try:
+        config = json.loads(metadata["config"])
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, error) from error
+    if not isinstance(config, dict):
+        raise _unreadable(path, ValueError("its configuration is no mapping"))
+    return config
+
+
+def of_one_model(load: Callable[..., Model]) -> Callable[..., Model]:
+    """Let a function that loads the model at a path raise InputError where the file is another's.
+    """
+    @functools.wraps(load)
+    def load_it(path: Path, *arguments, **options) -> Model:
+        try:
+            return load(path, *arguments, **options)
+        except torch.OutOfMemoryError:
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:150]
+            raise InputError(f"{path}: does not hold the model that is expected ({reason}); make "
+                             "it again with the stage that writes it") from error
+
+    return load_it
+
+
+def freeze(network: Network, path: Path, device: torch.device | str) -> Network:
+    """Return a network with the weights of a checkpoint: on the device, eval mode, no gradients."""
+    network.load_state_dict(load_tensors(path))
+    # torch's stubs know no memory_format
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.eval().requires_grad_(False)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as hex: the identity by which a model finds its MLflow run."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = "no such file" if isinstance(error, FileNotFoundError) else error
+    return InputError(f"{path}: not a readable safetensors file ({reason}); make it again with "
+                      "the stage that writes it")

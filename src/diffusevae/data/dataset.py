@@ -1,0 +1,111 @@
+"""Data sets: how they are described, and the uint8 splits to index on a device."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from diffusevae.core.errors import InputError
+from diffusevae.core.params import Count, PositiveCount, Range
+from diffusevae.core.tensor_file import load_tensors
+
+# Images of the official training set and of the official test set. Whatever else a source may be
+# (cifar10_test, a folder of the user's own) has neither: all splits are then drawn from its images.
+OFFICIAL = {"mnist": (60_000, 10_000), "fashion_mnist": (60_000, 10_000),
+            "cifar10": (50_000, 10_000)}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """What is made of a downloaded data set, or of the images in data/raw/<source>.
+
+    None for a number of images means all there are.
+    """
+
+    source: str
+    image_size: Annotated[int, Range(4, 256)]
+    interpolation: Literal["bilinear", "bicubic", "nearest"]
+    antialias: bool
+    validation_images: PositiveCount
+    train_images: PositiveCount | None
+    test_images: PositiveCount | None
+    seed: Count  # of the division
+
+    def __post_init__(self) -> None:
+        if self.antialias and self.interpolation == "nearest":
+            raise ValueError("antialias: true goes with bilinear or bicubic interpolation only")
+        if not self.official:
+            if self.test_images is None:
+                raise ValueError("test_images: null, but of the sources only "
+                                 f"{', '.join(OFFICIAL)} have a test set; give a number")
+            return
+        num_train, num_test = self.official
+        if self.num_needed > num_train:
+            raise ValueError(f"validation_images and train_images need {self.num_needed} images; "
+                             f"the official training set has {num_train}")
+        if (self.test_images or 0) > num_test:
+            raise ValueError(f"test_images is {self.test_images}; the official test set has "
+                             f"{num_test}")
+
+    @property
+    def official(self) -> tuple[int, int] | None:
+        """How many images the official training and test set have; None where there are none."""
+        return OFFICIAL.get(self.source)
+
+    @property
+    def num_needed(self) -> int:
+        """The fewest images from which the splits can be drawn."""
+        num_test = 0 if self.official else self.num_test
+        return self.validation_images + num_test + (self.train_images or 1)
+
+    @property
+    def num_train(self) -> int | None:
+        """Images of the train split; None where only the folder can tell."""
+        if self.train_images is None and self.official:
+            return self.official[0] - self.validation_images
+        return self.train_images
+
+    @property
+    def num_test(self) -> int:
+        """Images of the test split."""
+        if self.test_images is None and self.official:
+            return self.official[1]
+        assert self.test_images is not None  # __post_init__ asks for it where none is official
+        return self.test_images
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images uint8 N x C x H x W, labels int64 N, indices int64 N (in the source)."""
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str) -> "Split":
+        """Return the split on a device."""
+        return Split(*(t.to(device) for t in (self.images, self.labels, self.indices)))
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Return uint8 images of any shape as float32 in [0,1], the library's one value range."""
+    return images.to(torch.float32) / 255
+
+
+def load_split(path: Path) -> Split:
+    """Return a prepared split. Raises InputError if the file is missing, damaged or no split."""
+    tensors = load_tensors(path)
+    kinds = {name: (tensor.dtype, tensor.dim()) for name, tensor in tensors.items()}
+    expected = {"images": (torch.uint8, 4), "labels": (torch.int64, 1),
+                "indices": (torch.int64, 1)}  # fmt: skip
+    if kinds != expected or len({len(tensor) for tensor in tensors.values()}) != 1:
+        found = ", ".join(f"{name} {list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+                          for name, tensor in sorted(tensors.items()))
+        raise InputError(f"{path}: not a prepared split (found {found or 'nothing'}); make it "
+                         "again with the stage prepare")
+    return Split(**tensors)

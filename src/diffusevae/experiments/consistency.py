@@ -1,0 +1,212 @@
+"""How the sections of an experiment must fit together, each of them being sound in itself.
+
+Whatever can be seen before any work starts is looked for here, so that it does not end a run after
+an hour.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from diffusevae.core.errors import InputError
+from diffusevae.core.params import override, suggest
+from diffusevae.data.dataset import DatasetConfig
+from diffusevae.metrics.intervals import count_needed
+from diffusevae.metrics.paired import WINDOW
+from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.layers import check_halving
+from diffusevae.sampling.samplers import most_steps, starts_without_noise
+from diffusevae.studies.compression import size_vae
+from diffusevae.training.objectives import shared_levels
+from diffusevae.tuning.search_space import check_space, list_combinations
+
+# What each search may vary: what the training that reads its result takes from it.
+TUNABLE = {
+    "tune_vae": ("vae", "vae_optimiser"),
+    "tune_ddpm": ("diffusion", "unet", "diffusion_optimiser"),
+}
+
+
+def find_misfits(params: SimpleNamespace, images: DatasetConfig) -> list[str]:
+    """Return what does not fit together, one line each, beginning with the section's name.
+
+    `params` has the sections of an experiment as attributes, `images` is its data set's. Where a
+    section is tuned, what the search can draw takes the place of its values.
+    """
+    misfits: list[str] = []
+    drawn = {section: configs for stage in TUNABLE
+             for section, configs in _draw_sections(params, stage, misfits).items()}  # fmt: skip
+    first = SimpleNamespace(**vars(params) | {name: some[0] for name, some in drawn.items()})
+    misfits += [*_misfits_of(first, images), *_misfits_of_levels(params, drawn)]
+    for section, configs in drawn.items():
+        others = (SimpleNamespace(**vars(first) | {section: config}) for config in configs[1:])
+        misfits += next(filter(None, (_misfits_of(other, images) for other in others)), [])
+    return list(dict.fromkeys(misfits))
+
+
+def find_misfits_of_sizes(study: SimpleNamespace, image_size: int) -> list[str]:
+    """Return what of a latent study does not fit its data set's images, image_size x image_size."""
+    family, sprites = study.autoencoders, study.sprites
+    halved = {"beta_vae.model.channels": (len(study.beta_vae.model.channels), image_size),
+              "beta_vae.autoencoder.channels": (len(study.beta_vae.autoencoder.channels) + 1,
+                                                image_size),
+              "sprites.vae.channels": (len(sprites.vae.channels), sprites.image_size),
+              "autoencoders.network.channels": (len(family.network.channels), image_size),
+              "autoencoders.restoration.channels": (len(family.restoration.channels) - 1,
+                                                    image_size)}  # fmt: skip
+    misfits = [f"{place}: images of {side} x {side} cannot be halved {halvings} times; name fewer"
+               for place, (halvings, side) in halved.items() if side % 2**halvings]  # fmt: skip
+    misfits += [f"autoencoders.restoration.factors: {factor} does not divide images of "
+                f"{image_size} x {image_size}; use one that does"
+                for factor in family.restoration.factors if image_size % factor]  # fmt: skip
+    unet = family.segmentation.unet
+    for side in (image_size, family.segmentation.tile):
+        try:
+            check_halving((1, side, side), unet.channel_multipliers)
+        except InputError as error:
+            misfits.append(f"autoencoders.segmentation.unet.{error}")
+    return misfits
+
+
+def find_study_misfits(study: SimpleNamespace, experiment: SimpleNamespace) -> Iterator[str]:
+    """Yield what of a latent study does not fit the experiment whose models it uses."""
+    place, sampler = "autoencoders.interpolation.sampler", study.autoencoders.interpolation.sampler
+    if sampler.guidance > 0 and experiment.train_diffusevae.p_uncond == 0:
+        yield (f"{place}.guidance: needs a model trained without its condition too; set it to 0, "
+               "or the experiment's train_diffusevae.p_uncond above 0")  # fmt: skip
+    drawn = _draw_sections(experiment, "tune_ddpm", [])
+    models = drawn.get("diffusion", [experiment.diffusion])
+    most = most_steps(sampler.sampler, min(model.num_timesteps for model in models))
+    if sampler.num_steps > most:
+        yield (f"{place}.num_steps: {sampler.num_steps}, but of the experiment's timesteps "
+               f"{sampler.sampler} can take only {most}; use at most {most}")  # fmt: skip
+    if not sampler.clip and any(model.open_ends for model in models):
+        yield (f"{place}.clip: false, but a model trained with diffusion.open_ends counts on it; "
+               "set it to true")  # fmt: skip
+
+
+def _misfits_of_levels(
+    params: SimpleNamespace, drawn: Mapping[str, list[DiffusionConfig]]
+) -> Iterator[str]:
+    if params.tune_ddpm.objective == "fair" and params.tune_ddpm.n_trials:
+        configs = drawn.get("diffusion", [params.diffusion])
+        try:
+            shared_levels(config.schedule for config in configs)
+        except InputError as error:
+            yield str(error)
+
+
+def _misfits_of(params: SimpleNamespace, images: DatasetConfig) -> list[str]:
+    return [*_misfits_of_images(params, images), *_misfits_of_numbers(params, images),
+            *_misfits_of_codes(params, images)]  # fmt: skip
+
+
+def _misfits_of_images(params: SimpleNamespace, images: DatasetConfig) -> Iterator[str]:
+    size = images.image_size
+    if size < WINDOW:
+        yield f"dataset: its images are {size} x {size}; SSIM needs image_size {WINDOW} or more"
+    for section in ("vae", "unet"):
+        try:
+            check_halving((1, size, size), getattr(params, section).channel_multipliers)
+        except InputError as error:
+            yield f"{section}.{error}"
+
+
+def _misfits_of_codes(params: SimpleNamespace, images: DatasetConfig) -> Iterator[str]:
+    for code in params.compress.codes:
+        try:
+            size_vae(params.vae, params.compress, code, images.image_size)
+        except InputError as error:
+            yield str(error)
+
+
+def _misfits_of_numbers(params: SimpleNamespace, images: DatasetConfig) -> Iterator[str]:
+    for place, value, most, what in _limits(params, images):
+        if value > most:
+            yield f"{place}: {value}, but there are only {most} {what}; use at most {most}"
+    neighbours = params.evaluate.neighbours
+    needed = count_needed(neighbours)
+    smallest = min(params.sample.num_images, params.sample.num_generated)
+    if smallest < needed:
+        yield (f"sample: {smallest} images; at least {needed} must be refined and generated where "
+               f"evaluate.neighbours is {neighbours}")  # fmt: skip
+    for stage in ("train_diffusevae", "ablate"):
+        if params.sampler.guidance > 0 and getattr(params, stage).p_uncond == 0:
+            yield ("sampler.guidance: needs a model trained without its condition too; set "
+                   f"{stage}.p_uncond above 0, or guidance to 0")  # fmt: skip
+    frontier, spacing = params.frontier, params.sampler.spacing
+    points = [(name, steps) for name in frontier.samplers for steps in frontier.num_steps]
+    if any(starts_without_noise(name, steps, spacing)
+           for name, steps in [*points, ("ddim", frontier.converged_steps)]):  # fmt: skip
+        yield (f"frontier.num_steps, converged_steps: 1 with sampler.spacing {spacing} is a step "
+               "at t = 0, where there is no noise; use trailing, or 2 steps or more")  # fmt: skip
+    if params.diffusion.open_ends and not params.sampler.clip:
+        yield ("sampler.clip: false, but a model trained with diffusion.open_ends counts on it; "
+               "set sampler.clip to true, or diffusion.open_ends to false")  # fmt: skip
+
+
+def _limits(
+    params: SimpleNamespace, images: DatasetConfig
+) -> Iterator[tuple[str, float, float, str]]:
+    """Yield (place, value, most, what there are only so many of)."""
+    num_train = images.num_train or math.inf
+    num_codes = min(params.train_vae.num_snapshot_codes, images.validation_images)
+    num_timesteps = params.diffusion.num_timesteps
+    yield "prior.num_components", params.prior.num_components, num_train, "training images"
+    yield ("sampler.num_steps", params.sampler.num_steps,
+           most_steps(params.sampler.sampler, num_timesteps), "timesteps")  # fmt: skip
+    yield "sample.num_images", params.sample.num_images, images.num_test, "test images"
+    yield ("figures.num_images", params.figures.num_images, params.sample.num_images,
+           "refined images (sample.num_images)")  # fmt: skip
+    yield ("figures.tsne_perplexity", params.figures.tsne_perplexity, num_codes - 1,
+           "other codes (train_vae.num_snapshot_codes, validation_images)")  # fmt: skip
+    yield ("ablate.num_train_images", params.ablate.num_train_images, num_train,
+           "training images")  # fmt: skip
+    yield ("ablate.num_test_images", params.ablate.num_test_images, images.num_test,
+           "test images")  # fmt: skip
+    yield ("compress.num_train_images", params.compress.num_train_images, num_train,
+           "training images")  # fmt: skip
+    yield ("compress.num_test_images", params.compress.num_test_images, images.num_test,
+           "test images")  # fmt: skip
+    frontier = params.frontier
+    largest = max(*frontier.num_steps, frontier.converged_steps)
+    yield "frontier.num_steps, converged_steps", largest, num_timesteps, "timesteps"
+    if "ddim_ahead" in frontier.samplers:
+        yield ("frontier.num_steps of ddim_ahead", max(frontier.num_steps),
+               most_steps("ddim_ahead", num_timesteps), "timesteps")  # fmt: skip
+    yield ("frontier.num_images", params.frontier.num_images,
+           images.validation_images // 2, "pairs of validation images")  # fmt: skip
+    for stage in ("train_vae", "train_ddpm", "train_diffusevae"):
+        config = getattr(params, stage)
+        for epoch in config.snapshot_epochs:
+            yield f"{stage}.snapshot_epochs", epoch, config.epochs, f"epochs ({stage}.epochs)"
+
+
+def _draw_sections(
+    params: SimpleNamespace, stage: str, misfits: list[str]
+) -> dict[str, list[Any]]:
+    """Return the tuned sections with what the search can draw for each; add what is wrong."""
+    space = getattr(params, stage).space
+    try:
+        check_space(space)
+    except InputError as error:
+        misfits.append(f"{stage}.{error}")
+        return {}
+    drawn = {}
+    for section, keys in space.items():
+        place = f"{stage}.space.{section}"
+        config: Any = getattr(params, section, None)
+        if section not in TUNABLE[stage]:
+            misfits.append(f"{place}: cannot be tuned; {suggest(section, TUNABLE[stage])}")
+        elif unknown := [key for key in keys if not hasattr(config, str(key))]:
+            known = [field.name for field in dataclasses.fields(config)]
+            misfits += [f"{place}.{key}: unknown key; {suggest(key, known)}" for key in unknown]
+        else:
+            try:
+                drawn[section] = [override(config, values, place)
+                                  for values in list_combinations(keys, config)]  # fmt: skip
+            except InputError as error:
+                misfits.append(str(error))
+    return drawn if getattr(params, stage).n_trials else {}

@@ -1,0 +1,132 @@
+"""The same autoencoder trained on three losses, each judged by all three and by SSIM (ROWS C10)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from diffusevae.core.params import Count, PositiveCount
+from diffusevae.data.dataset import to_unit
+from diffusevae.figures.drawing import CLASS_COLOURS, COLOURS, Strip, draw_strips, panels
+from diffusevae.latents.autoencoders.part import AE, COURSE, Data, Part, Train, headline
+from diffusevae.latents.measures.evidence import describe, judge, spread
+from diffusevae.latents.models.autoencoder import NetworkConfig, apply, train_autoencoder
+from diffusevae.latents.models.beta_vae import Reconstruction
+from diffusevae.latents.page.chapter import Claim, Picture, Table
+from diffusevae.metrics.labels import describe_direction
+from diffusevae.metrics.paired import mae, mse, ssim
+
+LOSSES: tuple[Reconstruction, ...] = ("mse", "bce", "l1")
+NAMES = {"mse": "MSE", "bce": "BCE", "l1": "L1", "ssim": "SSIM"}
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class LossesConfig:
+    """Numbers of the code, and the seeds of the trainings (of each loss)."""
+
+    latents: PositiveCount
+    seeds: tuple[Count, ...]
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: expected one or more, each once")
+
+
+def cross_entropy(restored: Tensor, real: Tensor) -> Tensor:
+    """Return the binary cross-entropy of each image in [0, 1], in nats per pixel: B."""
+    return F.binary_cross_entropy(restored, real, reduction="none").flatten(1).mean(1)
+
+
+MEASURED = {"mse": mse, "bce": cross_entropy, "l1": mae, "ssim": ssim}
+
+
+def study_losses(config: LossesConfig, network: NetworkConfig, data: Data, train: Train) -> Part:
+    """Train with each loss and seed; measure test images, averaged over the seeds."""
+    real = to_unit(data.test.cpu())
+    values: dict[str, dict[str, np.ndarray]] = {}
+    strips = [Strip("Real test images", real[:SHOWN], COLOURS["real"])]
+    for i, loss in enumerate(LOSSES):
+        found: dict[str, list[np.ndarray]] = {name: [] for name in MEASURED}
+        for seed in config.seeds:
+            model = train_autoencoder(AE, network, config.latents, data, seed, train,
+                                      reconstruction=loss)  # fmt: skip
+            restored = apply(model.reconstruct, data.test)
+            for name, measure in MEASURED.items():
+                found[name].append(measure(restored, real).double().numpy())
+            if seed == config.seeds[0]:
+                strips.append(Strip(f"trained on {NAMES[loss]}", restored[:SHOWN],
+                                    CLASS_COLOURS[i]))  # fmt: skip
+        values[loss] = {name: np.mean(each, axis=0) for name, each in found.items()}
+    rows = [{"trained_on": loss} | {key: value for name, own in measured.items()
+                                    for key, value in spread(own, data.seed, name).items()}
+            for loss, measured in values.items()]  # fmt: skip
+    return _report(config, pd.DataFrame(rows), values, strips, data.seed)
+
+
+def _report(
+    config: LossesConfig, table: pd.DataFrame, values: dict[str, dict[str, np.ndarray]],
+    strips: list[Strip], seed: int,
+) -> Part:  # fmt: skip
+    count = len(values["mse"]["mse"])
+    of = (f"mean of {count} test images and {len(config.seeds)} seeds, 95 % interval over images")
+    # Each loss against the best of the others, by its own measure.
+    wins, losses, evidence = [], [], []
+    for loss in LOSSES:
+        others = {other: values[other][loss].mean() for other in LOSSES if other != loss}
+        best = min(others, key=others.__getitem__)
+        change = spread(values[loss][loss] - values[best][loss], seed, "change")
+        wins.append(change["change_high"] < 0)
+        losses.append(change["change_low"] > 0)
+        evidence.append(f"by {NAMES[loss]}, trained on {NAMES[loss]} less trained on "
+                        f"{NAMES[best]}: {describe(change, 'change', 5)}")  # fmt: skip
+    sharpest = table.loc[table["ssim"].idxmax()]
+    rival = max((loss for loss in LOSSES if loss != "l1"),
+                key=lambda loss: values[loss]["ssim"].mean())  # fmt: skip
+    sharper = spread(values["l1"]["ssim"] - values[rival]["ssim"], seed, "change")
+    return Part(
+        summary=(f"Of the same autoencoder ({config.latents} numbers) trained on MSE, BCE and L1, "
+                 f"the one trained on {NAMES[sharpest['trained_on']]} has the highest SSIM "
+                 f"({sharpest['ssim']:.3f}).",),
+        headlines=(headline(f"SSIM of AE-{config.latents} trained on L1 less trained on "
+                            f"{NAMES[rival]}", sharper, "change", of),),
+        claims=(
+            Claim("A reconstruction loss wins by its own measure", "what one would expect",
+                  judge(all(wins), any(losses)), f"{'; '.join(evidence)}; {of}"),
+            Claim("L1 is the reconstruction loss to choose (L1 + beta KL)", COURSE,
+                  judge(sharper["change_low"] > 0, sharper["change_high"] < 0),
+                  f"SSIM trained on L1 less trained on {NAMES[rival]}: "
+                  f"{describe(sharper, 'change')}; {of}"),
+        ),
+        pictures=(
+            (Picture("losses.png", "Three losses, four measures",
+                     "The same autoencoder trained on each loss (rows), by each measure on test "
+                     "images; 95 % intervals over images."), _draw(table)),
+            (Picture("losses_images.png", "What each loss makes of the same images",
+                     "Test images restored by the autoencoder trained on each loss."),
+             draw_strips(strips, SHOWN)),
+        ),
+        tables=((Table("losses.csv", "Reconstruction losses compared",
+                       "BCE in nats per pixel, MSE and L1 per pixel; 95 % intervals over test "
+                       "images, averaged over seeds."), table),),
+    )  # fmt: skip
+
+
+def _draw(table: pd.DataFrame) -> Figure:
+    figure, grid = panels(2, 2, 3.6, sharey=True)
+    names = [NAMES[loss] for loss in table["trained_on"]]
+    for axes, name in zip(grid.flat, MEASURED, strict=True):
+        bars = np.stack([table[name] - table[f"{name}_low"], table[f"{name}_high"] - table[name]])
+        for i, loss in enumerate(names):
+            axes.errorbar(table[name][i], loss, xerr=bars[:, i : i + 1], fmt="o", capsize=4,
+                          color=CLASS_COLOURS[i])  # fmt: skip
+        axes.margins(y=0.3)
+        axes.invert_yaxis() if name == "mse" else None
+        better = "higher" if name == "ssim" else "lower"
+        axes.set_title(f"{NAMES[name]} {describe_direction(better)}")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("trained on")
+    return figure

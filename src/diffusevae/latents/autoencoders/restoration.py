@@ -1,0 +1,270 @@
+"""Autoencoders that restore: denoising (ROWS C2) and super-resolution (ROWS C3).
+
+Each is compared with the classical methods of scipy and torch, every one of them at the setting
+that is best for the validation images at that level and for that metric.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from diffusevae.core.params import Count, PositiveCount, Range
+from diffusevae.core.randomness import generator
+from diffusevae.data.dataset import to_unit
+from diffusevae.figures.drawing import COLOURS, INK, MUTED, Strip, draw_strips, label_axes, panels
+from diffusevae.latents.autoencoders.classical import (
+    FILTERS,
+    MEASURED,
+    add_noise,
+    choose_setting,
+    enlarge,
+    filter_images,
+    shrink,
+)
+from diffusevae.latents.autoencoders.part import AE, COURSE, FAMILY_COLOURS, Data, Part, Train
+from diffusevae.latents.measures.evidence import judge, spread
+from diffusevae.latents.models.autoencoder import apply, fit_pairs, squared_error
+from diffusevae.latents.page.chapter import Claim, Headline, Picture, Table
+from diffusevae.metrics.labels import describe_direction
+from diffusevae.metrics.paired import METRICS
+from diffusevae.training.loop import OptimiserConfig
+
+SHOWN = 10
+METHOD_COLOURS = {"Gaussian filter": COLOURS["vae"], "median filter": COLOURS["diffusevae"],
+                  "Wiener filter": COLOURS["linear"], "nothing": MUTED, AE: FAMILY_COLOURS[AE],
+                  "bilinear": COLOURS["vae"], "bicubic": COLOURS["diffusevae"]}  # fmt: skip
+Restored = Mapping[str, Mapping[str, tuple[float, Tensor]]]  # metric, method: setting, images
+
+
+@dataclass(frozen=True)
+class RestorationConfig:
+    """Noise levels (standard deviation; pixels lie in [0, 1]), factors, and the trainings.
+
+    One network learns all noise levels up to the highest, and one each factor. channels: widths of
+    the network, at full size and after each halving.
+    """
+
+    noise_levels: tuple[Annotated[float, Range(0.001, 10)], ...]
+    factors: tuple[Annotated[int, Range(2, 8)], ...]
+    channels: tuple[Annotated[int, Range(1, 1024)], ...]
+    denoising_epochs: PositiveCount
+    super_resolution_epochs: PositiveCount
+    optimiser: OptimiserConfig
+    num_settings_images: PositiveCount
+    seed: Count
+
+    def __post_init__(self) -> None:
+        for name, least in (("noise_levels", 1), ("factors", 1), ("channels", 2)):
+            if len(getattr(self, name)) < least:
+                raise ValueError(f"{name}: expected {least} or more")
+
+
+class Restorer(nn.Module):
+    """Maps damaged images (B x C x H x W) to restored ones.
+
+    An autoencoder whose code keeps its place: channels[-1] numbers for each spot of a grid that is
+    halved len(channels) - 1 times. It has no connections past the code. Nothing bounds its output
+    in training: a sigmoid dies on images that are mostly black.
+    """
+
+    def __init__(self, channels: Sequence[int], image_channels: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(image_channels, channels[0], 3, padding=1), nn.ReLU()]
+        for before, after in zip(channels, channels[1:], strict=False):
+            layers += [nn.Conv2d(before, after, 4, 2, 1), nn.ReLU()]
+        for before, after in zip(channels[::-1], channels[-2::-1], strict=False):
+            layers += [nn.ConvTranspose2d(before, after, 4, 2, 1), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(channels[0], image_channels, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+    def restore(self, x: Tensor) -> Tensor:
+        """Return restored images in [0, 1]."""
+        return self(x).clamp(0, 1)
+
+
+def train_restorer(
+    name: str, facts: dict[str, object], config: RestorationConfig, epochs: int,
+    damage: Callable[[Tensor, torch.Generator], Tensor], data: Data, train: Train,
+) -> Restorer:  # fmt: skip
+    """Return a network trained to undo `damage`, which it sees anew in every epoch."""
+    def pairs(
+        part: str, indices: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        x = to_unit((data.train if part == "train" else data.validation)[indices])
+        return damage(x, rng), x
+
+    torch.manual_seed(config.seed)  # initial weights
+    model = Restorer(config.channels, data.train.shape[1]).to(data.train.device)
+    counts = len(data.train), len(data.validation)
+    return train(name, facts, lambda callbacks, progress: fit_pairs(
+        model, config.optimiser, epochs, config.seed, counts, pairs, squared_error, callbacks,
+        progress))  # fmt: skip
+
+
+def study_denoising(config: RestorationConfig, data: Data, train: Train) -> Part:
+    """Train one network for all noise levels; compare it with classical filters at each."""
+    highest = max(config.noise_levels)
+
+    def damage(x: Tensor, rng: torch.Generator) -> Tensor:
+        levels = highest * torch.rand(len(x), 1, 1, 1, generator=rng, device=x.device)
+        return add_noise(x, levels, rng)
+
+    facts = {"kind": "denoising", "highest_noise": highest, "seed": config.seed}
+    network = train_restorer("denoising", facts, config, config.denoising_epochs, damage, data,
+                             train)  # fmt: skip
+    real, known = (to_unit(part.cpu()) for part in (data.test, data.validation))
+    known = known[: config.num_settings_images]
+    rows, strips = [], [Strip("Real test images", real[:SHOWN], COLOURS["real"])]
+    for noise in config.noise_levels:
+        noisy, known_noisy = (add_noise(x, noise, generator(data.seed, "noise", part, str(noise)))
+                              for part, x in (("test", real), ("validation", known)))
+        learned = apply(network.restore, noisy.to(data.test.device))
+        restored: dict[str, dict[str, tuple[float, Tensor]]] = {}
+        for metric in MEASURED:
+            restored[metric] = {AE: (noise, learned)}
+            for method in FILTERS:
+                setting = choose_setting(known, known_noisy, method, noise, metric)
+                restored[metric][method] = (
+                    setting, filter_images(noisy, method, setting, noise))  # fmt: skip
+        rows += compare_restored(real, restored, data.seed, {"noise": noise})
+        best = best_rival(pd.DataFrame(rows), {"noise": noise}, "mse")
+        strips += [
+            Strip(f"Noise {noise:g}", noisy[:SHOWN].clamp(0, 1), MUTED),
+            Strip(f"the best classical method: {best['method']}",
+                  restored["mse"][best["method"]][1][:SHOWN], INK),
+            Strip("denoising autoencoder", learned[:SHOWN], FAMILY_COLOURS[AE]),
+        ]  # fmt: skip
+    return _report(
+        "denoising", "Denoising", "noise", "standard deviation of the noise", pd.DataFrame(rows),
+        strips, len(real), config.seed,
+        "A denoising autoencoder, one network for every noise level,", "classical filtering",
+        "A denoising autoencoder restores clean images from noisy ones, better than filters do")
+
+
+def study_super_resolution(config: RestorationConfig, data: Data, train: Train) -> Part:
+    """Train a network for each factor; compare it with bilinear and bicubic enlargement."""
+    real = to_unit(data.test.cpu())
+    rows, strips = [], [Strip("Real test images", real[:SHOWN], COLOURS["real"])]
+    for factor in config.factors:
+        # The network gets what bicubic enlargement makes of the small image (Dong et al., 2014).
+        def damage(x: Tensor, _=None, factor: int = factor) -> Tensor:
+            return enlarge(shrink(x, factor), factor, "bicubic")
+
+        facts = {"kind": "super_resolution", "factor": factor, "seed": config.seed}
+        network = train_restorer(f"super_resolution-{factor}", facts, config,
+                                 config.super_resolution_epochs, damage, data, train)  # fmt: skip
+        learned = apply(network.restore, damage(real).to(data.test.device))
+        small = shrink(real, factor)
+        methods: dict[str, tuple[float, Tensor]] = {AE: (factor, learned)}
+        methods |= {mode: (factor, enlarge(small, factor, mode))
+                    for mode in ("bilinear", "bicubic")}  # fmt: skip
+        rows += compare_restored(real, dict.fromkeys(MEASURED, methods), data.seed,
+                                 {"factor": factor})  # fmt: skip
+        pixels = F.interpolate(small[:SHOWN], scale_factor=factor, mode="nearest")
+        strips += [Strip(f"The pixels of a small image, to be enlarged x {factor}", pixels, MUTED),
+                   Strip("bicubic", methods["bicubic"][1][:SHOWN], INK),
+                   Strip("super-resolution autoencoder", learned[:SHOWN], FAMILY_COLOURS[AE])]
+    return _report(
+        "super_resolution", "Super-resolution", "factor", "enlarged by", pd.DataFrame(rows),
+        strips, len(real), config.seed, "A super-resolution autoencoder",
+        "bilinear and bicubic enlargement",
+        "An autoencoder enlarges images better than interpolation does")
+
+
+def compare_restored(
+    real: Tensor, restored: Restored, seed: int, place: Mapping[str, float]
+) -> list[dict[str, object]]:
+    """Return a row for each metric and method: its value and the autoencoder's less its.
+
+    Each row begins with `place`, e.g. {"noise": 0.2}.
+    """
+    rows = []
+    for metric, methods in restored.items():
+        values = {method: MEASURED[metric](real, images)
+                  for method, (_, images) in methods.items()}  # fmt: skip
+        for method, (setting, _) in methods.items():
+            row = {**place, "metric": metric, "method": method, "setting": setting,
+                   **spread(values[method], seed, "value")}  # fmt: skip
+            if method != AE:
+                row |= spread(values[AE] - values[method], seed, "change")
+            rows.append(row)
+    return rows
+
+
+def best_rival(table: pd.DataFrame, place: Mapping[str, float], metric: str) -> pd.Series:
+    """Return the row of the best method beside the autoencoder, at one level and by one metric."""
+    rows = table[(table["metric"] == metric) & (table["method"] != AE)]
+    for column, value in place.items():
+        rows = rows[rows[column] == value]
+    lower = METRICS[metric].better == "lower"
+    return rows.loc[rows["value"].idxmin() if lower else rows["value"].idxmax()]
+
+
+def _report(
+    file: str, title: str, level: str, axis: str, table: pd.DataFrame, strips: list[Strip],
+    num_images: int, seed: int, subject: str, rivals: str, claim: str,
+) -> Part:  # fmt: skip
+    of = f"mean of {num_images} test images, one training (seed {seed}), 95 % interval"
+    better, worse, evidence, headlines = [], [], [], []
+    for value in table[level].unique():
+        for metric in MEASURED:
+            best = best_rival(table, {level: value}, metric)
+            lower = METRICS[metric].better == "lower"
+            ends = (best["change_low"], best["change_high"])
+            better.append(ends[1] < 0 if lower else ends[0] > 0)
+            worse.append(ends[0] > 0 if lower else ends[1] < 0)
+            if metric == "mse":
+                evidence.append(f"{level} {value:g}: {best['value'] + best['change']:.4f} against "
+                                f"{best['value']:.4f} ({best['method']})")  # fmt: skip
+                headlines.append(Headline(
+                    f"{title}, {level} {value:g}: squared error less the best classical method's",
+                    best["change"], best["change_low"], best["change_high"], of))  # fmt: skip
+    verdict = judge(all(better), any(worse))
+    words = {"holds": "beats", "fails": "does not always beat",
+             "open": "is not everywhere proven better than"}  # fmt: skip
+    places = ", ".join(f"{value:g}" for value in table[level].unique())
+    return Part(
+        summary=(f"{subject} {words[verdict]} {rivals} in squared error and SSIM at {level} "
+                 f"{places} ({num_images} test images).",),
+        headlines=tuple(headlines),
+        claims=(Claim(claim, COURSE, verdict, f"squared error {'; '.join(evidence)}; SSIM in the "
+                      f"table; {of}"),),
+        pictures=(
+            (Picture(f"{file}.png", f"{title}: the autoencoder against classical methods",
+                     f"Test images at each {level}, 95 % intervals as bars (mostly smaller than "
+                     "the points). Each classical method has the setting that is best on "
+                     "validation images at that place and for that metric."),
+             _draw(table, level, axis)),
+            (Picture(f"{file}_images.png", f"{title}: what comes out",
+                     "The same test images damaged, restored by the best classical method, and "
+                     "by the autoencoder."), draw_strips(strips, SHOWN)),
+        ),
+        tables=((Table(f"{file}.csv", title,
+                       "Means over test images with 95 % intervals; change: the autoencoder's "
+                       "value less the method's, image by image."), table),),
+    )  # fmt: skip
+
+
+def _draw(table: pd.DataFrame, level: str, axis: str) -> Figure:
+    figure, grid = panels(1, len(MEASURED), 3.6)
+    for axes, metric in zip(grid.flat, MEASURED, strict=True):
+        for method, own in table[table["metric"] == metric].groupby("method", sort=False):
+            bars = [own["value"] - own["value_low"], own["value_high"] - own["value"]]
+            axes.errorbar(own[level], own["value"], yerr=bars, fmt="o-", capsize=3,
+                          color=METHOD_COLOURS[method], label=method,
+                          linewidth=2.5 if method == AE else 1.5)  # fmt: skip
+        axes.set_xticks(table[level].unique())
+        if metric == "mse":
+            axes.set_yscale("log")
+        label_axes(axes, f"{METRICS[metric].name} {describe_direction(METRICS[metric].better)}",
+                   axis)  # fmt: skip
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure

@@ -1,0 +1,273 @@
+"""The UNet of the diffusion model, reused to say which pixels belong to a thing (ROWS C8).
+
+Ronneberger et al., "U-Net: Convolutional Networks for Biomedical Image Segmentation" (2015). Two
+tasks: digits among clutter (Mnih et al., 2014, who made MNIST so), and the nuclei of a microscope's
+image (BBBC038), compared with a threshold.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from diffusevae.core.errors import InputError
+from diffusevae.core.params import Count, PositiveCount, Range, Share
+from diffusevae.core.randomness import generator
+from diffusevae.figures.drawing import COLOURS, INK, MUTED, Strip, draw_strips, label_axes, panels
+from diffusevae.latents.autoencoders.part import COURSE, Data, Part, Train, headline
+from diffusevae.latents.autoencoders.scenes import (
+    INSIDE,
+    Masks,
+    crop_tiles,
+    cut_tiles,
+    hide_digits,
+    read_nuclei,
+)
+from diffusevae.latents.measures.evidence import describe, judge, spread
+from diffusevae.latents.models.autoencoder import apply, fit_pairs
+from diffusevae.latents.page.chapter import Claim, Picture, Table
+from diffusevae.models.unet import UNet, UNetConfig
+from diffusevae.training.loop import OptimiserConfig
+
+THRESHOLDS = 256
+UNET, OTSU, GLOBAL = "UNet", "Otsu's threshold", "best global threshold"
+METHOD_COLOURS = {UNET: COLOURS["ddpm"], OTSU: COLOURS["vae"], GLOBAL: INK}
+SHOWN = 8
+
+
+@dataclass(frozen=True)
+class SegmentationConfig:
+    """The network and its trainings; how digits are hidden; the squares cut from the nuclei."""
+
+    unet: UNetConfig
+    optimiser: OptimiserConfig
+    num_digits: PositiveCount
+    digit_epochs: PositiveCount
+    num_clutter: Annotated[int, Range(0, 100)]
+    noise: Annotated[float, Range(0, 10)]
+    tile: Annotated[int, Range(8, 256)]
+    num_tiles: PositiveCount
+    nuclei_epochs: PositiveCount
+    validation_share: Share
+    seed: Count
+
+
+class Segmenter(nn.Module):
+    """Maps images (B x C x H x W in [0, 1]) to logits of the mask, with a UNet at t = 0."""
+
+    def __init__(self, config: UNetConfig, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.unet = UNet(config, shape, conditional=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.unet(2 * x - 1, torch.zeros(len(x), dtype=torch.long, device=x.device))
+
+
+def otsu_threshold(image: np.ndarray) -> float:
+    """Return the threshold that parts the grey values in [0, 1] best (Otsu, 1979).
+
+    It maximises the variance between the two sides over 256 grey values.
+    """
+    counts, edges = np.histogram(image, bins=THRESHOLDS, range=(0, 1))
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = counts.cumsum()[:-1].astype(float)
+    above = counts.sum() - below
+    sums = (counts * centres).cumsum()
+    mean_below = sums[:-1] / np.maximum(below, 1)
+    mean_above = (sums[-1] - sums[:-1]) / np.maximum(above, 1)
+    between = below * above * (mean_below - mean_above) ** 2
+    # Between two clusters all thresholds are as good: the middle one.
+    best = np.flatnonzero(np.isclose(between, between.max()))
+    return float(edges[1:-1][best].mean())
+
+
+def intersection_over_union(predicted: Tensor, mask: Tensor) -> Tensor:
+    """Return the IoU of each image's masks (bool, N x 1 x H x W); NaN where both are empty."""
+    both = (predicted & mask).flatten(1).sum(1).double()
+    return both / (predicted | mask).flatten(1).sum(1).double()
+
+
+def best_threshold(images: Tensor, masks: Tensor) -> float:
+    """Return the one threshold with the highest mean IoU on these images."""
+    candidates = torch.linspace(0, 1, 65)[1:-1]
+    scores = [intersection_over_union(images > t, masks > INSIDE).nanmean() for t in candidates]
+    return float(candidates[int(torch.stack(scores).argmax())])
+
+
+def train_segmenter(
+    name: str, config: SegmentationConfig, epochs: int, pairs: Masks, held_out: Masks,
+    train: Train,
+) -> Segmenter:  # fmt: skip
+    """Return a segmenter trained on the binary cross-entropy; images and masks on the device."""
+    def choose(part: str, indices: Tensor, _) -> Masks:
+        images, masks = pairs if part == "train" else held_out
+        return images[indices], masks[indices]
+
+    def error(logits: Tensor, masks: Tensor) -> Tensor:
+        wrong = F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
+        return wrong.flatten(1).mean(1)
+
+    torch.manual_seed(config.seed)  # initial weights
+    model = Segmenter(config.unet, pairs[0].shape[1:]).to(pairs[0].device)
+    counts = len(pairs[0]), len(held_out[0])
+    facts = {"kind": "segmentation", "images": counts[0], "seed": config.seed}
+    return train(f"segmentation-{name}", facts, lambda callbacks, progress: fit_pairs(
+        model, config.optimiser, epochs, config.seed, counts, choose, error, callbacks, progress))
+
+
+def study_segmentation(config: SegmentationConfig, nuclei: Path, data: Data, train: Train) -> Part:
+    """Train on digits among clutter and on one half of the nuclei image; test on what is unseen."""
+    image, mask = read_nuclei(nuclei)
+    smallest = min(image.shape[0] * config.validation_share, image.shape[1] / 2)
+    if smallest < config.tile:
+        raise InputError(f"segmentation.tile {config.tile}: the nuclei image is cut into parts, "
+                         f"the smallest {int(smallest)} pixels wide; use a smaller tile")
+    tasks = {"digits": _make_digits(config, data), "nuclei": _make_nuclei(config, image, mask)}
+    epochs = {"digits": config.digit_epochs, "nuclei": config.nuclei_epochs}
+    rows, shown = [], {}
+    for task, (known, held_out, unseen) in tasks.items():
+        device = data.train.device
+        known_there, held_out_there = ((images.to(device), masks.to(device))
+                                       for images, masks in (known, held_out))  # fmt: skip
+        network = train_segmenter(task, config, epochs[task], known_there, held_out_there, train)
+        images, masks = unseen
+        threshold = best_threshold(*known)
+        otsu = torch.tensor([otsu_threshold(one.numpy()) for one in images]).view(-1, 1, 1, 1)
+        predicted = {UNET: apply(network, images.to(device)) > 0, OTSU: images > otsu,
+                     GLOBAL: images > threshold}  # fmt: skip
+        rows += compare_masks(task, predicted, masks, data.seed)
+        shown[task] = images, masks, predicted
+    return _report(config, pd.DataFrame(rows), shown)
+
+
+def _make_digits(config: SegmentationConfig, data: Data) -> tuple[Masks, Masks, Masks]:
+    """Return hidden digits to train with, to validate with and to test."""
+    def hide(part: str, images: Tensor) -> Masks:
+        return hide_digits(images.cpu(), config.num_clutter, config.noise,
+                           generator(config.seed, "clutter", part))  # fmt: skip
+
+    return (hide("train", data.train[: config.num_digits]), hide("validation", data.validation),
+            hide("test", data.test))  # fmt: skip
+
+
+def _make_nuclei(
+    config: SegmentationConfig, image: np.ndarray, mask: np.ndarray
+) -> tuple[Masks, Masks, Masks]:
+    """Return squares: random ones of the left half (but its lowest rows), those, the right half's.
+
+    Grey values are divided by the largest of the left half.
+    """
+    middle = image.shape[1] // 2
+    lowest = image.shape[0] - round(config.validation_share * image.shape[0])
+    image = (image / image[:, :middle].max()).clip(0, 1).astype(np.float32)
+    rng = np.random.default_rng(config.seed)
+    known = crop_tiles(image[:lowest, :middle], mask[:lowest, :middle], config.tile,
+                       config.num_tiles, rng)  # fmt: skip
+
+    def cut(rows: slice, columns: slice) -> Masks:
+        return (cut_tiles(image[rows, columns], config.tile),
+                cut_tiles(mask[rows, columns], config.tile))  # fmt: skip
+
+    return known, cut(slice(lowest, None), slice(0, middle)), cut(slice(None), slice(middle, None))
+
+
+def compare_masks(
+    task: str, predicted: Mapping[str, Tensor], masks: Tensor, seed: int
+) -> list[dict[str, object]]:
+    """Return a row for each method: its IoU, and the UNet's less its, over images with a mask."""
+    there = masks.flatten(1).any(1)
+    masks = masks[there] > INSIDE
+    scores = {method: intersection_over_union(one[there], masks)
+              for method, one in predicted.items()}  # fmt: skip
+    rows = []
+    for method, own in scores.items():
+        row = {"task": task, "method": method, "images": len(own), **spread(own, seed, "iou"),
+               "iou_of_all": float(_pooled(predicted[method][there], masks))}  # fmt: skip
+        if method != UNET:
+            row |= spread(scores[UNET] - own, seed, "change")
+        rows.append(row)
+    return rows
+
+
+def _pooled(predicted: Tensor, masks: Tensor) -> Tensor:
+    """Return the IoU of all pixels of all images together."""
+    return intersection_over_union(predicted.reshape(1, -1), masks.reshape(1, -1))
+
+
+def _report(
+    config: SegmentationConfig, table: pd.DataFrame,
+    shown: dict[str, tuple[Tensor, Tensor, dict[str, Tensor]]],
+) -> Part:  # fmt: skip
+    rows = {task: own.set_index("method").to_dict("index") for task, own in table.groupby("task")}
+    evidence, better, worse, headlines, summary = [], [], [], [], []
+    for task, own in rows.items():
+        rivals = {method: own[method]["iou"] for method in (OTSU, GLOBAL)}
+        rival = max(rivals, key=rivals.__getitem__)
+        unet, best = own[UNET], own[rival]
+        kind = "test images" if task == "digits" else "squares of the unseen half of one image"
+        of = f"mean of {unet['images']} {kind}, one training (seed {config.seed}), 95 % interval"
+        evidence.append(f"{task}: IoU {describe(unet, 'iou', 3)} against {describe(best, 'iou', 3)}"
+                        f" ({rival}), difference {describe(best, 'change', 3)}, {of}")  # fmt: skip
+        better.append(best["change_low"] > 0)
+        worse.append(best["change_high"] < 0)
+        headlines += [headline(f"Segmentation of {task}: IoU of the UNet", unet, "iou", of),
+                      headline(f"Segmentation of {task}: UNet less {rival}", best, "change", of)]
+        summary.append(f"{task}: {unet['iou']:.3f} ({rival}: {best['iou']:.3f})")
+    strips_of: dict[str, Callable[[], Figure]] = {task: partial(_draw_masks, *found)
+                                                  for task, found in shown.items()}  # fmt: skip
+    return Part(
+        summary=("The diffusion model's UNet, given images in the place of noise, marks what "
+                 f"belongs to a thing; mean IoU on unseen images, {'; '.join(summary)}. The nuclei "
+                 "are one image: half of it to learn from, half to test.",),
+        headlines=tuple(headlines),
+        claims=(Claim("A U-Net segments images (skips carry what the code loses)", COURSE,
+                      judge(all(better), any(worse)), "; ".join(evidence)),),
+        pictures=(
+            (Picture("segmentation.png", "IoU of the UNet and of thresholds",
+                     "Mean intersection over union on unseen images with 95 % intervals; 1 is "
+                     "perfect."), _draw(table)),
+            (Picture("segmentation_digits.png", "Digits among clutter",
+                     "Digits among pieces of other digits and noise; which pixels are the "
+                     "digit's, as it is, by the UNet, and by the best single threshold."),
+             strips_of["digits"]()),
+            (Picture("segmentation_nuclei.png", "Nuclei under a microscope",
+                     "Squares of the half of the image that was not learned from, their masks, "
+                     "and what the UNet and a threshold find."), strips_of["nuclei"]()),
+        ),
+        tables=((Table("segmentation.csv", "Segmentation",
+                       "iou: mean over test images (or squares of the unseen half of the one "
+                       "nuclei image) in which there is something to find, with 95 % intervals; "
+                       "iou_of_all: of all their pixels together; change: the UNet's IoU less the "
+                       "method's, image by image."), table),),
+    )  # fmt: skip
+
+
+def _draw(table: pd.DataFrame) -> Figure:
+    figure, grid = panels(1, 2, 2.6, sharey=True)
+    for axes, (task, own) in zip(grid.flat, table.groupby("task", sort=False), strict=True):
+        bars = [own["iou"] - own["iou_low"], own["iou_high"] - own["iou"]]
+        axes.barh(own["method"], own["iou"], xerr=bars, capsize=3, ecolor=MUTED, height=0.6,
+                  color=[METHOD_COLOURS[method] for method in own["method"]])
+        axes.set_xlim(0, 1)
+        axes.set_xticks([0, 0.5, 1])
+        axes.grid(axis="y", visible=False)
+        label_axes(axes, f"IoU: {task}")
+    grid[0, 0].invert_yaxis()
+    return figure
+
+
+def _draw_masks(images: Tensor, masks: Tensor, predicted: dict[str, Tensor]) -> Figure:
+    shown = masks.flatten(1).any(1).nonzero()[:SHOWN, 0]
+    strips = [Strip("Unseen images", images[shown], COLOURS["real"]),
+              Strip("what is to be found", masks[shown], COLOURS["real"])]  # fmt: skip
+    strips += [Strip(method, predicted[method][shown].float(), METHOD_COLOURS[method])
+               for method in (UNET, GLOBAL)]  # fmt: skip
+    return draw_strips(strips, SHOWN)

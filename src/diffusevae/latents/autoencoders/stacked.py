@@ -1,0 +1,236 @@
+"""The stacked autoencoder: trained layer by layer with tied weights, then as a whole (ROWS C7).
+
+Hinton and Salakhutdinov, "Reducing the dimensionality of data with neural networks" (2006), with
+ReLU and with autoencoders in the place of restricted Boltzmann machines (Bengio et al., 2007).
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from diffusevae.core.params import Count, PositiveCount, Range
+from diffusevae.data.dataset import to_unit
+from diffusevae.data.resizing import resize
+from diffusevae.figures.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, panels
+from diffusevae.latents.autoencoders.part import (
+    AE,
+    COURSE,
+    FAMILY_COLOURS,
+    PCA,
+    Data,
+    Part,
+    Train,
+    headline,
+)
+from diffusevae.latents.measures.evidence import describe, judge, spread
+from diffusevae.latents.models.autoencoder import apply, fit_pairs, squared_error
+from diffusevae.latents.page.chapter import Claim, Picture, Table
+from diffusevae.metrics.paired import mse
+from diffusevae.studies.compression import fit_pca
+from diffusevae.training.loop import Model, OptimiserConfig
+
+SHOWN = 10
+GREEDY, TUNED = "stacked AE, layer by layer", "stacked AE, fine-tuned"
+
+
+@dataclass(frozen=True)
+class StackedConfig:
+    """Side of the images it takes, widths above the pixels (the code's last), and the trainings."""
+
+    image_size: Annotated[int, Range(4, 256)]
+    widths: tuple[Annotated[int, Range(1, 4096)], ...]
+    layer_epochs: PositiveCount
+    epochs: PositiveCount
+    optimiser: OptimiserConfig
+    seed: Count
+
+    def __post_init__(self) -> None:
+        if not self.widths:
+            raise ValueError("widths: expected one or more")
+
+
+class TiedLayer(nn.Module):
+    """a = f(W x + b) and back: x' = g(W^T a + c), with one W (outputs x inputs) for both ways.
+
+    The activations: f is ReLU, or nothing for the code (`last`); g is the sigmoid for pixels
+    (`first`), else ReLU, so that x' has the range of the x it stands for.
+    """
+
+    def __init__(self, inputs: int, outputs: int, first: bool, last: bool) -> None:
+        super().__init__()
+        self.first, self.last = first, last
+        self.weight = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(outputs, inputs), a=5**0.5))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.bias_back = nn.Parameter(torch.zeros(inputs))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return a, B x outputs."""
+        a = F.linear(x, self.weight, self.bias)
+        return a if self.last else F.relu(a)
+
+    def decode(self, a: Tensor) -> Tensor:
+        """Return x', B x inputs."""
+        x = F.linear(a, self.weight.T, self.bias_back)
+        return torch.sigmoid(x) if self.first else F.relu(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+
+class StackedAutoencoder(nn.Module):
+    """Tied layers on top of each other: B x pixels in [0, 1] to the code and back."""
+
+    def __init__(self, layers: Sequence[TiedLayer]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    @property
+    def _tied(self) -> Sequence[TiedLayer]:
+        return cast(Sequence[TiedLayer], self.layers)  # torch's list does not say of what it is
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the code, B x widths[-1]."""
+        for layer in self._tied:
+            x = layer.encode(x)
+        return x
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Return B x pixels in [0, 1]."""
+        for layer in reversed(self._tied):
+            code = layer.decode(code)
+        return code
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+
+def train_greedily(
+    config: StackedConfig, pixels: Tensor, held_out: Tensor, train: Train
+) -> StackedAutoencoder:
+    """Return the stack whose every layer is an autoencoder of the code below it.
+
+    pixels and held_out (validation) are N x pixels in [0, 1].
+    """
+    layers = []
+    for i, outputs in enumerate(config.widths):
+        torch.manual_seed(config.seed + i)  # initial weights
+        layer = TiedLayer(pixels.shape[1], outputs, i == 0, i == len(config.widths) - 1)
+        facts = {"kind": "stacked", "layer": i + 1, "outputs": outputs, "seed": config.seed}
+        layers.append(_fit(f"stacked-layer-{i + 1}", facts, layer.to(pixels.device), config,
+                           config.layer_epochs, pixels, held_out, train))  # fmt: skip
+        pixels, held_out = (apply(layers[-1].encode, x).to(x.device) for x in (pixels, held_out))
+    return StackedAutoencoder(layers)
+
+
+def fine_tune(
+    config: StackedConfig, greedy: StackedAutoencoder, pixels: Tensor, held_out: Tensor,
+    train: Train,
+) -> StackedAutoencoder:  # fmt: skip
+    """Return a copy of the stack that was trained as a whole; the weights stay tied."""
+    stack = copy.deepcopy(greedy).requires_grad_(True)
+    facts = {"kind": "stacked", "layer": "all", "seed": config.seed}
+    return _fit("stacked-all", facts, stack, config, config.epochs, pixels, held_out, train)
+
+
+def _fit(
+    name: str, facts: Mapping[str, object], model: Model, config: StackedConfig, epochs: int,
+    inputs: Tensor, held_out: Tensor, train: Train,
+) -> Model:  # fmt: skip
+    """Train a model to give its inputs back."""
+    def pairs(part: str, indices: Tensor, _) -> tuple[Tensor, Tensor]:
+        x = (inputs if part == "train" else held_out)[indices]
+        return x, x
+
+    counts = len(inputs), len(held_out)
+    return train(name, facts, lambda callbacks, progress: fit_pairs(
+        model, config.optimiser, epochs, config.seed, counts, pairs, squared_error, callbacks,
+        progress))  # fmt: skip
+
+
+def study_stacked(config: StackedConfig, data: Data, train: Train) -> Part:
+    """Train the stack, before and after fine-tuning; compare with PCA of as many numbers."""
+    size = config.image_size
+    images, held_out, unseen = (
+        resize(part, size, "bilinear", False) for part in (data.train, data.validation, data.test))
+    pixels, held_out_pixels, unseen_pixels = (
+        to_unit(part).flatten(1) for part in (images, held_out, unseen))
+    greedy = train_greedily(config, pixels, held_out_pixels, train)
+    tuned = fine_tune(config, greedy, pixels, held_out_pixels, train)
+    real = to_unit(unseen.cpu())
+    restored = {
+        PCA: fit_pca(images).reconstruct(unseen.cpu(), config.widths[-1]),
+        GREEDY: apply(greedy, unseen_pixels).reshape(real.shape),
+        TUNED: apply(tuned, unseen_pixels).reshape(real.shape),
+    }
+    linear = mse(real, restored[PCA])
+    rows = []
+    for model, images in restored.items():
+        rows.append({"model": model, "numbers": config.widths[-1]}
+                    | spread(mse(real, images), data.seed, "mse"))  # fmt: skip
+        if model != PCA:
+            rows[-1] |= spread(mse(real, images) - linear, data.seed, "mse_change")
+    return _report(config, pd.DataFrame(rows), real, restored)
+
+
+def _report(
+    config: StackedConfig, table: pd.DataFrame, real: Tensor, restored: dict[str, Tensor]
+) -> Part:
+    rows = table.set_index("model").to_dict("index")
+    tuned, greedy = rows[TUNED], rows[GREEDY]
+    size, code = config.image_size, config.widths[-1]
+    layers = "-".join(map(str, (size * size, *config.widths)))
+    of = f"mean of {len(real)} test images, one training (seed {config.seed}), 95 % interval"
+    evidence = (f"squared error {describe(tuned, 'mse')} (before fine-tuning "
+                f"{describe(greedy, 'mse')}), PCA-{code} {describe(rows[PCA], 'mse')}; less PCA's "
+                f"{describe(tuned, 'mse_change')}; {of}")  # fmt: skip
+    strips = [Strip("Real test images", real[:SHOWN], COLOURS["real"])]
+    strips += [Strip(f"{model}: {code} numbers", images[:SHOWN],
+                     FAMILY_COLOURS[PCA if model == PCA else AE])
+               for model, images in restored.items()]  # fmt: skip
+    verdict = judge(tuned["mse_change_high"] < 0, tuned["mse_change_low"] > 0)
+    tuning = judge(tuned["mse_high"] < greedy["mse_low"], tuned["mse_low"] > greedy["mse_high"])
+    return Part(
+        summary=(f"The stacked autoencoder {layers} with tied weights, trained layer by layer and "
+                 f"then as a whole on images brought to {size} x {size}, has a squared error of "
+                 f"{tuned['mse']:.4f}; PCA with {code} numbers has {rows[PCA]['mse']:.4f}.",),
+        headlines=(headline(f"Stacked AE-{code} squared error less PCA-{code}'s", tuned,
+                            "mse_change", of),),
+        claims=(
+            Claim(f"A stacked autoencoder beats PCA with {code} numbers", COURSE, verdict,
+                  evidence),
+            Claim("Training the whole stack improves on training layer by layer", COURSE, tuning,
+                  evidence),
+        ),
+        pictures=(
+            (Picture("stacked.png", f"Stacked autoencoder against PCA, {code} numbers",
+                     "Mean squared error of test images with 95 % intervals; lower is better."),
+             _draw(table)),
+            (Picture("stacked_images.png", f"Restored from {code} numbers",
+                     f"Test images at {size} x {size} and what PCA and the stack restore of them, "
+                     "before and after it was trained as a whole."), draw_strips(strips, SHOWN)),
+        ),
+        tables=((Table("stacked.csv", f"Stacked autoencoder {layers}",
+                       f"Squared error of test images, which were resized from their size in the "
+                       f"prepared data to {size} x {size} (bilinear), with 95 % intervals; "
+                       "mse_change is the difference to PCA, image by image."), table),),
+    )  # fmt: skip
+
+
+def _draw(table: pd.DataFrame) -> Figure:
+    figure, grid = panels(1, 1, 2.2)
+    axes = grid[0, 0]
+    colours = [FAMILY_COLOURS[PCA if model == PCA else AE] for model in table["model"]]
+    errors = [table["mse"] - table["mse_low"], table["mse_high"] - table["mse"]]
+    axes.barh(table["model"], table["mse"], xerr=errors, color=colours, capsize=3, ecolor=MUTED,
+              height=0.6)  # fmt: skip
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    label_axes(axes, "Test error (lower is better)", "mean squared error")
+    return figure

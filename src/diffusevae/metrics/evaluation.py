@@ -1,0 +1,249 @@
+"""Everything measured of one experiment: its reconstructions, its generated images, the floor.
+
+Pure: tensors and models in, a dictionary (metrics.json) and a table (per_image.csv) out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from diffusevae.core.errors import InputError
+from diffusevae.core.params import PositiveCount
+from diffusevae.core.randomness import seed_of
+from diffusevae.data.dataset import Split, to_unit
+from diffusevae.metrics.bootstrap import interval
+from diffusevae.metrics.contracts import (
+    NOISE,
+    WHOLE_SETS,
+    corrupt,
+    find_blind_metrics,
+    find_breaches,
+    find_breaches_of_means,
+    find_copies,
+    measure_corruptions,
+    require,
+)
+from diffusevae.metrics.distribution import frechet_distance, kid
+from diffusevae.metrics.intervals import (
+    count_needed,
+    frechet_interval,
+    kid_interval,
+    precision_recall_interval,
+)
+from diffusevae.metrics.paired import (
+    PAIRED,
+    WINDOW,
+    hist_sim_of_set,
+    measure_pairs,
+    mse,
+    psnr_of_mse,
+)
+from diffusevae.metrics.perceptual import BACKBONE, lpips
+from diffusevae.models.classifier import Classifier
+
+MODELS = ("vae", "diffusevae")
+BATCH_SIZE = 500
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Resamples of each bootstrap (of means over images); k of precision and recall."""
+
+    num_resamples: PositiveCount
+    neighbours: PositiveCount
+
+
+def evaluate(
+    pairs: dict[str, Tensor],
+    generated: dict[str, Tensor],
+    train: Split,
+    test: Split,
+    classifier: Classifier,
+    lpips_model: nn.Module | None,
+    lpips_reason: str,
+    config: EvaluateConfig,
+    seed: int,
+    device: torch.device,
+) -> tuple[dict, pd.DataFrame, pd.DataFrame]:
+    """Return the content of metrics.json, of per_image.csv and of corruptions.csv.
+
+    pairs: real, vae, diffusevae (N x C x H x W in [0, 1]) and labels (N). generated: sets of
+    M x C x H x W in [0, 1] by name. `lpips_reason` says why there is no `lpips_model`; LPIPS is
+    then None throughout. Raises InputError for images too few or too small, and where a metric
+    breaks its contract (`contracts`).
+
+    The reference of generated images is as many test images (all, if there are fewer), drawn
+    once: distances and balls depend on the numbers compared. The floor puts as many real train
+    images in the place of generated ones, against the same reference.
+    """
+    num_generated = len(next(iter(generated.values())))
+    reference = _draw(test.images, num_generated, seed, "test")
+    sets = generated | {"floor": _draw(train.images, num_generated, seed, "train")}
+    frame = measure_models(pairs, lpips_model, device)
+    distances = compare_sets(reference, sets, classifier, config.neighbours, device)
+    corruptions = measure_corruptions(pairs["real"], lpips_model, device)
+    answers = compare_corruptions(reference, classifier, device)
+    paired = summarise_pairs(frame, config.num_resamples, seed)
+    means = {model: {name: entry["value"] for name, entry in paired[model].items() if entry}
+             for model in MODELS}  # fmt: skip
+    warnings = [
+        *find_blind_metrics(corruptions, PAIRED), *find_blind_metrics(answers, WHOLE_SETS),
+        *(f"{model}_{breach}" for model in MODELS
+          for breach in find_breaches_of_means(means[model], corruptions)),
+        *find_copies(generated, train.images, test.images, seed),
+    ]  # fmt: skip
+    metrics = {
+        "num_images": len(pairs["real"]),
+        "num_generated": num_generated,
+        "paired": paired,
+        "set": {model: _measure_set(pairs["real"], pairs[model]) for model in MODELS},
+        "generated": {name: distances[name] for name in generated},
+        "floor": distances["floor"],
+        "intervals_of_sets": "mean over new draws of num_generated images",
+        "classifier": describe_classifier(classifier, test, device),
+        "lpips": {"backbone": BACKBONE, "available": lpips_model is not None,
+                  "reason": lpips_reason},
+        "warnings": warnings,
+    }  # fmt: skip
+    return metrics, frame, pd.concat([corruptions, answers[1:]], ignore_index=True)
+
+
+def measure_models(
+    pairs: dict[str, Tensor], lpips_model: nn.Module | None, device: torch.device
+) -> pd.DataFrame:
+    """Return one row per image and model: index (place in pairs), label, model, seven metrics.
+
+    Without an LPIPS network that column is empty (NaN). Raises InputError if a value cannot
+    be (`contracts.find_breaches`), so that no table holds it, and for images below 11 x 11.
+    """
+    real = pairs["real"]
+    if not len(real) or min(real.shape[2:]) < WINDOW:
+        raise InputError(f"evaluate pairs: images {' x '.join(map(str, real.shape))}; at least one "
+                         f"is needed, of {WINDOW} x {WINDOW} pixels or more (SSIM)")
+    tables = []
+    for model in MODELS:
+        values = measure_pairs(real, pairs[model])
+        if lpips_model is not None:
+            parts = zip(_batches(real, device), _batches(pairs[model], device), strict=True)
+            values["lpips"] = torch.cat([lpips(x, y, lpips_model).cpu() for x, y in parts])
+        require([f"{model}_{breach}" for breach in find_breaches(values)])
+        table = pd.DataFrame({"index": range(len(real)), "label": pairs["labels"].numpy(),
+                              "model": model})  # fmt: skip
+        for name in PAIRED:
+            table[name] = values[name].double().numpy() if name in values else np.nan
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def summarise_pairs(frame: pd.DataFrame, num_resamples: int, seed: int) -> dict:
+    """Return mean and 95 % interval per metric for each model and for diffusevae minus vae.
+
+    All intervals resample the same images; the difference is paired image by image.
+    """
+    columns = {model: frame[frame["model"] == model].set_index("index") for model in MODELS}
+    columns["difference"] = (columns["diffusevae"][list(PAIRED)] - columns["vae"][list(PAIRED)])
+    seed = seed_of(seed, "evaluate", "pairs")
+    return {
+        who: {name: None if table[name].isna().all()
+              else interval(table[name].to_numpy(), seed, num_resamples) for name in PAIRED}
+        for who, table in columns.items()
+    }  # fmt: skip
+
+
+def compare_sets(
+    reference: Tensor,
+    sets: dict[str, Tensor],
+    classifier: Classifier,
+    neighbours: int,
+    device: torch.device,
+) -> dict[str, dict]:
+    """Return Fréchet distance, KID, precision and recall of each set of images, by its name.
+
+    Images are uint8 or float in [0, 1]. Raises InputError naming a set that is too small.
+    """
+    needed = count_needed(neighbours)
+    for name, images in ({"reference": reference} | sets).items():
+        if len(images) < needed:
+            raise InputError(f"evaluate {name}: {len(images)} images; with neighbours = "
+                             f"{neighbours} use at least {needed}")
+    features = extract_features(classifier, reference, device)
+    return {name: _measure_distribution(features, extract_features(classifier, images, device),
+                                        neighbours)
+            for name, images in sets.items()}  # fmt: skip
+
+
+def compare_corruptions(
+    reference: Tensor, classifier: Classifier, device: torch.device
+) -> pd.DataFrame:
+    """Return Fréchet distance and KID of the reference from itself with ever more noise."""
+    real = to_unit(reference)
+    features = extract_features(classifier, real, device)
+    rows = []
+    for strength in (0.0, *NOISE):
+        damaged = extract_features(classifier, corrupt(real, "noise", strength), device)
+        rows.append({"corruption": "noise" if strength else "none", "strength": strength,
+                     "frechet": frechet_distance(features, damaged),
+                     "kid": kid(features, damaged)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@torch.inference_mode()
+def extract_features(classifier: Classifier, images: Tensor, device: torch.device) -> np.ndarray:
+    """Return the classifier's features, N x D float64, of images uint8 or float in [0, 1]."""
+    features = [classifier.features(x).double().cpu() for x in _batches(images, device)]
+    return torch.cat(features).numpy()
+
+
+@torch.inference_mode()
+def describe_classifier(
+    classifier: Classifier, test: Split, device: torch.device
+) -> dict[str, float]:
+    """Return how good the classifier is whose features are used, and how many it has."""
+    predicted = torch.cat([classifier(x).argmax(1).cpu() for x in _batches(test.images, device)])
+    return {"num_classes": classifier.num_classes,
+            "test_accuracy": float((predicted == test.labels).double().mean()),
+            "num_features": extract_features(classifier, test.images[:1], device).shape[1]}
+
+
+def flatten(metrics: dict) -> dict[str, float]:
+    """Return the main values by one name each, e.g. diffusevae_ssim, ddpm_frechet, floor_kid."""
+    tables = {**metrics["paired"], **metrics["generated"], "floor": metrics["floor"]}
+    return {f"{who}_{name}": entry["value"] for who, table in tables.items()
+            for name, entry in table.items() if entry is not None}  # fmt: skip
+
+
+def _measure_set(real: Tensor, x_hat: Tensor) -> dict[str, float]:
+    """Return what a mean over images does not give: HistSim of the sets, PSNR of the mean MSE."""
+    mean_mse = mse(real, x_hat).double().mean()
+    values = {"hist_sim": hist_sim_of_set(real, x_hat), "psnr": float(psnr_of_mse(mean_mse))}
+    require(find_breaches(values))
+    return values
+
+
+def _measure_distribution(
+    reference: np.ndarray, features: np.ndarray, neighbours: int
+) -> dict[str, dict[str, float]]:
+    results = {
+        "frechet": frechet_interval(reference, features),
+        "kid": kid_interval(reference, features),
+        **precision_recall_interval(reference, features, neighbours),
+    }
+    require(find_breaches({name: entry["value"] for name, entry in results.items()}))
+    return results
+
+
+def _draw(images: Tensor, number: int, seed: int, purpose: str) -> Tensor:
+    """Return `number` of the images without repeats (all of them if there are fewer)."""
+    order = np.random.default_rng(seed_of(seed, "evaluate", purpose)).permutation(len(images))
+    return images[torch.from_numpy(np.sort(order[:number]))]
+
+
+def _batches(images: Tensor, device: torch.device) -> Iterator[Tensor]:
+    """Yield float batches in [0, 1] on the device."""
+    for batch in images.split(BATCH_SIZE):
+        batch = batch.to(device)
+        yield to_unit(batch) if batch.dtype == torch.uint8 else batch

@@ -1,0 +1,188 @@
+"""The VAE of stage 1 (SPEC section 2): a convolutional encoder and its mirror image."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from diffusevae.core.device import autocast
+from diffusevae.core.params import Range, Share, build
+from diffusevae.core.tensor_file import freeze, load_config, of_one_model, save_tensors
+from diffusevae.models.layers import (
+    Downsample,
+    ResidualBlock,
+    SelfAttention,
+    Upsample,
+    check_halving,
+    check_widths,
+    group_norm,
+    zero_init,
+)
+
+LOGVAR_RANGE = (-30.0, 20.0)
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """Architecture and loss of the VAE; one level per entry of channel_multipliers."""
+
+    latent_channels: Annotated[int, Range(1, 1024)]
+    base_channels: Annotated[int, Range(1, 1024)]
+    channel_multipliers: tuple[Annotated[int, Range(1, 64)], ...]
+    attention_levels: tuple[Annotated[int, Range(0, 16)], ...]
+    dropout: Share
+    reconstruction: Literal["mse", "bce", "l1"]
+    kl_weight: Annotated[float, Range(0, 1000)]
+
+    def __post_init__(self) -> None:
+        check_widths(self.base_channels, self.channel_multipliers)
+        levels = len(self.channel_multipliers)
+        if any(level >= levels for level in self.attention_levels):
+            raise ValueError(f"attention_levels {list(self.attention_levels)} go beyond "
+                             f"level {levels - 1}; levels count from 0")
+
+
+class Encoder(nn.Module):
+    """Maps x (B x C x H x W in [0,1]) to 2 Cz channels of mu and logvar (B x 2Cz x h x w)."""
+
+    def __init__(self, config: VAEConfig, image_channels: int) -> None:
+        super().__init__()
+        widths = [config.base_channels * m for m in config.channel_multipliers]
+        channels = widths[0]
+        layers: list[nn.Module] = [nn.Conv2d(image_channels, channels, 3, padding=1)]
+        for level, width in enumerate(widths):
+            layers.append(ResidualBlock(channels, width, config.dropout))
+            channels = width
+            if level in config.attention_levels:
+                layers.append(SelfAttention(channels))
+            if level < len(widths) - 1:
+                layers.append(Downsample(channels))
+        layers += _middle(channels, config.dropout)
+        layers += [group_norm(channels), nn.SiLU(),
+                   nn.Conv2d(channels, 2 * config.latent_channels, 3, padding=1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with autocast(x.device):
+            return self.layers(x).float()
+
+
+class Decoder(nn.Module):
+    """Maps z (B x Cz x h x w) to the image before the sigmoid (B x C x H x W); zero at first."""
+
+    def __init__(self, config: VAEConfig, image_channels: int) -> None:
+        super().__init__()
+        widths = [config.base_channels * m for m in config.channel_multipliers]
+        channels = widths[-1]
+        layers: list[nn.Module] = [nn.Conv2d(config.latent_channels, channels, 3, padding=1)]
+        layers += _middle(channels, config.dropout)
+        for level in reversed(range(len(widths))):
+            layers.append(ResidualBlock(channels, widths[level], config.dropout))
+            channels = widths[level]
+            if level in config.attention_levels:
+                layers.append(SelfAttention(channels))
+            if level > 0:
+                layers.append(Upsample(channels, channels))
+        last = zero_init(nn.Conv2d(channels, image_channels, 3, padding=1))
+        self.layers = nn.Sequential(*layers, group_norm(channels), nn.SiLU(), last)
+
+    def forward(self, z: Tensor) -> Tensor:
+        with autocast(z.device):
+            return self.layers(z).float()
+
+
+def _middle(channels: int, dropout: float) -> list[nn.Module]:
+    return [ResidualBlock(channels, channels, dropout), SelfAttention(channels),
+            ResidualBlock(channels, channels, dropout)]
+
+
+class VAE(nn.Module):
+    """q(z|x) = N(mu, exp(logvar)) and p(x|z), with the standard normal as prior over z.
+
+    `image_shape` is C x H x W. Raises InputError for an image that cannot be halved as often as
+    the configuration asks.
+    """
+
+    def __init__(self, config: VAEConfig, image_shape: Sequence[int]) -> None:
+        super().__init__()
+        check_halving(image_shape, config.channel_multipliers)
+        self.config = config
+        self.image_shape = tuple(image_shape)
+        self.encoder = Encoder(config, image_shape[0])
+        self.decoder = Decoder(config, image_shape[0])
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Cz x h x w with h = H / 2^(levels - 1)."""
+        halvings = len(self.config.channel_multipliers) - 1
+        return self.config.latent_channels, *(s // 2**halvings for s in self.image_shape[1:])
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mu and logvar, each B x Cz x h x w, of x in [0,1]; logvar lies in [-30, 20]."""
+        mu, logvar = self.encoder(x).chunk(2, dim=1)
+        return mu, logvar.clamp(*LOGVAR_RANGE)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the image in [0,1], B x C x H x W, of z (B x Cz x h x w)."""
+        return torch.sigmoid(self.decoder(z))
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Return x_hat = decode(mu(x)) in [0,1]: the mean of the code, so it is not random."""
+        return self.decode(self.encode(x)[0])
+
+    def sample_prior(self, num_images: int, rng: Generator) -> Tensor:
+        """Return images decoded from z ~ N(0, I)."""
+        z = torch.randn(num_images, *self.latent_shape, generator=rng, device=rng.device)
+        return self.decode(z)
+
+
+def reparameterise(mu: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
+    """z = mu + exp(logvar / 2) eps (SPEC section 2)."""
+    return mu + torch.exp(0.5 * logvar) * eps
+
+
+def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(N(mu, sigma^2) || N(0, I)) in nats, summed over the latent numbers: B."""
+    terms = 0.5 * (mu**2 + logvar.exp() - 1 - logvar)
+    return terms.flatten(1).sum(1)
+
+
+def vae_loss(vae: VAE, x: Tensor, eps: Tensor) -> dict[str, Tensor]:
+    """Return loss = reconstruction + kl_weight KL, and its two parts, for x in [0,1].
+
+    The reconstruction error is the mean over all pixels, KL (nats per image) the mean over images.
+    Where that error is no mean squared one, mse is this: it compares VAEs of any loss.
+    `eps` (B x Cz x h x w) is the noise of the code; zeros give the loss at z = mu.
+    """
+    mu, logvar = vae.encode(x)
+    logits = vae.decoder(reparameterise(mu, logvar, eps))
+    kind = vae.config.reconstruction
+    others = {}
+    if kind == "mse":
+        reconstruction = F.mse_loss(torch.sigmoid(logits), x)
+    else:
+        others["mse"] = F.mse_loss(torch.sigmoid(logits.detach()), x)
+        reconstruction = (F.binary_cross_entropy_with_logits(logits, x) if kind == "bce"
+                          else F.l1_loss(torch.sigmoid(logits), x))  # fmt: skip
+    kl = kl_divergence(mu, logvar).mean()
+    return {"loss": reconstruction + vae.config.kl_weight * kl,
+            "reconstruction": reconstruction, "kl": kl} | others
+
+
+def save_vae(path: Path, vae: VAE) -> None:
+    """Write the weights with everything needed to load them again."""
+    config = {"image_shape": vae.image_shape, "vae": dataclasses.asdict(vae.config)}
+    save_tensors(path, vae.state_dict(), config)
+
+
+@of_one_model
+def load_vae(path: Path, device: torch.device | str = "cpu") -> VAE:
+    """Return the frozen VAE of a checkpoint: eval mode, no gradients. Raises InputError."""
+    config = load_config(path)
+    vae = VAE(build(VAEConfig, config["vae"], str(path)), config["image_shape"])
+    return freeze(vae, path, device)

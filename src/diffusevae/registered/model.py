@@ -1,0 +1,94 @@
+"""The registered model: a VAE, the density over its codes and the DiffuseVAE trained on it, as one.
+
+What it cannot do it says as MLflow's server passes on: status 400 and one line, without a trace.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import PythonModel
+from torch import Tensor
+
+from diffusevae.core.device import choose_device
+from diffusevae.core.randomness import generator
+from diffusevae.core.readback import read_as
+from diffusevae.core.tensor_file import sha256_of
+from diffusevae.models.diffusion import load_diffusion
+from diffusevae.models.latent_mixture import load_prior
+from diffusevae.models.vae import load_vae
+from diffusevae.sampling.generation import check_pair
+from diffusevae.sampling.samplers import SamplerConfig, check_guidance, sample
+
+BATCH_SIZE = 500  # images encoded or decoded at once, as the stages do
+MOST_NUMBERS = 2**21  # in the images of one call, e.g. 2,048 of 1 x 32 x 32; as JSON 45 MB
+MOST_SEED = 2**63 - 2  # one more is drawn with, too
+
+
+class DiffuseVAE(PythonModel):
+    """Refines images, or generates new ones."""
+
+    def load_context(self, context) -> None:
+        """Load the weights.
+
+        Raises InputError where DiffuseVAE was trained on another VAE, or knows no guidance.
+        """
+        paths = {name: Path(path) for name, path in context.artifacts.items()}
+        check_pair(paths["diffusevae"], sha256_of(paths["vae"]))
+        self.device = choose_device()
+        self.vae = load_vae(paths["vae"], self.device)
+        self.prior = load_prior(paths["prior"])
+        self.diffusevae = load_diffusion(paths["diffusevae"], self.device)
+        self.sampler = read_as(SamplerConfig, paths["sampler"], "register the model again")
+        check_guidance(self.sampler, self.diffusevae.p_uncond)
+
+    def predict(self, context, model_input: np.ndarray, params: dict | None = None) -> np.ndarray:
+        """Return images, float32 in [0,1], B x C x H x W.
+
+        num_images 0: the reconstructions of `model_input` (B x C x H x W in [0,1]), refined.
+        num_images n: n new images; `model_input` is not looked at. The same seed gives the same
+        images. Raises MlflowException for images or numbers out of range.
+        """
+        params = {"num_images": 0, "seed": 0} | (params or {})
+        num_images = _check_number("num_images", params["num_images"], self._most_images())
+        seed = _check_number("seed", params["seed"], MOST_SEED)
+        with torch.inference_mode():
+            if num_images:
+                # As the stage `sample` does it, so that the model can repeat its images.
+                z = self.prior.sample(num_images, generator(seed, "generate", "gmm"))
+                x_hat = self._decode(z)
+                seed += 1
+            else:
+                x_hat = self._reconstruct(self._check(model_input))
+            images = sample(self.diffusevae, self.sampler, len(x_hat), seed, x_hat)
+        return images.contiguous().numpy()
+
+    def _check(self, images: np.ndarray) -> Tensor:
+        images = np.asarray(images, dtype=np.float32)
+        shape, most = self.vae.image_shape, self._most_images()
+        if images.ndim != 4 or not 0 < len(images) <= most or images.shape[1:] != shape:
+            raise MlflowException.invalid_parameter_value(
+                f"images of shape {images.shape}: expected B x {' x '.join(map(str, shape))} "
+                f"with B from 1 to {most}")  # fmt: skip
+        if not (images.min() >= 0 and images.max() <= 1):
+            raise MlflowException.invalid_parameter_value("images must hold numbers in [0, 1]")
+        return torch.from_numpy(images)
+
+    def _most_images(self) -> int:
+        return max(1, MOST_NUMBERS // math.prod(self.vae.image_shape))
+
+    def _reconstruct(self, x: Tensor) -> Tensor:
+        parts = x.split(BATCH_SIZE)
+        return torch.cat([self.vae.reconstruct(part.to(self.device)) for part in parts])
+
+    def _decode(self, z: Tensor) -> Tensor:
+        parts = z.split(BATCH_SIZE)
+        return torch.cat([self.vae.decode(part.to(self.device)) for part in parts])
+
+
+def _check_number(name: str, value: int | None, most: int) -> int:
+    if value is None or not 0 <= value <= most:
+        raise MlflowException.invalid_parameter_value(f"{name} {value}: allowed 0 to {most}")
+    return int(value)

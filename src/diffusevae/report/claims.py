@@ -1,0 +1,50 @@
+"""What the study claims of its models, as statements that a table of results decides (ROWS M12).
+
+A claim says which model a metric favours. It is judged twice: by the study's own printed numbers,
+and by ours, where the 95 % interval of the paired difference must leave out zero.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from diffusevae.metrics.paired import METRICS
+from diffusevae.report.reference_study import PRINTED
+from diffusevae.report.report_tables import judge
+
+HOLDS, FAILS, OPEN = "holds", "does not hold", "not proven"
+NOT_COMPARABLE = "not comparable"  # results of another scale than the study's
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement: the model it favours, and by which metric."""
+
+    text: str
+    metric: str
+    favours: Literal["vae", "diffusevae"]
+
+
+CLAIMS = (
+    Claim("The VAE restores pixels more exactly (MSE)", "mse", "vae"),
+    Claim("The VAE has the higher PSNR", "psnr", "vae"),
+    Claim("DiffuseVAE keeps structure better (SSIM)", "ssim", "diffusevae"),
+    Claim("DiffuseVAE is superior at edges (EdgeSim)", "edge_sim", "diffusevae"),
+    Claim("DiffuseVAE is perceptually better in several scenarios (LPIPS)", "lpips", "diffusevae"),
+    Claim("DiffuseVAE is a little weaker in grey values (HistSim)", "hist_sim", "vae"),
+)
+
+
+def judge_printed(claim: Claim, dataset: str) -> str:
+    """Return whether the study's own table supports its claim."""
+    row = {model: PRINTED[dataset][model][claim.metric] for model in ("vae", "diffusevae")}
+    sign = 1 if METRICS[claim.metric].better == "lower" else -1
+    return HOLDS if min(row, key=lambda model: sign * row[model]) == claim.favours else FAILS
+
+
+def judge_ours(claim: Claim, paired: Mapping) -> str:
+    """Return whether our results support the claim; `paired` is metrics.json's."""
+    winner = judge(claim.metric, paired["difference"][claim.metric])
+    if not winner:
+        return OPEN
+    return HOLDS if winner == claim.favours else FAILS

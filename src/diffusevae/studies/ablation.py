@@ -1,0 +1,153 @@
+"""Which of the ways x_hat enters the diffusion model does what: each trained alike, on its own.
+
+The variants of Formulation 1 (SPEC section 4, ROWS U5) differ in UNetConfig.fuse only; they share
+the frozen VAE, the images, their order, the noise and the sampler.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from diffusevae.core.params import Count, PositiveCount, Share
+from diffusevae.figures.drawing import COLOURS, INK, Strip, draw_strips, panels
+from diffusevae.metrics.labels import describe_direction
+from diffusevae.metrics.paired import METRICS, measure_pairs
+from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.unet import Fuse, UNetConfig
+from diffusevae.sampling.samplers import SamplerConfig, sample
+from diffusevae.training.checkpointer import Progress
+from diffusevae.training.diffusion_training import Images, fit_diffusion
+from diffusevae.training.loop import Callbacks, OptimiserConfig
+
+MEASURED = ("mse", "ssim", "edge_sim", "hist_sim")
+VAE = "VAE alone"
+
+
+@dataclass(frozen=True)
+class AblateConfig:
+    """The values of unet.fuse to compare, how often each is trained, on how much, and how.
+
+    p_uncond: the share of images whose x_hat is hidden in training; guidance needs it above 0.
+    """
+
+    variants: tuple[tuple[Fuse, ...], ...]
+    seeds: tuple[Count, ...]
+    epochs: PositiveCount
+    num_train_images: PositiveCount
+    num_test_images: PositiveCount
+    p_uncond: Share
+
+    def __post_init__(self) -> None:
+        for name in ("variants", "seeds"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name}: expected one or more, each once")
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What every variant shares. test has the real images in [0, 1] as x, and x_hat."""
+
+    diffusion: DiffusionConfig
+    unet: UNetConfig
+    optimiser: OptimiserConfig
+    sampler: SamplerConfig
+    train: Images
+    validation: Images
+    test: Images
+    epochs: int
+    p_uncond: float
+
+
+def name_variant(fuse: Sequence[Fuse]) -> str:
+    """Return e.g. in+down+skip."""
+    return "+".join(fuse)
+
+
+def train_variant(
+    setting: Setting, fuse: Sequence[Fuse], seed: int, callbacks: Callbacks,
+    progress: Progress | None = None,
+) -> tuple[dict[str, object], Tensor]:  # fmt: skip
+    """Return a row of the table and the refined test images (N x C x H x W in [0, 1], CPU)."""
+    unet = dataclasses.replace(setting.unet, fuse=tuple(fuse))
+    model, history = fit_diffusion(
+        setting.diffusion, unet, setting.optimiser, setting.train, setting.validation,
+        setting.epochs, setting.p_uncond, seed, callbacks, progress,
+    )  # fmt: skip
+    x_hat = setting.test.condition
+    refined = sample(model, setting.sampler, len(x_hat), seed, x_hat)
+    row = {"variant": name_variant(fuse), "seed": seed,
+           "num_parameters": sum(p.numel() for p in model.parameters()),
+           "validation_loss": min(row["validation_loss"] for row in history)}  # fmt: skip
+    return row | measure(setting.test.x, refined), refined
+
+
+def measure(real: Tensor, images: Tensor) -> dict[str, float]:
+    """Return the mean over images of each metric of the table."""
+    values = measure_pairs(real.cpu(), images.cpu())
+    return {name: float(values[name].mean()) for name in MEASURED}
+
+
+def summarise(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per variant: its mean over seeds, and the least and the largest of them."""
+    rows = []
+    for variant, group in runs.groupby("variant", sort=False):
+        row = {"variant": variant, "num_parameters": group["num_parameters"].iloc[0],
+               "num_seeds": len(group)}  # fmt: skip
+        for name in MEASURED:
+            row |= {name: group[name].mean(), f"{name}_low": group[name].min(),
+                    f"{name}_high": group[name].max()}  # fmt: skip
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def draw_table(runs: pd.DataFrame) -> Figure:
+    """Return every run as a point by variant, one plot per metric, the VAE's value as a line."""
+    trained = runs[runs["variant"] != VAE]
+    names = list(dict.fromkeys(trained["variant"]))
+    vae = runs[runs["variant"] == VAE].iloc[0]
+    figure, grid = panels(2, 2, 1.6 + 0.62 * len(names), sharey=True)
+    for axes, name in zip(grid.flat, MEASURED, strict=True):
+        places = trained["variant"].map(names.index)
+        axes.axvline(vae[name], color=COLOURS["vae"], linestyle="--", label=VAE)
+        axes.plot(trained[name], places, "o", color=COLOURS["diffusevae"], alpha=0.55,
+                  label="DiffuseVAE, one training each")  # fmt: skip
+        means = trained.groupby("variant", sort=False)[name].mean()
+        axes.plot(means, range(len(names)), "|", color=INK, markersize=16, label="mean")
+        axes.set_yticks(range(len(names)), names)
+        axes.set_title(f"{METRICS[name].name} {describe_direction(METRICS[name].better)}")
+        axes.margins(y=0.2)
+    grid[0, 0].invert_yaxis()
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def draw_images(test: Images, refined: Mapping[str, Tensor], columns: int = 10) -> Figure:
+    """Return real images, the VAE's reconstructions, and each variant's refinements of them."""
+    strips = [Strip("Real test images", test.x[:columns].cpu(), COLOURS["real"]),
+              Strip("VAE: its reconstruction", test.condition[:columns].cpu(), COLOURS["vae"])]
+    strips += [Strip(f"DiffuseVAE, fuse: {name}", images[:columns], COLOURS["diffusevae"])
+               for name, images in refined.items()]  # fmt: skip
+    return draw_strips(strips, columns)
+
+
+def run_variants(
+    setting: Setting, config: AblateConfig, train: Callable[..., tuple[dict, Tensor]]
+) -> tuple[pd.DataFrame, dict[str, Tensor]]:
+    """Return the VAE's row and one for each variant and seed, and refinements by the first seed.
+
+    `train(setting, fuse, seed)` trains one.
+    """
+    rows = [{"variant": VAE, "seed": config.seeds[0], "num_parameters": 0}
+            | measure(setting.test.x, setting.test.condition)]  # fmt: skip
+    shown: dict[str, Tensor] = {}
+    for fuse in config.variants:
+        for seed in config.seeds:
+            row, refined = train(setting, fuse, seed)
+            rows.append(row)
+            shown.setdefault(row["variant"], refined)
+    return pd.DataFrame(rows), shown

@@ -1,0 +1,169 @@
+"""The VAE against PCA with as many numbers: is a learned code better than a linear one?
+
+Both describe an image by k numbers and are judged by what they restore of test images. PCA is the
+best linear code for the squared error (Eckart and Young, 1936), fitted to all training images.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from diffusevae.core.errors import InputError
+from diffusevae.core.params import Count, PositiveCount, Range, override
+from diffusevae.core.randomness import seed_of
+from diffusevae.data.dataset import to_unit
+from diffusevae.figures.drawing import COLOURS, INK, Strip, draw_strips, panels
+from diffusevae.metrics.bootstrap import interval
+from diffusevae.metrics.labels import describe_direction
+from diffusevae.metrics.paired import METRICS, measure_pairs
+from diffusevae.models.vae import VAEConfig
+
+MEASURED = ("mse", "ssim")
+PCA, VAE = "PCA", "VAE"
+
+
+@dataclass(frozen=True)
+class CompressConfig:
+    """The codes to compare (each Cz x h x w), and how the VAEs with such a code are trained.
+
+    kl_weight takes the place of the experiment's own: PCA, too, pays nothing for its numbers.
+    channel_multipliers do so for as many levels as it takes to come down to h x w. epochs has a
+    number for each code.
+    """
+
+    codes: tuple[tuple[PositiveCount, ...], ...]
+    seeds: tuple[Count, ...]
+    channel_multipliers: tuple[Annotated[int, Range(1, 64)], ...]
+    kl_weight: Annotated[float, Range(0, 1000)]
+    epochs: tuple[PositiveCount, ...]
+    num_train_images: PositiveCount
+    num_test_images: PositiveCount
+
+    def __post_init__(self) -> None:
+        for name in ("codes", "seeds"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name}: expected one or more, each once")
+        if len(self.epochs) != len(self.codes):
+            raise ValueError(f"epochs: {len(self.epochs)} numbers for {len(self.codes)} codes; "
+                             "give one for each")
+        for code in self.codes:
+            if len(code) != 3 or code[1] != code[2]:
+                raise ValueError(f"codes: {list(code)} is not [Cz, h, w] with h = w")
+
+
+def size_vae(
+    vae: VAEConfig, config: CompressConfig, code: tuple[int, ...], image_size: int
+) -> VAEConfig:
+    """Return the configuration of a VAE with that code for images of image_size x image_size.
+
+    Raises InputError where no number of halvings leads from the one size to the other.
+    """
+    levels = len(config.channel_multipliers)
+    fitting = [n for n in range(levels) if code[1] * 2**n == image_size]
+    if not fitting:
+        raise InputError(f"compress.codes: {list(code)}: images of {image_size} x {image_size} do "
+                         f"not come down to {code[1]} x {code[1]} in the "
+                         f"{levels - 1} halvings that "
+                         "compress.channel_multipliers allow; change one of them")
+    multipliers = config.channel_multipliers[: fitting[0] + 1]
+    values = {"latent_channels": code[0], "channel_multipliers": multipliers,
+              "kl_weight": config.kl_weight}  # fmt: skip
+    return override(vae, values, "compress")
+
+
+def describe_code(code: tuple[int, ...]) -> str:
+    """Return e.g. 4 x 4 x 4."""
+    return " x ".join(map(str, code))
+
+
+@dataclass(frozen=True, eq=False)
+class PrincipalComponents:
+    """The mean image (D) and the principal axes (D x D, the one of largest variance first)."""
+
+    mean: Tensor
+    axes: Tensor
+
+    def reconstruct(self, images: Tensor, numbers: int) -> Tensor:
+        """Return uint8 images restored from their first `numbers` components, float32 in [0, 1]."""
+        axes = self.axes[:, :numbers]
+        centred = to_unit(images).flatten(1).double() - self.mean
+        restored = centred @ axes @ axes.T + self.mean
+        return restored.clamp(0, 1).float().reshape(images.shape)
+
+
+def fit_pca(images: Tensor) -> PrincipalComponents:
+    """Fit principal components to uint8 images, N x C x H x W with N >= 2."""
+    size = images[0].numel()
+    total, products = torch.zeros(size).double(), torch.zeros(size, size).double()
+    for part in images.cpu().split(8192):
+        x = to_unit(part).flatten(1).double()
+        total += x.sum(0)
+        products += x.T @ x
+    mean = total / len(images)
+    _, axes = torch.linalg.eigh(products / len(images) - torch.outer(mean, mean))
+    return PrincipalComponents(mean, axes.flip(1))
+
+
+def measure(real: Tensor, restored: Tensor) -> dict[str, np.ndarray]:
+    """Return each metric of the table per image, for two sets in [0, 1]."""
+    values = measure_pairs(real.cpu(), restored.cpu())
+    return {name: values[name].double().numpy() for name in MEASURED}
+
+
+def compare(
+    pca: Mapping[str, np.ndarray], vaes: Sequence[Mapping[str, np.ndarray]], seed: int,
+    num_resamples: int = 2000,
+) -> dict[str, float | bool]:  # fmt: skip
+    """Return a row of the table: each metric of both, and of VAE minus PCA with its 95 % interval.
+
+    The difference of an image is averaged over the VAEs (one for each seed of the training), and
+    the images resampled. `_worst` is the difference of the VAE that comes off worst.
+    """
+    row: dict[str, float | bool] = {"num_seeds": len(vaes)}
+    for name in MEASURED:
+        differences = np.stack([vae[name] - pca[name] for vae in vaes])
+        found = interval(differences.mean(0), seed_of(seed, "compress", name), num_resamples)
+        lower = METRICS[name].better == "lower"
+        means = differences.mean(1)
+        row |= {
+            f"{name}_pca": float(pca[name].mean()),
+            f"{name}_vae": float(np.mean([vae[name].mean() for vae in vaes])),
+            f"{name}_change": found["value"], f"{name}_low": found["low"],
+            f"{name}_high": found["high"],
+            f"{name}_worst": float(means.max() if lower else means.min()),
+            f"{name}_vae_better": bool(found["high"] < 0 if lower else found["low"] > 0),
+        }  # fmt: skip
+    return row
+
+
+def draw_table(runs: pd.DataFrame) -> Figure:
+    """Return each metric over the size of the code: PCA's line, and a point for every VAE."""
+    figure, grid = panels(1, len(MEASURED), 3.4)
+    for axes, name in zip(grid.flat, MEASURED, strict=True):
+        for model, colour in ((PCA, INK), (VAE, COLOURS["vae"])):
+            own = runs[runs["model"] == model]
+            axes.plot(own.groupby("numbers")[name].mean(), color=colour)
+            axes.plot(own["numbers"], own[name], "o", color=colour, alpha=0.6, label=model)
+        axes.set_xscale("log")
+        sizes = sorted(runs["numbers"].unique())
+        axes.set_xticks(sizes, [f"{size}" for size in sizes])
+        axes.minorticks_off()
+        axes.set_xlabel("numbers in the code")
+        axes.set_title(f"{METRICS[name].name} {describe_direction(METRICS[name].better)}")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def draw_images(real: Tensor, restored: Mapping[str, Tensor], columns: int) -> Figure:
+    """Return real images and what each code restores of them, by title ("PCA ..." or "VAE ...")."""
+    strips = [Strip("Real test images", real[:columns], COLOURS["real"])]
+    strips += [Strip(title, images[:columns].cpu(), COLOURS["vae"] if VAE in title else INK)
+               for title, images in restored.items()]  # fmt: skip
+    return draw_strips(strips, columns)

@@ -1,0 +1,179 @@
+"""Quality against the number of network evaluations, and the fewest that cost nothing (ROWS N4).
+
+Every sampler starts from the same noise, refines the same reconstructions and generates from the
+same codes, so points differ by the sampler alone and are compared pairwise. "Converged" is DDIM
+with eta = 0 in many steps: where all deterministic solvers of the same equation end.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
+from torch import Tensor
+
+from diffusevae.core.params import PositiveCount, Share
+from diffusevae.core.randomness import seed_of
+from diffusevae.figures.drawing import INK, MUTED, panels
+from diffusevae.metrics.bootstrap import interval
+from diffusevae.metrics.distribution import frechet_distance
+from diffusevae.metrics.intervals import frechet_difference
+from diffusevae.metrics.labels import MODEL_NAMES
+from diffusevae.metrics.paired import ssim
+from diffusevae.sampling.generation import Models
+from diffusevae.sampling.samplers import SamplerConfig, SamplerName, sample
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#7c3aed", "#0891b2", "#4b5563",
+           "#b45309")  # fmt: skip
+LOG_RATIO = 10  # a range of distances from this factor on is drawn logarithmically
+
+
+@dataclass(frozen=True)
+class FrontierConfig:
+    """The samplers to compare, DDIM once for each eta, at each number of steps.
+
+    num_images validation images are refined; as many others are the reference of generated ones.
+    """
+
+    samplers: tuple[SamplerName, ...]
+    etas: tuple[Share, ...]
+    num_steps: tuple[PositiveCount, ...]
+    converged_steps: PositiveCount
+    num_images: PositiveCount
+    num_resamples: PositiveCount
+
+    def __post_init__(self) -> None:
+        for name in ("samplers", "etas", "num_steps"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: expected one or more")
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What every point has in common.
+
+    real and x_hat: images to refine and their reconstructions; decoded: VAE pictures of codes
+    from the GMM. All N x C x H x W in [0, 1]. features: from images to N x D; reference: those of
+    as many other real images, so that nothing is held against the image it was made from.
+    """
+
+    real: Tensor
+    x_hat: Tensor
+    decoded: Tensor
+    features: Callable[[Tensor], np.ndarray]
+    reference: np.ndarray
+
+
+def list_points(base: SamplerConfig, config: FrontierConfig) -> list[SamplerConfig]:
+    """Return the sampler of every point."""
+    points = []
+    for name in config.samplers:
+        for eta in config.etas if name == "ddim" else (0.0,):
+            points += [dataclasses.replace(base, sampler=name, eta=eta, num_steps=num_steps)
+                       for num_steps in config.num_steps]  # fmt: skip
+    return points
+
+
+def converged(base: SamplerConfig, config: FrontierConfig) -> SamplerConfig:
+    """Return the sampler that all points are held against."""
+    return dataclasses.replace(base, sampler="ddim", eta=0.0, num_steps=config.converged_steps)
+
+
+def measure_point(
+    models: Models, sampler: SamplerConfig, subject: Subject, seed: int
+) -> dict[str, np.ndarray]:
+    """Return features of the DDPM's and DiffuseVAE's new images, and the SSIM of refinements."""
+    count = len(subject.x_hat)
+    refined = sample(models.diffusevae, sampler, count, seed, subject.x_hat)
+    return {
+        "ddpm_frechet": subject.features(sample(models.ddpm, sampler, count, seed + 1)),
+        "diffusevae_frechet": subject.features(
+            sample(models.diffusevae, sampler, count, seed + 1, subject.decoded)),
+        "diffusevae_ssim": ssim(subject.real, refined).double().numpy(),
+    }  # fmt: skip
+
+
+QUANTITIES = ("ddpm_frechet", "diffusevae_frechet", "diffusevae_ssim")
+
+
+def compare(
+    point: Mapping[str, np.ndarray], best: Mapping[str, np.ndarray], reference: np.ndarray,
+    num_resamples: int, seed: int,
+) -> dict[str, float | bool]:  # fmt: skip
+    """Return a row: each quantity's value, and its difference from the converged one with interval.
+
+    Differences are paired: both sides have the same images and noise. That of Fréchet distances is
+    extrapolated to infinitely many images (`intervals`); `_converged` is the converged one's value
+    at as many images as the point's. A point is not worse where the 95 % interval of the
+    difference reaches zero, or lies on the better side.
+    """
+    row: dict[str, float | bool] = {}
+    for name in QUANTITIES:
+        if name.endswith("ssim"):
+            row[name], end = float(point[name].mean()), float(best[name].mean())
+            difference = interval(point[name] - best[name], seed_of(seed, name), num_resamples)
+            worse = difference["high"] < 0
+        else:
+            row[name], end = (frechet_distance(reference, each[name]) for each in (point, best))
+            difference = frechet_difference(reference, point[name], best[name])
+            worse = difference["low"] > 0
+        row |= {f"{name}_converged": end, f"{name}_change": difference["value"],
+                f"{name}_low": difference["low"], f"{name}_high": difference["high"],
+                f"{name}_not_worse": not worse}  # fmt: skip
+    return row
+
+
+def choose_default(rows: pd.DataFrame) -> dict[str, object] | None:
+    """Return sampler, eta and num_steps of the fewest steps at which DiffuseVAE is not worse.
+
+    Of several samplers with as few steps the one with the smallest Fréchet distance; None where
+    every point is worse than the converged one.
+    """
+    columns = [f"{name}_not_worse" for name in QUANTITIES if name.startswith("diffusevae_")]
+    good = rows[rows[columns].all(axis=1)]
+    if not len(good):
+        return None
+    best = good.sort_values(["num_steps", "diffusevae_frechet"], kind="stable").iloc[0]
+    return {"sampler": best["sampler"], "eta": float(best["eta"]),
+            "num_steps": int(best["num_steps"])}  # fmt: skip
+
+
+def read_point(rows: pd.DataFrame, chosen: Mapping[str, object]) -> dict[str, float]:
+    """Return the quantities of DiffuseVAE at a point, as named by sampler, eta and num_steps."""
+    row = rows[(rows[list(chosen)] == pd.Series(chosen)).all(axis=1)].iloc[0]
+    return {name: float(row[name]) for name in QUANTITIES if name.startswith("diffusevae_")}
+
+
+def draw_frontier(rows: pd.DataFrame, end: Mapping[str, float]) -> Figure:
+    """Return each quantity over the number of network evaluations, one line per sampler.
+
+    Filled points are not worse than the converged sampler, whose values `end` are dashed lines.
+    """
+    titles = {"ddpm_frechet": f"{MODEL_NAMES['ddpm']}: Fréchet distance ↓",
+              "diffusevae_frechet": f"{MODEL_NAMES['diffusevae']}: Fréchet distance ↓",
+              "diffusevae_ssim": f"{MODEL_NAMES['diffusevae']}: SSIM of refinements ↑"}  # fmt: skip
+    figure, grid = panels(len(titles), 1, 2.5 * len(titles) + 0.6, sharex=True)
+    for axes, (name, title) in zip(grid[:, 0], titles.items(), strict=True):
+        axes.axhline(end[name], color=MUTED, linestyle="--", linewidth=1.2)
+        lines = rows.groupby(["sampler", "eta"], sort=False)
+        for colour, ((sampler, eta), line) in zip(COLOURS, lines, strict=False):
+            label = f"ddim, eta {eta:g}" if sampler == "ddim" else sampler
+            axes.plot(line["num_steps"], line[name], color=colour, label=label)
+            good = line[f"{name}_not_worse"]
+            axes.plot(line["num_steps"][good], line[name][good], "o", color=colour)
+            axes.plot(line["num_steps"][~good], line[name][~good], "o", color=colour,
+                      markerfacecolor="white")  # fmt: skip
+        axes.set_xscale("log")
+        if name.endswith("frechet") and rows[name].max() > LOG_RATIO * rows[name].min():
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(ScalarFormatter())
+        steps = sorted(rows["num_steps"].unique())
+        axes.set_xticks(steps, [f"{n}" for n in steps])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_title(title, color=INK)
+    grid[-1, 0].set_xlabel("network evaluations per image")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure

@@ -1,0 +1,186 @@
+"""The training loop that every model shares: step, epoch, fit.
+
+It does not print, plot or log: callers pass callbacks. Randomness depends on (seed, epoch, batch)
+only. Images are chosen by index permutation; the caller's batch loss indexes its tensors. Several
+processes can train together: each takes its share of every batch (diffusevae.training.distributed).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Generic, Literal
+
+import torch
+from torch import Tensor
+
+from diffusevae.core import interruption
+from diffusevae.core.errors import Diverged
+from diffusevae.core.params import PositiveCount, Range, Share
+from diffusevae.core.randomness import generator, seed_of
+from diffusevae.training.checkpointer import Progress
+from diffusevae.training.distributed import ALONE, Group
+from diffusevae.training.training_state import Model, State
+
+History = list[dict[str, float]]  # see `fit`
+Losses = dict[str, Tensor]  # "loss" is what is minimised; the others are reported beside it
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """Adam with gradient clipping, a decay of the learning rate over the run, and weight averaging.
+
+    ema_decay 0 keeps the raw weights. batch_size counts images.
+    """
+
+    learning_rate: Annotated[float, Range(1e-8, 10)]
+    learning_rate_decay: Literal["none", "cosine"]
+    batch_size: PositiveCount
+    gradient_clip_norm: Annotated[float, Range(1e-6, 1e6)]
+    ema_decay: Share
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Callbacks(Generic[Model]):
+    """Whom a training tells what, while it goes on.
+
+    on_epoch gets (epoch, its row of the history, averaged model), on_batch (epoch, batches done, of
+    how many), on_resume (history so far, epoch, batches of it that are done).
+    """
+
+    on_epoch: Callable[[int, dict[str, float], Model], None] = _nothing
+    on_batch: Callable[[int, int, int], None] = _nothing
+    on_resume: Callable[[list[dict[str, float]], int, int], None] = _nothing
+
+
+@dataclass(frozen=True)
+class Fit(Generic[Model]):
+    """What `fit` reads besides the model: how to get a loss, and how to judge the averaged model.
+
+    batch_loss gets (model, indices of the batch's images, epoch, batch, rows) and returns the mean
+    losses of those rows of the batch alone, with the randomness that they have in the whole batch.
+    Of validate's numbers "loss" ranks the epochs.
+    """
+
+    batch_loss: Callable[[Model, Tensor, int, int, slice], Losses]
+    validate: Callable[[Model], dict[str, float]]
+    num_images: int
+
+
+def fit(
+    model: Model, config: OptimiserConfig, epochs: int, seed: int, task: Fit[Model],
+    callbacks: Callbacks[Model], progress: Progress | None = None, group: Group = ALONE,
+) -> tuple[Model, History]:  # fmt: skip
+    """Train `model` in place; return the averaged model of the best epoch and the history.
+
+    The history has one row per epoch: epoch (from 1), train_<name> and validation_<name> of every
+    loss. With `progress` the training goes on from its last checkpoint, and ends with the same
+    bytes as without an interruption; a signal ends it after a checkpoint at the next step. All
+    processes of `group` get the same; the first one alone calls back, writes and reads checkpoints.
+    Raises Diverged when a loss stops being finite.
+    """
+    if not group.is_first:
+        callbacks, progress = Callbacks(), None
+    state = State(model, config.learning_rate)
+    if (found := group.hand_out(None if progress is None else progress.load())) is not None:
+        state.restore(*found)
+        callbacks.on_resume(state.history, state.epoch, state.batch)
+    with interruption.deferred():
+        while state.epoch <= epochs:
+            trained = _train_epoch(state, config, epochs, seed, task, callbacks, progress, group)
+            row = _judge_epoch(state, config, trained, task, callbacks, progress)
+            state.end_epoch(row)
+            if progress is not None:
+                progress.save(state.step, *state.pack())
+            interruption.check()
+    state.averaged.load_state_dict(state.best_weights)
+    return state.averaged, state.history
+
+
+def _train_epoch(
+    state: State, config: OptimiserConfig, epochs: int, seed: int, task: Fit,
+    callbacks: Callbacks, progress: Progress | None, group: Group,
+) -> dict[str, float]:  # fmt: skip
+    """Go through the images once, or through what is left of them; return each loss's mean."""
+    state.model.train()
+    device = next(state.model.parameters()).device
+    order = torch.randperm(task.num_images, generator=generator(seed, "order", state.epoch))
+    batches = order.to(device).split(config.batch_size)
+    while state.batch < len(batches):
+        indices = batches[state.batch]
+        others = () if group.is_first else (group.rank,)
+        torch.manual_seed(seed_of(seed, "dropout", state.step, *others))
+        _set_learning_rate(state.optimiser, config, state.step / (epochs * len(batches)))
+        rows, weight = group.share(len(indices))
+        losses = task.batch_loss(state.model, indices, state.epoch, state.batch, rows)
+        losses = {name: loss * weight for name, loss in losses.items()}
+        state.optimiser.zero_grad(set_to_none=False)
+        losses["loss"].backward()
+        means = {name: loss.detach() for name, loss in losses.items()}
+        assert state.weights.grad is not None  # since `join_weights`
+        group.sum([state.weights.grad, *means.values()])
+        _take_step(state, config)
+        for name, mean in means.items():
+            state.totals[name] = state.totals.get(name, 0) + mean * len(indices)
+        state.batch, state.step = state.batch + 1, state.step + 1
+        callbacks.on_batch(state.epoch, state.batch, len(batches))
+        if progress is not None and (progress.is_due or interruption.is_asked()):
+            progress.save(state.step, *state.pack())
+        interruption.check()
+    return {name: float(total) / task.num_images for name, total in state.totals.items()}
+
+
+def _judge_epoch(
+    state: State, config: OptimiserConfig, trained: Mapping[str, float], task: Fit,
+    callbacks: Callbacks, progress: Progress | None,
+) -> dict[str, float]:  # fmt: skip
+    """Return the epoch's row of the history, which `on_epoch` has got; a signal stops it at once.
+    """
+    try:
+        with interruption.deferred(False):
+            validated = task.validate(state.averaged)
+            row = {"epoch": state.epoch} | {f"train_{k}": v for k, v in trained.items()}
+            row |= {f"validation_{k}": v for k, v in validated.items()}
+            _check_finite(row, config)
+            callbacks.on_epoch(state.epoch, row, state.averaged)
+            return row
+    except interruption.Stopped:
+        if progress is not None:
+            progress.save(state.step, *state.pack())
+        raise
+
+
+def _take_step(state: State, config: OptimiserConfig) -> None:
+    """Take one step down the gradients, clipped, and move the averaged weights along.
+
+    The average warms up as min(ema_decay, (1 + step) / (10 + step)), so that early weights are
+    forgotten fast.
+    """
+    torch.nn.utils.clip_grad_norm_([state.weights], config.gradient_clip_norm)
+    state.optimiser.step()
+    decay = min(config.ema_decay, (1 + state.step) / (10 + state.step))
+    with torch.no_grad():
+        state.averaged_weights.lerp_(state.weights, 1 - decay)
+        for mean, now in state.buffers:
+            mean.copy_(now)
+
+
+def _set_learning_rate(
+    optimiser: torch.optim.Optimizer, config: OptimiserConfig, progress: float
+) -> None:
+    """Set the learning rate for progress in [0,1) through the whole run."""
+    factor = 1.0
+    if config.learning_rate_decay == "cosine":
+        factor = 0.5 * (1 + math.cos(math.pi * progress))
+    for group in optimiser.param_groups:
+        group["lr"] = config.learning_rate * factor
+
+
+def _check_finite(row: dict[str, float], config: OptimiserConfig) -> None:
+    for name, value in row.items():
+        if not math.isfinite(value):
+            raise Diverged(f"training: {name} is {value} after epoch {row['epoch']} at learning "
+                             f"rate {config.learning_rate}; use a smaller learning_rate")

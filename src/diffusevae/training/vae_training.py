@@ -1,0 +1,98 @@
+"""Training of the VAE (SPEC sections 2 and 6)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffusevae.core.params import PositiveCount
+from diffusevae.core.randomness import generator, seed_of
+from diffusevae.data.dataset import Split, to_unit
+from diffusevae.models.vae import VAE, VAEConfig, vae_loss
+from diffusevae.training.checkpointer import Progress
+from diffusevae.training.distributed import ALONE, Group
+from diffusevae.training.loop import Callbacks, Fit, Losses, OptimiserConfig, fit
+
+VALIDATION_BATCH = 500  # images
+SNAPSHOT_IMAGES = 20
+
+
+@dataclass(frozen=True)
+class TrainVAEConfig:
+    """Length of the training, and the epochs whose pictures and codes are kept for figures."""
+
+    epochs: PositiveCount
+    snapshot_epochs: tuple[PositiveCount, ...]
+    num_snapshot_codes: PositiveCount
+
+
+def fit_vae(
+    config: VAEConfig,
+    optimiser: OptimiserConfig,
+    train_images: Tensor,
+    validation_images: Tensor,
+    epochs: int,
+    seed: int,
+    callbacks: Callbacks,
+    progress: Progress | None = None,
+    group: Group = ALONE,
+) -> tuple[VAE, list[dict[str, float]]]:
+    """Train a VAE on uint8 images (N x C x H x W, on the device to use); see `training.fit`.
+
+    The noise of the validation images is the same in every epoch, so epochs compare.
+    """
+    torch.manual_seed(seed_of(seed, "vae"))  # initial weights
+    vae = VAE(config, train_images.shape[1:]).to(train_images.device)
+
+    def noise(count: int, *keys: int | str) -> Tensor:
+        rng = generator(seed, "vae", *keys, device=train_images.device)
+        return torch.randn(count, *vae.latent_shape, generator=rng, device=rng.device)
+
+    def batch_loss(
+        model: VAE, indices: Tensor, epoch: int, batch: int, rows: slice
+    ) -> Losses:
+        eps = noise(len(indices), epoch, batch)[rows]
+        return vae_loss(model, to_unit(train_images[indices[rows]]), eps)
+
+    @torch.inference_mode()
+    def validate(model: VAE) -> dict[str, float]:
+        totals: dict[str, float] = {}
+        for batch, images in enumerate(validation_images.split(VALIDATION_BATCH)):
+            losses = vae_loss(model, to_unit(images), noise(len(images), "validation", batch))
+            for name, loss in losses.items():
+                totals[name] = totals.get(name, 0.0) + float(loss) * len(images)
+        return {name: total / len(validation_images) for name, total in totals.items()}
+
+    task = Fit(batch_loss, validate, len(train_images))
+    return fit(vae, optimiser, epochs, seed, task, callbacks, progress, group)
+
+
+@torch.inference_mode()
+def reconstruct_all(vae: VAE, images: Tensor, batch_size: int = VALIDATION_BATCH) -> Tensor:
+    """Return x_hat in [0,1] of uint8 images, N x C x H x W float32 on the VAE's device."""
+    return torch.cat([vae.reconstruct(to_unit(part)) for part in images.split(batch_size)])
+
+
+@torch.inference_mode()
+def encode_all(vae: VAE, images: Tensor, batch_size: int = VALIDATION_BATCH) -> Tensor:
+    """Return mu of uint8 images, N x Cz x h x w, on the CPU."""
+    return torch.cat([vae.encode(to_unit(part))[0].cpu() for part in images.split(batch_size)])
+
+
+@torch.inference_mode()
+def take_snapshot(vae: VAE, images: Split, num_codes: int, seed: int) -> dict[str, Tensor]:
+    """Return what the figures show of an epoch, on the CPU.
+
+    real, reconstruction, samples from N(0, I): n x C x H x W in [0,1]; mu (m x D) and labels (m)
+    of the first num_codes images.
+    """
+    device = next(vae.parameters()).device
+    shown = images.images[:SNAPSHOT_IMAGES].to(device)
+    rng = generator(seed, "snapshot", device=device)
+    return {
+        "real": to_unit(shown),
+        "reconstruction": vae.reconstruct(to_unit(shown)),
+        "samples": vae.sample_prior(SNAPSHOT_IMAGES, rng),
+        "mu": encode_all(vae, images.images[:num_codes].to(device)).flatten(1),
+        "labels": images.labels[:num_codes],
+    }

@@ -1,0 +1,254 @@
+"""DVC as a child process: what has changed, and one target brought up to date.
+
+Output streams line by line; the child and all its children end when this process ends, however it
+ends; what goes wrong is raised as one line.
+"""
+
+import configparser
+import fcntl
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from diffusevae.core.disk import make_private
+from diffusevae.core.errors import EnvironmentFailure, Failure, InputError
+from diffusevae.core.parent import PARENT_VARIABLE
+from tasks.checkout import require_checkout
+
+SECONDS_TO_STOP = 10  # between TERM and KILL: time to write a checkpoint
+CHECKOUT_LOCK = Path("scratch/pipeline.lock")
+RWLOCK = Path(".dvc/tmp/rwlock")
+DVC = Path(__file__).with_name("command_line.py")
+# What DVC says between stages about itself; what stages say is never so.
+DVC_HINT = re.compile(
+    r"(Stage '.+' didn't change, skipping|(Updating|Generating) lock file 'dvc.lock'"
+    r"|To track the changes with git, run:|\s+git add dvc.lock( |$)|To enable auto staging, run:"
+    r"|\s+dvc config core.autostage true|Use `dvc push` to send your updates"
+    r"|Data and pipelines are up to date)"
+)
+
+
+class StageFailure(Failure):
+    """A stage ended with an error of its own, shown in its output. Exit code 1."""
+
+    exit_code = 1
+
+
+def changed_stages(target: str) -> set[str]:
+    """Return the stages that `target` consists of and DVC finds changed: none, nothing would run.
+
+    A stage whose inputs another of them will make anew is not named. Raises EnvironmentFailure.
+    """
+    with _dvc("status", "--json", "--with-deps", target, stderr=subprocess.PIPE) as process:
+        out, err = process.communicate()
+    if process.returncode != 0:
+        raise _explain(target, process.returncode, err.splitlines())
+    return set(json.loads(out))
+
+
+def reproduce(target: str, say: Callable[[str], None], variables: Mapping[str, str]) -> bool:
+    """Bring one stage up to date; return whether it ran. `say` gets each line of output.
+
+    The stages before it are not looked at: bring them up to date first. `variables` are added to
+    the environment. Raises InputError or EnvironmentFailure with the stage's own line,
+    StageFailure for any other end.
+    """
+    command = ["repro", "--single-item", target]
+    lines: deque[str] = deque(maxlen=1000)
+    ran = False
+    with _dvc(*command, stderr=subprocess.STDOUT, variables=variables) as process:
+        assert process.stdout is not None  # a pipe
+        for line in process.stdout:
+            line = line.rstrip()
+            lines.append(line)
+            ran |= line == f"Running stage '{target}':"
+            if line and not DVC_HINT.match(line):
+                say(line)
+        process.wait()
+    if process.returncode != 0:
+        raise _explain(target, process.returncode, lines)
+    return ran
+
+
+def find_cache() -> Path:
+    """Return the folder of DVC's cache, which several checkouts may share. Raises
+    EnvironmentFailure.
+    """
+    with _dvc("cache", "dir", stderr=subprocess.PIPE) as process:
+        out, err = process.communicate()
+    if process.returncode != 0:
+        raise _explain("cache", process.returncode, err.splitlines())
+    return Path(out.strip())
+
+
+def has_remote() -> bool:
+    """Return whether this checkout has a default remote (`dvc remote add --default`)."""
+    found = configparser.ConfigParser(strict=False, interpolation=None)
+    found.read([".dvc/config", ".dvc/config.local"])
+    return found.has_option("core", "remote")
+
+
+def pull(target: str) -> None:
+    """Take from the remote what dvc.lock names for a target and all before it, and the run cache.
+
+    What the remote does not have is left out. Raises EnvironmentFailure.
+    """
+    _transfer("pull", "--run-cache", "--with-deps", "--allow-missing", target)
+
+
+def push(target: str) -> None:
+    """Send what a target and all before it consist of to the remote, and the run cache.
+
+    Raises EnvironmentFailure.
+    """
+    _transfer("push", "--run-cache", "--with-deps", target)
+
+
+def _transfer(*command: str) -> None:
+    with _dvc(*command, stderr=subprocess.STDOUT) as process:
+        out, _ = process.communicate()
+    if process.returncode != 0:
+        raise _explain(" ".join(command), process.returncode, out.splitlines())
+
+
+@contextmanager
+def own_checkout() -> Iterator[None]:
+    """Hold this checkout for one run of the pipeline, and clear locks that a dead DVC left.
+
+    Raises EnvironmentFailure where another run holds it. The kernel frees the lock of a run that
+    is killed.
+    """
+    make_private(CHECKOUT_LOCK.parent)
+    with open(CHECKOUT_LOCK, "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise EnvironmentFailure(
+                f"{CHECKOUT_LOCK}: another run of the pipeline (PID {lock.read().strip() or '?'}) "
+                "is at work in this folder; wait for its end, or stop it") from error
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        _clear_stale_rwlock()
+        yield
+
+
+def _clear_stale_rwlock() -> None:
+    """Remove DVC's list of busy paths where no DVC is alive here; killed ones leave it behind.
+
+    DVC itself clears entries of dead processes, but neither a file cut short nor a process number
+    that now belongs to something else.
+    """
+    if RWLOCK.exists() and not any(map(_is_dvc_here, psutil.process_iter())):
+        RWLOCK.unlink(missing_ok=True)
+
+
+def _is_dvc_here(process: psutil.Process) -> bool:
+    try:
+        is_dvc = any(Path(part).name in ("dvc", DVC.name) for part in process.cmdline()[:4])
+        return is_dvc and Path(process.cwd()) == Path.cwd()
+    except psutil.AccessDenied:  # another user's DVC: leave its lock alone
+        return True
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
+
+
+@contextmanager
+def _dvc(
+    *arguments: str, stderr: int, variables: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen]:
+    """Start DVC in a session of its own; at the end nothing of the session is left alive."""
+    if importlib.util.find_spec("dvc") is None:
+        raise EnvironmentFailure("dvc: is not installed; run `make setup`")
+    require_checkout()
+    # Stages call `python`: it must be this environment's. Unbuffered, their lines arrive at once.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    own = {"PATH": path, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(os.getpid())}
+    environment = os.environ | own | dict(variables or {})
+    process = subprocess.Popen(
+        [sys.executable, "-P", DVC, *arguments], stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=stderr, text=True, errors="replace", env=environment,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        try:
+            _end_group(process, signal.SIGTERM, SECONDS_TO_STOP)
+        finally:
+            _end_group(process, signal.SIGKILL, 5)
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+def _end_group(process: subprocess.Popen, number: signal.Signals, seconds: float) -> None:
+    """Send a signal to all that is alive in the child's group and wait for its end."""
+    deadline = time.monotonic() + seconds
+    if _group_is_alive(process):
+        os.killpg(process.pid, number)
+    while _group_is_alive(process) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _group_is_alive(process: subprocess.Popen) -> bool:
+    # Until it is reaped here, DVC takes it for alive, and for the holder of its locks.
+    if process.poll() is None:
+        return True
+    try:
+        os.killpg(process.pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    # Those of its orphans that ended and that nobody has reaped yet do not count.
+    members = [p for p in psutil.process_iter(["status"]) if _group_of(p.pid) == process.pid]
+    return any(p.info["status"] != psutil.STATUS_ZOMBIE for p in members)
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except (ProcessLookupError, PermissionError):
+        return None
+
+
+def _explain(target: str, code: int, output: Iterable[str]) -> Exception:
+    """Return the exception that says in one line why DVC or its stage failed."""
+    lines = [line.strip() for line in output if line.strip()]
+    stage_code = next((int(found[1]) for line in reversed(lines)
+                       if (found := re.search(r"exited with (-?\d+)$", line))), None)  # fmt: skip
+    if stage_code is not None:
+        return explain_stage(target, stage_code, lines)
+    said = next((line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")),
+                lines[-1] if lines else f"exit code {code}")  # fmt: skip
+    if "is busy" in said or "Unable to acquire lock" in said:
+        holders = " ".join(line for line in lines if line.startswith("(PID"))
+        return EnvironmentFailure(f"dvc {target}: another DVC is at work in this folder "
+                                  f"{holders}; wait for its end, or stop it")
+    if "RWLock-file" in said:
+        return EnvironmentFailure(f"dvc {target}: its lock {RWLOCK} is damaged; remove that file "
+                                  "if no DVC is running here")
+    return EnvironmentFailure(f"dvc {target}: {said}; `dvc repro {target}` shows more")
+
+
+def explain_stage(target: str, code: int, lines: list[str]) -> Exception:
+    """Return the exception that says in one line why a stage ended with an exit code."""
+    said = next((line.removeprefix("error: ") for line in reversed(lines)
+                 if line.startswith("error: ")), None)  # fmt: skip
+    for kind in (InputError, EnvironmentFailure):
+        if code == kind.exit_code and said:
+            return kind(said)
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        return EnvironmentFailure(f"{target}: was killed from outside, as happens when memory runs "
+                                  "out; free memory or lower batch_size")
+    return StageFailure(f"{target}: ended with exit code {code}; its output above says why")

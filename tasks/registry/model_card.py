@@ -1,0 +1,69 @@
+"""What a registered model's card says: what it is, its sampler, and what was measured with it."""
+
+from collections.abc import Mapping
+
+from diffusevae.experiments.experiment import Experiment
+from tasks.parent_run import read_metrics
+from tasks.registry.sampler import RegisteredSampler, find_sampler, find_weights
+
+# By who chose the sampler: what the stage evaluate measured on test images with params.yaml's, or
+# of that only what no sampler has a part in, beside what the frontier measured with its choice.
+METRICS_ON_CARD = {
+    "params": ("diffusevae_mse", "diffusevae_ssim", "diffusevae_hist_sim", "vae_mse",
+               "diffusevae_gmm_frechet", "vae_prior_frechet"),
+    "frontier": ("frontier_diffusevae_frechet", "frontier_diffusevae_ssim", "vae_mse",
+                 "vae_prior_frechet"),
+}  # fmt: skip
+MEASURED = {
+    "params": " with it on held-out test images",
+    "frontier": " with it on {count} validation images, by which it was chosen (frontier_...); the "
+    "VAE alone, on held-out test images",
+}
+CARD = """\
+# DiffuseVAE of experiment {experiment}, data set {dataset}
+
+A frozen VAE reconstructs an image or decodes a code drawn from a Gaussian mixture; a diffusion \
+model conditioned on that refines it. Both are in this version, with the sampler's settings.
+
+- `predict(images)`: images B x {shape}, float32 in [0, 1], refined.
+- `predict(images, params={{"num_images": 16, "seed": 1}})`: 16 new images.
+- Results are float32 in [0, 1], B x {shape}. The same seed gives the same images.
+
+Its sampler, chosen by {chosen_by}: {sampler}
+
+Measured{measured} (Frechet distance: features of the data set's own classifier, not Inception; \
+comparable only within this data set):
+
+{metrics}
+
+Meant for research on images like its data set's; it knows nothing else. Made again by \
+`make run EXPERIMENT={experiment}`.
+"""
+
+
+def measure_version(experiment: Experiment) -> dict[str, float]:
+    """Return the numbers that belong to the model with the sampler that is registered with it.
+
+    Those of the stage evaluate, or, where the frontier chose, of them only the VAE's, and its own.
+    """
+    sampler = find_sampler(experiment)
+    metrics = read_metrics(experiment.output("evaluate", "metrics.json"))
+    if sampler.chosen_by == "params":
+        return metrics
+    alone = {name: value for name, value in metrics.items() if name.startswith("vae_")}
+    return alone | {f"frontier_{name}": value for name, value in sampler.measured.items()}
+
+
+def write_card(
+    experiment: Experiment, sampler: RegisteredSampler, metrics: Mapping[str, str]
+) -> str:
+    """Return the card's Markdown; metrics: the numbers that it shows, by name."""
+    from diffusevae.models.diffusion import load_diffusion
+
+    shape = load_diffusion(find_weights(experiment)["diffusevae"]).unet.image_shape
+    rows = "\n".join(f"- {name}: {value}" for name, value in metrics.items())
+    return CARD.format(
+        experiment=experiment.name, dataset=experiment.dataset, metrics=rows,
+        shape=" x ".join(map(str, shape)), sampler=sampler.text,
+        chosen_by="params.yaml" if sampler.chosen_by == "params" else "the stage frontier",
+        measured=MEASURED[sampler.chosen_by].format(count=sampler.num_images))  # fmt: skip

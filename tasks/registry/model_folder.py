@@ -1,0 +1,73 @@
+"""The folder of a registered model: what goes into it beside weights, and how it is read back."""
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from diffusevae.core.errors import EnvironmentFailure, InputError
+from diffusevae.registered.model_files import HASHES, find_damage, hash_files
+from diffusevae.registered.own_code import PACKAGE, is_code
+
+CODE = Path("src/diffusevae")
+LOADER = CODE / "pyfunc_loader.py"
+CONSTRAINTS = Path("constraints.txt")
+# What the model's code imports; MLflow adds itself.
+REQUIREMENTS = ("numpy", "ruamel.yaml", "safetensors", "torch")
+MEND = "run its experiment again, which registers it anew, or delete the version"
+
+
+def copy_code(folder: Path) -> Path:
+    """Copy the package's code, which a registered model brings with it, into a folder; return it.
+    """
+    def left_out(_: str, names: list[str]) -> list[str]:
+        return [name for name in names if not is_code(Path(name))]
+
+    return Path(shutil.copytree(CODE, folder / CODE.name, ignore=left_out))
+
+
+def copy_loader(folder: Path, model: str) -> Path:
+    """Copy what MLflow runs to load a model into a folder, under the name by which it knows which.
+    """
+    return shutil.copyfile(LOADER, folder / f"{model}.py")
+
+
+def add_hashes(artifacts: Mapping[str, Path], code: Path, loader: Path) -> dict[str, Path]:
+    """Return a model's artifacts with one more, which tells damage of them and of its code."""
+    places = {f"{HASHES.parent}/{path.name}": path for path in artifacts.values()}
+    places |= {f"{PACKAGE}/{path.relative_to(code).as_posix()}": path
+               for path in code.rglob("*") if path.is_file()}  # fmt: skip
+    places[loader.name] = loader
+    written = code.with_name(HASHES.name)
+    written.write_text(hash_files(places), encoding="utf-8")
+    return {**artifacts, "hashes": written}
+
+
+def pin(requirements: Sequence[str]) -> list[str]:
+    """Return the lines of constraints.txt for these packages. Raises EnvironmentFailure."""
+    lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
+    pins = {re.split("[=<>!~;[ ]", line, maxsplit=1)[0].lower(): line.strip() for line in lines}
+    if missing := [name for name in requirements if name not in pins]:
+        raise EnvironmentFailure(f"{CONSTRAINTS}: names no version of {', '.join(missing)}; "
+                                 "restore the file")
+    return [pins[name] for name in requirements]
+
+
+def fetch_model(name: str, version: str, folder: Path) -> Path:
+    """Fetch a version from the registry into a folder; return where it lies.
+
+    Raises InputError, naming the version and the file, for one that is missing or not what was
+    registered; versions of before there were hashes have their tags only.
+    """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    what = f"{name} version {version}"
+    try:
+        fetched = Path(download_artifacts(f"models:/{name}/{version}", dst_path=str(folder)))
+    except (MlflowException, OSError) as error:
+        raise InputError(f"{what}: its files cannot be had ({type(error).__name__}); "
+                         f"{MEND}") from error
+    if (fetched / PACKAGE / "model_files.py").is_file() and (damage := find_damage(fetched)):
+        raise InputError(f"{what}: {damage}; {MEND}")
+    return fetched

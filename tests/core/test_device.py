@@ -1,0 +1,67 @@
+"""The environment says where the networks compute and how exactly."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from diffusevae.core.device import PRECISION_VARIABLE, choose_device
+from diffusevae.core.errors import InputError
+from diffusevae.models.unet import UNet
+from tests.models.test_unet import make_config
+from tests.models.test_vae import make_vae
+
+# Tells how many pages of memory the kernel hands out for three steps that are like those before.
+COUNT_PAGES = """
+import resource, sys, torch
+from diffusevae.core.device import choose_device
+from diffusevae.models.layers import ResidualBlock
+if sys.argv[1] == "kept":
+    choose_device()
+blocks = torch.nn.Sequential(*(ResidualBlock(16, 16, 0.0) for _ in range(4)))
+x = torch.randn(128, 16, 32, 32)
+def train(steps):
+    for _ in range(steps):
+        blocks(x).mean().backward()
+train(3)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+train(3)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_a_precision_that_there_is_not_is_named_with_the_mend(monkeypatch):
+    monkeypatch.setenv(PRECISION_VARIABLE, "float16")
+    with pytest.raises(InputError, match="'float16' is none; use float32 or bfloat16"):
+        choose_device()
+
+
+def test_the_networks_compute_in_the_precision_asked_for(monkeypatch):
+    torch.manual_seed(0)
+    unet = UNet(make_config(), (1, 16, 16), conditional=False).eval()
+    vae, x, t = make_vae(image_shape=(1, 16, 16)).eval(), torch.rand(4, 1, 16, 16), torch.arange(4)
+    for last in (unet.conv_out, vae.decoder.layers[-1]):  # zero at first
+        torch.nn.init.normal_(last.weight)
+    computed = []
+    unet.conv_in.register_forward_hook(lambda *arguments: computed.append(arguments[-1].dtype))
+
+    def compute() -> list[torch.Tensor]:
+        with torch.no_grad():
+            return [unet(x, t), vae.encode(x)[0], vae.decode(vae.encode(x)[0])]
+
+    exact = compute()
+    monkeypatch.setenv(PRECISION_VARIABLE, "bfloat16")
+    rounded = compute()
+    assert computed == [torch.float32, torch.bfloat16]
+    for got, expected in zip(rounded, exact, strict=True):
+        assert got.dtype == expected.dtype == torch.float32
+        assert 0 < (got - expected).abs().mean() < 0.1 * expected.abs().mean()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
+def test_freed_memory_is_kept_for_the_next_tensor():
+    pages = {how: int(subprocess.run([sys.executable, "-c", COUNT_PAGES, how], check=True,
+                                     capture_output=True, text=True).stdout)
+             for how in ("kept", "given back")}  # fmt: skip
+    assert 3 * pages["kept"] < pages["given back"]

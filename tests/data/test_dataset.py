@@ -1,0 +1,230 @@
+import dataclasses
+import hashlib
+import struct
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from diffusevae.core.errors import InputError
+from diffusevae.core.params import build
+from diffusevae.core.tensor_file import load_config, save_tensors
+from diffusevae.data.dataset import DatasetConfig, load_split, to_unit
+from diffusevae.data.idx import read_idx, read_idx_set
+from diffusevae.data.preparation import prepare
+from diffusevae.data.resizing import resize
+from diffusevae.stages import prepare as prepare_stage
+from tests.support.real_data import raw_folder
+
+CONFIG = DatasetConfig(
+    source="mnist",
+    image_size=32,
+    interpolation="bilinear",
+    antialias=False,
+    validation_images=5000,
+    train_images=None,
+    test_images=None,
+    seed=0,
+)
+
+
+def idx(magic: int, *dims: int, values: bytes) -> bytes:
+    return struct.pack(f">{1 + len(dims)}I", magic, *dims) + values
+
+
+def test_idx_images_and_labels_are_read(tmp_path):
+    (tmp_path / "images").write_bytes(idx(2051, 2, 1, 3, values=bytes([0, 1, 2, 253, 254, 255])))
+    (tmp_path / "labels").write_bytes(idx(2049, 3, values=bytes([7, 2, 1])))
+    assert read_idx(tmp_path / "images", 3).tolist() == [[[0, 1, 2]], [[253, 254, 255]]]
+    assert read_idx(tmp_path / "labels", 1).tolist() == [7, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (idx(2049, 4, values=bytes(20)), "magic 2049, expected 2051"),
+        (idx(2051, 1, 2, 2, values=bytes(3)), "19 bytes, expected 20 for 1 x 2 x 2 values"),
+        (idx(2051, 1, 2, 2, values=bytes(5)), "21 bytes, expected 20"),
+        (idx(2051, 2**31 - 1, 2**31 - 1, 28, values=bytes(4)), "20 bytes, expected"),
+        (idx(2051, 2**32 - 1, 28, 28, values=bytes(4)), "20 bytes, expected"),  # -1 if signed
+        (idx(2051, 0, 28, 28, values=b""), "16 bytes, expected 16 for 0 x 28 x 28"),
+        (b"\x00\x00\x08\x03\x00", "5 bytes, too short"),
+        (b"", "0 bytes, too short"),
+        (b"<!DOCTYPE html><html></html>", "magic 1008813135, expected 2051"),
+        (b"\x1f\x8b" + bytes(30), "magic 529203200, expected 2051"),
+    ],
+)
+def test_wrong_idx_file_is_refused_with_found_and_expected(tmp_path, content, reason):
+    (tmp_path / "images").write_bytes(content)
+    with pytest.raises(InputError, match="images: .*; get it again") as caught:
+        read_idx(tmp_path / "images", 3)
+    assert reason in str(caught.value)
+
+
+def test_missing_idx_file_is_named(tmp_path):
+    with pytest.raises(InputError, match="images: cannot be read .No such file"):
+        read_idx(tmp_path / "images", 3)
+
+
+def write_official(folder: Path, num_images: int, side: int, labels: bytes) -> None:
+    (folder / "t10k-images-idx3-ubyte").write_bytes(
+        idx(2051, num_images, side, side, values=bytes(num_images * side**2))
+    )
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(idx(2049, len(labels), values=labels))
+
+
+@pytest.mark.parametrize(
+    ("num_images", "side", "labels", "reason"),
+    [
+        (10_000, 32, bytes(10_000), r"shape \[10000, 32, 32\], expected \[10000, 28, 28\]"),
+        (9999, 28, bytes(10_000), r"shape \[9999, 28, 28\], expected \[10000"),
+        (10_000, 28, bytes(9999), r"labels.* shape \[9999\], expected \[10000\]"),
+        (10_000, 28, bytes(9999) + b"\x0a", "labels.* label 10, expected 0 to 9"),
+        (10_000, 28, b"\xc8" * 10_000, "labels.* label 200, expected 0 to 9"),
+    ],
+)
+def test_wrong_official_set_is_refused(tmp_path, num_images, side, labels, reason):
+    write_official(tmp_path, num_images, side, labels)
+    with pytest.raises(InputError, match=reason):
+        read_idx_set(tmp_path, "t10k")
+
+
+def test_official_set_has_one_channel_and_whole_labels(tmp_path):
+    write_official(tmp_path, 10_000, 28, bytes(9999) + b"\x09")
+    images, labels = read_idx_set(tmp_path, "t10k")
+    assert (images.shape, images.dtype) == ((10_000, 1, 28, 28), torch.uint8)
+    assert (labels.shape, labels.dtype) == ((10_000,), torch.int64)
+    assert labels[-1] == 9
+
+
+ROW = torch.tensor([0, 100], dtype=torch.uint8).expand(1, 1, 2, 2)
+
+
+def test_bilinear_values_by_hand():
+    # Output pixel i lies at (i + 1/2) / 2 - 1/2 = -1/4, 1/4, 3/4, 5/4 of the input's pixels.
+    assert resize(ROW, 4, "bilinear", False)[0, 0].tolist() == [[0, 25, 75, 100]] * 4
+
+
+def test_nearest_values_by_hand():
+    assert resize(ROW, 4, "nearest", False)[0, 0].tolist() == [[0, 0, 100, 100]] * 4
+
+
+def test_antialias_averages_when_shrinking():
+    # Output pixel 0 lies between the input's columns 1 and 2; column 0 counts only with antialias,
+    # which weighs columns 0 to 5 by a triangle: 5/8, 7/8, 7/8, 5/8, 3/8, 1/8.
+    stripe = torch.tensor([224] + [0] * 7, dtype=torch.uint8).expand(1, 1, 8, 8)
+    assert resize(stripe, 2, "bilinear", False).max() == 0
+    assert resize(stripe, 2, "bilinear", True)[0, 0].tolist() == [[224 * 5 // 28, 0]] * 2
+
+
+def test_bicubic_overshoot_is_clamped_not_wrapped():
+    edge = torch.tensor([0] * 4 + [255] * 4, dtype=torch.uint8).expand(1, 1, 8, 8)
+    row = resize(edge, 16, "bicubic", False)[0, 0, 8].tolist()
+    assert row == sorted(row)  # a wrapped overshoot would be dark among the white
+
+
+def test_resize_rounds_to_the_nearest_in_every_chunk():
+    images = torch.randint(0, 256, (8200, 1, 5, 5), dtype=torch.uint8,
+                           generator=torch.Generator().manual_seed(0))  # fmt: skip
+    resized = resize(images, 7, "bilinear", False)
+    exact = torch.nn.functional.interpolate(images.double(), (7, 7), mode="bilinear")
+    assert resized.dtype == torch.uint8
+    assert (resized.double() - exact).abs().max() <= 0.5 + 1e-4
+    assert torch.equal(resize(images, 5, "bilinear", False), images)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"validation_images": 59_000, "train_images": 1001}, "need 60001 images"),
+        ({"validation_images": 60_000}, "need 60001 images"),
+        ({"test_images": 10_001}, "test_images is 10001; the official test set has 10000"),
+        ({"interpolation": "nearest", "antialias": True}, "antialias: true goes with bilinear"),
+        ({"interpolation": "lanczos"}, "none of bilinear, bicubic, nearest"),
+        ({"image_size": 3}, "images.image_size: 3 is out of range"),
+        ({"train_images": 0}, "train_images: 0 is out of range"),
+        ({"source": "pets"}, "test_images: null, but of the sources only mnist, fashion_mnist"),
+    ],
+)
+def test_impossible_configuration_is_refused(changes, reason):
+    with pytest.raises(InputError, match=reason):
+        build(DatasetConfig, dataclasses.asdict(CONFIG) | changes, "images")
+    assert build(DatasetConfig, dataclasses.asdict(CONFIG), "images") == CONFIG
+
+
+def test_unit_range_is_exact_at_its_ends():
+    unit = to_unit(torch.tensor([[0, 51, 255]], dtype=torch.uint8))
+    assert unit.dtype == torch.float32
+    assert torch.equal(unit, torch.tensor([[0, 0.2, 1]]))
+
+
+def test_split_survives_the_way_over_the_disk(tmp_path):
+    tensors = {"images": torch.arange(8, dtype=torch.uint8).reshape(2, 1, 2, 2),
+               "labels": torch.tensor([3, 1]), "indices": torch.tensor([5, 9])}  # fmt: skip
+    save_tensors(tmp_path / "train.safetensors", tensors)
+    split = load_split(tmp_path / "train.safetensors").to("cpu")
+    assert len(split) == 2
+    assert all(torch.equal(getattr(split, name), tensor) for name, tensor in tensors.items())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"images": torch.zeros(2, 1, 2, 2)},
+        {"labels": torch.zeros(3, dtype=torch.int64)},
+        {"more": torch.zeros(2)},
+    ],
+)
+def test_file_that_is_no_split_is_refused(tmp_path, change):
+    tensors = {"images": torch.zeros(2, 1, 2, 2, dtype=torch.uint8),
+               "labels": torch.zeros(2, dtype=torch.int64),
+               "indices": torch.zeros(2, dtype=torch.int64)}  # fmt: skip
+    save_tensors(tmp_path / "x.safetensors", tensors | change)
+    with pytest.raises(InputError, match="x.safetensors: not a prepared split .found images"):
+        load_split(tmp_path / "x.safetensors")
+
+
+# The smallest and the largest class of the official training set, and the mean at 32 x 32.
+FACTS = {"mnist": (5421, 6742, 0.131), "fashion_mnist": (6000, 6000, 0.285)}
+
+
+@pytest.mark.parametrize("source", FACTS)
+def test_real_data_has_its_known_classes_mean_and_labels(source):
+    smallest, largest, mean = FACTS[source]
+    raw = raw_folder(source)
+    prepared = prepare(dataclasses.replace(CONFIG, source=source), raw)
+    train, validation, test = (prepared[name] for name in ("train", "validation", "test"))
+    counts = torch.cat([train["labels"], validation["labels"]]).bincount()
+    assert (len(counts), counts.min(), counts.max()) == (10, smallest, largest)
+    images = torch.cat([train["images"], validation["images"]])
+    assert images.shape == (60_000, 1, 32, 32)
+    assert images.to(torch.float64).mean() / 255 == pytest.approx(mean, abs=5e-4)
+    # Each image belongs to its index and label; of the official test set every image is there.
+    for prefix, split in (("train", train), ("t10k", test)):
+        labels = np.frombuffer((raw / f"{prefix}-labels-idx1-ubyte").read_bytes(), np.uint8)[8:]
+        assert split["labels"].tolist() == labels[split["indices"].numpy()].tolist()
+    assert test["indices"].sort().values.tolist() == list(range(10_000))
+    first = {"mnist": [7, 2, 1, 0, 4], "fashion_mnist": [9, 2, 1, 1, 6]}[source]
+    assert test["labels"][test["indices"].argsort()][:5].tolist() == first
+
+
+def test_stage_writes_the_same_bytes_every_time(tmp_path):
+    images = dataclasses.replace(CONFIG, validation_images=50, train_images=200, test_images=100,
+                                 image_size=28)  # fmt: skip
+    raw, hashes = raw_folder("mnist"), []
+    for out in (tmp_path / "first", tmp_path / "second"):
+        log = SimpleNamespace(message=lambda text: None)
+        prepare_stage.run(SimpleNamespace(key="x", images=images), raw=raw, out=out, log=log)
+        hashes.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+                       for path in out.iterdir()})  # fmt: skip
+    assert hashes[0] == hashes[1]
+    assert hashes[0].keys() == {f"{name}.safetensors" for name in ("train", "validation", "test")}
+    assert load_config(out / "train.safetensors") == dataclasses.asdict(images)
+    # At the raw size nothing is interpolated: the pixels are those of the idx file.
+    split = load_split(out / "train.safetensors")
+    official = read_idx(raw / "train-images-idx3-ubyte", 3)
+    assert np.array_equal(split.images[:, 0].numpy(), official[split.indices.numpy()])
+    assert len(load_split(out / "validation.safetensors")) == 50
+    assert len(load_split(out / "test.safetensors")) == 100

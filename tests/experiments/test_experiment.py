@@ -1,0 +1,307 @@
+import copy
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+from diffusevae.core.errors import InputError
+from diffusevae.experiments.experiment import (
+    Experiment,
+    find_sections,
+    load_experiment,
+    load_latent_study,
+)
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+@pytest.fixture
+def content() -> dict:
+    """The project's own params.yaml with its merge keys resolved, to be changed at will."""
+    loaded = YAML(typ="safe", pure=True).load(PARAMS.read_text())
+    return {root: {name: copy.deepcopy(entry) for name, entry in entries.items()}
+            for root, entries in loaded.items()}  # fmt: skip
+
+
+@pytest.fixture
+def faults(tmp_path, content):
+    """Return what is said about the (changed) content, without the file's name."""
+    path = tmp_path / "params.yaml"
+
+    def load(name: str = "smoke") -> str:
+        with open(path, "w") as file:
+            YAML().dump(content, file)
+        with pytest.raises(InputError) as caught:
+            (load_latent_study if "latents" in name else load_experiment)(name, path)
+        said = str(caught.value)
+        assert "\n" not in said and said.count(str(path)) == 1 + said.count("; also ")
+        return said.replace(f"{path} ", "")
+
+    return load
+
+
+def test_every_experiment_of_the_project_is_sound():
+    names = YAML(typ="safe", pure=True).load(PARAMS.read_text())["experiments"]
+    assert {"smoke", "quickstart", "mnist", "fashion_mnist"} <= set(names)
+    for name in names:
+        assert load_experiment(name, PARAMS).name == name
+
+
+def test_an_experiment_knows_its_data_and_the_order_of_its_stages():
+    experiment = load_experiment("smoke", PARAMS)
+    assert experiment == Experiment("smoke", "mnist_tiny", "mnist")
+    assert experiment.targets == [
+        "download@mnist", "download@alexnet", "prepare@mnist_tiny", "train_classifier@mnist_tiny",
+        "tune_vae@smoke", "train_vae@smoke", "tune_ddpm@smoke", "train_ddpm@smoke",
+        "train_diffusevae@smoke", "sample@smoke", "evaluate@smoke", "figures@smoke",
+        "report@smoke",
+    ]  # fmt: skip
+    assert experiment.output("sample", "x") == Path("artifacts/smoke/sample/x")
+
+
+def test_a_folder_of_images_is_a_source_where_it_exists(content, faults, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = content["datasets"]["mnist_tiny"]["images"]
+    images["source"] = "mnits"
+    said = faults()
+    assert "datasets.mnist_tiny.images.source: 'mnits' is no known data set" in said
+    assert "did you mean 'mnist'?" in said and "no folder data/raw/mnits of your own" in said
+    (tmp_path / "data/raw/mnits").mkdir(parents=True)
+    with pytest.raises(InputError, match="data/raw/mnits: holds no image"):
+        load_experiment("smoke", tmp_path / "params.yaml")
+    Image.new("L", (8, 8)).save(tmp_path / "data/raw/mnits/a.png")
+    experiment = load_experiment("smoke", tmp_path / "params.yaml")
+    assert experiment.source == "mnits"
+    assert experiment.targets[:2] == ["download@alexnet", "prepare@mnist_tiny"]
+    for source in ("../mnist", "alexnet"):
+        images["source"] = source
+        assert "is no name" in faults()
+
+
+def test_the_targets_are_stages_of_dvc_yaml_and_none_runs_before_what_it_needs():
+    stages = YAML(typ="safe", pure=True).load((PARAMS.parent / "dvc.yaml").read_text())["stages"]
+    targets = load_experiment("smoke", PARAMS).targets
+    made: set[str] = set()
+    for target in targets:
+        stage, key = target.split("@")
+        text = str(stages[stage]["do"])
+        for name, value in {"key": key, "item": key, "item.dataset": "mnist_tiny",
+                            "item.images.source": "mnist"}.items():  # fmt: skip
+            text = text.replace(f"${{{name}}}", value)
+        needed, outs = (re.findall(r"'((?:data|artifacts)/[^']+)'", part)
+                        for part in text.split("'outs'"))  # fmt: skip
+        for path in needed:
+            assert any(path.startswith(done) or done.startswith(path) for done in made), target
+        made |= set(outs)
+
+
+def test_an_unknown_experiment_gets_the_nearest_name():
+    with pytest.raises(InputError, match="no 'quikstart'; did you mean 'quickstart'"):
+        load_experiment("quikstart", PARAMS)
+
+
+def test_unknown_and_missing_keys_are_named_at_every_level_and_all_at_once(content, faults):
+    content["experiment"] = {}
+    content["experiments"]["smoke"]["sampeler"] = {}
+    content["experiments"]["smoke"]["vae"]["latent_chanels"] = 4
+    content["datasets"]["mnist_tiny"]["images"]["size"] = 32
+    del content["experiments"]["quickstart"]["seed"]
+    said = faults()
+    for part in (
+        "experiment: unknown key; did you mean 'experiments'?",
+        "experiments.smoke.sampeler: unknown key; did you mean 'sampler'?",
+        "experiments.smoke.vae.latent_chanels: unknown key; did you mean 'latent_channels'?",
+        "datasets.mnist_tiny.images.size: unknown key",
+        "experiments.quickstart.seed: missing",
+    ):
+        assert part in said
+    assert said.count("; also ") == 4
+
+
+def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it():
+    sections = find_sections("experiments")
+    assert all(schema is not dict for schema in sections.values())
+    assert sections["seed"] is int and sections["dataset"] is str
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("vae.dropout", 1.5, "vae.dropout: 1.5 is out of range; allowed 0 to 1"),
+        ("vae.dropout", "0.1", "vae.dropout: expected a number, found the text '0.1'"),
+        ("train_vae.epochs", True, "train_vae.epochs: expected a whole number, found the bool"),
+        ("train_vae.epochs", 2.0, "train_vae.epochs: expected a whole number"),
+        ("vae.kl_weight", float("nan"), "vae.kl_weight: nan is not a finite number"),
+        ("sample.num_images", 0, "sample.num_images: 0 is out of range"),
+        ("dataset", "mnist_tinny", "dataset: there is no 'mnist_tinny'; did you mean"),
+        ("dataset", 3, "dataset: expected text"),
+        ("vae", 3, "vae: expected a mapping"),
+        ("unet.num_heads", 3, "num_heads 3 does not divide the 16 channels of level 2"),
+        # Sections that are sound, but not together.
+        ("frontier.converged_steps", 1001,
+         "frontier.num_steps, converged_steps: 1001, but there are only 1000 timesteps"),
+        ("frontier.num_images", 101,
+         "frontier.num_images: 101, but there are only 100 pairs of validation images"),
+        ("registered_sampler", "fronteer",
+         "registered_sampler: 'fronteer' is none of params, frontier"),
+        ("frontier.etas", [], "etas: expected one or more"),
+        ("compress.codes", [[1, 5, 5], [1, 4, 4]],
+         "compress.codes: [1, 5, 5]: images of 32 x 32 do not come down to 5 x 5"),
+        ("compress.num_test_images", 257, "compress.num_test_images: 257, but there are only 256"),
+        ("ablate.num_train_images", 513, "ablate.num_train_images: 513, but there are only 512"),
+        ("ablate.seeds", [1, 1], "seeds: expected one or more, each once"),
+        ("sampler.num_steps", 1001, "sampler.num_steps: 1001, but there are only 1000 timesteps"),
+        ("sample.num_images", 257, "sample.num_images: 257, but there are only 256 test images"),
+        ("sample.num_generated", 3, "sample: 3 images; at least 8 must be refined and generated"),
+        ("sample.num_images", 8, "figures.num_images: 10, but there are only 8 refined images"),
+        ("figures.tsne_perplexity", 200.0, "tsne_perplexity: 200.0, but there are only 199 other"),
+        ("prior.num_components", 513, "prior.num_components: 513, but there are only 512"),
+        ("train_vae.snapshot_epochs", [3], "train_vae.snapshot_epochs: 3, but there are only 2"),
+        ("train_ddpm.snapshot_epochs", [3], "train_ddpm.snapshot_epochs: 3, but there are only 2"),
+        ("vae.channel_multipliers", [1] * 7, "vae.channel_multipliers"),
+        ("train_diffusevae.p_uncond", 0.0, None),
+        ("sampler.guidance", 1.0, "sampler.guidance: needs a model trained without its condition "
+         "too; set ablate.p_uncond above 0"),
+        ("tune_vae.space", {"unet": {}}, "tune_vae.space.unet: cannot be tuned; known: vae, vae_"),
+        ("tune_vae.space", {"vae": {"dropuot": {"low": 0.0, "high": 0.5}}},
+         "tune_vae.space.vae.dropuot: unknown key; did you mean 'dropout'?"),
+        ("tune_vae.space", {"vae": {"dropout": {"low": 0.0, "high": 2.0}}},
+         "tune_vae.space.vae.dropout: 2.0 is out of range"),
+        ("tune_vae.space", {"vae": {"dropout": {"low": 0.5, "high": 0.1}}},
+         "tune_vae.space.vae.dropout: low 0.5 is above high 0.1"),
+        ("tune_vae.space", {"vae": {"dropout": {"choices": []}}},
+         "tune_vae.space.vae.dropout: choices must be a list"),
+        ("tune_vae.space", {"vae": {"dropout": {"lo": 0.5}}}, "is no range"),
+        ("tune_vae.space", {"vae": {"dropout": 0.1}}, "tune_vae.space.vae.dropout"),
+        ("tune_vae.space", {"vae": 0.1}, "tune_vae.space.vae"),
+        ("tune_ddpm.space", {"diffusion": {"num_timesteps": {"choices": [3, 5]}}},
+         "sampler.num_steps: 5, but there are only 3 timesteps"),
+        ("tune_ddpm.space", {"unet": {"num_heads": {"low": 2, "high": 4}}},
+         "tune_ddpm.space.unet: num_heads 3 does not divide the 16 channels of level 2"),
+        ("tune_ddpm.space", {"unet": {"num_heads": {"choices": [2, 16]},
+                                      "channel_multipliers": {"choices": [[1, 2, 2], [1, 1, 1]]}}},
+         "tune_ddpm.space.unet: num_heads 16 does not divide the 8 channels of level 2"),
+        ("sampler", {"sampler": "ddim_ahead", "num_steps": 1000, "spacing": "trailing", "eta": 0.0,
+                     "variance": "zero", "clip": True, "guidance": 0.0, "temperature": 1.0,
+                     "shared_noise": False, "batch_size": 9},
+         "sampler.num_steps: 1000, but there are only 999 timesteps"),
+        ("sampler.spacing", "leading", "frontier.num_steps, converged_steps: 1 with sampler."
+         "spacing leading is a step at t = 0"),
+        ("tune_ddpm.space", {"diffusion": {"scheduler_type": {"choices": ["linear"]},
+                                           "num_timesteps": {"choices": [1000]},
+                                           "beta_start": {"choices": [1e-7]},
+                                           "beta_end": {"choices": [2e-7]}}},
+         "diffusion: its noise levels have none of -20 to 20 dB"),
+        ("tune_vae.space", {"vae": {"channel_multipliers": {"choices": [[1], [1] * 7]}}},
+         "vae.channel_multipliers"),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_work_is_found_before_any_work(content, faults, place, value, said):
+    section = content["experiments"]["smoke"]
+    *parents, key = place.split(".")
+    for parent in parents:
+        section = section[parent]
+    section[key] = value
+    if said is None:
+        content["experiments"]["smoke"]["sampler"]["guidance"] = 1.0
+        said = "condition too; set train_diffusevae.p_uncond above 0, or guidance to 0"
+    assert said in faults()
+
+
+@pytest.mark.parametrize("name", ["a/b", "../x", "a b", "", "x" * 61, "ü", "a\nb", 7])
+def test_names_are_plain(content, faults, name):
+    content["experiments"][name] = content["experiments"]["smoke"]
+    assert "is no name; use letters, digits and _" in faults()
+
+
+@pytest.mark.parametrize("size", [10, 30])
+def test_images_must_suit_the_networks_and_the_metrics(content, faults, size):
+    content["datasets"]["mnist_tiny"]["images"]["image_size"] = size
+    said = faults()
+    assert "unet.channel_multipliers [1, 2, 2]" in said
+    assert ("SSIM needs image_size 11" in said) == (size == 10)
+
+
+@pytest.mark.parametrize("root", ["datasets", "experiments"])
+@pytest.mark.parametrize("entries", [None, [], {}, "text"])
+def test_a_root_without_entries_is_an_error(content, faults, root, entries):
+    content[root] = entries
+    assert f"{root}: expected a mapping with at least one entry" in faults()
+
+
+def test_a_latent_study_brings_what_it_needs_before_its_own_stages():
+    study = load_latent_study("latents_smoke", PARAMS)
+    assert study.targets == [
+        "download@fashion_mnist", "download@mnist", "download@nuclei", "download@raman",
+        "prepare@fashion_mnist_tiny", "prepare@mnist_tiny", "train_classifier@mnist_tiny",
+        "download@alexnet", "tune_vae@smoke", "train_vae@smoke", "tune_ddpm@smoke",
+        "train_ddpm@smoke", "train_diffusevae@smoke", "beta_vae@latents_smoke",
+        "sprites@latents_smoke", "spectra@latents_smoke", "autoencoders@latents_smoke",
+        "overview@latents_smoke",
+    ]  # fmt: skip
+    assert study.output("overview", "x") == Path("artifacts/latents_smoke/overview/x")
+
+
+def test_a_latent_study_works_on_a_folder_of_images_too(content, faults, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content["datasets"]["fashion_mnist_tiny"]["images"]["source"] = "clothes"
+    assert "'clothes' is no known data set" in faults("latents_smoke")
+    (tmp_path / "data/raw/clothes").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(tmp_path / "data/raw/clothes/a.png")
+    targets = load_latent_study("latents_smoke", tmp_path / "params.yaml").targets
+    assert targets[:4] == ["download@mnist", "download@nuclei", "download@raman",
+                           "prepare@fashion_mnist_tiny"]  # fmt: skip
+
+
+def test_faults_of_a_latent_study_are_named(content, faults):
+    study = content["latent_studies"]["latents_smoke"]
+    study["dataset"], study["experiment"] = "mnist_teeny", "smok"
+    study["beta_vae"]["steps"] = 1
+    said = faults("latents_smoke")
+    assert "latents_smoke.dataset: there is no 'mnist_teeny'; did you mean 'mnist_tiny'?" in said
+    assert "latents_smoke.experiment: there is no 'smok'; did you mean 'smoke'?" in said
+    assert "latents_smoke.beta_vae.steps: 1" in said
+    del content["latent_studies"]["latents_smoke"]
+    assert "latent_studies: there is no 'latents_smoke'" in faults("latents_smoke")
+
+
+def test_a_latent_study_asks_for_no_guidance_that_its_model_lacks(content, faults):
+    study = content["latent_studies"]["latents_smoke"]
+    study["autoencoders"]["interpolation"]["sampler"]["guidance"] = 1.0
+    study["dataset"] = "mnist_teeny"
+    assert "guidance" not in faults("latents_smoke")  # smoke's p_uncond is 0.1
+    content["experiments"]["smoke"]["train_diffusevae"]["p_uncond"] = 0.0
+    said = "interpolation.sampler.guidance: needs a model trained without its condition too"
+    assert said in faults("latents_smoke")
+
+
+def test_a_latent_study_fits_its_images_and_its_model(content, faults):
+    study = content["latent_studies"]["latents_smoke"]
+    study["beta_vae"]["model"]["channels"] = [8] * 6
+    study["beta_vae"]["autoencoder"]["channels"] = [4] * 5
+    family = study["autoencoders"]
+    family["restoration"] |= {"factors": [2, 3], "channels": [4] * 7}
+    family["segmentation"]["unet"] |= {"channel_multipliers": [1] * 7}
+    family["interpolation"]["sampler"] |= {"sampler": "ddim_ahead", "num_steps": 1000,
+                                           "clip": False}  # fmt: skip
+    content["experiments"]["smoke"]["diffusion"] |= {"open_ends": True}
+    said = faults("latents_smoke")
+    for part in (
+        "beta_vae.model.channels: images of 32 x 32 cannot be halved 6 times",
+        "beta_vae.autoencoder.channels: images of 32 x 32 cannot be halved 6 times",
+        "restoration.factors: 3 does not divide images of 32 x 32",
+        "restoration.channels: images of 32 x 32 cannot be halved 6 times",
+        "segmentation.unet.channel_multipliers",
+        "interpolation.sampler.num_steps: 1000, but of the experiment's timesteps ddim_ahead can "
+        "take only 999",
+        "interpolation.sampler.clip: false, but a model trained with diffusion.open_ends",
+    ):
+        assert part in said
+
+
+@pytest.mark.parametrize("source", ["raman", "nuclei"])
+def test_what_is_no_set_of_images_cannot_be_a_data_set(content, faults, source):
+    content["datasets"]["mnist_tiny"]["images"]["source"] = source
+    assert f"'{source}' is no name" in faults()

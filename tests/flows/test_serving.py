@@ -1,0 +1,89 @@
+"""The champion behind `python -m flows.serve`, asked as the README's curl line asks it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from flows.prefect_server import free_port
+from tests.support.checkouts import ROOT
+
+
+@pytest.fixture(scope="module")
+def address(smoke_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server of the model that the pipeline made champion."""
+    port = free_port()
+    log = open(tmp_path_factory.mktemp("serving") / "log", "w+")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "flows.serve", "smoke", str(port)], cwd=smoke_checkout,
+        env=os.environ | {"PYTHONPATH": str(smoke_checkout / "src")}, stdout=log, stderr=log,
+        start_new_session=True,
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                with urllib.request.urlopen(f"{address}/ping", timeout=5):
+                    break
+            except OSError:
+                assert time.monotonic() < deadline and server.poll() is None, Path(
+                    log.name).read_text()[-3000:]  # fmt: skip
+                time.sleep(0.3)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+        log.close()
+
+
+def ask(address: str, body: dict) -> np.ndarray:
+    request = urllib.request.Request(f"{address}/invocations", json.dumps(body).encode(),
+                                     {"Content-Type": "application/json"})  # fmt: skip
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        return np.array(json.load(answer)["predictions"], np.float32)
+
+
+def test_images_are_refined_as_the_stage_refined_them(address, smoke_checkout):
+    pairs = load_file(smoke_checkout / "artifacts/smoke/sample/pairs.safetensors")
+    refined = ask(address, {"inputs": pairs["real"].tolist()})
+    assert np.abs(refined - pairs["diffusevae"]).max() < 1e-3
+
+
+def test_as_many_new_images_come_as_are_asked_for_and_the_seed_decides_which(address):
+    blank = np.zeros((1, 1, 32, 32)).tolist()
+    made = [ask(address, {"inputs": blank, "params": {"num_images": 3, "seed": seed}})
+            for seed in (1, 1, 2)]  # fmt: skip
+    assert made[0].shape == (3, 1, 32, 32) and 0 <= made[0].min() < made[0].max() <= 1
+    assert np.array_equal(made[0], made[1]) and not np.array_equal(made[0], made[2])
+
+
+def test_the_readme_s_line_works(address):
+    text = (ROOT / "README.md").read_text()
+    [command] = re.findall(r"^(python -c .*\|\s*\\\n.*curl.*)$", text, re.M)
+    command = command.replace("http://127.0.0.1:5001", address)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120,
+                          env=os.environ | {"PATH": f"{Path(sys.executable).parent}:"
+                                            f"{os.environ['PATH']}"})  # fmt: skip
+    assert np.array(json.loads(done.stdout)["predictions"]).shape == (4, 1, 32, 32), done.stderr
+
+
+def test_images_out_of_range_are_refused_with_the_reason(address):
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        ask(address, {"inputs": np.full((1, 1, 32, 32), 2.0).tolist()})
+    assert caught.value.code == 400
+    assert json.load(caught.value) == {"error": "images must hold numbers in [0, 1]"}

@@ -1,0 +1,68 @@
+"""The Prefect server of one run, asked by those who do not belong to the run."""
+
+import httpx
+import psutil
+import pytest
+
+from flows.prefect_server import TemporaryServer
+from tests.support.checkouts import LOGIN
+
+OPEN = {"/health", "/ready"}  # these say nothing but that it runs
+FOREIGN = {"Origin": "http://elsewhere.example"}
+LOGGED_IN = tuple(LOGIN.split(":"))
+SECONDS = 120  # after which an answer is given up
+
+
+@pytest.fixture(scope="module")
+def routes(prefect_server: str) -> list[tuple[str, str]]:
+    """Every method and path of its API."""
+    address = f"{prefect_server}/openapi.json"
+    paths = httpx.get(address, auth=LOGGED_IN, timeout=SECONDS).json()["paths"]
+    return [(method.upper(), path.removeprefix("/api")) for path, methods in paths.items()
+            for method in methods]  # fmt: skip
+
+
+def test_every_route_but_health_asks_for_the_login(prefect_server, routes):
+    assert len(routes) > 150
+    answers = {}
+    with httpx.Client(base_url=prefect_server, timeout=SECONDS) as client:
+        for method, path in routes:
+            answers[method, path] = client.request(method, path.replace("{", "").replace("}", ""))
+    found = {route for route, answer in answers.items() if answer.status_code != 401}
+    assert {path for _, path in found} == OPEN
+
+
+def test_a_wrong_login_is_refused_and_the_right_one_is_not(prefect_server):
+    address = f"{prefect_server}/flow_runs/count"
+    for login, status in ((("run", "wrong"), 401), (LOGGED_IN, 200)):
+        answer = httpx.post(address, auth=login, json={}, timeout=SECONDS)
+        assert answer.status_code == status
+
+
+@pytest.mark.parametrize("login", [None, LOGGED_IN])
+def test_a_page_of_another_origin_may_not_read_or_send(prefect_server, login):
+    address = f"{prefect_server}/flow_runs/count"
+    wish = {"Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization"}  # fmt: skip
+    with httpx.Client(headers=FOREIGN, timeout=SECONDS) as page:
+        asked = page.options(address, headers=wish)
+        answers = [asked, page.post(address, json={}, auth=login),
+                   page.get(f"{prefect_server}/health")]  # fmt: skip
+    assert asked.status_code == 400
+    for answer in answers:
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_the_login_is_random_and_on_no_command_line(tmp_path):
+    servers = [TemporaryServer(tmp_path / name) for name in "ab"]
+    try:
+        logins = [server.login for server in servers]
+        assert len(set(logins)) == 2 and all(len(login) > 30 for login in logins)
+        listed = " ".join(" ".join(each.info["cmdline"] or [])
+                          for each in psutil.process_iter(["cmdline"]))  # fmt: skip
+        assert str(servers[0].api_url.split(":")[2].split("/")[0]) in listed
+        assert not [login for login in logins if login in listed]
+        assert [server.log.stat().st_mode & 0o077 for server in servers] == [0, 0]
+    finally:
+        for server in servers:
+            server.stop()

@@ -1,0 +1,148 @@
+"""The diffusion model: forward process, conversions between predictions, loss, guidance."""
+
+import pytest
+import torch
+
+from diffusevae.core.randomness import generator
+from diffusevae.models.diffusion import (
+    DiffusionConfig,
+    DiffusionModel,
+    draw_noise,
+    load_diffusion,
+    save_diffusion,
+)
+from tests.models.test_unet import make_config
+
+
+def make_model(prediction="eps", image_range="centred", conditional=False, **changes):
+    values = dict(scheduler_type="cosine", num_timesteps=50, beta_start=1e-4, beta_end=0.02,
+                  prediction=prediction, image_range=image_range, open_ends=False)  # fmt: skip
+    torch.manual_seed(0)
+    model = DiffusionModel(DiffusionConfig(**(values | changes)), make_config(), (1, 16, 16),
+                           conditional)  # fmt: skip
+    torch.nn.init.normal_(model.unet.conv_out.weight, std=0.1)
+    return model
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
+def test_split_inverts_target_at_every_timestep(prediction):
+    model = make_model(prediction)
+    x_0, eps = torch.randn(50, 1, 4, 4), torch.randn(50, 1, 4, 4)
+    t = torch.arange(50)
+    x_t = model.add_noise(x_0, t, eps)
+    found_x_0, found_eps = model.split(x_t, t, model.target(x_0, t, eps))
+    # dividing by a small sqrt(bar_alpha) or sqrt(1 - bar_alpha) loses digits at the ends
+    torch.testing.assert_close(found_x_0[:-5], x_0[:-5], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found_eps, eps, atol=1e-4, rtol=1e-4)
+
+
+def test_the_score_is_that_of_the_gaussian_a_gaussian_becomes():
+    """For x_0 ~ N(m, s^2) all is known: x_t ~ N(a m, a^2 s^2 + 1 - a^2), E[x_0 | x_t] by Bayes."""
+    model, mean, variance = make_model("x0"), 0.2, 0.09
+    t = torch.arange(50)
+    x_t = torch.randn(50, 1, 4, 4, generator=generator(3), dtype=torch.float64)
+    a = model.schedule.alpha_bars.sqrt()[:, None, None, None]
+    spread = a**2 * variance + 1 - a**2
+    x_0 = mean + a * variance / spread * (x_t - a * mean)
+    _, eps = model.split(x_t, t, x_0)
+    expected = -(x_t - a * mean) / spread
+    # the first timestep divides a small difference by 1 - bar_alpha = 4e-4
+    torch.testing.assert_close(model.score(t, eps), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_forward_process_has_the_mean_and_variance_of_the_closed_form():
+    model = make_model()
+    t = torch.full((20_000,), 20)
+    x_0 = torch.full((20_000, 1, 1, 1), 0.7)
+    x_t = model.add_noise(x_0, t, torch.randn(20_000, 1, 1, 1, generator=generator(0)))
+    alpha_bar = float(model.schedule.alpha_bars[20])
+    assert float(x_t.mean()) == pytest.approx(alpha_bar**0.5 * 0.7, abs=0.02)
+    assert float(x_t.var()) == pytest.approx(1 - alpha_bar, rel=0.03)
+
+
+@pytest.mark.parametrize("image_range, black", [("centred", -1.0), ("unit", 0.0)])
+def test_images_are_diffused_in_the_configured_range(image_range, black):
+    model = make_model(image_range=image_range)
+    assert float(model.to_diffusion_range(torch.tensor(0.0))) == black
+    assert float(model.to_diffusion_range(torch.tensor(1.0))) == 1
+    x = torch.rand(2, 1, 4, 4)
+    torch.testing.assert_close(model.to_unit_range(model.to_diffusion_range(x)), x)
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
+def test_the_loss_of_a_network_that_answers_zero_is_the_power_of_its_target(prediction):
+    model = make_model(prediction)
+    torch.nn.init.zeros_(model.unet.conv_out.weight)
+    x = torch.rand(8, 1, 16, 16)
+    t, eps = draw_noise(x.shape, 50, generator(1))
+    target = model.target(model.to_diffusion_range(x), t, eps)
+    losses = model.losses(x, t, eps)
+    torch.testing.assert_close(losses["loss"], target.square().mean())
+    if prediction == "eps":
+        torch.testing.assert_close(losses["noise_mse"], losses["loss"].detach())
+
+
+@pytest.mark.parametrize(
+    ("open_ends", "answer", "errors"),  # of a black, a grey and a white pixel: x_0 = -1, 0, 1
+    [(False, -1.5, (0.5, 1.5, 2.5)), (True, -1.5, (0, 1.5, 2.5)),
+     (False, 1.5, (2.5, 1.5, 0.5)), (True, 1.5, (2.5, 1.5, 0)),
+     (True, -0.5, (0.5, 0.5, 1.5))],
+)  # fmt: skip
+def test_open_ends_forgive_only_what_lies_beyond_the_true_end(open_ends, answer, errors):
+    model = make_model("x0", open_ends=open_ends)
+    torch.nn.init.zeros_(model.unet.conv_out.weight)
+    torch.nn.init.constant_(model.unet.conv_out.bias, answer)
+    for value, error in zip((0.0, 0.5, 1.0), errors, strict=True):
+        x = torch.full((4, 1, 16, 16), value)
+        t, eps = torch.full((4,), 20), torch.randn(4, 1, 16, 16, generator=generator(2))
+        losses = model.losses(x, t, eps)
+        snr = float(model.schedule.alpha_bars[20] / (1 - model.schedule.alpha_bars[20]))
+        assert losses["loss"].item() == pytest.approx(error**2, abs=1e-6)
+        assert float(losses["noise_mse"]) == pytest.approx(error**2 * snr, rel=1e-4, abs=1e-6)
+
+
+def test_a_dropped_condition_gives_the_networks_answer_to_none():
+    model = make_model(conditional=True).eval()
+    x, x_hat = torch.rand(2, 1, 16, 16), torch.rand(2, 1, 16, 16)
+    t, eps = draw_noise(x.shape, 50, generator(1))
+    with_none = model.losses(x, t, eps, torch.full_like(x, 0.5))["loss"]
+    all_dropped = model.losses(x, t, eps, x_hat, torch.tensor([True, True]))["loss"]
+    one_dropped = model.losses(x, t, eps, x_hat, torch.tensor([True, False]))["loss"]
+    assert torch.equal(with_none, all_dropped)
+    assert not torch.equal(one_dropped, all_dropped)
+
+
+def test_guidance_extrapolates_and_zero_is_the_conditional_model_bit_for_bit():
+    model = make_model(conditional=True).eval()
+    x, x_hat, t = torch.randn(2, 1, 16, 16), torch.rand(2, 1, 16, 16), torch.tensor([3, 40])
+    conditional = model.unet(x, t, 2 * x_hat - 1)
+    none = model.unet(x, t, torch.zeros_like(x))
+    assert torch.equal(model.network(x, t, x_hat, 0.0), conditional)
+    torch.testing.assert_close(model.network(x, t, x_hat, 2.0), 3 * conditional - 2 * none)
+
+
+def test_the_forward_process_does_not_use_x_hat():
+    """Formulation 1 (SPEC section 4): with a network that answers zero, x_hat changes nothing."""
+    model = make_model(conditional=True)
+    torch.nn.init.zeros_(model.unet.conv_out.weight)
+    x = torch.rand(4, 1, 16, 16)
+    t, eps = draw_noise(x.shape, 50, generator(1))
+    losses = [model.losses(x, t, eps, x_hat)["loss"] for x_hat in (x, 1 - x)]
+    assert torch.equal(*losses)
+
+
+def test_a_saved_model_comes_back_equal_and_names_its_vae(tmp_path):
+    from diffusevae.core.tensor_file import load_config
+
+    path = tmp_path / "model.safetensors"
+    model = make_model(conditional=True).eval()
+    model.p_uncond = 0.25
+    save_diffusion(path, model, vae_sha256="abc")
+    x, t = torch.rand(2, 1, 16, 16), torch.tensor([3, 40])
+    torch.testing.assert_close(load_diffusion(path).network(x, t, x), model.network(x, t, x))
+    assert load_config(path)["vae_sha256"] == "abc" and load_diffusion(path).p_uncond == 0.25
+
+
+def test_beta_end_must_be_above_beta_start():
+    with pytest.raises(ValueError, match="beta_end 0.001 must be above beta_start 0.01"):
+        make_model(beta_start=0.01, beta_end=0.001)

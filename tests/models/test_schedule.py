@@ -1,0 +1,74 @@
+"""Noise schedules against values that follow from their definitions."""
+
+import math
+
+import pytest
+import torch
+
+from diffusevae.models.schedule import MAX_BETA, cosine_betas, linear_betas, make_schedule
+
+
+def test_linear_schedule_has_the_papers_ends_and_terminal_alpha_bar():
+    schedule = make_schedule("linear", 1000, 1e-4, 0.02)
+    assert schedule.betas[0] == pytest.approx(1e-4)
+    assert schedule.betas[-1] == pytest.approx(0.02)
+    assert float(schedule.alpha_bars[-1]) == pytest.approx(4.04e-5, rel=2e-3)  # ROWS T9
+
+
+def test_cosine_alpha_bar_follows_the_formula_until_the_clip():
+    schedule = make_schedule("cosine", 1000, 1e-4, 0.02)
+
+    def alpha_bar(step: int) -> float:
+        return math.cos((step / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    for t in (0, 1, 499, 990):
+        assert float(schedule.alpha_bars[t]) == pytest.approx(alpha_bar(t + 1) / alpha_bar(0))
+    assert float(schedule.betas[-1]) == MAX_BETA
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+@pytest.mark.parametrize("num_timesteps", [2, 50, 1000])
+def test_constants_are_finite_and_of_length_T(kind, num_timesteps):
+    schedule = make_schedule(kind, num_timesteps, 1e-4, 0.02)
+    for values in (schedule.betas, schedule.alphas, schedule.alpha_bars, schedule.alpha_bars_prev,
+                   schedule.posterior_variances, schedule.snr_db):  # fmt: skip
+        assert values.shape == (num_timesteps,)
+        assert values.isfinite().all()
+    assert (schedule.snr_db.diff() < 0).all()
+
+
+def test_posterior_variance_is_bayes_rule_for_a_point_x_0():
+    """q(x_{t-1}|x_t,x_0) from 1-D Gaussians: precisions add."""
+    schedule = make_schedule("linear", 100, 1e-4, 0.2)
+    for t in (1, 50, 99):
+        prior_precision = 1 / (1 - schedule.alpha_bars_prev[t])
+        likelihood_precision = schedule.alphas[t] / schedule.betas[t]
+        expected = 1 / (prior_precision + likelihood_precision)
+        assert float(schedule.posterior_variances[t]) == pytest.approx(float(expected))
+    assert float(schedule.posterior_variances[0]) == 0
+
+
+def test_iterating_the_chain_gives_the_closed_form():
+    betas = linear_betas(20, 1e-3, 0.3)
+    mean, variance = 1.0, 0.0
+    for beta in betas.tolist():
+        mean, variance = math.sqrt(1 - beta) * mean, (1 - beta) * variance + beta
+    alpha_bar = float((1 - betas).prod())
+    assert mean == pytest.approx(math.sqrt(alpha_bar))
+    assert variance == pytest.approx(1 - alpha_bar)
+
+
+def test_cosine_betas_lie_between_0_and_the_clip():
+    betas = cosine_betas(1000)
+    assert (betas > 0).all() and (betas <= MAX_BETA).all()
+    assert torch.all(betas.diff() >= 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "last"),  # the last alpha_bar: ROWS E8 for those that leave too much
+    [(("linear", 500, 1e-4, 0.01), "0.079"), (("linear", 750, 1e-4, 0.01), "0.022"),
+     (("linear", 1000, 1e-4, 0.02), None), (("cosine", 50, 1e-4, 0.02), None)],
+)  # fmt: skip
+def test_a_schedule_that_leaves_much_of_the_image_is_warned_about(arguments, last):
+    warning = make_schedule(*arguments).warning
+    assert (warning is None) if last is None else f"last alpha_bar is {last}" in warning

@@ -1,0 +1,66 @@
+"""The UNet: shapes, and that x_hat reaches the output through each path on its own."""
+
+import pytest
+import torch
+
+from diffusevae.models.unet import UNet, UNetConfig
+
+
+def make_config(**changes) -> UNetConfig:
+    values = dict(base_channels=8, channel_multipliers=(1, 2), blocks_per_level=2,
+                  attention_levels=(1,), num_heads=2, time_emb_dim=16, dropout=0.0,
+                  fuse=("in", "down", "skip"))  # fmt: skip
+    return UNetConfig(**(values | changes))
+
+
+def make_unet(conditional=True, image_shape=(1, 16, 16), **changes) -> UNet:
+    torch.manual_seed(0)
+    unet = UNet(make_config(**changes), image_shape, conditional)
+    torch.nn.init.normal_(unet.conv_out.weight)  # it starts at zero
+    return unet
+
+
+@pytest.mark.parametrize("image_shape", [(1, 16, 16), (3, 32, 32)])
+def test_output_has_the_shape_of_the_image(image_shape):
+    unet = make_unet(image_shape=image_shape)
+    x, t = torch.randn(2, *image_shape), torch.tensor([0, 9])
+    assert unet(x, t, x).shape == x.shape
+    assert make_unet(conditional=False, image_shape=image_shape)(x, t).shape == x.shape
+
+
+def test_an_untrained_network_predicts_zero():
+    torch.manual_seed(0)
+    unet = UNet(make_config(), (1, 16, 16), conditional=False)
+    x = torch.randn(2, 1, 16, 16)
+    assert torch.equal(unet(x, torch.tensor([1, 2])), torch.zeros_like(x))
+
+
+@pytest.mark.parametrize("fuse", [("concat",), ("in",), ("down",), ("skip",)])
+def test_the_output_depends_on_x_hat_through_each_path(fuse):
+    unet = make_unet(fuse=fuse)
+    x, t = torch.randn(1, 1, 16, 16), torch.tensor([3])
+    a, b = (unet(x, t, torch.full_like(x, value)) for value in (-1.0, 1.0))
+    assert (a - b).abs().max() > 1e-3
+
+
+def test_the_output_depends_on_time():
+    unet = make_unet()
+    x = torch.randn(1, 1, 16, 16)
+    assert (unet(x, torch.tensor([0]), x) - unet(x, torch.tensor([500]), x)).abs().max() > 1e-3
+
+
+def test_the_unconditional_network_has_no_fusing_weights():
+    names = [name for name, _ in make_unet(conditional=False).named_parameters()]
+    assert not [name for name in names if "fuse" in name]
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [({"fuse": ()}, "fuse is empty"), ({"time_emb_dim": 15}, "15 is odd"),
+     ({"num_heads": 3}, "3 does not divide"), ({"attention_levels": (2,)}, "no level 2"),
+     ({"channel_multipliers": ()}, "empty"),
+     ({"base_channels": 12, "num_heads": 1}, "12 x 1 makes 12 channels")],
+)  # fmt: skip
+def test_configurations_that_do_not_fit_are_refused_by_name(changes, words):
+    with pytest.raises(ValueError, match=words):
+        make_config(**changes)

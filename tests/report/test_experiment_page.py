@@ -1,0 +1,300 @@
+"""The report: whole in itself, escaped, true to the numbers, the same to the byte."""
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+
+from diffusevae.core.params import read_yaml
+from diffusevae.core.tensor_file import save_tensors
+from diffusevae.data.dataset import DatasetConfig
+from diffusevae.experiments.experiment import PARAMS_FILE
+from diffusevae.figures.catalogue import FiguresConfig
+from diffusevae.report.experiment_page import (
+    Picture,
+    ReportInputs,
+    TrainedModel,
+    add_timings,
+    build_report,
+    format_seconds,
+)
+from diffusevae.report.reference_study import STUDY_SCALE, Scale
+from diffusevae.report.report_tables import format_value, judge
+from diffusevae.stages import figures as figures_stage
+from diffusevae.stages import report as report_stage
+from diffusevae.stages.__main__ import ON_DEMAND
+from tests.support.toy_artifacts import make_metrics, write_artifacts
+
+SIZE = (1600).to_bytes(4, "big") + (800).to_bytes(4, "big")
+PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + SIZE
+EVIL = "<script>alert(1)</script>"
+
+
+class SilentLog:
+    def message(self, text: str) -> None:
+        pass
+
+    def artifact(self, path) -> None:
+        pass
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, the text of table rows, and everything visible."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.rows: list[list[str]] = []
+        self.text = ""
+        self._cell = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+            self._cell = True
+        if tag == "small" and self._cell:
+            self.rows[-1][-1] += " | "
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._cell = False
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self._cell:
+            self.rows[-1][-1] += data
+
+    def row(self, name: str) -> list[str]:
+        """Return the cells of the first row whose heading begins with `name`."""
+        return next(row for row in self.rows if row and row[0].startswith(name))
+
+
+def make_inputs(dataset: str = "mnist_16k", lpips: bool = True, **changes) -> ReportInputs:
+    history = pd.DataFrame({"epoch": [1, 2, 3], "validation_loss": [0.5, 0.25, 0.3]})
+    models = {name: TrainedModel(digit * 64, parameters, {"image_shape": [1, 32, 32]}, history)
+              for name, digit, parameters in (("vae", "a", 612345), ("ddpm", "b", 500001),
+                                              ("diffusevae", "c", 500002))}  # fmt: skip
+    inputs = ReportInputs(
+        experiment="quickstart", source="mnist", scale=Scale(12_345, 3, 5, 1_234),
+        params={"dataset": dataset, "seed": 7, "vae": {"kl_weight": 1e-5, "attention_levels": []},
+                "vae_optimiser": {"learning_rate": 0.002}},
+        metrics=make_metrics(lpips),
+        pictures=[Picture("First", "What it shows.", "pictures", PNG),
+                  Picture("Second", "More.", "tuning", PNG)],
+        models=models, latent_shape=(8, 4, 4),
+        best={"tune_vae": {"vae_optimiser": {"learning_rate": 0.0031}}, "tune_ddpm": {}},
+        num_trials={"tune_vae": 4, "tune_ddpm": 0},
+    )  # fmt: skip
+    return dataclasses.replace(inputs, **changes)
+
+
+def test_the_report_loads_nothing_from_elsewhere():
+    page = Page(build_report(make_inputs()))
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "link", "iframe", "object", "base")
+        assert attributes.get("src", "data:").startswith("data:image/png;base64,") or tag != "img"
+        assert attributes.get("href", "#").startswith("#")
+        assert not {"srcset", "onload", "onerror", "action"} & set(attributes)
+    html = build_report(make_inputs())
+    assert not re.search(r"https?:|url\(|@import|//[a-z]+\.", html)
+    assert [a["width"] for tag, a in page.tags if tag == "img"] == ["1600", "1600"]
+
+
+def test_what_comes_from_files_is_escaped():
+    metrics = make_metrics(lpips=False)
+    metrics["lpips"]["reason"] = EVIL
+    html = build_report(make_inputs(
+        experiment=EVIL, dataset=EVIL, metrics=metrics,
+        pictures=[Picture(EVIL, EVIL, "pictures", PNG), Picture('"><b', EVIL, "vae", PNG)],
+        params={"dataset": EVIL, "seed": 0, EVIL: {EVIL: EVIL}, "vae_optimiser": {EVIL: EVIL}},
+        best={"tune_vae": {"vae_optimiser": {EVIL: EVIL}}, "tune_ddpm": {}},
+        latent_shape=(8, EVIL, 4)[:1],
+    ))  # fmt: skip
+    html = add_timings(html, {EVIL: {"seconds": 1.0, EVIL: 2.0}}, EVIL)
+    assert "<script" not in html and 'alt=""><b"' not in html
+    assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 12
+
+
+def test_what_is_strange_of_the_numbers_stands_below_them():
+    assert "Warning" not in build_report(make_inputs())
+    html = build_report(make_inputs(metrics=make_metrics() | {"warnings": ["copies: <b>"]}))
+    assert "<strong>Warning</strong>: copies: &lt;b&gt;" in html
+
+
+def test_the_table_holds_the_numbers_and_says_which_way_is_better():
+    page = Page(build_report(make_inputs()))
+    assert page.row("MSE") == [
+        "MSE | ↓ lower is better", "0.00662 | 0.00562 to 0.00762", "0.00912 | 0.00812 to 0.01012",
+        "0.00250 | 0.00150 to 0.00350", "VAE"]  # fmt: skip
+    ssim = page.row("SSIM")
+    assert ssim[0].endswith("↑ higher is better") and ssim[1].startswith("0.871")
+    assert ssim[3].startswith("0.015") and ssim[4] == "DiffuseVAE"
+    assert page.row("MAE")[3:] == ["0.0000 | −0.0010 to 0.0010", "no clear difference"]
+    assert page.row("HistSim")[3].startswith("−0.294") and page.row("HistSim")[4] == "DiffuseVAE"
+    assert "PSNR of the mean MSE 21.79 dB (VAE)" in " ".join(page.text.split())
+
+
+def test_generated_images_stand_beside_the_floor_and_the_classifier_is_named():
+    page = Page(build_report(make_inputs()))
+    assert page.row("VAE, code from N(0, I)")[1:] == [
+        "100 | 99.0 to 101", "−0.500 | −0.501 to −0.499", "0.500 | 0.499 to 0.501",
+        "0.750 | 0.749 to 0.751"]  # fmt: skip
+    assert page.row("Real training images")[1:3] == [
+        "4.18 | −0.820 to 9.18", "2.00 · 10⁻⁵ | −0.000980 to 0.00102"]  # fmt: skip
+    assert "accuracy 99.12% on the test images" in " ".join(page.text.split())
+
+
+def test_the_best_of_each_column_is_marked_by_its_direction():
+    html = build_report(make_inputs())
+    section = html[html.index('id="generation"') : html.index('id="study"')]
+    marked = re.findall(r'best" data-label="([^"]+)"><span>([^<]+)', section)
+    assert marked == [("KID", "−0.500"), ("Recall", "0.750"), ("Fréchet distance", "20.0"),
+                      ("Precision", "0.700")]  # fmt: skip
+
+
+def test_the_summary_names_the_headline_numbers():
+    text = " ".join(Page(build_report(make_inputs())).text.split())
+    for words in ("612,345 parameters, 3 epochs", "into 128 numbers", "On 1,234 test images",
+                  "is 0.871 for the VAE and 0.886 for DiffuseVAE", "2,345 newly made images",
+                  "is 100 for the plain VAE and 20.0 for DiffuseVAE", "score 4.18."):  # fmt: skip
+        assert words in text, words
+
+
+def test_lpips_that_is_missing_is_said_and_nothing_prints_as_none_or_nan():
+    page = Page(build_report(make_inputs(lpips=False)))
+    assert page.row("LPIPS")[1:] == ["not measured"] * 4
+    assert "LPIPS was not measured: no source had the network" in page.text
+    for row in page.rows:
+        assert not re.search(r"\b(none|nan|inf)\b", " ".join(row), re.IGNORECASE), row
+
+
+def test_the_studys_numbers_stand_as_printed_and_as_corrected():
+    page = Page(build_report(make_inputs()))
+    rows = {row[0].split(" | ")[0]: row[1:] for row in page.rows if len(row) == 7}
+    assert rows["LPIPS"] == ["6.90 · 10⁻⁶", "0.0690", "0.0652", "6.50 · 10⁻⁶", "0.0650", "0.0543"]
+    assert rows["EdgeSim"] == ["1.8", "0.200", "0.142", "1.95", "0.217", "0.171"]
+    assert rows["MSE"] == ["0.0069", "as printed", "0.00662", "0.0085", "as printed", "0.00912"]
+    # 10 log10(1 / 0.0069) = 21.61 and 10 log10(1 / 0.0085) = 20.71
+    assert rows["PSNR (dB) of the mean MSE"] == [
+        "not given", "21.61", "21.79", "not given", "20.71", "20.40"]  # fmt: skip
+    assert rows["HistSim of all images at once"][2::3] == ["0.311", "0.022"]
+
+
+@pytest.mark.parametrize("source", ["mnist", "fashion_mnist", "cifar10", "my_mnist"])
+def test_the_study_is_shown_for_its_own_data_sets_only(source):
+    """Whatever the data set is called: what it was made of counts."""
+    html = build_report(make_inputs("mnist_of_mine", source=source))
+    assert ('id="study"' in html) == (source in ("mnist", "fashion_mnist"))
+    assert ("2.644" in html) == (source == "fashion_mnist")
+
+
+def test_the_report_says_where_the_scale_is_not_the_studys():
+    small = build_report(make_inputs())
+    assert "12,345 training images, epochs: VAE 3, DiffuseVAE 5; 1,234 test images" in small
+    assert "the numbers are not comparable" in small
+    whole = build_report(make_inputs(scale=dataclasses.replace(STUDY_SCALE, num_train=55_000)))
+    assert "the numbers are not comparable" not in whole and "yardstick" in whole
+
+
+@pytest.mark.parametrize("name", ["num_train", "vae_epochs", "diffusevae_epochs", "num_test"])
+def test_a_scale_reaches_another_only_if_it_is_no_smaller_in_anything(name):
+    assert STUDY_SCALE.reaches(STUDY_SCALE)
+    less = dataclasses.replace(STUDY_SCALE, **{name: getattr(STUDY_SCALE, name) - 1})
+    assert not less.reaches(STUDY_SCALE) and STUDY_SCALE.reaches(less)
+
+
+def test_tuned_values_stand_beside_those_of_params_and_no_tuning_is_said():
+    page = Page(build_report(make_inputs()))
+    assert page.row("vae_optimiser.learning_rate") == [
+        "vae_optimiser.learning_rate", "0.002", "0.0031"]  # fmt: skip
+    assert "No tuning in this experiment" in page.text
+    assert ["vae.kl_weight", "1e-05"] in page.rows and ["vae.attention_levels", "[]"] in page.rows
+
+
+def test_the_report_says_how_to_make_it_again():
+    page = Page(build_report(make_inputs()))
+    assert "make run EXPERIMENT=quickstart" in page.text
+    assert "dvc repro report@quickstart" in page.text
+    assert all(digit * 64 in page.text for digit in "abc")
+    assert ["DDPM", "500,001", "3", "0.25 (epoch 2)", "bbbbbbbbbbbb…"] in page.rows
+
+
+def test_timings_are_added_to_a_copy_and_can_be_replaced():
+    html = build_report(make_inputs())
+    assert "kept with its run in MLflow" in html
+    timings = {"sample": {"seconds": 75.4, "peak_memory_mb": 1234.5,
+                          "diffusevae_seconds_per_image": 0.0123},
+               "download@mnist": {"seconds": 0.5, "images_per_second": 290.04}}  # fmt: skip
+    timed = add_timings(html, timings, "CPU, 2 cores")
+    page = Page(timed)
+    assert page.row("sample") == ["sample", "1 min 15 s", "1,234 MB",
+                                  "DiffuseVAE 12.3 ms per image"]  # fmt: skip
+    assert page.row("download@mnist") == ["download@mnist", "500 ms", "",
+                                          "images per second 290"]  # fmt: skip
+    assert page.row("all together")[1] == "1 min 16 s"
+    assert "Measured on CPU, 2 cores" in timed and "kept with its run in MLflow" not in timed
+    assert add_timings(timed, timings, "CPU, 2 cores") == timed
+    with pytest.raises(ValueError, match="no section for timings"):
+        add_timings("<html></html>", timings, "CPU")
+
+
+def test_an_experiments_report_is_the_same_to_the_byte(tmp_path):
+    inputs = write_artifacts(tmp_path)
+    figures_stage.run(SimpleNamespace(seed=0, figures=FiguresConfig(4, 30.0)), **inputs,
+                      out=tmp_path / "figures", log=SilentLog())
+    del inputs["sample"]
+    entry = read_yaml(PARAMS_FILE)["experiments"]["smoke"]
+    params = SimpleNamespace(key="smoke", **entry)
+    images = read_yaml(PARAMS_FILE)["datasets"]["mnist_tiny"]["images"]
+    inputs["train"] = tmp_path / "train.safetensors"
+    save_tensors(inputs["train"], {"images": torch.zeros(1)}, DatasetConfig(**images))
+    for out in ("first", "second"):
+        report_stage.run(params, **inputs, figures=tmp_path / "figures", out=tmp_path / out,
+                         log=SilentLog())  # fmt: skip
+    first, second = ((tmp_path / out / "report.html").read_bytes() for out in ("first", "second"))
+    assert first == second
+    html = first.decode()
+    assert html.count("<img") == 16 and str(tmp_path) not in html
+    # 2 latent channels of 8 x 8: two levels halve 16 x 16 once.
+    assert "into 128 numbers" in html and "2 × 8 × 8 numbers" in html
+
+
+def test_the_stage_reads_every_section_of_every_experiment_that_the_flow_reads():
+    for name, entry in read_yaml(PARAMS_FILE)["experiments"].items():
+        # registered_sampler is of no stage: it says what the registry gets.
+        assert set(entry) - {*ON_DEMAND, "registered_sampler"} == set(report_stage.SECTIONS), name
+
+
+@pytest.mark.parametrize(("name", "low", "high", "winner"), [
+    ("ssim", 0.01, 0.02, "diffusevae"), ("ssim", -0.02, -0.01, "vae"),
+    ("mse", 0.01, 0.02, "vae"), ("hist_sim", -0.02, -0.01, "diffusevae"),
+    ("mse", -0.01, 0.01, ""), ("mse", 0.0, 0.01, ""),
+])  # fmt: skip
+def test_a_model_is_better_where_the_interval_leaves_out_zero(name, low, high, winner):
+    assert judge(name, {"value": (low + high) / 2, "low": low, "high": high}) == winner
+
+
+@pytest.mark.parametrize(("name", "value", "text"), [
+    ("mse", 0.006621, "0.00662"), ("psnr", 22.505, "22.50"), ("lpips", 7.38e-6, "7.38 · 10⁻⁶"),
+    ("ssim", -0.0004, "0.000"), ("ssim", -0.25, "−0.250"), ("hist_sim", 0.0, "0.000"),
+    ("frechet", 1234.4, "1,234"), ("frechet", 58.16, "58.2"), ("frechet", 0.0, "0.00"),
+    ("kid", -0.00213, "−0.00213"), ("kid", -2.13e-6, "−2.13 · 10⁻⁶"), ("kid", 228.1, "228"),
+])  # fmt: skip
+def test_numbers_are_written_for_people(name, value, text):
+    assert format_value(name, value) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [
+    (0.0042, "4.2 ms"), (59.94, "59.9 s"), (60, "1 min 00 s"), (59.97, "1 min 00 s"),
+    (754, "12 min 34 s"), (4800, "1 h 20 min"), (0, "0 ms"),
+])  # fmt: skip
+def test_durations_are_written_for_people(seconds, text):
+    assert format_seconds(seconds) == text

@@ -1,0 +1,161 @@
+"""Samplers on a Gaussian whose exact denoiser is known, and against each other."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from diffusevae.core.errors import InputError
+from diffusevae.core.randomness import generator
+from diffusevae.models.diffusion import DiffusionModel
+from diffusevae.sampling.samplers import SamplerConfig, choose_timesteps, sample
+from tests.models.test_diffusion import make_model
+
+MEAN, STD = 0.2, 0.3  # of the Gaussian "images", in the range of diffusion
+
+
+class ExactGaussian(nn.Module):
+    """The best denoiser for x_0 ~ N(MEAN, STD^2): predicts E[x_0 | x_t] from the schedule."""
+
+    image_shape = (1, 8, 8)
+
+    def __init__(self, alpha_bars: torch.Tensor) -> None:
+        super().__init__()
+        self.alpha_bars = alpha_bars.float()
+
+    def forward(self, x_t, t):
+        a = self.alpha_bars[t].sqrt()[:, None, None, None]
+        return MEAN + a * STD**2 / (a**2 * STD**2 + 1 - a**2) * (x_t - a * MEAN)
+
+
+def exact_model(num_timesteps=200) -> DiffusionModel:
+    model = make_model("x0", num_timesteps=num_timesteps)
+    model.unet = ExactGaussian(model.schedule.alpha_bars)
+    return model
+
+
+def make_sampler(**changes) -> SamplerConfig:
+    values = dict(sampler="ddim", num_steps=200, spacing="trailing", eta=0.0,
+                  variance="posterior", clip=True, guidance=0.0, temperature=1.0,
+                  shared_noise=False, batch_size=128)  # fmt: skip
+    return SamplerConfig(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"sampler": "ddim"}, {"sampler": "ddim", "eta": 1.0}, {"sampler": "ddpm"},
+     {"sampler": "ddpm", "variance": "beta"}, {"sampler": "ddim", "num_steps": 100},
+     {"sampler": "ddim", "spacing": "linspace"}, {"sampler": "ddim_ahead", "num_steps": 100},
+     {"sampler": "dpmpp_2m", "num_steps": 20},
+     {"sampler": "unipc", "num_steps": 20}, {"sampler": "unipc", "clip": False, "num_steps": 20}],
+)  # fmt: skip
+def test_with_the_exact_denoiser_the_samples_have_the_datas_mean_and_spread(changes):
+    images = sample(exact_model(), make_sampler(**changes), 256, seed=0)
+    values = 2 * images - 1  # 16,384 values; clamping at +-1 hardly touches N(0.2, 0.3^2)
+    assert float(values.mean()) == pytest.approx(MEAN, abs=0.01)
+    assert float(values.std()) == pytest.approx(STD, rel=0.05)
+
+
+def test_without_added_noise_the_ancestral_sampler_loses_spread():
+    images = sample(exact_model(), make_sampler(sampler="ddpm", variance="zero"), 64, seed=0)
+    assert float((2 * images - 1).std()) < 0.8 * STD
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
+def test_all_steps_are_all_timesteps(spacing):
+    assert choose_timesteps(1000, 1000, spacing) == list(range(999, -1, -1))
+
+
+def test_timesteps_are_evenly_spaced():
+    assert choose_timesteps(1000, 5, "trailing") == [999, 799, 599, 399, 199]
+    assert choose_timesteps(1000, 5, "leading") == [800, 600, 400, 200, 0]
+    assert choose_timesteps(1000, 4, "linspace") == [999, 666, 333, 0]
+    assert choose_timesteps(10, 1) == [9]
+    with pytest.raises(InputError, match="num_steps 11 is more than the 10 timesteps"):
+        choose_timesteps(10, 11)
+
+
+def test_the_callback_sees_every_step_and_the_result():
+    seen = []
+    images = sample(exact_model(), make_sampler(num_steps=5), 3, seed=1,
+                    callback=lambda t, x_t, x_0: seen.append((t, x_0)))  # fmt: skip
+    assert [t for t, _ in seen] == [199, 159, 119, 79, 39, -1]
+    assert torch.equal(seen[-1][1], images)
+
+
+class LinearInTime(nn.Module):
+    """Predicts an x_0 that falls by 0.001 from each timestep to the one after it in time."""
+
+    image_shape = (1, 4, 4)
+
+    def forward(self, x_t, t):
+        return (0.5 - 0.001 * t.float())[:, None, None, None].expand_as(x_t)
+
+
+def test_looking_ahead_ends_where_one_step_more_would():
+    model = make_model("x0", num_timesteps=200)
+    model.unet = LinearInTime()
+    seen = []
+    images = sample(model, make_sampler(sampler="ddim_ahead", num_steps=4), 2, 0,
+                    callback=lambda t, x_t, x_0: seen.append(t))  # fmt: skip
+    assert seen == [199, 159, 119, 79, -1]  # of five steps all but 39
+    expected = sample(model, make_sampler(num_steps=5), 2, 0)
+    torch.testing.assert_close(images, expected)
+    assert float(expected.mean()) == pytest.approx((1 + 0.5 - 0.039) / 2, abs=1e-5)
+
+
+def test_looking_ahead_needs_a_timestep_to_look_to():
+    model, config = make_model("x0", num_timesteps=10), make_sampler(sampler="ddim_ahead")
+    assert sample(model, dataclasses.replace(config, num_steps=9), 1, 0).isfinite().all()
+    alone = sample(model, dataclasses.replace(config, num_steps=1), 1, 0)  # no line through one
+    assert torch.equal(alone, sample(model, make_sampler(num_steps=1), 1, 0))
+    with pytest.raises(InputError, match="num_steps 10: ddim_ahead .* use at most 9"):
+        sample(model, dataclasses.replace(config, num_steps=10), 1, 0)
+
+
+def test_the_seed_decides_the_images_and_x_hat_conditions_them():
+    model = make_model("v", conditional=True).eval()
+    config = make_sampler(num_steps=4, batch_size=2)
+    x_hat = torch.rand(3, 1, 16, 16, generator=generator(5))
+    first = sample(model, config, 3, 0, x_hat)
+    assert first.shape == (3, 1, 16, 16) and 0 <= first.min() and first.max() <= 1
+    assert torch.equal(first, sample(model, config, 3, 0, x_hat))
+    assert not torch.equal(first, sample(model, config, 3, 1, x_hat))
+    assert not torch.equal(first, sample(model, config, 3, 0, 1 - x_hat))
+
+
+def test_guidance_is_refused_where_the_condition_was_never_hidden():
+    model, x_hat = make_model("v", conditional=True).eval(), torch.rand(2, 1, 16, 16)
+    guided = make_sampler(num_steps=2, guidance=1.0)
+    with pytest.raises(InputError, match="^guidance 1: needs a model trained without its cond"):
+        sample(model, guided, 2, 0, x_hat)
+    model.p_uncond = 0.1
+    unguided = sample(model, make_sampler(num_steps=2), 2, 0, x_hat)
+    assert not torch.equal(sample(model, guided, 2, 0, x_hat), unguided)
+    alone = make_model("v").eval()  # without a condition there is nothing to be guided by
+    assert torch.equal(sample(alone, guided, 2, 0), sample(alone, make_sampler(num_steps=2), 2, 0))
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "ddim_ahead", "dpmpp_2m", "unipc"])
+def test_noise_is_shared_and_scaled_where_asked(sampler):
+    model = make_model("v", conditional=False).eval()
+    config = make_sampler(sampler=sampler, num_steps=4, eta=0.5, batch_size=2)
+    shared = sample(model, dataclasses.replace(config, shared_noise=True), 3, 0)
+    torch.testing.assert_close(shared, shared[:1].expand(3, -1, -1, -1))  # over two batches
+    assert float(sample(model, config, 2, 0).diff(dim=0).abs().max()) > 0.1
+    seen = []
+    sample(model, dataclasses.replace(config, temperature=0.5), 64, 0,
+           callback=lambda t, x_t, x_0: seen.append(x_t))  # fmt: skip
+    assert float(seen[0].std()) == pytest.approx(0.5, rel=0.05)
+
+
+def test_without_clipping_the_prediction_may_leave_its_range():
+    model = make_model("x0", num_timesteps=200)
+    torch.nn.init.zeros_(model.unet.conv_out.weight)
+    torch.nn.init.constant_(model.unet.conv_out.bias, 1.5)
+    seen = []
+    for clip in (True, False):
+        config = make_sampler(num_steps=3, clip=clip)
+        sample(model, config, 1, 0, callback=lambda t, x_t, x_0: seen.append(x_t))
+    assert float(seen[3].max()) == 1 and float(seen[-1].max()) == 1.5

@@ -1,0 +1,205 @@
+"""Every sampler against diffusers' scheduler of the same name, over whole trajectories.
+
+diffusers is the independent reference: given the same network and noise, both must pass through
+the same images. Its schedulers keep some constants in float32; here they get ours in float64, so
+that what is compared is the method and not the rounding.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    UniPCMultistepScheduler,
+)
+
+from diffusevae.core.randomness import generator
+from diffusevae.models.schedule import make_schedule
+from diffusevae.sampling.samplers import choose_timesteps
+from diffusevae.sampling.solvers import ddim_step, ddpm_step, dpmpp_2m_step, unipc_correct
+
+SCHEDULES = [("linear", "linear"), ("cosine", "squaredcos_cap_v2")]  # ours, diffusers'
+T = 1000
+
+
+def network(x: torch.Tensor, alpha_bar: float) -> torch.Tensor:
+    """Return an eps that depends on x and the noise level, as a trained network's does."""
+    return torch.tanh(1.3 * x + 0.4) * math.sqrt(1 - alpha_bar) + 0.1 * math.sqrt(alpha_bar)
+
+
+def predict_x_0(x: torch.Tensor, alpha_bar: float) -> torch.Tensor:
+    return (x - math.sqrt(1 - alpha_bar) * network(x, alpha_bar)) / math.sqrt(alpha_bar)
+
+
+def start() -> torch.Tensor:
+    return torch.randn(2, 1, 4, 4, generator=generator(0), dtype=torch.float64)
+
+
+def make(scheduler, name: str, **options):
+    """Return diffusers' scheduler of that class with our float64 constants."""
+    made = scheduler(num_train_timesteps=T, beta_start=1e-4, beta_end=0.02, beta_schedule=name,
+                     timestep_spacing="trailing", **options)  # fmt: skip
+    return made
+
+
+def pairs(kind: str, num_steps: int) -> list[tuple[int, float, float]]:
+    """Return (t, bar_alpha, bar_alpha of the next step) of our trailing steps."""
+    alpha_bars = make_schedule(kind, T, 1e-4, 0.02).alpha_bars.tolist()
+    times = choose_timesteps(T, num_steps)
+    return [(t, alpha_bars[t], alpha_bars[later] if later >= 0 else 1.0)
+            for t, later in zip(times, [*times[1:], -1], strict=True)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("ours", "theirs"), SCHEDULES)
+def test_schedules_are_diffusers_to_float32(ours, theirs):
+    schedule = make_schedule(ours, T, 1e-4, 0.02)
+    reference = make(DDPMScheduler, theirs)
+    np.testing.assert_allclose(schedule.betas, reference.betas, rtol=2e-4, atol=1e-7)
+    np.testing.assert_allclose(schedule.alpha_bars, reference.alphas_cumprod, rtol=2e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), SCHEDULES)
+@pytest.mark.parametrize("num_steps", [20, 1000])
+@pytest.mark.parametrize(("variance", "theirs_called"),
+                         [("posterior", "fixed_small"), ("beta", "fixed_large")])  # fmt: skip
+def test_ancestral_sampling_is_diffusers(ours, theirs, num_steps, variance, theirs_called):
+    reference = make(DDPMScheduler, theirs, clip_sample=False, variance_type=theirs_called)
+    reference.alphas_cumprod = make_schedule(ours, T, 1e-4, 0.02).alpha_bars
+    reference.one = reference.one.double()
+    reference.set_timesteps(num_steps)
+    x = y = start()
+    noises, rng = generator(1), generator(1)
+    for t, alpha_bar, alpha_bar_prev in pairs(ours, num_steps):
+        last = alpha_bar_prev == 1
+        noise = torch.zeros_like(x) if last else torch.randn(x.shape, generator=noises,
+                                                             dtype=x.dtype)  # fmt: skip
+        x = ddpm_step(x, predict_x_0(x, alpha_bar), alpha_bar, alpha_bar_prev, variance, noise)
+        y = reference.step(network(y, alpha_bar), t, y, generator=rng).prev_sample
+        if last and t > 0 and variance == "beta":
+            break  # there diffusers adds noise to the finished image; SPEC section 3 adds none
+        torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), SCHEDULES)
+@pytest.mark.parametrize("num_steps", [20, 1000])
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_ddim_is_diffusers(ours, theirs, num_steps, eta):
+    reference = make(DDIMScheduler, theirs, clip_sample=False, set_alpha_to_one=True)
+    reference.alphas_cumprod = make_schedule(ours, T, 1e-4, 0.02).alpha_bars
+    reference.final_alpha_cumprod = torch.tensor(1.0, dtype=torch.float64)
+    reference.set_timesteps(num_steps)
+    x = y = start()
+    noises = generator(1)
+    for t, alpha_bar, alpha_bar_prev in pairs(ours, num_steps):
+        noise = torch.randn(x.shape, generator=noises, dtype=x.dtype)
+        x = ddim_step(x, predict_x_0(x, alpha_bar), alpha_bar, alpha_bar_prev, eta, noise)
+        y = reference.step(network(y, alpha_bar), t, y, eta=eta, variance_noise=noise).prev_sample
+        torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), SCHEDULES)
+@pytest.mark.parametrize("num_steps", [1, 2, 5, 20, 100])
+@pytest.mark.parametrize(
+    ("sampler", "scheduler", "options"),
+    [("dpmpp_2m", DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++"}),
+     ("unipc", UniPCMultistepScheduler, {"solver_type": "bh2"})],
+)  # fmt: skip
+def test_multistep_solvers_are_diffusers(ours, theirs, num_steps, sampler, scheduler, options):
+    reference = make(scheduler, theirs, solver_order=2, final_sigmas_type="zero", **options)
+    reference.set_timesteps(num_steps)
+    steps = pairs(ours, num_steps)
+    assert reference.timesteps.tolist() == [t for t, _, _ in steps]
+    sigmas = [math.sqrt((1 - alpha_bar) / alpha_bar) for _, alpha_bar, _ in steps]
+    reference.sigmas = torch.tensor([*sigmas, 0.0], dtype=torch.float64)
+    x = y = before = start()
+    past = []
+    for t, alpha_bar, alpha_bar_prev in steps:
+        past.append((alpha_bar, predict_x_0(x, alpha_bar)))
+        if sampler == "unipc" and len(past) > 1:
+            x = unipc_correct(before, past[-3:])
+        before, x = x, dpmpp_2m_step(x, past, alpha_bar_prev)
+        y = reference.step(network(y, alpha_bar), t, y).prev_sample
+        torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-5)
+
+
+def test_a_constant_prediction_is_reached_exactly_by_every_solver():
+    x_t, x_0 = start(), torch.full((2, 1, 4, 4), 0.3, dtype=torch.float64)
+    eps = (x_t - math.sqrt(0.2) * x_0) / math.sqrt(0.8)
+    expected = math.sqrt(0.7) * x_0 + math.sqrt(0.3) * eps
+    torch.testing.assert_close(ddim_step(x_t, x_0, 0.2, 0.7, 0.0, x_t), expected)
+    past = [(0.1, x_0), (0.2, x_0)]
+    torch.testing.assert_close(dpmpp_2m_step(x_t, past, 0.7), expected)
+    torch.testing.assert_close(unipc_correct(x_t, [*past, (0.7, x_0)]), expected)
+    assert dpmpp_2m_step(x_t, past, 1.0) is x_0
+
+
+MEAN, STD = 0.2, 0.7  # of Gaussian data, for which the probability-flow ODE can be solved by hand
+
+
+def gaussian_x_0(x: torch.Tensor, alpha_bar: float) -> torch.Tensor:
+    """Return E[x_0 | x_t], the exact prediction."""
+    a = math.sqrt(alpha_bar)
+    return MEAN + a * STD**2 / (alpha_bar * STD**2 + 1 - alpha_bar) * (x - a * MEAN)
+
+
+def error_after(sampler: str, num_steps: int) -> float:
+    """Return the error at bar_alpha 0.98, from 0.02 on, in steps that are even in lambda.
+
+    For Gaussian data (x_t - a m) / sqrt(a^2 s^2 + 1 - a^2) stays what it was along the ODE.
+    """
+    lambdas = np.linspace(*(math.log(p / (1 - p)) / 2 for p in (0.02, 0.98)), num_steps + 1)
+    levels = [1 / (1 + math.exp(-2 * value)) for value in lambdas]
+
+    def exact(alpha_bar: float) -> torch.Tensor:
+        spread = math.sqrt(alpha_bar * STD**2 + 1 - alpha_bar)
+        return math.sqrt(alpha_bar) * MEAN + spread * start()
+
+    x = before = exact(levels[0])
+    past = []
+    for alpha_bar, alpha_bar_prev in zip(levels, levels[1:], strict=False):
+        past.append((alpha_bar, gaussian_x_0(x, alpha_bar)))
+        if sampler == "ddim":
+            x = ddim_step(x, past[-1][1], alpha_bar, alpha_bar_prev, 0.0, x)
+            continue
+        if sampler == "unipc" and len(past) > 1:
+            x = unipc_correct(before, past[-3:])
+        before, x = x, dpmpp_2m_step(x, past, alpha_bar_prev)
+    return float((x - exact(levels[-1])).abs().max())
+
+
+@pytest.mark.parametrize(("sampler", "order"), [("ddim", 1), ("dpmpp_2m", 2), ("unipc", 3)])
+def test_the_error_falls_with_the_steps_by_the_order_theory_gives(sampler, order):
+    errors = [error_after(sampler, num_steps) for num_steps in (40, 80, 160)]
+    for coarse, fine in zip(errors, errors[1:], strict=False):
+        assert math.log2(coarse / fine) == pytest.approx(order, abs=0.2)
+
+
+def test_ddim_with_eta_1_is_the_ancestral_step_with_the_posterior_variance():
+    rng = generator(0)
+    x_t, x_0, noise = (torch.randn(2, 1, 4, 4, generator=rng, dtype=torch.float64) for _ in "abc")
+    for alpha_bar, alpha_bar_prev in [(0.3, 0.5), (0.9, 0.95), (0.5, 1.0)]:
+        torch.testing.assert_close(
+            ddim_step(x_t, x_0, alpha_bar, alpha_bar_prev, 1.0, noise),
+            ddpm_step(x_t, x_0, alpha_bar, alpha_bar_prev, "posterior", noise),
+        )
+
+
+def test_ancestral_mean_is_the_textbook_formula():
+    """x_{t-1} = (x_t - beta / sqrt(1 - bar_alpha) eps) / sqrt(alpha): SPEC section 3."""
+    alpha_bar, alpha_bar_prev = 0.42, 0.45
+    alpha = alpha_bar / alpha_bar_prev
+    x_0, eps = torch.tensor(0.3), torch.tensor(-1.1)
+    x_t = alpha_bar**0.5 * x_0 + (1 - alpha_bar) ** 0.5 * eps
+    expected = (x_t - (1 - alpha) / (1 - alpha_bar) ** 0.5 * eps) / alpha**0.5
+    found = ddpm_step(x_t, x_0, alpha_bar, alpha_bar_prev, "zero", torch.tensor(5.0))
+    assert float(found) == pytest.approx(float(expected))
+
+
+def test_no_noise_at_the_last_step():
+    arguments = torch.tensor(0.5), torch.tensor(0.4), 0.9, 1.0
+    a, b = (ddpm_step(*arguments, "beta", torch.tensor(noise)) for noise in (0.0, 9.0))
+    assert a == b == pytest.approx(0.4)

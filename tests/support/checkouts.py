@@ -1,0 +1,57 @@
+"""Copies of this checkout in which tests run the pipeline; what all tests know."""
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LOGIN = f"tests:{secrets.token_urlsafe(24)}"  # which the tests' own Prefect servers ask for
+CANARY = f"kanarie{7314}"  # a password, which must be found nowhere, so not here either
+SECONDS = 600  # after which a pipeline run that should take two minutes is given up
+@dataclass(frozen=True)
+class SmokeRun:
+    """A finished run of the flow on `smoke`: where, on which Prefect server, and what it said."""
+
+    checkout: Path
+    api_url: str
+    output: str
+
+
+def wait_for(find: Callable[[], object], what: str, seconds: float = 180):
+    """Return what `find` returns as soon as that is true; raises AssertionError if it stays false.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := find():
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"{what}: not within {seconds} s")
+
+
+def copy_checkout(folder: Path) -> Path:
+    """Copy the files that belong to the project to a new repository, without data or results."""
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+                            cwd=ROOT, capture_output=True, text=True, check=True)  # fmt: skip
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():  # a deleted file is listed too
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    subprocess.run(["git", "init", "-q", folder], check=True)
+    return folder
+
+
+def run_pipeline(checkout: Path, experiment: str, **variables: str) -> subprocess.CompletedProcess:
+    """Run `python -m flows` there, on the checkout's own code; stderr is in stdout."""
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
+    environment |= {"PYTHONPATH": str(checkout / "src")} | variables
+    return subprocess.run([sys.executable, "-m", "flows", experiment], cwd=checkout,
+                          env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, timeout=SECONDS)  # fmt: skip
+
+

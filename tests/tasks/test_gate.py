@@ -1,0 +1,398 @@
+"""The gate: its rule by hand, and what it does to a real registry with better and worse models."""
+
+import json
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+from prefect.logging import disable_run_logger
+
+from diffusevae.core.errors import InputError
+from diffusevae.core.params import build
+from diffusevae.core.tensor_file import load_config, load_tensors, save_tensors
+from diffusevae.metrics.promotion import (
+    GateConfig,
+    Judgement,
+    Made,
+    decide,
+    judge_all,
+    judge_difference,
+)
+from diffusevae.models.classifier import Classifier, ClassifierConfig, save_classifier
+from diffusevae.registered.own_code import running_package
+from flows.compare import main
+from tasks.registry import champions, gate, person
+from tasks.registry.own_process import describe_code, find_other_packages, make_apart
+from tasks.registry.registration import find_version
+from tasks.report.rerun_page import write_page
+from tests.support.toy_artifacts import SHAPE, change_code, make_images
+from tests.tasks.test_registry import SAMPLER, TOY, register_toy, store  # noqa: F401 (a fixture)
+
+RULE = """\
+gate: {num_images: 40, num_resamples: 50, seed: 1, margins: {ssim: 0.001, mse: 0.0001}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("metric", "low", "high", "verdict"),
+    [
+        ("ssim", 0.011, 0.02, "better"), ("ssim", 0.009, 0.02, "not proven"),
+        ("ssim", -0.02, -0.011, "worse"), ("ssim", -0.02, 0.02, "not proven"),
+        ("mse", -0.02, -0.011, "better"), ("mse", 0.011, 0.02, "worse"),
+        ("frechet", 0.009, 0.3, "not proven"),
+    ],
+)  # fmt: skip
+def test_a_verdict_needs_the_whole_interval_beyond_the_margin(metric, low, high, verdict):
+    assert judge_difference(metric, {"low": low, "high": high}, 0.01) == verdict
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "decision", "reason"),
+    [
+        (("better", "not proven"), "promote", "better by SSIM, worse by nothing"),
+        (("better", "worse"), "refuse", "worse by MSE"),
+        (("not proven", "not proven"), "hold", "proven by SSIM, MSE"),
+        (("worse", "not proven"), "refuse", "worse by SSIM"),
+    ],
+)
+def test_the_rule(verdicts, decision, reason):
+    judgements = [Judgement(name, 0, 0, {}, verdict)
+                  for name, verdict in zip(("ssim", "mse"), verdicts, strict=True)]  # fmt: skip
+    found, said = decide(judgements)
+    assert found == decision and reason in said
+
+
+def test_differences_are_paired_and_the_same_images_give_no_difference():
+    real = make_images(40)
+    noisy = (real + 0.1 * torch.randn(real.shape, generator=torch.Generator().manual_seed(0)))
+    good, bad = Made(real, real), Made(noisy.clamp(0, 1), noisy.clamp(0, 1))
+    config = GateConfig(40, 100, 1, {"mse": 0, "ssim": 0, "frechet": 0})
+
+    def features(images):
+        return images.flatten(1)[:, :6].double().numpy()
+
+    reference = features(make_images(60))
+    better = judge_all(good, bad, real, reference, features, config)
+    assert [each.verdict for each in better[:2]] == ["better", "better"]
+    assert better[0].candidate == 0
+    assert better[0].champion == pytest.approx(float((bad.refined - real).square().mean()))
+    same = judge_all(bad, bad, real, reference, features, config)
+    assert {each.verdict for each in same} == {"not proven"}
+    assert all(each.difference["low"] == each.difference["high"] == 0 for each in same)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"margins": {}}, "margins: expected some of mse, ssim"),
+        ({"margins": {"kid": 1}}, "margins: expected some of"),
+        ({"margins": {"ssim": -1}}, "margins.ssim: -1 is no number from 0 on"),
+        ({"num_images": 0}, "num_images: 0 is out of range"),
+    ],
+)
+def test_an_impossible_rule_is_refused(changes, reason):
+    values = {"num_images": 5, "num_resamples": 5, "seed": 1, "margins": {"ssim": 0.1}}
+    with pytest.raises(InputError, match=reason):
+        build(GateConfig, values | changes, "gate")
+
+
+@pytest.fixture
+def registry(store, tmp_path):  # noqa: F811
+    """The toy store, with what a comparison needs: test images, a classifier, the rule."""
+    Path("params.yaml").write_text(SAMPLER + RULE)
+    images = (make_images(100) * 255).byte()
+    save_tensors(TOY.data("prepared", "test.safetensors"),
+                 {"images": images, "labels": torch.zeros(100, dtype=torch.long),
+                  "indices": torch.arange(100)})  # fmt: skip
+    network = Classifier(ClassifierConfig(4, 8, 0.0, 1), SHAPE, 2)
+    save_classifier(TOY.data("train_classifier", "model.safetensors"), network)
+    return store
+
+
+def judge(version: str):
+    with disable_run_logger():
+        return gate.judge_candidate.fn(TOY, version)
+
+
+def tags_of(registry, version: str) -> dict:
+    return registry.get_model_version("diffusevae-toy", version).tags
+
+
+def register_changed(scale: float) -> str:
+    """Register a version whose DiffuseVAE's images are all brighter, or darker: bias + scale."""
+    path = TOY.output("train_diffusevae", "model.safetensors")
+    tensors, config = load_tensors(path), load_config(path)
+    tensors["unet.conv_out.bias"] += scale
+    save_tensors(path, tensors, config)
+    return register_toy().version
+
+
+def test_first_equal_better_worse_forced_and_back(registry):
+    first = register_changed(0.5)  # the untrained model makes images of the right brightness
+    judge(first)
+    assert gate.find_champion(TOY) == first and tags_of(registry, first)["gate"] == "first"
+
+    equal = register_changed(1e-5)
+    found = judge(equal)
+    assert found.decision == "hold" and gate.find_champion(TOY) == first
+    assert tags_of(registry, equal)["gate"] == "held"
+    html = write_page(TOY, "compared", found).read_text()
+    assert "Hold:" in html and html.count("data:image/png;base64,") == 2
+    said = gate.describe_gate(TOY, equal)
+    assert f"version {equal} was held against version {first}: no difference" in said
+    assert gate.compare_environments(TOY, found) == []
+
+    better, worse = register_changed(-0.5), register_changed(1.0)
+    decisions = [gate.compare_versions(TOY, each, first).decision for each in (better, worse)]
+    assert decisions == ["promote", "refuse"]
+    assert gate.find_champion(TOY) == first  # comparing by hand changes nothing
+    judge(better)
+    assert gate.find_champion(TOY) == better
+    tags = tags_of(registry, better)
+    assert (tags["gate"], tags["gate_before"]) == ("promoted", first)
+    assert {each["metric"] for each in json.loads(tags["gate_evidence"])} == {"ssim", "mse"}
+    judge(worse)
+    assert gate.find_champion(TOY) == better
+    assert tags_of(registry, worse)["gate"] == "refused"
+    assert "worse by" in tags_of(registry, worse)["gate_reason"]
+
+    person.force(TOY, worse, "for a test")
+    assert gate.find_champion(TOY) == worse
+    assert tags_of(registry, worse)["gate"] == "forced"
+    assert tags_of(registry, worse)["gate_reason"].endswith(": for a test")
+    assert person.roll_back(TOY) == better == gate.find_champion(TOY)
+    assert tags_of(registry, worse)["gate"] == "rolled back"
+
+
+def test_a_candidate_is_judged_again_when_the_champion_changes_meanwhile(registry, monkeypatch):
+    first, better, meanwhile = (register_changed(each) for each in (0.5, -0.5, 1.0))
+    judge(first)
+    against = []
+    compare = gate.compare_versions
+
+    def compare_slowly(experiment, candidate, champion):
+        against.append(champion)
+        found = compare(experiment, candidate, champion)
+        if len(against) == 1:
+            champions.appoint("diffusevae-toy", meanwhile, first, "promoted", "meanwhile")
+        return found
+
+    monkeypatch.setattr(gate, "compare_versions", compare_slowly)
+    judge(better)
+    assert against == [first, meanwhile]
+    assert gate.find_champion(TOY) == better
+    assert tags_of(registry, better)["gate_before"] == meanwhile
+    with pytest.raises(InputError, match=f"version {better}: is the champion already"):
+        person.force(TOY, better, "again")
+
+
+def test_what_a_person_chose_stands_until_a_person_lifts_it(registry):
+    first, better, forced = (register_changed(each) for each in (0.5, -0.5, 1.0))
+    judge(first)
+    person.force(TOY, forced, "we show this one")
+    for _ in range(2):  # every later run of the pipeline
+        found = judge(better)
+        assert found.decision == "hold" and gate.find_champion(TOY) == forced
+    tags = tags_of(registry, better)
+    assert tags["gate"] == "held" and "better by" in tags["gate_reason"]
+    assert "we show this one, which stands until `python -m flows.compare toy --lift`" in \
+        tags["gate_reason"]  # fmt: skip
+    assert person.roll_back(TOY) == first  # another word of a person
+    judge(better)
+    assert gate.find_champion(TOY) == first
+    assert "rolled back by" in tags_of(registry, better)["gate_reason"]
+
+    before = tags_of(registry, first)
+    assert "rolled back" in person.lift(TOY)
+    assert gate.find_champion(TOY) == first and tags_of(registry, first) == before
+    with pytest.raises(InputError, match="not chosen by a person; there is nothing to lift"):
+        person.lift(TOY)
+    judge(better)
+    assert gate.find_champion(TOY) == better and tags_of(registry, better)["gate"] == "promoted"
+    assert person.roll_back(TOY) == first
+
+
+def test_an_alias_moved_by_hand_is_a_persons_word(registry):
+    first, better, chosen = (register_changed(each) for each in (0.5, -0.5, 1.0))
+    judge(first)
+    registry.set_registered_model_alias("diffusevae-toy", "champion", chosen)
+    judge(better)
+    assert gate.find_champion(TOY) == chosen
+    assert "was chosen by hand" in tags_of(registry, better)["gate_reason"]
+    person.lift(TOY)
+    judge(better)
+    assert gate.find_champion(TOY) == better
+
+
+def test_a_word_said_while_the_gate_judges_outranks_it(registry, monkeypatch):
+    first, better, forced = (register_changed(each) for each in (0.5, -0.5, 1.0))
+    judge(first)
+    compare = gate.compare_versions
+
+    def compare_slowly(experiment, candidate, champion):
+        found = compare(experiment, candidate, champion)
+        if champion == first:
+            person.force(TOY, forced, "meanwhile")
+        return found
+
+    monkeypatch.setattr(gate, "compare_versions", compare_slowly)
+    judge(better)
+    assert gate.find_champion(TOY) == forced and tags_of(registry, better)["gate"] == "held"
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "reason"),
+    [
+        ("dataset", "other", "its dataset is other, here it is toy_data"),
+        ("test_sha256", "0" * 64, "its test_sha256 is 00000"),
+        ("vae_sha256", "0" * 64, "vae.safetensors is not the file that was registered"),
+        ("sampler", "{}", "sampler.json is not what was registered"),
+        ("diffusevae_ssim", None, "it has no diffusevae_ssim"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_by_name(registry, tag, value, reason):
+    first = register_toy().version
+    judge(first)
+    second = register_changed(0.5)
+    if value is None:
+        registry.delete_model_version_tag("diffusevae-toy", second, tag)
+    else:
+        registry.set_model_version_tag("diffusevae-toy", second, tag, value)
+    assert judge(second) is None
+    tags = tags_of(registry, second)
+    assert tags["gate"] == "refused" and reason in tags["gate_reason"]
+    assert f"diffusevae-toy version {second}" in tags["gate_reason"]
+    assert gate.find_champion(TOY) == first
+
+
+def test_a_version_whose_file_was_changed_or_lost_is_refused(registry):
+    first = register_toy().version
+    judge(first)
+    second = register_changed(0.5)
+    source = registry.get_model_version("diffusevae-toy", second).source
+    model = registry.get_logged_model(source.removeprefix("models:/"))
+    stored = Path(model.artifact_location.removeprefix("file://")) / "artifacts"
+    weights = stored / "diffusevae.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert judge(second) is None
+    assert "diffusevae.safetensors is not the file" in tags_of(registry, second)["gate_reason"]
+    weights.unlink()
+    assert judge(second) is None
+    assert "has no diffusevae.safetensors" in tags_of(registry, second)["gate_reason"]
+
+
+def test_a_champion_that_lost_a_file_is_no_champion_already(registry):
+    first = register_toy().version
+    judge(first)
+    assert judge(first) is None
+    source = registry.get_model_version("diffusevae-toy", first).source
+    model = registry.get_logged_model(source.removeprefix("models:/"))
+    (Path(model.artifact_location.removeprefix("file://")) / "artifacts/prior.safetensors").unlink()
+    with pytest.raises(InputError, match="version 1: has no prior.safetensors"):
+        judge(first)
+
+
+def stored(registry, version: str) -> Path:
+    source = registry.get_model_version("diffusevae-toy", version).source
+    model = registry.get_logged_model(source.removeprefix("models:/"))
+    return Path(model.artifact_location.removeprefix("file://"))
+
+
+@pytest.mark.parametrize("file", ["artifacts/vae.safetensors", "artifacts/sampler.json",
+                                  "code/diffusevae/vae.py", "pyfunc_model.py"])  # fmt: skip
+def test_a_byte_that_flips_in_a_champion_is_neither_served_nor_compared_nor_kept(registry, file):
+    first = register_toy().version
+    judge(first)
+    flipped = stored(registry, first) / file
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 2] ^= 1
+    flipped.write_bytes(content)
+    name = file.removeprefix("artifacts/")
+    with pytest.raises(mlflow.MlflowException, match=f"is damaged: {name} is not the file that"):
+        mlflow.pyfunc.load_model("models:/diffusevae-toy@champion")
+    with pytest.raises(InputError, match=f"toy version 1: {name} is not the file that was regis"):
+        judge(first)
+    with disable_run_logger():
+        assert find_version(TOY) is None
+    second = register_toy().version  # as the next run does
+    assert second == "2"
+    judge(second)
+    assert gate.find_champion(TOY) == second
+    tags = tags_of(registry, second)
+    assert tags["gate"] == "promoted"
+    assert "the same models as version 1, which cannot be used" in tags["gate_reason"]
+
+
+def test_what_a_person_chose_stands_where_its_files_are_lost(registry):
+    first, forced = register_changed(0.5), register_changed(1.0)
+    judge(first)
+    person.force(TOY, forced, "we show this one")
+    shutil.rmtree(stored(registry, forced) / "artifacts")
+    again = register_toy().version
+    judge(again)
+    assert gate.find_champion(TOY) == again
+    assert "we show this one" in champions.find_word("diffusevae-toy")
+
+
+def test_each_version_makes_its_images_with_its_own_code(registry, monkeypatch):
+    """The same weights with code that inverts what it makes: never what another code makes."""
+    assert register_toy().version == "1"
+    change_code("pyfunc_model.py", "images.contiguous()", "(1 - images).contiguous()")
+    assert register_toy().version == "2"
+    found = gate.compare_versions(TOY, "2", "1")
+    for ours, theirs in ((found.ours.refined, found.theirs.refined),
+                         (found.ours.generated, found.theirs.generated)):  # fmt: skip
+        torch.testing.assert_close(ours, 1 - theirs)
+    [code] = found.codes
+    assert code.startswith("version 2: its own code, hash ")
+    assert "made with other code than judged them: version 2" in write_page(
+        TOY, "compared", found).read_text()  # fmt: skip
+
+
+@pytest.mark.parametrize(("commit", "said"), [
+    ("0123456789abcdef", "its own code, commit 0123456789ab"),
+    ("0123456789abcdef-dirty", "its own code, commit 0123456789ab and changes to it")])
+def test_code_is_named_by_its_commit_and_the_code_at_hand_is_not(tmp_path, commit, said):
+    (tmp_path / "requirements.txt").write_text("numpy>1\n")
+    (tmp_path / "code").mkdir()
+    package = tmp_path / "code/diffusevae"
+    package.symlink_to(running_package())
+    assert describe_code(tmp_path, {"git_commit": commit}) == ""
+    package.unlink()
+    package.mkdir()
+    assert describe_code(tmp_path, {"git_commit": commit}) == said
+
+
+def test_code_that_fails_is_one_line(tmp_path):
+    images = torch.zeros(2, *SHAPE, dtype=torch.uint8)
+    with pytest.raises(InputError, match="^toy version 3: cannot be judged: its own code fails he"):
+        make_apart(tmp_path, "toy version 3", images, 0)
+
+
+def test_packages_that_a_version_asks_for_in_vain_are_named(tmp_path):
+    (tmp_path / "requirements.txt").write_text("torch==1.2.3\nnumpy>1\nno-such-package==4\n")
+    assert list(find_other_packages(tmp_path / "requirements.txt")) == [
+        f"torch==1.2.3, here it is {version('torch')}",
+        "no-such-package==4, which is missing here"]  # fmt: skip
+
+
+def test_without_versions_or_a_champion_before_the_mend_is_named(registry):
+    with pytest.raises(InputError, match="the registry has no version; run `make run EXPERIMENT=t"):
+        gate.find_newest(TOY)
+    with pytest.raises(InputError, match="there is no champion before the first to go back to"):
+        person.roll_back(TOY)
+    with pytest.raises(InputError, match="diffusevae-toy version 7: the registry has none"):
+        gate.compare_versions(TOY, "7", "7")
+
+
+@pytest.mark.parametrize("arguments", [["1", "2", "3"], ["1", "--rollback"],
+                                       ["1", "2", "--force", "x"]])  # fmt: skip
+def test_too_many_versions_on_the_command_line_are_refused(arguments, capsys):
+    assert main(["quickstart", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert "at most two, one with --force, none with --rollback or --lift" in said

@@ -1,0 +1,234 @@
+"""The published numbers: none that did not come from the run dvc.lock knows."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+import tasks.results as results
+from diffusevae.core.errors import InputError
+from diffusevae.report.claims import CLAIMS, judge_ours, judge_printed
+from diffusevae.report.reference_study import Scale
+from tasks.dvc.excerpt import find_hash, read_excerpt
+from tasks.dvc.outputs import hash_output
+from tasks.report import result_tables
+from tests.support.toy_artifacts import make_metrics
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = sorted(path.parent for path in (ROOT / "docs/results").glob("*/*/metrics.json"))
+
+
+@pytest.fixture
+def root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_readme_s_numbers_are_those_of_the_results(root):
+    text = results.README.read_text()
+    folder = results.RESULTS / results.README_EXPERIMENT / "mnist"
+    assert text == results.fill(text, result_tables.render_metrics(results.load_metrics(folder)))
+
+
+def test_the_ledger_is_what_the_results_give(root):
+    assert results.CLAIMS_FILE.read_text() == results.render_claims()
+
+
+def committed_lock() -> dict:
+    """The lock that was published: a run changes the working copy, on another machine at least."""
+    shown = subprocess.run(["git", "show", "HEAD:dvc.lock"], cwd=ROOT, capture_output=True)
+    text = shown.stdout if shown.returncode == 0 else (ROOT / "dvc.lock").read_bytes()
+    return YAML(typ="safe", pure=False).load(text)
+
+
+@pytest.fixture(scope="module")
+def locks() -> list[dict]:
+    """The committed lock; and the working one, of results that are not committed yet."""
+    return [committed_lock(), YAML(typ="safe").load((ROOT / "dvc.lock").read_bytes())]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.parent.name)
+def test_results_are_those_that_the_lock_vouches_for(root, locks, folder):
+    excerpt = read_excerpt(folder)
+    stages = [lock["stages"] for lock in locks]
+    assert any(all(part in lock.get(target, {}).items() for target, entry in excerpt.items()
+                   for part in entry.items()) for lock in stages)
+    made = Path("artifacts") / folder.parent.name
+    page = (folder / "README.md").read_text()
+    digest = hash_output(folder / "metrics.json")
+    assert digest == find_hash(excerpt, made / "evaluate/metrics.json")
+    for stage in results.ON_DEMAND:
+        for path in folder.glob(f"{stage}_*"):
+            locked = find_hash(excerpt, made / stage / path.name.removeprefix(f"{stage}_"))
+            assert hash_output(path) == locked
+        assert "\n".join(result_tables.render_stage(stage, folder)) in page
+    assert digest in page and result_tables.render_metrics(results.load_metrics(folder)) in page
+    assert all(f"({picture.name})" in page for picture in folder.glob("*.png"))
+
+
+def paired(low: float, high: float) -> dict:
+    entry = {"value": (low + high) / 2, "low": low, "high": high}
+    return {"difference": {claim.metric: entry for claim in CLAIMS}}
+
+
+def test_claims_are_judged_by_the_side_on_which_the_interval_lies():
+    favoured = {claim.metric: claim.favours for claim in CLAIMS}
+    assert favoured["mse"] == "vae" and favoured["ssim"] == "diffusevae"
+    by_metric = {claim.metric: claim for claim in CLAIMS}
+    above, below, around = paired(0.1, 0.2), paired(-0.2, -0.1), paired(-0.1, 0.1)
+    assert judge_ours(by_metric["mse"], above) == "holds"  # DiffuseVAE's error is the larger
+    assert judge_ours(by_metric["mse"], below) == "does not hold"
+    assert judge_ours(by_metric["ssim"], above) == "holds"
+    assert judge_ours(by_metric["edge_sim"], above) == "does not hold"
+    assert {judge_ours(claim, around) for claim in CLAIMS} == {"not proven"}
+
+
+def test_the_studys_own_numbers_contradict_what_it_says_of_edges_and_grey_values():
+    """SPEC section 10 and ROWS E3: 2.323 < 2.644 and 1.80 < 1.95; 0.036 < 0.377; LPIPS by set."""
+    verdicts = {claim.metric: [judge_printed(claim, dataset)
+                               for dataset in ("mnist", "fashion_mnist")] for claim in CLAIMS}
+    assert verdicts == {
+        "mse": ["holds", "holds"], "psnr": ["holds", "holds"], "ssim": ["holds", "holds"],
+        "edge_sim": ["does not hold"] * 2, "lpips": ["holds", "does not hold"],
+        "hist_sim": ["does not hold"] * 2,
+    }  # fmt: skip
+
+
+IMAGES = {"source": "mnist", "train_images": 16_000, "validation_images": 1000}
+
+
+def write_lock(source: str = "mnist", **more: dict) -> None:
+    """Write a dvc.lock that vouches for what lies in artifacts/quickstart."""
+    made = Path("artifacts/quickstart")
+
+    def entry(params: dict, *outs: Path) -> dict:
+        listed = [{"path": str(path), "md5": hash_output(path)} for path in outs]
+        return {"params": {"params.yaml": params}, "outs": listed}
+
+    stages = {
+        "prepare@mnist_16k": entry({"datasets.mnist_16k.images": IMAGES | {"source": source}}),
+        "train_vae@quickstart": entry({"experiments.quickstart.train_vae": {"epochs": 2}}),
+        "train_diffusevae@quickstart": entry(
+            {"experiments.quickstart.train_diffusevae": {"epochs": 1}}),
+        "evaluate@quickstart": entry({}, made / "evaluate/metrics.json"),
+        "figures@quickstart": entry({}, made / "figures"),
+    }  # fmt: skip
+    for stage, section in more.items():
+        stages[f"{stage}@quickstart"] = entry({f"experiments.quickstart.{stage}": section},
+                                              *sorted((made / stage).iterdir()))  # fmt: skip
+    with open("dvc.lock", "w") as file:
+        YAML().dump({"schema": "2.0", "stages": stages}, file)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A folder with the results of quickstart, made of noise, and a lock that vouches for them."""
+    for name in ("params.yaml", "README.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    made = Path("artifacts/quickstart/evaluate/metrics.json")
+    made.parent.mkdir(parents=True)
+    made.write_text(json.dumps(make_metrics()))
+    (tmp_path / "artifacts/quickstart/figures").mkdir()
+    (tmp_path / "artifacts/quickstart/figures/generated.png").write_bytes(b"picture")
+    write_lock()
+    return tmp_path
+
+
+def test_publishing_writes_every_text_and_again_changes_none(checkout):
+    assert results.main(["quickstart"]) == 0
+    texts = {path: path.read_bytes() for path in (
+        Path("README.md"), Path("docs/claims.md"), Path("docs/results/quickstart/mnist/README.md"))}
+    assert b"1,234 held-out test images" in texts[Path("README.md")]
+    assert Path("docs/results/quickstart/mnist/figures_generated.png").read_bytes() == b"picture"
+    assert results.main([]) == 0
+    assert all(path.read_bytes() == text for path, text in texts.items())
+
+
+def test_results_that_the_lock_does_not_know_are_not_published(checkout, capsys):
+    Path("artifacts/quickstart/evaluate/metrics.json").write_text("{}")
+    assert results.main([]) == 2
+    assert "is not what dvc.lock holds; run `make run" in capsys.readouterr().err
+    assert not Path("docs").exists()
+
+
+def test_figures_that_the_lock_does_not_know_are_not_published(checkout, capsys):
+    Path("artifacts/quickstart/figures/generated.png").write_bytes(b"of another run")
+    assert results.main([]) == 2
+    assert "quickstart/figures: is not what dvc.lock holds" in capsys.readouterr().err
+    assert not Path("docs").exists()
+
+
+def test_what_is_published_quotes_the_params_it_was_made_with(checkout):
+    make_compression()
+    write_lock(compress=COMPRESS)
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("num_test_images: 1000", "num_test_images: 7"))
+    assert results.main([]) == 0
+    folder = Path("docs/results/quickstart/mnist")
+    page = (folder / "README.md").read_text()
+    assert "345 test images; PCA fitted to all training images; VAEs of 3 seeds" in page
+    Path("dvc.lock").unlink()  # nor does a later run change the page
+    assert "\n".join(result_tables.render_stage("compress", folder)) in page
+
+
+@pytest.mark.parametrize(("source", "folder"), [("mnist", "mnist"), ("my_pictures", "mnist_16k")])
+def test_the_studys_claims_are_judged_for_its_own_images_only(checkout, source, folder):
+    """Whatever the data set is called."""
+    write_lock(source)
+    assert results.main([]) == 0
+    assert Path(f"docs/results/quickstart/{folder}/metrics.json").is_file()
+    assert (CLAIMS[0].text in Path("docs/claims.md").read_text()) == (source == "mnist")
+
+
+def test_a_claim_is_not_judged_at_another_scale_than_the_studys(checkout, monkeypatch):
+    def verdicts(ledger: str) -> list[str]:
+        [row] = [line for line in ledger.splitlines() if line.startswith(f"| {CLAIMS[0].text}")]
+        return row.split(" | ")[4:6]
+
+    assert results.main([]) == 0
+    ledger = Path("docs/claims.md").read_text()
+    ours = judge_ours(CLAIMS[0], make_metrics()["paired"])
+    assert verdicts(ledger) == [ours, "not comparable"]
+    assert "16,000 training images, epochs: VAE 2, DiffuseVAE 1; 1,234 test images" in ledger
+    monkeypatch.setattr(results, "STUDY_SCALE", Scale(16_000, 2, 1, 1_234))
+    assert verdicts(results.render_claims()) == [ours, ours]
+
+
+
+COMPRESS = {"num_test_images": 345, "seeds": [0, 1, 2], "num_train_images": 8000, "epochs": [1]}
+
+
+def make_compression() -> None:
+    """Write what the stage compress leaves."""
+    made = Path("artifacts/quickstart/compress")
+    made.mkdir()
+    row = {"code": "1 x 4 x 4", "numbers": 16, "num_seeds": 3}
+    for name in ("mse", "ssim"):
+        row |= {f"{name}_pca": 0.5, f"{name}_vae": 0.25, f"{name}_change": -0.25,
+                f"{name}_low": -0.375, f"{name}_high": -0.125}  # fmt: skip
+    pd.DataFrame([row]).to_csv(made / "table.csv", index=False)
+    for name in ("table.png", "images.png"):
+        (made / name).write_bytes(b"picture")
+
+
+def test_what_a_stage_on_demand_left_is_published_where_the_lock_knows_it(checkout, capsys):
+    make_compression()
+    assert results.main([]) == 2
+    assert "table.csv: is not what dvc.lock holds; run `dvc repro compress@quickstart`" in \
+        capsys.readouterr().err  # fmt: skip
+    write_lock(compress=COMPRESS)
+    assert results.main([]) == 0
+    page = Path("docs/results/quickstart/mnist/README.md").read_text()
+    assert "| 1 x 4 x 4 | 16 | 0.50000 | 0.25000 | −0.25000 [−0.37500, −0.12500] |" in page
+    ledger = Path("docs/claims.md").read_text()
+    assert "| compress.1x4x4.mse_change | −0.25000 [−0.37500, −0.12500] |" in ledger
+    assert hash_output(Path("artifacts/quickstart/compress/table.csv"))[:12] in ledger
+
+
+def test_a_readme_without_its_marks_is_left_alone():
+    with pytest.raises(InputError, match="put them back"):
+        results.fill("no marks", "tables")
