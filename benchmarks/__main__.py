@@ -29,10 +29,19 @@ from benchmarks import (
 from benchmarks.measure import Ratios, show_ratios
 from benchmarks.setting import choose_setting, describe
 
-TOPICS = {"ceilings": ceilings, "layers": layers, "training": training, "memory": memory,
-          "precision": precision, "sampling": sampling, "evaluation": evaluation,
-          "startup": startup, "overhead": overhead, "schedule": schedule,
-          "growth": growth}  # fmt: skip
+TOPICS = {
+    "ceilings": ceilings,
+    "layers": layers,
+    "training": training,
+    "memory": memory,
+    "precision": precision,
+    "sampling": sampling,
+    "evaluation": evaluation,
+    "startup": startup,
+    "overhead": overhead,
+    "schedule": schedule,
+    "growth": growth,
+}
 TARGETS = {
     "unet_training_vs_fastest_peer": "at least 1.3",
     "vae_training_vs_fastest_peer": "at least 1.3",

@@ -14,16 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmarks.measure import (
-    Ratios,
-    Side,
-    Turns,
-    clock,
-    divide,
-    show_table,
-    take_turns,
-    time_call,
-)
+from benchmarks.measure import Ratios, Side, Turns, clock, divide, show_table, take_turns, time_call
 from benchmarks.networks import TIME_STEP, Cost, Network, count_cost, find_product_unet
 from benchmarks.setting import IMAGE_SHAPE, Setting
 from diffusevae.models.layers import Upsample
@@ -58,8 +49,10 @@ class Shape:
 
     def __str__(self) -> str:
         how = "doubling" if self.doubling else f"stride {self.stride}"
-        return (f"{self.in_channels} to {self.out_channels}, {self.kernel} x {self.kernel}, "
-                f"{how}, at {self.input_shape[-2]} x {self.input_shape[-1]}")
+        return (
+            f"{self.in_channels} to {self.out_channels}, {self.kernel} x {self.kernel}, "
+            f"{how}, at {self.input_shape[-2]} x {self.input_shape[-1]}"
+        )
 
 
 def measure(setting: Setting) -> Ratios:
@@ -67,27 +60,37 @@ def measure(setting: Setting) -> Ratios:
     network = find_product_unet(setting)
     batch_size = setting.params.diffusion_optimiser.batch_size
     shapes = list_convolutions(network, batch_size)
-    sides = [*_matrix_sides(setting.device), _forward_side(setting, network, batch_size),
-             *(_convolution_side(shape, setting.device) for shape in shapes)]  # fmt: skip
+    sides = [
+        *_matrix_sides(setting.device),
+        _forward_side(setting, network, batch_size),
+        *(_convolution_side(shape, setting.device) for shape in shapes),
+    ]
     if setting.device.type == "cuda":
         sides.append(_copy_side(setting.device))
     turns = take_turns(sides, setting.repeats)
     _show(sides, turns, shapes)
-    forward = [count_cost(network, batch_size, backward=False).flops * batch_size / seconds
-               for seconds in turns["UNet forward"]]  # fmt: skip
+    forward = [
+        count_cost(network, batch_size, backward=False).flops * batch_size / seconds
+        for seconds in turns["UNet forward"]
+    ]
     rates = {shape: [shape.flops / s for s in turns[str(shape)]] for shape in shapes}
     best = max(rates.values(), key=statistics.median)
     flops = sum(shape.flops * count for shape, count in shapes.items())
-    seconds = [sum(turns[str(shape)][i] * count for shape, count in shapes.items())
-               for i in range(setting.repeats)]  # fmt: skip
-    matrices = [[2 * size**3 / s for s in turns[_name_matrix(size)]]
-                for size in _matrix_sizes(setting.device)]  # fmt: skip
+    seconds = [
+        sum(turns[str(shape)][i] * count for shape, count in shapes.items())
+        for i in range(setting.repeats)
+    ]
+    matrices = [
+        [2 * size**3 / s for s in turns[_name_matrix(size)]]
+        for size in _matrix_sizes(setting.device)
+    ]
     return {
         "unet_forward_share_of_best_convolution": divide(forward, best),
         "unet_forward_share_of_its_convolutions": divide(forward, [flops / s for s in seconds]),
         "unet_forward_share_of_matrix_product": divide(
-            forward, max(matrices, key=statistics.median)),
-    }  # fmt: skip
+            forward, max(matrices, key=statistics.median)
+        ),
+    }
 
 
 def list_convolutions(network: Network, batch_size: int) -> Counter[Shape]:
@@ -97,8 +100,16 @@ def list_convolutions(network: Network, batch_size: int) -> Counter[Shape]:
     def note(layer: nn.Conv2d | Upsample, inputs: tuple[Tensor, ...], _: Tensor) -> None:
         doubling = isinstance(layer, Upsample)
         conv = layer.conv if doubling else layer
-        found[Shape(conv.in_channels, conv.out_channels, conv.kernel_size[0], conv.stride[0],
-                    tuple(inputs[0].shape), doubling)] += 1  # fmt: skip
+        found[
+            Shape(
+                conv.in_channels,
+                conv.out_channels,
+                conv.kernel_size[0],
+                conv.stride[0],
+                tuple(inputs[0].shape),
+                doubling,
+            )
+        ] += 1
 
     with torch.device("meta"), torch.no_grad():
         module = network.build()
@@ -115,16 +126,24 @@ def _forward_side(setting: Setting, network: Network, batch_size: int) -> Side:
     x = x.contiguous(memory_format=torch.channels_last)
     t = torch.full((1,), TIME_STEP, device=setting.device)  # one for all, as the samplers do it
     cost = count_cost(network, batch_size, backward=False)
-    return Side("UNet forward", lambda: _time_runs(lambda: model.unet(x, t), setting.device),
-                Cost(cost.parameters, cost.flops * batch_size))  # fmt: skip
+    return Side(
+        "UNet forward",
+        lambda: _time_runs(lambda: model.unet(x, t), setting.device),
+        Cost(cost.parameters, cost.flops * batch_size),
+    )
 
 
 def _convolution_side(shape: Shape, device: torch.device) -> Side:
     if shape.doubling:
         conv = Upsample(shape.in_channels, shape.out_channels)
     else:
-        conv = nn.Conv2d(shape.in_channels, shape.out_channels, shape.kernel, shape.stride,
-                         padding=shape.kernel // 2)  # fmt: skip
+        conv = nn.Conv2d(
+            shape.in_channels,
+            shape.out_channels,
+            shape.kernel,
+            shape.stride,
+            padding=shape.kernel // 2,
+        )
     conv = conv.to(device, memory_format=torch.channels_last)
     x = torch.randn(shape.input_shape, device=device)
     x = x.contiguous(memory_format=torch.channels_last)
@@ -134,8 +153,9 @@ def _convolution_side(shape: Shape, device: torch.device) -> Side:
 def _matrix_sides(device: torch.device) -> list[Side]:
     def side(size: int) -> Side:
         a, b = (torch.randn(size, size, device=device) for _ in range(2))
-        return Side(_name_matrix(size), lambda: _time_runs(lambda: a @ b, device),
-                    Cost(0, 2 * size**3))  # fmt: skip
+        return Side(
+            _name_matrix(size), lambda: _time_runs(lambda: a @ b, device), Cost(0, 2 * size**3)
+        )
 
     return [side(size) for size in _matrix_sizes(device)]
 
@@ -170,6 +190,12 @@ def _show(sides: list[Side], turns: Turns, shapes: Counter[Shape]) -> None:
         if side.cost is None:
             rows.append((side.name, "", "", f"{2 * COPIED_BYTES / seconds / 1e9:.0f} GB/s"))
             continue
-        rows.append((side.name, counts.get(side.name, ""), f"{side.cost.flops / 1e6:.1f}",
-                     f"{side.cost.flops / seconds / 1e9:.1f}"))  # fmt: skip
+        rows.append(
+            (
+                side.name,
+                counts.get(side.name, ""),
+                f"{side.cost.flops / 1e6:.1f}",
+                f"{side.cost.flops / seconds / 1e9:.1f}",
+            )
+        )
     show_table(f"Ceilings, float32, medians of {len(turns[sides[0].name])} turns", rows)

@@ -41,19 +41,22 @@ def measure(setting: Setting) -> Ratios:
     return ratios
 
 
-def compare(
-    setting: Setting, name: str, item: str, calls: dict[str, Call], count: int
-) -> Ratios:  # fmt: skip
+def compare(setting: Setting, name: str, item: str, calls: dict[str, Call], count: int) -> Ratios:
     """Print the calls' seconds for each of `count` items; return the product's ratio to the others.
 
     All of them run on the CPU.
     """
-    sides = [Side(side, lambda call=call: time_call(call, torch.device("cpu")) / count)
-             for side, call in calls.items()]  # fmt: skip
+    sides = [
+        Side(side, lambda call=call: time_call(call, torch.device("cpu")) / count)
+        for side, call in calls.items()
+    ]
     turns = take_turns(sides, setting.repeats)
     show_sides(f"{name}, {NUM_PAIRS} images", item, sides, turns)
-    return {f"{name}_vs_{side}": divide(turns[side], turns["product"])
-            for side in calls if side != "product"}  # fmt: skip
+    return {
+        f"{name}_vs_{side}": divide(turns[side], turns["product"])
+        for side in calls
+        if side != "product"
+    }
 
 
 def measure_ours(x: Tensor, y: Tensor) -> list[Tensor]:
@@ -90,36 +93,57 @@ def find_pytorch_fid() -> Callable[[np.ndarray, np.ndarray], float] | None:
         say_absent("pytorch-fid", error)
         return None
     return lambda f, g: calculate_frechet_distance(
-        f.mean(0), np.cov(f, rowvar=False), g.mean(0), np.cov(g, rowvar=False))  # fmt: skip
+        f.mean(0), np.cov(f, rowvar=False), g.mean(0), np.cov(g, rowvar=False)
+    )
 
 
 def make_features(seed: int) -> np.ndarray:
     """Return features whose covariance has eigenvalues from 1 down to 0.1, NUM_PAIRS x D."""
     rng = np.random.default_rng(seed)
     return rng.normal(size=(NUM_PAIRS, NUM_FEATURES)) * np.sqrt(
-        np.linspace(1, LEAST_EIGENVALUE, NUM_FEATURES))  # fmt: skip
+        np.linspace(1, LEAST_EIGENVALUE, NUM_FEATURES)
+    )
 
 
 def time_whole(setting: Setting, experiment: Experiment) -> None:
     """Print the seconds of `evaluate` on the experiment's results, LPIPS left out."""
-    files = [experiment.output("sample", "pairs.safetensors"),
-             experiment.output("sample", "generated.safetensors"),
-             experiment.data("prepared", "train.safetensors"),
-             experiment.data("prepared", "test.safetensors"),
-             experiment.data("train_classifier", "model.safetensors")]  # fmt: skip
+    files = [
+        experiment.output("sample", "pairs.safetensors"),
+        experiment.output("sample", "generated.safetensors"),
+        experiment.data("prepared", "train.safetensors"),
+        experiment.data("prepared", "test.safetensors"),
+        experiment.data("train_classifier", "model.safetensors"),
+    ]
     if not all(path.exists() for path in files):
         print(f"\nevaluate as a whole: left out, {setting.experiment} has not been run")
         return
     pairs, generated, train, test, classifier = files
-    arguments = (load_tensors(pairs), load_tensors(generated), load_split(train), load_split(test),
-                 load_classifier(classifier, setting.device))  # fmt: skip
+    arguments = (
+        load_tensors(pairs),
+        load_tensors(generated),
+        load_split(train),
+        load_split(test),
+        load_classifier(classifier, setting.device),
+    )
 
     def run() -> float:
-        return time_call(lambda: evaluate(
-            *arguments, None, "a benchmark", setting.params.evaluate, setting.params.seed,
-            setting.device), setting.device)  # fmt: skip
+        return time_call(
+            lambda: evaluate(
+                *arguments,
+                None,
+                "a benchmark",
+                setting.params.evaluate,
+                setting.params.seed,
+                setting.device,
+            ),
+            setting.device,
+        )
 
     side = Side("product", run)
     few = replace(setting, repeats=max(1, setting.repeats // 2))
-    show_sides(f"evaluate {setting.experiment}, without LPIPS", "evaluation", [side],
-               take_turns([side], few.repeats, warm_up=0))  # fmt: skip
+    show_sides(
+        f"evaluate {setting.experiment}, without LPIPS",
+        "evaluation",
+        [side],
+        take_turns([side], few.repeats, warm_up=0),
+    )

@@ -48,10 +48,17 @@ def measure(setting: Setting) -> Ratios:
         seconds = [Spread.of(list(of_value)) for of_value in zip(*turns, strict=True)]
         span = math.log(axis.values[-1] / axis.values[0])
         exponent = Spread.of([math.log(turn[-1] / turn[0]) / span for turn in turns])
-        show_table(f"{axis.item} over {axis.name} (n = {setting.repeats})",
-                   [(axis.name, "ms"), *((value, Spread.of([1000 * each[i] for each in turns]))
-                                         for i, value in enumerate(axis.values)),
-                    ("exponent", exponent)])  # fmt: skip
+        show_table(
+            f"{axis.item} over {axis.name} (n = {setting.repeats})",
+            [
+                (axis.name, "ms"),
+                *(
+                    (value, Spread.of([1000 * each[i] for each in turns]))
+                    for i, value in enumerate(axis.values)
+                ),
+                ("exponent", exponent),
+            ],
+        )
         ratios[f"growth_with_{axis.name.replace(' ', '_')}_exponent"] = exponent
         curves.append((axis, seconds))
     PICTURE.parent.mkdir(exist_ok=True)
@@ -70,34 +77,57 @@ def list_axes(setting: Setting) -> list[Axis]:
         return time_training(setting, side, width, batch)
 
     return [
-        Axis("image size", (side // 2, side, 2 * side), "training, one image",
-             lambda value: train(side=value)),
-        Axis("base channels", (width // 2, width, 2 * width, 4 * width), "training, one image",
-             lambda value: train(width=value)),
-        Axis("batch size", (1, 4, 16, 64), "training, one image",
-             lambda value: train(batch=value)),
-        Axis("training batches", (2, 4, 8, 16), "training, all of them",
-             lambda value: time_training(setting, side, width, batch, value)),
-        Axis("sampling steps", (1, 2, 5, 10, 20), "sampling, one image",
-             lambda value: time_sampling(setting, value)),
-        Axis("number of pairs", (250, 500, 1000, 2000), "paired metrics, all of them",
-             lambda value: time_metrics(setting, value)),
-    ]  # fmt: skip
+        Axis(
+            "image size",
+            (side // 2, side, 2 * side),
+            "training, one image",
+            lambda value: train(side=value),
+        ),
+        Axis(
+            "base channels",
+            (width // 2, width, 2 * width, 4 * width),
+            "training, one image",
+            lambda value: train(width=value),
+        ),
+        Axis("batch size", (1, 4, 16, 64), "training, one image", lambda value: train(batch=value)),
+        Axis(
+            "training batches",
+            (2, 4, 8, 16),
+            "training, all of them",
+            lambda value: time_training(setting, side, width, batch, value),
+        ),
+        Axis(
+            "sampling steps",
+            (1, 2, 5, 10, 20),
+            "sampling, one image",
+            lambda value: time_sampling(setting, value),
+        ),
+        Axis(
+            "number of pairs",
+            (250, 500, 1000, 2000),
+            "paired metrics, all of them",
+            lambda value: time_metrics(setting, value),
+        ),
+    ]
 
 
-def time_training(
-    setting: Setting, side: int, width: int, batch: int, batches: int = 0
-) -> float:  # fmt: skip
+def time_training(setting: Setting, side: int, width: int, batch: int, batches: int = 0) -> float:
     """Return the seconds that an image takes in training; with `batches`, those of all of them."""
     params = setting.params
     shape = ((WARM_UP + (batches or BATCHES)) * batch, IMAGE_SHAPE[0], side, side)
     x = torch.randint(256, shape, dtype=torch.uint8, device=setting.device)
     ends: list[float] = []
     fit_diffusion(
-        params.diffusion, replace(params.unet, base_channels=width),
-        replace(params.diffusion_optimiser, batch_size=batch), Images(x), Images(x[:1]), 1, 0.0, 0,
+        params.diffusion,
+        replace(params.unet, base_channels=width),
+        replace(params.diffusion_optimiser, batch_size=batch),
+        Images(x),
+        Images(x[:1]),
+        1,
+        0.0,
+        0,
         Callbacks(on_batch=lambda *_: ends.append(clock(setting.device))),
-    )  # fmt: skip
+    )
     seconds = ends[-1] - ends[WARM_UP - 1]
     return seconds if batches else seconds / (BATCHES * batch)
 
@@ -124,14 +154,26 @@ def draw(curves: Sequence[tuple[Axis, list[Spread]]]) -> Figure:
     figure, grid = panels(rows, 2, 2.6 * rows)
     for axes, (axis, seconds) in zip(grid.flat, curves, strict=False):
         milliseconds = [1000 * each.median for each in seconds]
-        errors = [[1000 * (each.median - each.least) for each in seconds],
-                  [1000 * (each.greatest - each.median) for each in seconds]]  # fmt: skip
-        axes.errorbar(axis.values, milliseconds, errors, color=COLOURS["diffusevae"], marker="o",
-                      label="measured: median, least and greatest")  # fmt: skip
+        errors = [
+            [1000 * (each.median - each.least) for each in seconds],
+            [1000 * (each.greatest - each.median) for each in seconds],
+        ]
+        axes.errorbar(
+            axis.values,
+            milliseconds,
+            errors,
+            color=COLOURS["diffusevae"],
+            marker="o",
+            label="measured: median, least and greatest",
+        )
         if milliseconds[-1] > milliseconds[0]:
-            axes.plot(axis.values, [milliseconds[0] * value / axis.values[0]
-                                    for value in axis.values],
-                      ":", color=COLOURS["real"], label="in proportion")  # fmt: skip
+            axes.plot(
+                axis.values,
+                [milliseconds[0] * value / axis.values[0] for value in axis.values],
+                ":",
+                color=COLOURS["real"],
+                label="in proportion",
+            )
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xticks(axis.values, [str(value) for value in axis.values])

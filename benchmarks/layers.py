@@ -25,8 +25,10 @@ def measure(setting: Setting) -> Ratios:
             ours["upsample"] = Upsample(channels, channels)
         x = torch.randn(batch, channels, side, side, device=setting.device)
         for name, layer in ours.items():
-            sides = [_make_side("product", layer, x),
-                     _make_side("torch", write_layer_plainly(layer), x)]  # fmt: skip
+            sides = [
+                _make_side("product", layer, x),
+                _make_side("torch", write_layer_plainly(layer), x),
+            ]
             turns = take_turns(sides, setting.repeats)
             where = f"{channels}_channels_at_{side}"
             show_sides(f"{name}, {channels} channels at {side} x {side}", "run", sides, turns)

@@ -79,8 +79,10 @@ def processes(names: Sequence[str]) -> Iterator[dict[str, Callable]]:
         for pool in pools.values():  # ends in good order, or it leaves its semaphores behind
             stack.callback(pool.join)
             stack.callback(pool.close)
-        yield {name: lambda function, *arguments, pool=pool: pool.apply(function, arguments)
-               for name, pool in pools.items()}  # fmt: skip
+        yield {
+            name: lambda function, *arguments, pool=pool: pool.apply(function, arguments)
+            for name, pool in pools.items()
+        }
 
 
 def divide(a: Sequence[float], b: Sequence[float]) -> Spread:
@@ -97,12 +99,17 @@ def show_sides(title: str, item: str, sides: Sequence[Side], turns: Turns) -> No
     """Print the sides as a table: seconds of an item, items a second, sizes, the rate reached."""
     n = len(next(iter(turns.values())))
     sized = any(side.cost is not None for side in sides)
-    rows = [("", f"ms for one {item}", f"{item}s a second")
-            + (("parameters", "MFLOP", "GFLOP/s") if sized else ())]  # fmt: skip
+    rows = [
+        ("", f"ms for one {item}", f"{item}s a second")
+        + (("parameters", "MFLOP", "GFLOP/s") if sized else ())
+    ]
     for side in sides:
         seconds = turns[side.name]
-        cells = [side.name, Spread.of([1000 * s for s in seconds]),
-                 f"{1 / statistics.median(seconds):.4g}"]  # fmt: skip
+        cells = [
+            side.name,
+            Spread.of([1000 * s for s in seconds]),
+            f"{1 / statistics.median(seconds):.4g}",
+        ]
         if side.cost is not None:
             rate = side.cost.flops / statistics.median(seconds) / 1e9
             cells += [f"{side.cost.parameters:,}", f"{side.cost.flops / 1e6:.1f}", f"{rate:.1f}"]

@@ -34,14 +34,16 @@ def measure(setting: Setting) -> Ratios:
         for _ in range(PROCESSES):
             for name in names:
                 with processes([name]) as calls:
-                    peaks[name].append(calls[name](measure_peak, setting, kind, name,
-                                                   known_widths(kind, name, networks)))
+                    peaks[name].append(
+                        calls[name](
+                            measure_peak, setting, kind, name, known_widths(kind, name, networks)
+                        )
+                    )
         rows = [("", "MB"), *((name, Spread.of(values)) for name, values in peaks.items())]
         show_table(f"Peak memory of training, {kind} (n = {PROCESSES})", rows)
         for name in names:
             if name != "product":
-                ratios[f"{kind}_training_memory_vs_{name}"] = divide(
-                    peaks[name], peaks["product"])  # fmt: skip
+                ratios[f"{kind}_training_memory_vs_{name}"] = divide(peaks[name], peaks["product"])
     return ratios
 
 

@@ -53,8 +53,7 @@ def count_cost(network: Network, batch_size: int, backward: bool = True) -> Cost
             output = network.run(module, x)
             if backward:
                 output.sum().backward()
-    return Cost(sum(p.numel() for p in module.parameters()),
-                counter.get_total_flops() / batch_size)  # fmt: skip
+    return Cost(sum(p.numel() for p in module.parameters()), counter.get_total_flops() / batch_size)
 
 
 def match_widths(make: Callable[[Widths], Network], widths: Widths, target: Cost) -> Network:
@@ -63,13 +62,18 @@ def match_widths(make: Callable[[Widths], Network], widths: Widths, target: Cost
     @cache
     def miss(widths: Widths) -> float:
         cost = count_cost(make(widths), batch_size=1, backward=False)
-        return max(abs(math.log(cost.parameters / target.parameters)),
-                   abs(math.log(cost.flops / target.flops)))  # fmt: skip
+        return max(
+            abs(math.log(cost.parameters / target.parameters)),
+            abs(math.log(cost.flops / target.flops)),
+        )
 
     while True:
-        changed = [(*widths[:i], width + step, *widths[i + 1 :])
-                   for i, width in enumerate(widths) for step in (-WIDTH_STEP, WIDTH_STEP)
-                   if width + step > 0]  # fmt: skip
+        changed = [
+            (*widths[:i], width + step, *widths[i + 1 :])
+            for i, width in enumerate(widths)
+            for step in (-WIDTH_STEP, WIDTH_STEP)
+            if width + step > 0
+        ]
         best = min(changed, key=miss)
         if miss(best) >= miss(widths):
             return make(widths)
@@ -89,8 +93,11 @@ def find_unets(setting: Setting, known: Mapping[str, Widths] | None = None) -> d
 def find_product_unet(setting: Setting) -> Network:
     """Return the product's unconditional UNet, in its diffusion model."""
     config, diffusion = setting.params.unet, setting.params.diffusion
-    return Network(lambda: DiffusionModel(diffusion, config, IMAGE_SHAPE, False),
-                   lambda model, x: model.unet(x, _times(x)), _widths(config))  # fmt: skip
+    return Network(
+        lambda: DiffusionModel(diffusion, config, IMAGE_SHAPE, False),
+        lambda model, x: model.unet(x, _times(x)),
+        _widths(config),
+    )
 
 
 def find_vaes(setting: Setting, known: Mapping[str, Widths] | None = None) -> dict[str, Network]:
@@ -112,6 +119,7 @@ def find_vaes(setting: Setting, known: Mapping[str, Widths] | None = None) -> di
 
 def write_plainly(network: Network) -> Network:
     """Return the product's network made of torch's own GroupNorm, doubling and convolution."""
+
     def build() -> nn.Module:
         module = network.build()
         for owner in list(module.modules()):
@@ -141,14 +149,19 @@ def make_diffusers_unet(setting: Setting, widths: Widths) -> Network:
     kinds = ["Attn" if level in config.attention_levels else "" for level in range(len(widths))]
     return Network(
         lambda: UNet2DModel(
-            sample_size=IMAGE_SHAPE[-1], in_channels=IMAGE_SHAPE[0], out_channels=IMAGE_SHAPE[0],
-            layers_per_block=config.blocks_per_level, block_out_channels=widths,
+            sample_size=IMAGE_SHAPE[-1],
+            in_channels=IMAGE_SHAPE[0],
+            out_channels=IMAGE_SHAPE[0],
+            layers_per_block=config.blocks_per_level,
+            block_out_channels=widths,
             down_block_types=[f"{kind}DownBlock2D" for kind in kinds],
             up_block_types=[f"{kind}UpBlock2D" for kind in reversed(kinds)],
-            attention_head_dim=max(1, widths[-1] // config.num_heads), norm_num_groups=WIDTH_STEP,
+            attention_head_dim=max(1, widths[-1] // config.num_heads),
+            norm_num_groups=WIDTH_STEP,
         ),
-        lambda unet, x: unet(x, _times(x)).sample, widths,
-    )  # fmt: skip
+        lambda unet, x: unet(x, _times(x)).sample,
+        widths,
+    )
 
 
 def make_lucidrains_unet(setting: Setting, widths: Widths) -> Network:
@@ -160,13 +173,18 @@ def make_lucidrains_unet(setting: Setting, widths: Widths) -> Network:
     first, *others = widths  # the first is that of the level before any halving
     return Network(
         lambda: Unet(
-            dim=WIDTH_STEP, init_dim=first, dim_mults=[width // WIDTH_STEP for width in others],
-            channels=IMAGE_SHAPE[0], attn_heads=config.num_heads,
-            attn_dim_head=max(1, others[-1] // config.num_heads), dropout=config.dropout,
+            dim=WIDTH_STEP,
+            init_dim=first,
+            dim_mults=[width // WIDTH_STEP for width in others],
+            channels=IMAGE_SHAPE[0],
+            attn_heads=config.num_heads,
+            attn_dim_head=max(1, others[-1] // config.num_heads),
+            dropout=config.dropout,
             flash_attn=True,
         ),
-        lambda unet, x: unet(x, _times(x)), widths,
-    )  # fmt: skip
+        lambda unet, x: unet(x, _times(x)),
+        widths,
+    )
 
 
 def make_diffusers_vae(setting: Setting, widths: Widths) -> Network:
@@ -182,14 +200,19 @@ def make_diffusers_vae(setting: Setting, widths: Widths) -> Network:
 
     return Network(
         lambda: AutoencoderKL(
-            in_channels=IMAGE_SHAPE[0], out_channels=IMAGE_SHAPE[0],
+            in_channels=IMAGE_SHAPE[0],
+            out_channels=IMAGE_SHAPE[0],
             down_block_types=["DownEncoderBlock2D"] * levels,
-            up_block_types=["UpDecoderBlock2D"] * levels, block_out_channels=widths,
-            layers_per_block=1, latent_channels=config.latent_channels,
-            norm_num_groups=WIDTH_STEP, sample_size=IMAGE_SHAPE[-1],
+            up_block_types=["UpDecoderBlock2D"] * levels,
+            block_out_channels=widths,
+            layers_per_block=1,
+            latent_channels=config.latent_channels,
+            norm_num_groups=WIDTH_STEP,
+            sample_size=IMAGE_SHAPE[-1],
         ),
-        run, widths,
-    )  # fmt: skip
+        run,
+        widths,
+    )
 
 
 def say_absent(package: str, error: ImportError) -> None:
@@ -203,14 +226,19 @@ def _match(make: Make, setting: Setting, widths: Widths, target: Cost) -> Networ
 
 
 def _with_peers(
-    peers: Mapping[str, Make], setting: Setting, product: Network,
+    peers: Mapping[str, Make],
+    setting: Setting,
+    product: Network,
     known: Mapping[str, Widths] | None,
-) -> dict[str, Network]:  # fmt: skip
+) -> dict[str, Network]:
     plain = write_plainly(product)
     found = {"product": product, "plain": plain}
     if known is not None:
-        return found | {package: peers[package](setting, known[package]) for package in peers
-                        if package in known}  # fmt: skip
+        return found | {
+            package: peers[package](setting, known[package])
+            for package in peers
+            if package in known
+        }
     target = count_cost(plain, batch_size=1, backward=False)
     for package, make in peers.items():
         start = product.widths

@@ -36,21 +36,28 @@ def measure(setting: Setting) -> Ratios:
     bare, flow, rerun, ran = [], [], [], []
     for _ in range(min(TURNS, setting.repeats)):
         with clone() as checkout:
-            bare.append(sum(time_command(checkout, command)
-                            for command in read_commands(checkout, targets)))  # fmt: skip
+            bare.append(
+                sum(time_command(checkout, command) for command in read_commands(checkout, targets))
+            )
         with clone() as checkout:
             seconds, output = run(checkout, "-m", "flows", EXPERIMENT)
             flow.append(seconds)
             ran.append(output.count(RUNNING))
             rerun.append(run(checkout, "-m", "flows", EXPERIMENT)[0])
     each = [(a - b) / count for a, b, count in zip(flow, bare, ran, strict=True)]
-    rows = [("", "s"), (f"{len(targets)} stages bare", Spread.of(bare)),
-            (f"flow, {ran[0]} stages run", Spread.of(flow)),
-            ("flow, nothing to do", Spread.of(rerun)),
-            ("overhead of a stage that runs", Spread.of(each))]  # fmt: skip
+    rows = [
+        ("", "s"),
+        (f"{len(targets)} stages bare", Spread.of(bare)),
+        (f"flow, {ran[0]} stages run", Spread.of(flow)),
+        ("flow, nothing to do", Spread.of(rerun)),
+        ("overhead of a stage that runs", Spread.of(each)),
+    ]
     show_table(f"Pipeline, {EXPERIMENT} (n = {len(bare)})", rows)
-    return {"smoke_flow_vs_bare": divide(flow, bare), "overhead_seconds_per_stage": Spread.of(each),
-            "rerun_with_nothing_to_do_seconds": Spread.of(rerun)}  # fmt: skip
+    return {
+        "smoke_flow_vs_bare": divide(flow, bare),
+        "overhead_seconds_per_stage": Spread.of(each),
+        "rerun_with_nothing_to_do_seconds": Spread.of(rerun),
+    }
 
 
 @contextmanager
@@ -85,18 +92,26 @@ def run(checkout: Path, *arguments: str) -> tuple[float, str]:
 def variables_for(checkout: Path) -> dict[str, str]:
     """Return the environment for a clone: its own code, no service of the user's."""
     variables = {name: value for name, value in os.environ.items() if name not in OF_THE_USER}
-    return variables | {"PREFECT_HOME": str(checkout / "scratch/prefect"),
-                        "PYTHONPATH": os.pathsep.join([str(checkout), str(checkout / "src")]),
-                        "PATH": os.pathsep.join([str(Path(sys.executable).parent),
-                                                 os.environ["PATH"]])}  # fmt: skip
+    return variables | {
+        "PREFECT_HOME": str(checkout / "scratch/prefect"),
+        "PYTHONPATH": os.pathsep.join([str(checkout), str(checkout / "src")]),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
 
 
 def _time(command: list[str], checkout: Path) -> tuple[float, str]:
     start = time.perf_counter()
-    done = subprocess.run(command, cwd=checkout, env=variables_for(checkout), text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+    done = subprocess.run(
+        command,
+        cwd=checkout,
+        env=variables_for(checkout),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     seconds = time.perf_counter() - start
     if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n"
-                           f"{done.stdout[-2000:]}")
+        raise RuntimeError(
+            f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-2000:]}"
+        )
     return seconds, done.stdout

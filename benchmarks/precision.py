@@ -48,16 +48,24 @@ def measure(setting: Setting) -> Ratios:
                 losses, taken = fit(setting, kind, train, validation, precision, seed)
                 curves[kind][precision, seed] = losses
                 seconds.setdefault(precision, []).append(taken)
-        show_table(f"Validation loss, {KINDS[kind]}, {len(train)} images an epoch",
-                   [("epoch", *(f"{precision}, seed {seed}" for precision, seed in curves[kind])),
-                    *((epoch + 1, *(f"{losses[epoch]:.5g}" for losses in curves[kind].values()))
-                      for epoch in range(EPOCHS))])  # fmt: skip
-        exact, rounded = ([curves[kind][precision, seed][-1] for seed in SEEDS]
-                          for precision in PRECISIONS)  # fmt: skip
+        show_table(
+            f"Validation loss, {KINDS[kind]}, {len(train)} images an epoch",
+            [
+                ("epoch", *(f"{precision}, seed {seed}" for precision, seed in curves[kind])),
+                *(
+                    (epoch + 1, *(f"{losses[epoch]:.5g}" for losses in curves[kind].values()))
+                    for epoch in range(EPOCHS)
+                ),
+            ],
+        )
+        exact, rounded = (
+            [curves[kind][precision, seed][-1] for seed in SEEDS] for precision in PRECISIONS
+        )
         ratios[f"{kind}_last_loss_of_float32_vs_bfloat16"] = divide(exact, rounded)
         ratios[f"{kind}_last_loss_of_one_seed_vs_the_other"] = Spread.of([exact[0] / exact[1]])
         ratios[f"{kind}_training_in_bfloat16_vs_float32"] = divide(
-            *(seconds[precision] for precision in PRECISIONS))  # fmt: skip
+            *(seconds[precision] for precision in PRECISIONS)
+        )
     PICTURE.parent.mkdir(exist_ok=True)
     with figure_style():
         save_figure(draw(curves), PICTURE)
@@ -66,20 +74,33 @@ def measure(setting: Setting) -> Ratios:
 
 
 def fit(
-    setting: Setting, kind: str, train: torch.Tensor, validation: torch.Tensor, precision: str,
+    setting: Setting,
+    kind: str,
+    train: torch.Tensor,
+    validation: torch.Tensor,
+    precision: str,
     seed: int,
-) -> tuple[list[float], float]:  # fmt: skip
+) -> tuple[list[float], float]:
     """Return the validation loss of each epoch, and the seconds of the training."""
     params = setting.params
     with patch.dict(os.environ, {PRECISION_VARIABLE: precision}):
         start = clock(setting.device)
         if kind == "vae":
-            _, history = fit_vae(params.vae, params.vae_optimiser, train, validation, EPOCHS, seed,
-                                 Callbacks())  # fmt: skip
+            _, history = fit_vae(
+                params.vae, params.vae_optimiser, train, validation, EPOCHS, seed, Callbacks()
+            )
         else:
             _, history = fit_diffusion(
-                params.diffusion, params.unet, params.diffusion_optimiser, Images(train),
-                Images(validation), EPOCHS, 0.0, seed, Callbacks())  # fmt: skip
+                params.diffusion,
+                params.unet,
+                params.diffusion_optimiser,
+                Images(train),
+                Images(validation),
+                EPOCHS,
+                0.0,
+                seed,
+                Callbacks(),
+            )
         seconds = clock(setting.device) - start
     return [row["validation_loss"] for row in history], seconds
 
@@ -90,8 +111,13 @@ def draw(curves: dict[str, Curves]) -> Figure:
     for axes, (kind, of_kind) in zip(grid[0], curves.items(), strict=True):
         for (precision, seed), losses in of_kind.items():
             style = "-" if precision == "float32" else "o"
-            axes.plot(range(1, EPOCHS + 1), losses, style, label=f"{precision}, seed {seed}",
-                      color=COLOURS["vae" if seed == SEEDS[0] else "diffusevae"])  # fmt: skip
+            axes.plot(
+                range(1, EPOCHS + 1),
+                losses,
+                style,
+                label=f"{precision}, seed {seed}",
+                color=COLOURS["vae" if seed == SEEDS[0] else "diffusevae"],
+            )
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(ScalarFormatter())
         axes.yaxis.set_minor_formatter(ScalarFormatter())

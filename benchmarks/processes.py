@@ -41,9 +41,18 @@ def measure_training(params, images: Images, group: Group) -> tuple[float, float
 
     one = Images(images.x[:1], images.x_hat[:1])  # to validate on
     model, _ = fit_diffusion(
-        params.diffusion, params.unet, params.diffusion_optimiser, images, one, 1, 0.0, 0,
-        Callbacks(on_batch=on_batch), None, group,
-    )  # fmt: skip
+        params.diffusion,
+        params.unet,
+        params.diffusion_optimiser,
+        images,
+        one,
+        1,
+        0.0,
+        0,
+        Callbacks(on_batch=on_batch),
+        None,
+        group,
+    )
     num_parameters = sum(p.numel() for p in model.parameters())
     if not group.is_first:
         return 0.0, 0.0, num_parameters
@@ -66,8 +75,11 @@ def measure_sum(count: int, group: Group, device: torch.device) -> float:
 
 def spread(values: list[float]) -> dict[str, float]:
     """Return median, least and greatest."""
-    return {"median": round(statistics.median(values), 3), "min": round(min(values), 3),
-            "max": round(max(values), 3)}  # fmt: skip
+    return {
+        "median": round(statistics.median(values), 3),
+        "min": round(min(values), 3),
+        "max": round(max(values), 3),
+    }
 
 
 def main(experiment: str) -> None:
@@ -88,22 +100,31 @@ def main(experiment: str) -> None:
         sums.append(measure_sum(num_parameters, together, device))
     if not together.is_first:
         return
-    ratios, cpu_ratios = ([b[i] / a[i] for a, b in zip(alone, shared, strict=True)]
-                          for i in (0, 1))  # fmt: skip
+    ratios, cpu_ratios = ([b[i] / a[i] for a, b in zip(alone, shared, strict=True)] for i in (0, 1))
     for name, values in {"alone": alone, f"{together.size} together": shared}.items():
         print(f"{name}: {statistics.median(v[0] for v in values):.0f} images a second")
     for name, values in {"ratio": ratios, "ratio by CPU seconds": cpu_ratios}.items():
         print(f"{name}: {statistics.median(values):.2f}, {min(values):.2f} to {max(values):.2f}")
-    print(json.dumps({
-        "experiment": experiment, "processes": together.size, "n": REPEATS,
-        "device": str(device), "threads": torch.get_num_threads(),
-        "load_average": round(os.getloadavg()[0], 1),
-        "batch_size": params.diffusion_optimiser.batch_size, "parameters": num_parameters,
-        "bytes_per_step": 4 * num_parameters, "sum_milliseconds": spread(sums),
-        "images_per_second_alone": spread([rate for rate, *_ in alone]),
-        "images_per_second": spread([rate for rate, *_ in shared]),
-        "ratio": spread(ratios), "cpu_ratio": spread(cpu_ratios),
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "experiment": experiment,
+                "processes": together.size,
+                "n": REPEATS,
+                "device": str(device),
+                "threads": torch.get_num_threads(),
+                "load_average": round(os.getloadavg()[0], 1),
+                "batch_size": params.diffusion_optimiser.batch_size,
+                "parameters": num_parameters,
+                "bytes_per_step": 4 * num_parameters,
+                "sum_milliseconds": spread(sums),
+                "images_per_second_alone": spread([rate for rate, *_ in alone]),
+                "images_per_second": spread([rate for rate, *_ in shared]),
+                "ratio": spread(ratios),
+                "cpu_ratio": spread(cpu_ratios),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

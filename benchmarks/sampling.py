@@ -61,7 +61,7 @@ DIFFUSERS = {
     "UniPC": ("UniPCMultistepScheduler", SOLVER),
     "DPM-Solver++, second order to its end": ("DPMSolverMultistepScheduler", SECOND_ORDER_END),
     "UniPC, second order to its end": ("UniPCMultistepScheduler", SECOND_ORDER_END),
-}  # fmt: skip
+}
 OURS = ("ddim", "ddim_ahead", "dpmpp_2m", "unipc")
 Draw = Callable[[nn.Module, int, int], Tensor]  # network, steps, images: N x C x H x W in [0, 1]
 
@@ -90,8 +90,10 @@ def measure(setting: Setting) -> Ratios:
     judge = find_judge(setting)
     if judge is None:
         steps = setting.params.sampler.num_steps
-        print(f"sampling: {setting.experiment} has not been run, so nothing is as good as 1,000 "
-              f"steps; every sampler is timed at {steps} steps")  # fmt: skip
+        print(
+            f"sampling: {setting.experiment} has not been run, so nothing is as good as 1,000 "
+            f"steps; every sampler is timed at {steps} steps"
+        )
         chosen = {s.package: (s, steps) for s in reversed(samplers)}
         return _compare(setting, networks, chosen)
     all_steps, bound = _sample_in_all_steps(setting, judge, "DDPM", judge.model)
@@ -102,16 +104,22 @@ def measure(setting: Setting) -> Ratios:
 
 def _sample_in_all_steps(
     setting: Setting, judge: Judge, name: str, model: DiffusionModel, decoded: Tensor | None = None
-) -> tuple[float, float]:  # fmt: skip
+) -> tuple[float, float]:
     """Return the seconds an image takes in all timesteps, and what is as good: the bound."""
     draw = draw_ours(dataclasses.replace(setting.params.sampler, sampler="ddpm"), decoded)
     num_timesteps = model.schedule.num_timesteps
     drawn: list[Tensor] = []
-    seconds = time_call(lambda: drawn.append(
-        draw(model, num_timesteps, setting.num_images)), setting.device) / setting.num_images
+    seconds = (
+        time_call(
+            lambda: drawn.append(draw(model, num_timesteps, setting.num_images)), setting.device
+        )
+        / setting.num_images
+    )
     reached = judge.distance(drawn[0])
-    print(f"\n{name}, {num_timesteps} steps: {seconds:.4f} s an image (n = 1), Fréchet distance "
-          f"{reached['value']:.3g} [{reached['low']:.3g}, {reached['high']:.3g}]")  # fmt: skip
+    print(
+        f"\n{name}, {num_timesteps} steps: {seconds:.4f} s an image (n = 1), Fréchet distance "
+        f"{reached['value']:.3g} [{reached['low']:.3g}, {reached['high']:.3g}]"
+    )
     return seconds, reached["high"]
 
 
@@ -195,8 +203,13 @@ def choose_steps(
                     chosen[sampler.package] = (sampler, steps)
                 break
         reached = tried[-1] <= bound
-        rows.append((f"{sampler.package} {sampler.name}", steps if reached else "not reached",
-                     f"{min(tried):.3g}"))  # fmt: skip
+        rows.append(
+            (
+                f"{sampler.package} {sampler.name}",
+                steps if reached else "not reached",
+                f"{min(tried):.3g}",
+            )
+        )
     show_table(f"Fewest steps with a Fréchet distance of at most {bound:.3g}", rows)
     return chosen
 
@@ -205,16 +218,21 @@ def list_samplers(setting: Setting) -> list[Sampler]:
     """Return every sampler compared."""
     config = setting.params.sampler
     return [
-        *(Sampler("product", name, draw_ours(dataclasses.replace(config, sampler=name, eta=0.0)))
-          for name in OURS),
-        *(Sampler("diffusers", name, _draw_by_diffusers(setting, *options))
-          for name, options in DIFFUSERS.items()),
+        *(
+            Sampler("product", name, draw_ours(dataclasses.replace(config, sampler=name, eta=0.0)))
+            for name in OURS
+        ),
+        *(
+            Sampler("diffusers", name, _draw_by_diffusers(setting, *options))
+            for name, options in DIFFUSERS.items()
+        ),
         Sampler("denoising-diffusion-pytorch", "DDIM", _draw_by_lucidrains(setting)),
-    ]  # fmt: skip
+    ]
 
 
 def draw_ours(config: SamplerConfig, x_hat: Tensor | None = None) -> Draw:
     """Return the product's own `sample`, in batches of all images at once."""
+
     def draw(model: nn.Module, steps: int, num_images: int) -> Tensor:
         chosen = dataclasses.replace(config, num_steps=steps, batch_size=num_images)
         return sample(model, chosen, num_images, SEED, x_hat)
@@ -255,9 +273,12 @@ def _view(model: DiffusionModel, package: str) -> nn.Module:
 
 
 def _compare(
-    setting: Setting, networks: dict[str, Network], chosen: dict[str, tuple[Sampler, int]],
-    diffusevae_steps: int | None = None, seconds_of_all_steps: float | None = None,
-) -> Ratios:  # fmt: skip
+    setting: Setting,
+    networks: dict[str, Network],
+    chosen: dict[str, tuple[Sampler, int]],
+    diffusevae_steps: int | None = None,
+    seconds_of_all_steps: float | None = None,
+) -> Ratios:
     """Print the seconds an image of the chosen samplers, each on its own package's network.
 
     First of many images at once, then of one alone: its latency.
@@ -265,8 +286,11 @@ def _compare(
     if "product" not in chosen:
         print("sampling: none of our samplers is as good as all steps")
         return {}
-    names = [*chosen, *(["diffusers-channels-last"] if "diffusers" in chosen else []),
-             *(["diffusevae"] if diffusevae_steps else [])]  # fmt: skip
+    names = [
+        *chosen,
+        *(["diffusers-channels-last"] if "diffusers" in chosen else []),
+        *(["diffusevae"] if diffusevae_steps else []),
+    ]
     ratios: Ratios = {}
     with processes(names) as calls:
         for name, count in (("sampling", setting.num_images), ("latency", 1)):
@@ -276,8 +300,9 @@ def _compare(
             show_sides(f"Sampling, {count} at once", "image", list(sides.values()), turns)
             seconds = {package: turns[side.name] for package, side in sides.items()}
             ours, diffusevae = seconds.pop("product"), seconds.pop("diffusevae", None)
-            ratios |= {f"{name}_vs_{peer}": divide(of_peer, ours)
-                       for peer, of_peer in seconds.items()}  # fmt: skip
+            ratios |= {
+                f"{name}_vs_{peer}": divide(of_peer, ours) for peer, of_peer in seconds.items()
+            }
             if seconds:
                 best = seconds[fastest(seconds, list(seconds))]
                 ratios[f"{name}_vs_fastest_peer"] = divide(best, ours)
@@ -289,32 +314,48 @@ def _compare(
 
 
 def _make_sides(
-    setting: Setting, networks: dict[str, Network], chosen: dict[str, tuple[Sampler, int]],
-    diffusevae_steps: int | None, calls: dict[str, Callable],
-) -> dict[str, Side]:  # fmt: skip
-    sides = {package: _make_side(setting, networks[package], sampler, steps, calls[package])
-             for package, (sampler, steps) in chosen.items()}  # fmt: skip
+    setting: Setting,
+    networks: dict[str, Network],
+    chosen: dict[str, tuple[Sampler, int]],
+    diffusevae_steps: int | None,
+    calls: dict[str, Callable],
+) -> dict[str, Side]:
+    sides = {
+        package: _make_side(setting, networks[package], sampler, steps, calls[package])
+        for package, (sampler, steps) in chosen.items()
+    }
     if "diffusers" in chosen:  # in channels-last: not as it comes, but easily had
         sides["diffusers-channels-last"] = _make_side(
-            setting, networks["diffusers"], *chosen["diffusers"],
-            calls["diffusers-channels-last"], channels_last=True)  # fmt: skip
+            setting,
+            networks["diffusers"],
+            *chosen["diffusers"],
+            calls["diffusers-channels-last"],
+            channels_last=True,
+        )
     if diffusevae_steps:
         sides["diffusevae"] = Side(
             f"product DiffuseVAE, decoding and {_count_steps(diffusevae_steps)}",
-            lambda: calls["diffusevae"](time_diffusevae, setting, diffusevae_steps))
+            lambda: calls["diffusevae"](time_diffusevae, setting, diffusevae_steps),
+        )
     return sides
 
 
 def _make_side(
-    setting: Setting, network: Network, sampler: Sampler, steps: int, call: Callable,
+    setting: Setting,
+    network: Network,
+    sampler: Sampler,
+    steps: int,
+    call: Callable,
     channels_last: bool = False,
-) -> Side:  # fmt: skip
+) -> Side:
     cost = count_cost(network, setting.num_images, backward=False)
     layout = ", channels last" * channels_last
     arguments = (setting, sampler.package, sampler.name, steps, network.widths, channels_last)
-    return Side(f"{sampler.package} {sampler.name}, {_count_steps(steps)}{layout}",
-                lambda: call(time_sampling, *arguments),
-                dataclasses.replace(cost, flops=cost.flops * steps))  # fmt: skip
+    return Side(
+        f"{sampler.package} {sampler.name}, {_count_steps(steps)}{layout}",
+        lambda: call(time_sampling, *arguments),
+        dataclasses.replace(cost, flops=cost.flops * steps),
+    )
 
 
 def _count_steps(steps: int) -> str:
@@ -331,8 +372,9 @@ def time_sampling(
     model = network.build().to(setting.device).eval().requires_grad_(False)
     if channels_last or package == "product":  # ours as load_diffusion does it
         model = model.to(memory_format=torch.channels_last)
-    sampler = next(each for each in list_samplers(setting)
-                   if (each.package, each.name) == (package, name))  # fmt: skip
+    sampler = next(
+        each for each in list_samplers(setting) if (each.package, each.name) == (package, name)
+    )
     return _time_draws(lambda: sampler.draw(model, steps, setting.num_images), setting)
 
 
@@ -347,5 +389,6 @@ def _time_draws(draw: Callable[[], Tensor], setting: Setting) -> float:
     """Return the seconds of an image, of so many draws that there are some images in all."""
     draws = max(1, FEWEST // setting.num_images)
     draw()  # imports, first calls
-    return time_call(lambda: [draw() for _ in range(draws)],
-                     setting.device) / (draws * setting.num_images)  # fmt: skip
+    return time_call(lambda: [draw() for _ in range(draws)], setting.device) / (
+        draws * setting.num_images
+    )

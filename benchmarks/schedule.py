@@ -28,8 +28,9 @@ def measure(setting: Setting) -> Ratios:
     with clone() as checkout, tempfile.TemporaryDirectory() as home:
         with start_server(Path(home)) as server, start_worker(checkout, server):
             seconds = Spread.of([wait_for_slot(server) for _ in range(setting.repeats)])
-    show_table(f"Scheduled run (n = {setting.repeats})",
-               [("", "s"), ("slot to first stage", seconds)])  # fmt: skip
+    show_table(
+        f"Scheduled run (n = {setting.repeats})", [("", "s"), ("slot to first stage", seconds)]
+    )
     return {"slot_to_first_stage_seconds": seconds}
 
 
@@ -49,11 +50,20 @@ def start_server(home: Path) -> Iterator[dict[str, str]]:
 def start_worker(checkout: Path, server: dict[str, str]) -> Iterator[None]:
     """Put the deployments on the server and keep a worker of the cpu pool at work."""
     variables = variables_for(checkout) | server
-    subprocess.run([sys.executable, "-m", "flows.bootstrap"], cwd=checkout, env=variables,
-                   stdout=subprocess.DEVNULL, check=True)  # fmt: skip
-    worker = subprocess.Popen([sys.executable, "-m", "flows.worker", "cpu"], cwd=checkout,
-                              env=variables, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL)  # fmt: skip
+    subprocess.run(
+        [sys.executable, "-m", "flows.bootstrap"],
+        cwd=checkout,
+        env=variables,
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "flows.worker", "cpu"],
+        cwd=checkout,
+        env=variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         yield
     finally:
@@ -69,8 +79,10 @@ def wait_for_slot(server: dict[str, str]) -> float:
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
     from prefect.states import Cancelling
 
-    settings = {PREFECT_API_URL: server["PREFECT_API_URL"],
-                PREFECT_API_AUTH_STRING: server["PREFECT_API_AUTH_STRING"]}  # fmt: skip
+    settings = {
+        PREFECT_API_URL: server["PREFECT_API_URL"],
+        PREFECT_API_AUTH_STRING: server["PREFECT_API_AUTH_STRING"],
+    }
     with temporary_settings(settings), get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name(f"pipeline/{EXPERIMENT}")
         slot = datetime.now(UTC) + AHEAD

@@ -10,8 +10,9 @@ from benchmarks.setting import IMAGE_SHAPE
 from diffusevae.core.torchvision_import import ensure_torchvision
 from diffusevae.models.diffusion import DiffusionConfig
 
-SchedulerName = Literal["DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler",
-                        "UniPCMultistepScheduler"]  # fmt: skip
+SchedulerName = Literal[
+    "DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler"
+]
 
 
 def make_scheduler(config: DiffusionConfig, name: SchedulerName, **options: object):
@@ -21,11 +22,13 @@ def make_scheduler(config: DiffusionConfig, name: SchedulerName, **options: obje
 
     linear = config.scheduler_type == "linear"
     return getattr(diffusers, name)(
-        num_train_timesteps=config.num_timesteps, beta_start=config.beta_start,
-        beta_end=config.beta_end, beta_schedule="linear" if linear else "squaredcos_cap_v2",
+        num_train_timesteps=config.num_timesteps,
+        beta_start=config.beta_start,
+        beta_end=config.beta_end,
+        beta_schedule="linear" if linear else "squaredcos_cap_v2",
         prediction_type={"eps": "epsilon", "v": "v_prediction", "x0": "sample"}[config.prediction],
         **options,
-    )  # fmt: skip
+    )
 
 
 def make_gaussian_diffusion(
@@ -36,10 +39,13 @@ def make_gaussian_diffusion(
     from denoising_diffusion_pytorch import GaussianDiffusion
 
     return GaussianDiffusion(
-        unet, image_size=IMAGE_SHAPE[-1], timesteps=config.num_timesteps,
-        sampling_timesteps=num_steps, beta_schedule=config.scheduler_type,
+        unet,
+        image_size=IMAGE_SHAPE[-1],
+        timesteps=config.num_timesteps,
+        sampling_timesteps=num_steps,
+        beta_schedule=config.scheduler_type,
         objective={"eps": "pred_noise", "v": "pred_v", "x0": "pred_x0"}[config.prediction],
-    )  # fmt: skip
+    )
 
 
 class DiffusersView(nn.Module):

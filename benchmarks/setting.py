@@ -30,8 +30,15 @@ SECTIONS = {
     "sampler": SamplerConfig,
     "evaluate": EvaluateConfig,
 }
-PACKAGES = ("torch", "numpy", "diffusers", "denoising-diffusion-pytorch", "pythae", "torchmetrics",
-            "pytorch-fid")  # fmt: skip
+PACKAGES = (
+    "torch",
+    "numpy",
+    "diffusers",
+    "denoising-diffusion-pytorch",
+    "pythae",
+    "torchmetrics",
+    "pytorch-fid",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +73,13 @@ def describe(setting: Setting) -> str:
     versions = ", ".join(f"{package} {_version(package)}" for package in PACKAGES)
     load = os.getloadavg()[0]
     quiet = "" if load < QUIET else ", not a quiet machine"
-    return (f"device: {setting.device} ({name}), {os.cpu_count()} cores, "
-            f"{torch.get_num_threads()} threads\n"
-            f"load average at the start: {load:.1f}{quiet}\n"
-            f"versions: Python {platform.python_version()}, {versions}\n"
-            f"experiment: {setting.experiment}, float32, {setting.repeats} turns")  # fmt: skip
+    return (
+        f"device: {setting.device} ({name}), {os.cpu_count()} cores, "
+        f"{torch.get_num_threads()} threads\n"
+        f"load average at the start: {load:.1f}{quiet}\n"
+        f"versions: Python {platform.python_version()}, {versions}\n"
+        f"experiment: {setting.experiment}, float32, {setting.repeats} turns"
+    )
 
 
 def _processor() -> str:

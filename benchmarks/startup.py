@@ -18,10 +18,11 @@ NUM_NAMED = 5  # packages named for each stage
 
 def measure(setting: Setting) -> Ratios:
     """Print each stage's seconds to import; return how many times those of torch they are."""
-    programs = {"torch alone": TORCH} | {stage: import_stage(stage)
-                                         for stage in STAGES + ON_DEMAND}  # fmt: skip
-    sides = [Side(name, lambda program=program: run_python("-c", program)[0])
-             for name, program in programs.items()]  # fmt: skip
+    programs = {"torch alone": TORCH} | {stage: import_stage(stage) for stage in STAGES + ON_DEMAND}
+    sides = [
+        Side(name, lambda program=program: run_python("-c", program)[0])
+        for name, program in programs.items()
+    ]
     turns = take_turns(sides, setting.repeats)
     alone = turns["torch alone"]
     rows = [("", "s", "s more than torch alone", "seconds by package, torch left out")]
@@ -29,10 +30,19 @@ def measure(setting: Setting) -> Ratios:
     for name, program in programs.items():
         more = Spread.of([a - b for a, b in zip(turns[name], alone, strict=True)])
         packages = sum_by_package(run_python("-X", "importtime", "-c", program)[1])
-        named = ", ".join(f"{package} {seconds:.2f}" for package, seconds
-                          in packages.most_common() if package != "torch")  # fmt: skip
-        rows.append((name, Spread.of(turns[name]), "" if name == "torch alone" else more,
-                     ", ".join(named.split(", ")[:NUM_NAMED])))  # fmt: skip
+        named = ", ".join(
+            f"{package} {seconds:.2f}"
+            for package, seconds in packages.most_common()
+            if package != "torch"
+        )
+        rows.append(
+            (
+                name,
+                Spread.of(turns[name]),
+                "" if name == "torch alone" else more,
+                ", ".join(named.split(", ")[:NUM_NAMED]),
+            )
+        )
         if name != "torch alone":
             ratios[f"startup_{name}_seconds_more_than_torch"] = more
     show_table(f"Start-up (n = {setting.repeats})", rows)
@@ -47,8 +57,9 @@ def import_stage(stage: str) -> str:
 def run_python(*arguments: str) -> tuple[float, str]:
     """Return the seconds that a Python of its own takes, and what it says to stderr."""
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True,
-                          env=os.environ)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, *arguments], check=True, capture_output=True, text=True, env=os.environ
+    )
     return time.perf_counter() - start, done.stderr
 
 

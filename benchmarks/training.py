@@ -71,8 +71,11 @@ def make_side(
     """Return a training as a side; `call` lets the process that it has call a function."""
     network = networks[TRAININGS[kind][name][0]]
     arguments = (setting, kind, name, known_widths(kind, name, networks))
-    return Side(name, lambda: call(time_training, *arguments),
-                count_cost(network, batch_size_of(setting, kind)))  # fmt: skip
+    return Side(
+        name,
+        lambda: call(time_training, *arguments),
+        count_cost(network, batch_size_of(setting, kind)),
+    )
 
 
 def known_widths(kind: str, name: str, networks: dict[str, Network]) -> dict[str, Widths]:
@@ -109,15 +112,25 @@ def batch_size_of(setting: Setting, kind: str) -> int:
 def train_product_unet(setting: Setting, network: Network, on_batch: OnBatch) -> None:
     """Train the DDPM as the stage train_ddpm does."""
     params, x = setting.params, _noise(setting, "unet")
-    fit_diffusion(params.diffusion, params.unet, params.diffusion_optimiser, Images(x),
-                  Images(x[:1]), 1, 0.0, 0, Callbacks(on_batch=lambda *_: on_batch()))  # fmt: skip
+    fit_diffusion(
+        params.diffusion,
+        params.unet,
+        params.diffusion_optimiser,
+        Images(x),
+        Images(x[:1]),
+        1,
+        0.0,
+        0,
+        Callbacks(on_batch=lambda *_: on_batch()),
+    )
 
 
 def train_product_vae(setting: Setting, network: Network, on_batch: OnBatch) -> None:
     """Train the VAE as the stage train_vae does."""
     params, x = setting.params, _noise(setting, "vae")
-    fit_vae(params.vae, params.vae_optimiser, x, x[:1], 1, 0,
-            Callbacks(on_batch=lambda *_: on_batch()))  # fmt: skip
+    fit_vae(
+        params.vae, params.vae_optimiser, x, x[:1], 1, 0, Callbacks(on_batch=lambda *_: on_batch())
+    )
 
 
 def train_plainly(setting: Setting, network: Network, on_batch: OnBatch, kind: str) -> None:
@@ -147,8 +160,11 @@ def train_diffusers_unet(
     from benchmarks.schedulers import make_scheduler
 
     scheduler = make_scheduler(setting.params.diffusion, "DDPMScheduler")
-    target = {"eps": lambda x, noise, t: noise, "x0": lambda x, noise, t: x,
-              "v": scheduler.get_velocity}[setting.params.diffusion.prediction]  # fmt: skip
+    target = {
+        "eps": lambda x, noise, t: noise,
+        "x0": lambda x, noise, t: x,
+        "v": scheduler.get_velocity,
+    }[setting.params.diffusion.prediction]
 
     def loss(unet: nn.Module, x: Tensor) -> Tensor:
         noise = torch.randn_like(x)
@@ -163,6 +179,7 @@ def train_diffusers_vae(
     setting: Setting, network: Network, on_batch: OnBatch, channels_last: bool = False
 ) -> None:
     """Train AutoencoderKL on the error of its images and the KL term."""
+
     def loss(vae: nn.Module, x: Tensor) -> Tensor:
         code = vae.encode(x).latent_dist
         error = F.mse_loss(vae.decode(code.sample()).sample, x)
@@ -205,26 +222,38 @@ def train_pythae_vae(setting: Setting, network: Network, on_batch: OnBatch) -> N
     logging.disable(logging.INFO)
     ours, config = network.build(), setting.params.vae_optimiser
     latent = torch.Size(ours.latent_shape)
-    model = VAE(VAEConfig(input_dim=IMAGE_SHAPE, latent_dim=latent.numel()),
-                Encoder(ours.encoder), Decoder(ours.decoder, latent))  # fmt: skip
+    model = VAE(
+        VAEConfig(input_dim=IMAGE_SHAPE, latent_dim=latent.numel()),
+        Encoder(ours.encoder),
+        Decoder(ours.decoder, latent),
+    )
     images = _noise(setting, "vae").cpu().float() / 255
     with tempfile.TemporaryDirectory() as folder:
         trainer = BaseTrainer(
-            model, BaseDataset(images, torch.zeros(len(images))),
+            model,
+            BaseDataset(images, torch.zeros(len(images))),
             training_config=BaseTrainerConfig(
-                folder, num_epochs=1, per_device_train_batch_size=config.batch_size,
-                learning_rate=config.learning_rate, no_cuda=setting.device.type == "cpu"),
+                folder,
+                num_epochs=1,
+                per_device_train_batch_size=config.batch_size,
+                learning_rate=config.learning_rate,
+                no_cuda=setting.device.type == "cpu",
+            ),
             callbacks=[Clock()],
-        )  # fmt: skip
+        )
         trainer.prepare_training()
         trainer.train_step(1)
     logging.disable(logging.NOTSET)
 
 
 def _train_diffusers(
-    setting: Setting, network: Network, on_batch: OnBatch, kind: str,
-    loss: Callable[[nn.Module, Tensor], Tensor], channels_last: bool,
-) -> None:  # fmt: skip
+    setting: Setting,
+    network: Network,
+    on_batch: OnBatch,
+    kind: str,
+    loss: Callable[[nn.Module, Tensor], Tensor],
+    channels_last: bool,
+) -> None:
     from diffusers.training_utils import EMAModel
 
     model = network.build().to(setting.device)

@@ -20,9 +20,13 @@ USAGE = "write `python docker/bucket.py make`, `save FOLDER` or `load FOLDER`"
 
 def connect(address: str):
     """Return a client of the store that gives up on a silent one after seconds."""
-    settings = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 3},
-                      request_checksum_calculation="when_required",
-                      response_checksum_validation="when_required")  # fmt: skip
+    settings = Config(
+        connect_timeout=5,
+        read_timeout=60,
+        retries={"max_attempts": 3},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
     return boto3.client("s3", endpoint_url=address, region_name="us-east-1", config=settings)
 
 
@@ -72,8 +76,11 @@ def main(arguments: list[str]) -> int:
                 print(f"error: {' '.join(arguments)!r}: {USAGE}", file=sys.stderr)
                 return 2
     except (BotoCoreError, ClientError) as error:
-        print(f"error: bucket {bucket} at {address}: {' '.join(str(error).split())}; see that the "
-              "store runs and that the keys are its own", file=sys.stderr)  # fmt: skip
+        print(
+            f"error: bucket {bucket} at {address}: {' '.join(str(error).split())}; see that the "
+            "store runs and that the keys are its own",
+            file=sys.stderr,
+        )
         return 3
     return 0
 

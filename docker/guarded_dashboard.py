@@ -36,8 +36,10 @@ def require_login(app: App, user: str, password: str) -> App:
         given = environ.get("HTTP_AUTHORIZATION", "").encode("latin-1")
         if hmac.compare_digest(given, expected):
             return app(environ, start_response)
-        start_response("401 Unauthorized", [("Content-Type", "text/plain"),
-                                            ("WWW-Authenticate", 'Basic realm="Optuna"')])
+        start_response(
+            "401 Unauthorized",
+            [("Content-Type", "text/plain"), ("WWW-Authenticate", 'Basic realm="Optuna"')],
+        )
         return [b"log in as admin\n"]
 
     return guarded

@@ -46,8 +46,9 @@ def prepare() -> None:
         psycopg.connect(address.replace("+psycopg", ""), connect_timeout=10).close()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     upgrade_store(runs)
-    upgrade_logins(logins, os.environ["MLFLOW_AUTH_ADMIN_USERNAME"],
-                   os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"])  # fmt: skip
+    upgrade_logins(
+        logins, os.environ["MLFLOW_AUTH_ADMIN_USERNAME"], os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"]
+    )
 
 
 def main() -> None:

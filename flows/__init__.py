@@ -37,8 +37,11 @@ if not os.environ.get("PREFECT_API_URL"):
 
 if not is_http(os.environ.get("PREFECT_API_URL", "http://unset")):
     # Some of these end the import of Prefect, so nobody could say it later.
-    print("error: PREFECT_API_URL: is no address of a server; write http://HOST:PORT/api, or unset "
-          "it", file=sys.stderr)  # fmt: skip
+    print(
+        "error: PREFECT_API_URL: is no address of a server; write http://HOST:PORT/api, or unset "
+        "it",
+        file=sys.stderr,
+    )
     sys.exit(InputError.exit_code)
 guard_output()
 keep_loopback_direct()

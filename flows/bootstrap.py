@@ -29,18 +29,28 @@ DEAD_RUNS = AutomationCore(
     name="runs without a heartbeat have crashed",
     trigger=EventTrigger(
         after={"prefect.flow-run.heartbeat"},
-        expect={"prefect.flow-run.heartbeat", "prefect.flow-run.Completed",
-                "prefect.flow-run.Failed", "prefect.flow-run.Cancelled",
-                "prefect.flow-run.Crashed"},
+        expect={
+            "prefect.flow-run.heartbeat",
+            "prefect.flow-run.Completed",
+            "prefect.flow-run.Failed",
+            "prefect.flow-run.Cancelled",
+            "prefect.flow-run.Crashed",
+        },
         match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         threshold=1,
         within=timedelta(seconds=3 * HEARTBEAT_SECONDS),
     ),
-    actions=[ChangeFlowRunState(name=None, force=False, state=StateType.CRASHED,
-                                message="no heartbeat: its machine went away")],
-)  # fmt: skip
+    actions=[
+        ChangeFlowRunState(
+            name=None,
+            force=False,
+            state=StateType.CRASHED,
+            message="no heartbeat: its machine went away",
+        )
+    ],
+)
 
 
 def bootstrap() -> None:

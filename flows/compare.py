@@ -24,9 +24,11 @@ from tasks.terminal import run_on_terminal
 @flow(name="compare", flow_run_name="{experiment}")
 @mlflow_failures()
 def compare(
-    experiment: str, candidate: str | None = None, champion: str | None = None,
+    experiment: str,
+    candidate: str | None = None,
+    champion: str | None = None,
     reason: str | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Judge the candidate (the newest version if None) against the champion, and move the alias.
 
     With `champion`, a version, nothing is moved; with `reason` the candidate becomes the champion
@@ -54,17 +56,22 @@ def compare(
     for code in found.codes:
         say(f"made with {code}")
     for each in found.judgements:
-        say(f"{each.metric}: {each.candidate:.5g} against {each.champion:.5g}, difference "
+        say(
+            f"{each.metric}: {each.candidate:.5g} against {each.champion:.5g}, difference "
             f"{each.difference['value']:+.3g} [{each.difference['low']:+.3g}, "
-            f"{each.difference['high']:+.3g}]: {each.verdict}")  # fmt: skip
+            f"{each.difference['high']:+.3g}]: {each.verdict}"
+        )
     name = f"{experiment}-{candidate}-against-{found.champion}"
     say(f"{found.decision}: {found.reason}; {write_page(chosen, name, found)}")
 
 
 def main(arguments: list[str]) -> int:
     """Do what the command line asks; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m flows.compare", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("experiment")
     parser.add_argument("versions", nargs="*", metavar="version")
     act = parser.add_mutually_exclusive_group()
@@ -77,8 +84,10 @@ def main(arguments: list[str]) -> int:
 def _run(given: argparse.Namespace) -> None:
     most = 0 if given.rollback or given.lift else 1 if given.force is not None else 2
     if len(given.versions) > most:
-        raise InputError(f"versions {' '.join(given.versions)}: at most two, one with --force, "
-                         "none with --rollback or --lift")  # fmt: skip
+        raise InputError(
+            f"versions {' '.join(given.versions)}: at most two, one with --force, "
+            "none with --rollback or --lift"
+        )
     if given.rollback:
         from diffusevae.experiments.experiment import load_experiment
         from tasks.registry.person import roll_back

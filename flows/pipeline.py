@@ -142,17 +142,24 @@ def discard_damaged(lock: dict, targets: list[str]) -> list[str]:
         get_run_logger().warning(
             f"{target}: its output is not what dvc.lock says"
             + (f", nor are objects of DVC's cache ({', '.join(wrong)})" if wrong else "")
-            + "; discarded, and to be had anew")  # fmt: skip
+            + "; discarded, and to be had anew"
+        )
     return damaged
 
 
 def run_stages(
-    experiment: Experiment | LatentStudy, targets: list[str], parent: ParentRun, recorder: str,
+    experiment: Experiment | LatentStudy,
+    targets: list[str],
+    parent: ParentRun,
+    recorder: str,
     shown: Artifacts,
-) -> list[StageResult]:  # fmt: skip
+) -> list[StageResult]:
     """Run the targets one by one; record and return which had something to do."""
-    skipped = [StageResult(target, ran=False, seconds=0.0) for target in experiment.targets
-               if target not in targets]  # fmt: skip
+    skipped = [
+        StageResult(target, ran=False, seconds=0.0)
+        for target in experiment.targets
+        if target not in targets
+    ]
     results = []
     try:
         for target in targets:
@@ -169,9 +176,12 @@ def run_stages(
 
 
 def write_rerun(
-    experiment: Experiment, changes: Changes, stages: list[StageResult], version: str = "",
+    experiment: Experiment,
+    changes: Changes,
+    stages: list[StageResult],
+    version: str = "",
     comparison: Comparison | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Write reports/<experiment>-rerun.html: what changed, what ran, what the gate said."""
     verdict = describe_gate(experiment, version) if version else "nothing new to judge"
     environment = compare_environments(experiment, comparison) if comparison else []
@@ -183,18 +193,25 @@ def keep_lock(experiment: str, version: Registered) -> None:
     """Commit dvc.lock to the experiment's branch of reruns; what fails there costs no result."""
     logger = get_run_logger()
     try:
-        commit = commit_lock(experiment, f"Rerun of {experiment}: {version.name} version "
-                             f"{version.version}")  # fmt: skip
-        logger.info(f"dvc.lock: {f'commit {commit[:12]} on' if commit else 'as it is on'} "
-                    f"reruns/{experiment}")  # fmt: skip
+        commit = commit_lock(
+            experiment, f"Rerun of {experiment}: {version.name} version {version.version}"
+        )
+        logger.info(
+            f"dvc.lock: {f'commit {commit[:12]} on' if commit else 'as it is on'} "
+            f"reruns/{experiment}"
+        )
     except (OSError, subprocess.SubprocessError) as error:
         logger.warning(f"dvc.lock: not committed ({error}); commit it by hand")
 
 
 def record(
-    metrics: Mapping[str, float], of_model: Mapping[str, float], parent: ParentRun,
-    shown: Artifacts, version: Registered, files: list[Path],
-) -> None:  # fmt: skip
+    metrics: Mapping[str, float],
+    of_model: Mapping[str, float],
+    parent: ParentRun,
+    shown: Artifacts,
+    version: Registered,
+    files: list[Path],
+) -> None:
     """Show the metrics in Prefect and keep them, and the files, with the MLflow run.
 
     of_model: those that belong to the version as it is registered.

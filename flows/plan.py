@@ -20,15 +20,19 @@ ROW = "{:<34}{:>12}{:>14}{:>12}"
 def plan(arguments: list[str]) -> None:
     """Print time, memory and disk of each stage and of all. Raises InputError and others."""
     if len(arguments) != 1:
-        raise InputError(f"arguments {' '.join(arguments)!r}: name one experiment, such as "
-                         "`python -m flows.plan quickstart`")  # fmt: skip
+        raise InputError(
+            f"arguments {' '.join(arguments)!r}: name one experiment, such as "
+            "`python -m flows.plan quickstart`"
+        )
     costs = predict(load_experiment(arguments[0]), lambda text: print(f"trying {text}", flush=True))
     print("\n" + ROW.format("stage", "time", "memory, MB", "disk, MB"))
     for target, cost in costs.items():
         print(describe(target, cost))
-    total = Cost(sum(cost.seconds for cost in costs.values()),
-                 max(cost.memory for cost in costs.values()),
-                 sum(cost.disk for cost in costs.values()))  # fmt: skip
+    total = Cost(
+        sum(cost.seconds for cost in costs.values()),
+        max(cost.memory for cost in costs.values()),
+        sum(cost.disk for cost in costs.values()),
+    )
     print(describe("all", total))
     print("The flow adds its start and a few seconds a stage; a search that prunes takes less.")
 

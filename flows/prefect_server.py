@@ -40,9 +40,11 @@ class TemporaryServer:
     """A server on a free loopback port, with its data in `home`, else in PREFECT_HOME."""
 
     def __init__(
-        self, home: Path | None = None, variables: Mapping[str, str] | None = None,
+        self,
+        home: Path | None = None,
+        variables: Mapping[str, str] | None = None,
         login: str | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Start it, without waiting until it answers; `variables` are Prefect settings of it.
 
         login: the USER:PASSWORD that it asks for, random if None. Raises EnvironmentFailure where
@@ -67,12 +69,26 @@ class TemporaryServer:
         }
         with open(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as log:
             self._process = subprocess.Popen(
-                tie([sys.executable, "-m", "prefect", "server", "start",
-                     "--host", "127.0.0.1", "--port", str(port)]),
+                tie(
+                    [
+                        sys.executable,
+                        "-m",
+                        "prefect",
+                        "server",
+                        "start",
+                        "--host",
+                        "127.0.0.1",
+                        "--port",
+                        str(port),
+                    ]
+                ),
                 env=os.environ | settings | dict(variables or {}),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, umask=0o077,
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                umask=0o077,
+            )
         # Prefect registers what it still has to send later than this, so it is sent before.
         atexit.register(self.stop)
 
@@ -89,9 +105,11 @@ class TemporaryServer:
             time.sleep(0.1)
         reason = "ended" if self._process.poll() is not None else f"is silent after {seconds} s"
         if NEWER in self.log.read_text(errors="replace"):
-            raise EnvironmentFailure(f"{self.log.parent}: its database is of a newer Prefect; use "
-                                     "the code that made it, or move that folder away: it holds "
-                                     "what Prefect's pages show of earlier runs")
+            raise EnvironmentFailure(
+                f"{self.log.parent}: its database is of a newer Prefect; use "
+                "the code that made it, or move that folder away: it holds "
+                "what Prefect's pages show of earlier runs"
+            )
         raise EnvironmentFailure(f"Prefect's temporary server: {reason}; {self.log} says why")
 
     def stop(self) -> None:
@@ -128,8 +146,9 @@ def require_answer(url: str) -> None:
     try:
         httpx.get(f"{url}/health", timeout=10)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise EnvironmentFailure(f"Prefect's server: {url} does not answer; start it, or unset "
-                                 "PREFECT_API_URL") from error
+        raise EnvironmentFailure(
+            f"Prefect's server: {url} does not answer; start it, or unset PREFECT_API_URL"
+        ) from error
 
 
 def free_port() -> int:

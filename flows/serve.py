@@ -46,12 +46,15 @@ def serve(arguments: list[str]) -> None:
         model = f"models:/diffusevae-{model}@champion"
     forget_package()  # the model brings its own code, and has the process for itself
     app = make_app(model, number)
-    print(f"model  {model}\nsend   POST http://{ADDRESS}:{number}/invocations\nstop with Ctrl-C",
-          flush=True)  # fmt: skip
+    print(
+        f"model  {model}\nsend   POST http://{ADDRESS}:{number}/invocations\nstop with Ctrl-C",
+        flush=True,
+    )
     import uvicorn
 
-    uvicorn.run(app, host=ADDRESS, port=number, log_level="critical",
-                limit_concurrency=MOST_REQUESTS)  # fmt: skip
+    uvicorn.run(
+        app, host=ADDRESS, port=number, log_level="critical", limit_concurrency=MOST_REQUESTS
+    )
 
 
 def make_app(model: str, port: int) -> ASGIApp:

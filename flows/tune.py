@@ -34,8 +34,10 @@ def tune(experiment: str = "quickstart") -> None:
     end_with_worker()
     chosen = load_experiment(experiment)
     if not is_shared():
-        raise EnvironmentFailure(f"{STORAGE_VARIABLE}: is not set, so there is nobody to share "
-                                 "trials with; set it to the database that the others use")
+        raise EnvironmentFailure(
+            f"{STORAGE_VARIABLE}: is not set, so there is nobody to share "
+            "trials with; set it to the database that the others use"
+        )
     with own_checkout():
         if has_remote():
             pull_results(chosen)
@@ -51,6 +53,7 @@ def main(arguments: list[str]) -> int:
 
 def _run(experiment: str) -> None:
     require_checkout()
+
     def check() -> None:
         load_experiment(experiment)
 

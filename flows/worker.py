@@ -60,11 +60,27 @@ def work(arguments: list[str]) -> None:
         os.environ[PROCESSES_VARIABLE] = str(len(gpus))
     # Prefect turns TERM into INT, which a job in the background of a script would ignore.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.execv(sys.executable, [
-        sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", pool,
-        "--name", "-".join((socket.gethostname(), checkout.name, pool, *gpus)),
-        "--limit", "1", "--no-create-pool-if-not-found", "--install-policy", "never",
-    ])  # fmt: skip
+    os.execv(
+        sys.executable,
+        [
+            sys.executable,
+            "-m",
+            "prefect",
+            "worker",
+            "start",
+            "--type",
+            "process",
+            "--pool",
+            pool,
+            "--name",
+            "-".join((socket.gethostname(), checkout.name, pool, *gpus)),
+            "--limit",
+            "1",
+            "--no-create-pool-if-not-found",
+            "--install-policy",
+            "never",
+        ],
+    )
 
 
 def started_by_worker() -> bool:
@@ -101,8 +117,10 @@ def require_server() -> None:
     """Raise EnvironmentFailure where no server of the user's own is named, or none answers."""
     url = PREFECT_API_URL.value()
     if url is None:
-        raise EnvironmentFailure("PREFECT_API_URL: is not set; set it to the server's address, "
-                                 "such as http://127.0.0.1:4200/api")
+        raise EnvironmentFailure(
+            "PREFECT_API_URL: is not set; set it to the server's address, "
+            "such as http://127.0.0.1:4200/api"
+        )
     require_answer(url)
 
 
@@ -113,9 +131,11 @@ def _require_pool(pool: str) -> None:
             client.read_work_pool(pool)
         except ObjectNotFound as error:
             known = [found.name for found in client.read_work_pools()]
-            raise EnvironmentFailure(f"work pool {pool!r}: the server has none "
-                                     f"({suggest(pool, known) if known else 'it has no pool'}); "
-                                     "run `python -m flows.bootstrap`") from error
+            raise EnvironmentFailure(
+                f"work pool {pool!r}: the server has none "
+                f"({suggest(pool, known) if known else 'it has no pool'}); "
+                "run `python -m flows.bootstrap`"
+            ) from error
 
 
 def _hold(path: Path, what: str) -> None:
@@ -125,8 +145,9 @@ def _hold(path: Path, what: str) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise EnvironmentFailure(f"{path}: another worker has {what}; stop it, or use another "
-                                 "checkout and GPU") from error
+        raise EnvironmentFailure(
+            f"{path}: another worker has {what}; stop it, or use another checkout and GPU"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -21,20 +21,33 @@ class Artifacts:
         self._num_stages = num_stages
         self._done = 0
         self._answers = True
-        self._progress = self._show(lambda: create_progress_artifact(
-            0.0, f"{self._prefix}-progress", f"0 of {num_stages} stages"))  # fmt: skip
+        self._progress = self._show(
+            lambda: create_progress_artifact(
+                0.0, f"{self._prefix}-progress", f"0 of {num_stages} stages"
+            )
+        )
 
     def count(self, target: str) -> None:
         """Show that one more stage is done."""
         self._done += 1
-        self._show(lambda: update_progress_artifact(
-            self._progress, 100 * self._done / self._num_stages,
-            f"{self._done} of {self._num_stages} stages, the last {target}"))  # fmt: skip
+        self._show(
+            lambda: update_progress_artifact(
+                self._progress,
+                100 * self._done / self._num_stages,
+                f"{self._done} of {self._num_stages} stages, the last {target}",
+            )
+        )
 
     def show_stages(self, results: Sequence[StageResult]) -> None:
         """Show a table of the stages, whether they ran and how long they took."""
-        rows = [{"stage": result.target, "ran": "yes" if result.ran else "up to date",
-                 "seconds": round(result.seconds, 1)} for result in results]  # fmt: skip
+        rows = [
+            {
+                "stage": result.target,
+                "ran": "yes" if result.ran else "up to date",
+                "seconds": round(result.seconds, 1),
+            }
+            for result in results
+        ]
         self._show(lambda: create_table_artifact(rows, f"{self._prefix}-stages", "Stages"))
 
     def show_metrics(self, metrics: Mapping[str, float]) -> None:
@@ -50,6 +63,8 @@ class Artifacts:
             return action()
         except httpx.TransportError as error:
             self._answers = False
-            get_run_logger().warning(f"Prefect's server does not answer ({error}): the run goes "
-                                     "on and shows nothing more there")  # fmt: skip
+            get_run_logger().warning(
+                f"Prefect's server does not answer ({error}): the run goes "
+                "on and shows nothing more there"
+            )
             return None

@@ -17,8 +17,9 @@ def require_checkout() -> None:
     Raises InputError where a merge has left both sides in one of FILES.
     """
     if not FILES[1].is_file():
-        raise EnvironmentFailure(f"{Path.cwd()}: there is no dvc.yaml; run from the repository's "
-                                 "root")
+        raise EnvironmentFailure(
+            f"{Path.cwd()}: there is no dvc.yaml; run from the repository's root"
+        )
     if not _is_without_git():
         require_repository()
     for path in FILES:
@@ -37,17 +38,22 @@ def require_repository() -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60)
     except OSError as error:
-        raise EnvironmentFailure(f"git: cannot be started ({error.strerror}); install it, such as "
-                                 "by `apt-get install git`") from error
+        raise EnvironmentFailure(
+            f"git: cannot be started ({error.strerror}); install it, such as "
+            "by `apt-get install git`"
+        ) from error
     if done.returncode == 0:
         return
     if "dubious ownership" in done.stderr:
-        raise EnvironmentFailure(f"{Path.cwd()}: belongs to another user, so git does not use it; "
-                                 "if you trust its files, run `git config --global --add "
-                                 f"safe.directory '{Path.cwd()}'`")
+        raise EnvironmentFailure(
+            f"{Path.cwd()}: belongs to another user, so git does not use it; "
+            "if you trust its files, run `git config --global --add "
+            f"safe.directory '{Path.cwd()}'`"
+        )
     if "not a git repository" in done.stderr:
-        raise EnvironmentFailure(f"{Path.cwd()}: is no git repository, which DVC needs; run `git "
-                                 "init`")  # fmt: skip
+        raise EnvironmentFailure(
+            f"{Path.cwd()}: is no git repository, which DVC needs; run `git init`"
+        )
     said = (done.stderr.strip().splitlines() or ["no reason given"])[0]
     raise EnvironmentFailure(f"git: {said}; mend the repository, or clone it anew")
 
@@ -60,5 +66,7 @@ def require_merged(path: Path) -> None:
     number = next((i for i, line in enumerate(lines, 1) if line.startswith(CONFLICT)), None)
     if number is not None:
         # HEAD: git refuses to take an unmerged file from the index.
-        raise InputError(f"{path} line {number}: a merge has left both sides there; choose one, "
-                         f"or take yours: `git checkout HEAD {path}`")
+        raise InputError(
+            f"{path} line {number}: a merge has left both sides there; choose one, "
+            f"or take yours: `git checkout HEAD {path}`"
+        )

@@ -40,6 +40,8 @@ def extrapolate(
         return b + slope * (wanted - measure_b)
 
     disk = follow(cost_a.disk, cost_b.disk, load_a.images, load_b.images, load.images)
-    return Cost(follow(cost_a.seconds, cost_b.seconds, load_a.work, load_b.work, load.work),
-                max(cost_a.memory, cost_b.memory) + image_bytes * (load.images - load_b.images),
-                disk + (load.snapshots - load_b.snapshots) * cost_b.snapshot)  # fmt: skip
+    return Cost(
+        follow(cost_a.seconds, cost_b.seconds, load_a.work, load_b.work, load.work),
+        max(cost_a.memory, cost_b.memory) + image_bytes * (load.images - load_b.images),
+        disk + (load.snapshots - load_b.snapshots) * cost_b.snapshot,
+    )

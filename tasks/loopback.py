@@ -23,8 +23,9 @@ def require_free(port: int, other: str) -> None:
         try:
             probe.bind((ADDRESS, port))
         except OSError as error:
-            raise EnvironmentFailure(f"port {port}: {error.strerror}; name another: "
-                                     f"`{other}`") from error
+            raise EnvironmentFailure(
+                f"port {port}: {error.strerror}; name another: `{other}`"
+            ) from error
 
 
 class OwnPages:

@@ -53,8 +53,10 @@ class ParentRun:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        rows = [Metric(name, value, now, 0, model_id=model_id if name in of_model else None)
-                for name, value in {**metrics, **of_model}.items()]  # fmt: skip
+        rows = [
+            Metric(name, value, now, 0, model_id=model_id if name in of_model else None)
+            for name, value in {**metrics, **of_model}.items()
+        ]
         self.client.log_batch(self.id, metrics=rows)
         digest = hashlib.sha256(Path("dvc.lock").read_bytes()).hexdigest()
         self.client.set_tag(self.id, "dvc_lock_sha256", digest)
@@ -120,9 +122,11 @@ def mlflow_failures() -> Iterator[None]:
         # MLflow adds what its HTTP library says, at length.
         if isinstance(error, requests.RequestException) or "failed with exception" in reason:
             reason = "does not answer"
-        raise EnvironmentFailure(f"MLflow at {os.environ.get('MLFLOW_TRACKING_URI')}: {reason}; "
-                                 "see that it runs, or mend MLFLOW_TRACKING_URI, then start "
-                                 "again: finished stages are kept") from error
+        raise EnvironmentFailure(
+            f"MLflow at {os.environ.get('MLFLOW_TRACKING_URI')}: {reason}; "
+            "see that it runs, or mend MLFLOW_TRACKING_URI, then start "
+            "again: finished stages are kept"
+        ) from error
 
 
 @contextmanager

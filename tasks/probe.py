@@ -57,15 +57,20 @@ def predict(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Cos
     EnvironmentFailure or StageFailure where a stage fails.
     """
     params = read_yaml(PARAMS_FILE)
-    dataset, sections = (params[root][name] for root, name in
-                         (("datasets", experiment.dataset), ("experiments", experiment.name)))
+    dataset, sections = (
+        params[root][name]
+        for root, name in (("datasets", experiment.dataset), ("experiments", experiment.name))
+    )
     with tempfile.TemporaryDirectory(prefix="diffusevae-plan-") as name:
         folder = Path(name)
         _make_store(folder)
         whole = _make_checkout(folder / "whole", experiment, dataset, sections)
         _link_images(whole, experiment)
-        costs = {target: _run(whole, experiment, target, say) for target in experiment.targets
-                 if target.startswith(WHOLE)}  # fmt: skip
+        costs = {
+            target: _run(whole, experiment, target, say)
+            for target in experiment.targets
+            if target.startswith(WHOLE)
+        }
         shapes = read_shapes(whole, experiment)
         rest = [target for target in experiment.targets if target not in costs]
         points: dict[str, list[tuple[Load, Cost]]] = {target: [] for target in rest}
@@ -114,16 +119,21 @@ def scale_down(
     dataset, sections = copy.deepcopy(dataset), copy.deepcopy(sections)
     few = BATCHES * sections["diffusion_optimiser"]["batch_size"] * scale
     few, sampled = max(few, sections["prior"]["num_components"]), SAMPLED * scale
-    train, validation, test = (min(sizes[split], count) for split, count in
-                               zip(SPLITS, (few, sampled, sampled), strict=True))
+    train, validation, test = (
+        min(sizes[split], count)
+        for split, count in zip(SPLITS, (few, sampled, sampled), strict=True)
+    )
     dataset["images"] |= {"train_images": train, "test_images": test}
     dataset["classifier"] |= {"epochs": 1}
     for stage in TRAININGS:
         kept = [1] if sections[stage]["snapshot_epochs"] else []
         sections[stage] |= {"epochs": 1, "snapshot_epochs": kept}
     for stage in ("tune_vae", "tune_ddpm"):
-        sections[stage] |= {"n_trials": min(1, sections[stage]["n_trials"]), "epochs": 1,
-                            "num_images": min(train, sections[stage]["num_images"])}  # fmt: skip
+        sections[stage] |= {
+            "n_trials": min(1, sections[stage]["n_trials"]),
+            "epochs": 1,
+            "num_images": min(train, sections[stage]["num_images"]),
+        }
     sections["sample"] |= {name: min(test, count) for name, count in sections["sample"].items()}
     sections["sampler"] |= {"num_steps": min(2 * scale, sections["sampler"]["num_steps"])}
     return dataset, sections
@@ -149,17 +159,26 @@ def _load(target: str, dataset: Mapping, sections: Mapping, sizes: Mapping[str, 
 def cost_of_drawn_networks(experiment: Experiment, target: str, shape: tuple[int, ...]) -> float:
     """Return how many times the base network's FLOPs those of a search's networks are, mean."""
     stage = target.split("@")[0]
-    schemas = {"vae": VAEConfig, "unet": UNetConfig, "diffusion": DiffusionConfig,
-               "vae_optimiser": OptimiserConfig, "diffusion_optimiser": OptimiserConfig}
-    params = load_sections(PARAMS_FILE, "experiments", experiment.name,
-                           schemas | {stage: SearchConfig})  # fmt: skip
+    schemas = {
+        "vae": VAEConfig,
+        "unet": UNetConfig,
+        "diffusion": DiffusionConfig,
+        "vae_optimiser": OptimiserConfig,
+        "diffusion_optimiser": OptimiserConfig,
+    }
+    params = load_sections(
+        PARAMS_FILE, "experiments", experiment.name, schemas | {stage: SearchConfig}
+    )
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    drawn = [suggest_values(study.ask(), getattr(params, stage).space, vars(params))
-             for _ in range(DRAWS)]  # fmt: skip
+    drawn = [
+        suggest_values(study.ask(), getattr(params, stage).space, vars(params))
+        for _ in range(DRAWS)
+    ]
     kind = "vae" if stage == "tune_vae" else "unet"
     base = getattr(params, kind)
-    flops = [_count_flops(override(base, values.get(kind, {}), kind), shape)
-             for values in [{}, *drawn]]  # fmt: skip
+    flops = [
+        _count_flops(override(base, values.get(kind, {}), kind), shape) for values in [{}, *drawn]
+    ]
     return sum(flops[1:]) / DRAWS / flops[0]
 
 
@@ -188,8 +207,13 @@ def _make_checkout(
     (folder / "scratch/downloads").symlink_to(Path("scratch/downloads").absolute())
     shutil.copytree(folder.parent / "mlflow", folder / "mlflow")
     with open(folder / "params.yaml", "w") as file:
-        YAML().dump({"datasets": {experiment.dataset: dict(dataset)},
-                     "experiments": {experiment.name: dict(sections)}}, file)  # fmt: skip
+        YAML().dump(
+            {
+                "datasets": {experiment.dataset: dict(dataset)},
+                "experiments": {experiment.name: dict(sections)},
+            },
+            file,
+        )
     return folder
 
 
@@ -201,17 +225,26 @@ def _link_images(checkout: Path, experiment: Experiment) -> None:
 
 
 def _run(
-    checkout: Path, experiment: Experiment, target: str,
-    say: Callable[[str], None] = lambda text: None, scale: int = 0,
-) -> Cost:  # fmt: skip
+    checkout: Path,
+    experiment: Experiment,
+    target: str,
+    say: Callable[[str], None] = lambda text: None,
+    scale: int = 0,
+) -> Cost:
     """Run a target's command there and measure it."""
     say(f"{target}, on {'all there is' if scale == 0 else f'a few images x {scale}'}")
     command, out = read_command(experiment, target)
     before = _size(checkout)
     start = time.perf_counter()
-    process = subprocess.Popen(["sh", "-c", command], cwd=checkout, env=_variables(),
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               stdin=subprocess.DEVNULL)  # fmt: skip
+    process = subprocess.Popen(
+        ["sh", "-c", command],
+        cwd=checkout,
+        env=_variables(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
     assert process.stdout is not None  # a pipe
     lines = process.stdout.read().splitlines()
     _, status, usage = os.wait4(process.pid, 0)
@@ -221,8 +254,12 @@ def _run(
         say("\n".join(lines[-5:]))
         raise explain_stage(target, process.returncode, lines)
     # DVC's cache has each output once more.
-    return Cost(seconds, 1024 * usage.ru_maxrss, _size(checkout) - before + _size(checkout / out),
-                2 * _size(checkout / out / "snapshots"))  # fmt: skip
+    return Cost(
+        seconds,
+        1024 * usage.ru_maxrss,
+        _size(checkout) - before + _size(checkout / out),
+        2 * _size(checkout / out / "snapshots"),
+    )
 
 
 def read_command(experiment: Experiment, target: str) -> tuple[str, str]:
@@ -230,8 +267,12 @@ def read_command(experiment: Experiment, target: str) -> tuple[str, str]:
     stage, key = target.split("@")
     command = read_yaml(Path("dvc.yaml"))["stages"][stage]["do"]["cmd"]
     item = key if stage == "download" else ""
-    known = {"${key}": key, "${item}": item, "${item.dataset}": experiment.dataset,
-             "${item.images.source}": experiment.source}  # fmt: skip
+    known = {
+        "${key}": key,
+        "${item}": item,
+        "${item.dataset}": experiment.dataset,
+        "${item.images.source}": experiment.source,
+    }
     for name, value in known.items():
         command = command.replace(name, value)
     return command, command.split("--out ")[1].split()[0]
@@ -242,10 +283,16 @@ def _variables() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in OWN_SERVICES}
     path = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     code = str(Path(diffusevae.__file__).parents[1])
-    return kept | {"PATH": os.pathsep.join(path), "PYTHONPATH": code,
-                   PARENT_VARIABLE: str(os.getpid())}  # fmt: skip
+    return kept | {
+        "PATH": os.pathsep.join(path),
+        "PYTHONPATH": code,
+        PARENT_VARIABLE: str(os.getpid()),
+    }
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*")
-               if path.is_file() and not path.is_symlink())  # fmt: skip
+    return sum(
+        path.stat().st_size
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    )

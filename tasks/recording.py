@@ -1,6 +1,6 @@
 """The stages' own runs, written to MLflow by this process: it has imported MLflow already.
 
-    python -m tasks.recording    (sends what was kept while MLflow did not answer)
+python -m tasks.recording    (sends what was kept while MLflow did not answer)
 """
 
 import socketserver
@@ -48,8 +48,9 @@ def send() -> None:
     if count_unsent()[0] == 0:
         print("nothing is left to send")
     elif not send_unsent():
-        raise EnvironmentFailure("MLflow: did not take all that was kept; start it, then run this "
-                                 "again")  # fmt: skip
+        raise EnvironmentFailure(
+            "MLflow: did not take all that was kept; start it, then run this again"
+        )
     if others := count_unsent()[1]:
         print(f"{others} kept for another MLFLOW_TRACKING_URI")
 

@@ -17,7 +17,7 @@ OWN_HEAD = b"""#!/bin/sh
 '''exec' "$(dirname "$(readlink -f "$0")")/python" "$0" "$@"
 ' '''
 """
-PLACE = re.compile(r'^VIRTUAL_ENV=(?!\$).*$', re.MULTILINE)
+PLACE = re.compile(r"^VIRTUAL_ENV=(?!\$).*$", re.MULTILINE)
 OWN_PLACE = 'VIRTUAL_ENV="$(cd "$(dirname "${BASH_SOURCE:-$0}")/.." && pwd)"'
 
 

@@ -96,7 +96,8 @@ def _choose_files(experiment: Experiment, excerpt: Excerpt) -> dict[str, Path]:
     _require_locked(metrics, excerpt, run)
     _require_locked(figures, excerpt, run)
     chosen = {"metrics.json": metrics} | {
-        f"figures_{file}": figures / file for file in FIGURES if (figures / file).is_file()}
+        f"figures_{file}": figures / file for file in FIGURES if (figures / file).is_file()
+    }
     for stage, files in ON_DEMAND.items():
         made = {f"{stage}_{file}": experiment.output(stage, file) for file in files}
         if any(path.is_file() for path in made.values()):
@@ -127,11 +128,16 @@ def fill(text: str, tables: str) -> str:
 
 def render_results(experiment: Experiment, folder: Path, device: str) -> str:
     """Return the page of one folder of docs/results."""
-    lines = [f"# {experiment.name} on {folder.name}", "",
-             f"`make run EXPERIMENT={experiment.name}`, one seed, {device}. dvc.lock knows "
-             f"metrics.json by MD5 `{hash_output(folder / 'metrics.json')}`; what it was made with "
-             f"stands in [{FILE}]({FILE}).", "",
-             render_metrics(load_metrics(folder)), ""]  # fmt: skip
+    lines = [
+        f"# {experiment.name} on {folder.name}",
+        "",
+        f"`make run EXPERIMENT={experiment.name}`, one seed, {device}. dvc.lock knows "
+        f"metrics.json by MD5 `{hash_output(folder / 'metrics.json')}`; what it was made with "
+        f"stands in [{FILE}]({FILE}).",
+        "",
+        render_metrics(load_metrics(folder)),
+        "",
+    ]
     for stage in ON_DEMAND:
         lines += render_stage(stage, folder)
     lines += ["## Pictures", ""]
@@ -142,33 +148,48 @@ def render_results(experiment: Experiment, folder: Path, device: str) -> str:
 
 def render_claims() -> str:
     """Return docs/claims.md: the study's claims, and our numbers, each with where it comes from."""
-    lines = ["# Claims ledger", "",
-             "Written by `python -m tasks.results`, checked by `tests/tasks/test_results.py`. A claim of "
-             "the study is judged by its own printed numbers and by ours: it holds where the 95 % "
-             "interval of the paired difference, DiffuseVAE minus VAE, lies on its side of zero. "
-             "What ours say is said of the scale they were made at; where that is not the study's "
-             f"(at least {STUDY_SCALE}), the study's claim itself is not comparable. "
-             "Lock: the MD5 by which dvc.lock knows the file (metrics.json, or the stage's table) "
-             "that a number is from.", "",
-             "## The study's claims", "",
-             "| claim | results | by the study's numbers | difference | at our scale | the study's "
-             "claim | lock |",
-             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "# Claims ledger",
+        "",
+        "Written by `python -m tasks.results`, checked by `tests/tasks/test_results.py`. A "
+        "claim of the study is judged by its own printed numbers and by ours: it holds where the "
+        "95 % interval of the paired difference, DiffuseVAE minus VAE, lies on its side of zero. "
+        "What ours say is said of the scale they were made at; where that is not the study's "
+        f"(at least {STUDY_SCALE}), the study's claim itself is not comparable. "
+        "Lock: the MD5 by which dvc.lock knows the file (metrics.json, or the stage's table) "
+        "that a number is from.",
+        "",
+        "## The study's claims",
+        "",
+        "| claim | results | by the study's numbers | difference | at our scale | the study's "
+        "claim | lock |",
+        "|---|---|---|---|---|---|---|",
+    ]
     folders = {folder: read_excerpt(folder) for folder in _folders()}
     for folder, excerpt in folders.items():
         if (dataset := find_source(excerpt)) in PRINTED:
             lines += _render_judged(folder, dataset, find_scale(excerpt, _num_test(folder)))
     lines += ["", "The scales:", ""]
-    lines += [f"- {_place(folder)}: {find_scale(excerpt, _num_test(folder))}"
-              for folder, excerpt in folders.items()]  # fmt: skip
-    lines += ["", "Not judged: that DiffuseVAE beats the VAE after five epochs, and its training "
-              "and sampling times, for which the study gives no comparison.", "",
-              "## Our numbers", "", "| number | key | value | results | lock |",
-              "|---|---|---|---|---|"]  # fmt: skip
+    lines += [
+        f"- {_place(folder)}: {find_scale(excerpt, _num_test(folder))}"
+        for folder, excerpt in folders.items()
+    ]
+    lines += [
+        "",
+        "Not judged: that DiffuseVAE beats the VAE after five epochs, and its training "
+        "and sampling times, for which the study gives no comparison.",
+        "",
+        "## Our numbers",
+        "",
+        "| number | key | value | results | lock |",
+        "|---|---|---|---|---|",
+    ]
     for folder in folders:
         for title, key, name, entry in _numbers(load_metrics(folder)):
-            lines.append(f"| {title} | {key} | {render_cell(name, entry)} | {_place(folder)} | "
-                         f"{_lock(folder)} |")
+            lines.append(
+                f"| {title} | {key} | {render_cell(name, entry)} | {_place(folder)} | "
+                f"{_lock(folder)} |"
+            )
         table = folder / "compress_table.csv"
         for row in _rows_of_compress(table):
             for name in COMPARED:
@@ -176,7 +197,8 @@ def render_claims() -> str:
                     f"| VAE minus PCA, {row['numbers']} numbers: {METRICS[name].name} | "
                     f"compress.{row['code'].replace(' ', '')}.{name}_change | "
                     f"{render_change(name, row, name)} | {_place(folder)} | "
-                    f"{_lock(folder, table)} |")
+                    f"{_lock(folder, table)} |"
+                )
     return "\n".join(lines) + "\n"
 
 
@@ -190,9 +212,11 @@ def _render_judged(folder: Path, dataset: str, scale: Scale) -> Iterator[str]:
     for claim in CLAIMS:
         difference = render_cell(claim.metric, metrics["paired"]["difference"][claim.metric])
         ours = judge_ours(claim, metrics["paired"])
-        yield (f"| {claim.text} | {_place(folder)} | {judge_printed(claim, dataset)} | "
-               f"{claim.metric} {difference} | {ours} | "
-               f"{ours if scale.reaches(STUDY_SCALE) else NOT_COMPARABLE} | {_lock(folder)} |")
+        yield (
+            f"| {claim.text} | {_place(folder)} | {judge_printed(claim, dataset)} | "
+            f"{claim.metric} {difference} | {ours} | "
+            f"{ours if scale.reaches(STUDY_SCALE) else NOT_COMPARABLE} | {_lock(folder)} |"
+        )
 
 
 def _num_test(folder: Path) -> int:
@@ -203,12 +227,20 @@ def _numbers(metrics: Metrics) -> Iterator[tuple[str, str, str, Mapping[str, flo
     """Yield (title, key, metric, entry) of every number with an interval."""
     for model in MODELS:
         for name in PAIRED:
-            yield (f"{MODEL_NAMES[model]}: {METRICS[name].name}", f"paired.{model}.{name}", name,
-                   metrics["paired"][model][name])  # fmt: skip
+            yield (
+                f"{MODEL_NAMES[model]}: {METRICS[name].name}",
+                f"paired.{model}.{name}",
+                name,
+                metrics["paired"][model][name],
+            )
     for way, title in GENERATED.items():
         for name in DISTRIBUTION:
-            yield (f"{title}: {METRICS[name].name}", f"generated.{way}.{name}", name,
-                   metrics["generated"][way][name])  # fmt: skip
+            yield (
+                f"{title}: {METRICS[name].name}",
+                f"generated.{way}.{name}",
+                name,
+                metrics["generated"][way][name],
+            )
     for name in DISTRIBUTION:
         yield f"{FLOOR}: {METRICS[name].name}", f"floor.{name}", name, metrics["floor"][name]
 

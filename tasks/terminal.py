@@ -76,11 +76,14 @@ def _explain(error: BaseException | None) -> Failure | None:
     if isinstance(error, OSError) and (explained := explain_machine_error(error)):
         return explained
     if isinstance(error, httpx.HTTPStatusError) and error.response.status_code == 401:
-        return EnvironmentFailure("Prefect's server: the login is refused; set "
-                                  "PREFECT_API_AUTH_STRING to its USER:PASSWORD")
+        return EnvironmentFailure(
+            "Prefect's server: the login is refused; set "
+            "PREFECT_API_AUTH_STRING to its USER:PASSWORD"
+        )
     if isinstance(error, httpx.HTTPError) or "Failed to reach API" in str(error):
-        return EnvironmentFailure(f"Prefect's server: {error}; start it, or unset PREFECT_API_URL; "
-                                  f"{KEPT}")
+        return EnvironmentFailure(
+            f"Prefect's server: {error}; start it, or unset PREFECT_API_URL; {KEPT}"
+        )
     return None
 
 

@@ -52,11 +52,21 @@ def read_port(text: str) -> int:
 def command(port: str) -> list[str]:
     """Return the server's command line, for the store that the pipeline writes to."""
     return [
-        sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth",
-        "--host", "127.0.0.1", "--port", port,
-        "--backend-store-uri", f"sqlite:///{HOME / 'mlflow.db'}",
-        "--artifacts-destination", str(HOME / "artifacts"),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--app-name",
+        "basic-auth",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        port,
+        "--backend-store-uri",
+        f"sqlite:///{HOME / 'mlflow.db'}",
+        "--artifacts-destination",
+        str(HOME / "artifacts"),
+    ]
 
 
 def configure(port: str) -> str:

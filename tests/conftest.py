@@ -16,12 +16,20 @@ import pytest
 from tests.support.checkouts import CANARY, LOGIN, ROOT, SmokeRun, copy_checkout, run_pipeline
 
 # Set before Prefect is imported anywhere.
-for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "DIFFUSEVAE_PARENT_RUN",
-             "DIFFUSEVAE_OPTUNA_STORAGE", "DIFFUSEVAE_PROCESSES", "DVC_STAGE"):  # fmt: skip
+for name in (
+    "PREFECT_API_URL",
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_RUN_ID",
+    "DIFFUSEVAE_PARENT_RUN",
+    "DIFFUSEVAE_OPTUNA_STORAGE",
+    "DIFFUSEVAE_PROCESSES",
+    "DVC_STAGE",
+):
     os.environ.pop(name, None)
 os.environ["OMP_NUM_THREADS"] = "1"  # workers of one machine: two threads each slow each other down
 os.environ["PREFECT_HOME"] = str(
-    ROOT / "scratch/tests/prefect" / os.environ.get("PYTEST_XDIST_WORKER", "alone"))  # fmt: skip
+    ROOT / "scratch/tests/prefect" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
+)
 os.environ["PREFECT_API_AUTH_STRING"] = LOGIN
 importlib.import_module("flows")  # sets what else Prefect should do by default
 pytest_plugins = ["tests.support.services"]
@@ -47,8 +55,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     items.sort(key=place)
     if not os.environ.get("DIFFUSEVAE_MIRROR"):
-        alone = pytest.mark.skip(reason="DIFFUSEVAE_MIRROR is not set, and no package registry has "
-                                 "CIFAR-10, true dSprites, LPIPS's example images")
+        alone = pytest.mark.skip(
+            reason="DIFFUSEVAE_MIRROR is not set, and no package registry has "
+            "CIFAR-10, true dSprites, LPIPS's example images"
+        )
         for item in items:
             if item.get_closest_marker("mirror"):
                 item.add_marker(alone)
@@ -63,14 +73,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
             return share_of(nodeid)
 
     return Scheduling(config, log)
-
-
-
-
-
-
-
-
 
 
 @pytest.fixture(scope="session")
@@ -122,8 +124,13 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> 
     shutil.copytree(ROOT / "scratch/downloads", checkout / "scratch/downloads")
     origin = f"https://user:{CANARY}@127.0.0.1:9/diffusevae.git"
     subprocess.run(["git", "remote", "add", "origin", origin], cwd=checkout, check=True)
-    done = run_pipeline(checkout, "smoke", PREFECT_API_URL=prefect_server,
-                        MLFLOW_TRACKING_USERNAME="admin", MLFLOW_TRACKING_PASSWORD=CANARY)
+    done = run_pipeline(
+        checkout,
+        "smoke",
+        PREFECT_API_URL=prefect_server,
+        MLFLOW_TRACKING_USERNAME="admin",
+        MLFLOW_TRACKING_PASSWORD=CANARY,
+    )
     subprocess.run(["git", "remote", "remove", "origin"], cwd=checkout, check=True)
     assert done.returncode == 0, done.stdout[-3000:]
     return SmokeRun(checkout, prefect_server, done.stdout)

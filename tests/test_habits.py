@@ -13,11 +13,14 @@ from tests.support.checkouts import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-@pytest.mark.parametrize(("schema", "file"), [
-    ("vendor.citation-file-format", "CITATION.cff"),
-    ("vendor.github-workflows", ".github/workflows/ci.yml"),
-    ("custom.github-workflows-require-timeout", ".github/workflows/ci.yml"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("schema", "file"),
+    [
+        ("vendor.citation-file-format", "CITATION.cff"),
+        ("vendor.github-workflows", ".github/workflows/ci.yml"),
+        ("custom.github-workflows-require-timeout", ".github/workflows/ci.yml"),
+    ],
+)
 def test_a_file_of_a_known_form_has_it(schema, file):
     program = Path(sys.executable).parent / "check-jsonschema"
     command = [program, "--builtin-schema", schema, "--default-filetype", "yaml", file]
@@ -41,18 +44,42 @@ def test_the_workflow_pins_its_actions_by_commit_and_may_only_read():
 
 
 def test_every_tracked_file_ends_its_lines_with_lf_or_is_binary():
-    listed = subprocess.run(["git", "ls-files", "--eol"], cwd=ROOT, capture_output=True, text=True,
-                            check=True, timeout=60).stdout.splitlines()  # fmt: skip
-    wrong = [line for line in listed if not line.startswith(("i/lf ", "i/-text ", "i/none "))
-             or "eol=lf" not in line and "attr/-text" not in line]  # fmt: skip
+    listed = subprocess.run(
+        ["git", "ls-files", "--eol"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout.splitlines()
+    wrong = [
+        line
+        for line in listed
+        if not line.startswith(("i/lf ", "i/-text ", "i/none "))
+        or "eol=lf" not in line
+        and "attr/-text" not in line
+    ]
     assert not wrong
 
 
-@pytest.mark.parametrize(("file", "expected"), [
-    ("a.png", "unset"), ("a.npz", "unset"), ("a.safetensors", "unset"),
-    ("t10k-images-idx3-ubyte", "unset"), (".ci/run", "auto"), ("Makefile", "auto"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("a.png", "unset"),
+        ("a.npz", "unset"),
+        ("a.safetensors", "unset"),
+        ("t10k-images-idx3-ubyte", "unset"),
+        (".ci/run", "auto"),
+        ("Makefile", "auto"),
+    ],
+)
 def test_binary_files_are_never_converted(file, expected):
-    said = subprocess.run(["git", "check-attr", "text", "--", file], cwd=ROOT, text=True,
-                          capture_output=True, check=True, timeout=60).stdout  # fmt: skip
+    said = subprocess.run(
+        ["git", "check-attr", "text", "--", file],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    ).stdout
     assert said.strip() == f"{file}: text: {expected}"

@@ -38,9 +38,11 @@ def explore(arguments: list[str]) -> None:
     known = login()
     if code := explorer.made_by.get("Made with code"):
         print(f"warning: the page works with code {code}", flush=True)
-    print(f"page      http://{ADDRESS}:{number}  ({explorer.made_by['Model']})\n"
-          f"user      {known['user']}\npassword  {known['password']}\nstop with Ctrl-C",
-          flush=True)  # fmt: skip
+    print(
+        f"page      http://{ADDRESS}:{number}  ({explorer.made_by['Model']})\n"
+        f"user      {known['user']}\npassword  {known['password']}\nstop with Ctrl-C",
+        flush=True,
+    )
     serve(explorer, number, known["user"], known["password"])
 
 

@@ -32,8 +32,10 @@ ENDS = ("From", "To")
 PNG_PREFIX = "data:image/png;base64,"
 STYLE = Path(__file__).with_suffix(".css")
 SCRIPT = Path(__file__).with_suffix(".js")
-CANVAS = (f'<canvas id="pad" width="{PAD}" height="{PAD}" aria-label="Drawing pad" '
-          'onpointerdown="padStart(event)" onpointermove="padMove(event)"></canvas>')  # fmt: skip
+CANVAS = (
+    f'<canvas id="pad" width="{PAD}" height="{PAD}" aria-label="Drawing pad" '
+    'onpointerdown="padStart(event)" onpointermove="padMove(event)"></canvas>'
+)
 refining = asyncio.Lock()  # one at a time, whoever asks
 
 
@@ -55,9 +57,11 @@ class Desk:
         self.sliders: dict[int, ui.slider] = {}
         self.num_asked = 0  # for refinements; only the last one counts
         ui.html(f"<h1>{TITLE}</h1>", sanitize=False)
-        paragraph(f"An autoencoder squeezed each image into {explorer.latents} numbers, its "
-                  "latents. Move one, and see what it means. Every picture here is made by a model "
-                  f"({explorer.made_by['Model']}).")  # fmt: skip
+        paragraph(
+            f"An autoencoder squeezed each image into {explorer.latents} numbers, its "
+            "latents. Move one, and see what it means. Every picture here is made by a model "
+            f"({explorer.made_by['Model']})."
+        )
         with ui.element("div").classes("desk"):
             self._show_pictures()
             self._show_sliders()
@@ -72,15 +76,20 @@ class Desk:
         steps = f"{self.explorer.sampler.num_steps} steps"
         with ui.element("div").classes("pictures"):
             self.decoded = self._figure("vae", "Decoded", "by the beta-VAE", refined=False)
-            self.refined = self._figure("diffusevae", "Refined", f"by DiffuseVAE, {steps}",
-                                        refined=True)  # fmt: skip
+            self.refined = self._figure(
+                "diffusevae", "Refined", f"by DiffuseVAE, {steps}", refined=True
+            )
 
     def _figure(self, name: str, title: str, by: str, refined: bool) -> ui.element:
         with ui.element("figure").classes(name):
             ui.html(f"{title}<small>{by}</small>", sanitize=False, tag="figcaption")
             image = picture(title)
-            ui.button("Download", icon="download", color=None,
-                      on_click=lambda: self._download(name, refined)).props("flat dense no-caps")
+            ui.button(
+                "Download",
+                icon="download",
+                color=None,
+                on_click=lambda: self._download(name, refined),
+            ).props("flat dense no-caps")
         return image
 
     def _show_sliders(self) -> None:
@@ -104,8 +113,11 @@ class Desk:
             slider = ui.slider(min=-REACH, max=REACH, step=STEP, value=self.code[card.latent])
             value.bind_text_from(slider, "value", show_number)
             slider.props(f'aria-label="{card.detail}"')
-            slider.on("update:model-value", lambda event: self._move(card.latent, event.args),
-                      throttle=MOVES_SECONDS)  # fmt: skip
+            slider.on(
+                "update:model-value",
+                lambda event: self._move(card.latent, event.args),
+                throttle=MOVES_SECONDS,
+            )
             slider.on("change", self._refine)
         self.sliders[card.latent] = slider
 
@@ -114,8 +126,9 @@ class Desk:
             heading("Start from a test image")
             with ui.element("div").classes("thumbs"):
                 for index, image in enumerate(self.explorer.images):
-                    with button_of(lambda i=index: self._start(
-                            lambda: self.explorer.encode_test_image(i))):
+                    with button_of(
+                        lambda i=index: self._start(lambda: self.explorer.encode_test_image(i))
+                    ):
                         picture(f"Test image {index}", image[None] / 255)
             with ui.element("div").classes("draw"):
                 with ui.element("div"):
@@ -123,31 +136,39 @@ class Desk:
                     ui.html(CANVAS, sanitize=False)
                 with ui.element("div"):
                     ui.button("Use the drawing", on_click=self._use_drawing)
-                    ui.button("Clear", color=None,
-                              on_click=lambda: ui.run_javascript("padClear()")).props("flat")
+                    ui.button(
+                        "Clear", color=None, on_click=lambda: ui.run_javascript("padClear()")
+                    ).props("flat")
 
     def _show_between(self) -> None:
         with ui.element("div").classes("between"):
             heading("From one picture to another")
-            paragraph("Make a picture above, and take it as one end. The code goes along the "
-                      "straight line between the two.")  # fmt: skip
+            paragraph(
+                "Make a picture above, and take it as one end. The code goes along the "
+                "straight line between the two."
+            )
             self.end_pictures = []
             with ui.element("div").classes("ends"):
                 for i, name in enumerate(ENDS):
                     with ui.element("div").classes("end"):
                         self.end_pictures.append(picture(name))
-                        ui.button(f"{name} this picture", color=None,
-                                  on_click=lambda i=i: self._keep(i)).props("outline")
+                        ui.button(
+                            f"{name} this picture", color=None, on_click=lambda i=i: self._keep(i)
+                        ).props("outline")
             with ui.element("div").classes("strip"):
                 self.strip = picture("Nine pictures from one to the other")
             with ui.element("div").classes("share"):
                 share = ui.slider(min=0, max=1, step=0.01, value=0)
                 share.props('aria-label="Where between the two"')
-            share.on("update:model-value", lambda event: self._go_between(event.args),
-                     throttle=MOVES_SECONDS)  # fmt: skip
+            share.on(
+                "update:model-value",
+                lambda event: self._go_between(event.args),
+                throttle=MOVES_SECONDS,
+            )
             share.on("change", self._refine)
-            ui.button("Download the strip", icon="download", color=None,
-                      on_click=self._download_strip).props("flat dense no-caps")
+            ui.button(
+                "Download the strip", icon="download", color=None, on_click=self._download_strip
+            ).props("flat dense no-caps")
 
     def _move(self, latent: int, value: float) -> None:
         with shown_failures():
@@ -171,8 +192,9 @@ class Desk:
             await self._refine()
 
     async def _use_drawing(self) -> None:
-        url = await ui.run_javascript('document.getElementById("pad").toDataURL("image/png")',
-                                      timeout=DRAWING_TIMEOUT)  # fmt: skip
+        url = await ui.run_javascript(
+            'document.getElementById("pad").toDataURL("image/png")', timeout=DRAWING_TIMEOUT
+        )
         shape = self.explorer.model.shape
         await self._start(lambda: self.explorer.encode(read_drawing(read_data_url(url), shape)))
 

@@ -31,8 +31,11 @@ COLUMNS = 20
 
 def main(argv: list[str]) -> int:
     """Draw the picture that the command line asks for; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m diffusevae", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m diffusevae",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("experiment")
     for field in dataclasses.fields(SamplerConfig):
         parser.add_argument(f"--{field.name}", help="as in params.yaml's section sampler")
@@ -55,8 +58,9 @@ def draw(experiment: str, num_images: int, seed: int, out: Path, **sampler: str 
     base = load_sections(PARAMS_FILE, "experiments", experiment, {"sampler": SamplerConfig})
     given = {name: YAML(typ="safe").load(text) for name, text in sampler.items() if text}
     config = override(base.sampler, given, "sampler")
-    vae, ddpm, diffusevae = (chosen.output(stage, "") for stage in
-                             ("train_vae", "train_ddpm", "train_diffusevae"))  # fmt: skip
+    vae, ddpm, diffusevae = (
+        chosen.output(stage, "") for stage in ("train_vae", "train_ddpm", "train_diffusevae")
+    )
     models = load_models(vae, ddpm, diffusevae, choose_device())
     test = load_split(Path("data/prepared") / chosen.dataset / "test.safetensors")
     log = Log()

@@ -23,8 +23,11 @@ def take_excerpt(lock: Mapping, experiment: Experiment, on_demand: tuple[str, ..
     """Return what dvc.lock (its content) holds of an experiment's stages: params and outputs."""
     wanted = [*experiment.targets, *(f"{stage}@{experiment.name}" for stage in on_demand)]
     stages = lock.get("stages", {})
-    return {target: {part: stages[target][part] for part in KEPT if part in stages[target]}
-            for target in wanted if target in stages}  # fmt: skip
+    return {
+        target: {part: stages[target][part] for part in KEPT if part in stages[target]}
+        for target in wanted
+        if target in stages
+    }
 
 
 def read_excerpt(folder: Path) -> Excerpt:
@@ -60,9 +63,12 @@ def find_scale(excerpt: Excerpt, num_test: int) -> Scale:
     num_train = images["train_images"]
     if num_train is None and images["source"] in OFFICIAL:
         num_train = OFFICIAL[images["source"]][0] - images["validation_images"]
-    return Scale(num_train,
-                 find_section(excerpt, "train_vae")["epochs"],
-                 find_section(excerpt, "train_diffusevae")["epochs"], num_test)  # fmt: skip
+    return Scale(
+        num_train,
+        find_section(excerpt, "train_vae")["epochs"],
+        find_section(excerpt, "train_diffusevae")["epochs"],
+        num_test,
+    )
 
 
 def find_hash(excerpt: Excerpt, path: Path) -> str | None:

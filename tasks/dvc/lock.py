@@ -70,8 +70,7 @@ def _fetch(branch: str) -> str | None:
 
 
 def _find_tips(branch: str, theirs: str | None = None) -> list[str]:
-    """Return the newest commits of the branch, here and at origin: two where neither has the other.
-    """
+    """Return the branch's newest commits, here and at origin: two where neither has the other."""
     ours = _git("rev-parse", "--verify", "--quiet", branch, check=False)
     tips = list(dict.fromkeys(filter(None, (ours, theirs))))
     if len(tips) == 2:
@@ -93,8 +92,11 @@ def _add_commit(branch: str, tree: str, tips: list[str], message: str) -> str | 
     if not any(_git("merge-base", head, tip, check=False) == head for tip in tips):
         parents.append(head)
     options = [option for parent in parents for option in ("-p", parent)]
-    author = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER")
-              for key, value in AUTHOR.items()}  # fmt: skip
+    author = {
+        f"GIT_{role}_{key}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for key, value in AUTHOR.items()
+    }
     commit = _git("commit-tree", tree, *options, "-m", message, variables=author)
     _git("update-ref", branch, commit)
     return commit
@@ -121,13 +123,21 @@ def find_changes(old: Mapping, new: Mapping, targets: Iterable[str]) -> Changes:
     """
     targets = list(targets)
     before, after = (_inputs(lock, targets) for lock in (old, new))
-    changed = sorted(path for path in before.files | after.files
-                     if before.files.get(path) != after.files.get(path))  # fmt: skip
-    params = [f"{key}: {_show(before.params.get(key))} -> {_show(after.params.get(key))}"
-              for key in sorted(before.params | after.params)
-              if before.params.get(key) != after.params.get(key)]  # fmt: skip
-    return Changes(tuple(p for p in changed if not p.startswith("src/")),
-                   tuple(p for p in changed if p.startswith("src/")), tuple(params))  # fmt: skip
+    changed = sorted(
+        path
+        for path in before.files | after.files
+        if before.files.get(path) != after.files.get(path)
+    )
+    params = [
+        f"{key}: {_show(before.params.get(key))} -> {_show(after.params.get(key))}"
+        for key in sorted(before.params | after.params)
+        if before.params.get(key) != after.params.get(key)
+    ]
+    return Changes(
+        tuple(p for p in changed if not p.startswith("src/")),
+        tuple(p for p in changed if p.startswith("src/")),
+        tuple(params),
+    )
 
 
 @dataclass(frozen=True)
@@ -140,12 +150,19 @@ def _inputs(lock: Mapping, targets: list[str]) -> _Inputs:
     """Return the hash of every file that is not made on the way, and every param by its key."""
     stages = [lock.get("stages", {}).get(target, {}) for target in targets]
     files = {dep["path"]: dep["md5"] for stage in stages for dep in stage.get("deps", [])}
-    made = [out for stage, target in zip(stages, targets, strict=True)
-            for out in stage.get("outs", []) if not target.startswith("download@")]  # fmt: skip
+    made = [
+        out
+        for stage, target in zip(stages, targets, strict=True)
+        for out in stage.get("outs", [])
+        if not target.startswith("download@")
+    ]
     inner = tuple(out["path"] for out in made)
-    files = {path: md5 for path, md5 in files.items()
-             if not any(path == each or path.startswith(f"{each}/") for each in inner)
-             and not path.startswith("artifacts/")}  # fmt: skip
+    files = {
+        path: md5
+        for path, md5 in files.items()
+        if not any(path == each or path.startswith(f"{each}/") for each in inner)
+        and not path.startswith("artifacts/")
+    }
     params: dict[str, object] = {}
     for stage in stages:
         for section in stage.get("params", {}).values():
@@ -174,11 +191,19 @@ def read_lock() -> dict:
     try:
         return YAML(typ="safe").load(LOCK) if LOCK.is_file() else {}
     except (YAMLError, ValueError) as error:
-        raise EnvironmentFailure(f"{LOCK}: is damaged (`git diff {LOCK}` shows where); mend it, or "
-                                 f"take the last one: `git checkout HEAD {LOCK}`") from error
+        raise EnvironmentFailure(
+            f"{LOCK}: is damaged (`git diff {LOCK}` shows where); mend it, or "
+            f"take the last one: `git checkout HEAD {LOCK}`"
+        ) from error
 
 
 def _git(*arguments: str, variables: Mapping[str, str] | None = None, check: bool = True) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=check,
-                          timeout=60, env=os.environ | dict(variables or {}))  # fmt: skip
+    done = subprocess.run(
+        ["git", *arguments],
+        capture_output=True,
+        text=True,
+        check=check,
+        timeout=60,
+        env=os.environ | dict(variables or {}),
+    )
     return done.stdout.strip()

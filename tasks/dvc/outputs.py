@@ -22,9 +22,14 @@ CHUNK_BYTES = 1 << 20
 def find_damaged(lock: Mapping, targets: Iterable[str]) -> list[str]:
     """Return the targets of which an output is there, but not what dvc.lock (its content) says."""
     stages = lock.get("stages", {})
-    return [target for target in targets
-            if any(Path(out["path"]).exists() and hash_output(Path(out["path"])) != out["md5"]
-                   for out in stages.get(target, {}).get("outs", []))]  # fmt: skip
+    return [
+        target
+        for target in targets
+        if any(
+            Path(out["path"]).exists() and hash_output(Path(out["path"])) != out["md5"]
+            for out in stages.get(target, {}).get("outs", [])
+        )
+    ]
 
 
 def discard(lock: Mapping, target: str) -> list[str]:
@@ -52,8 +57,11 @@ def hash_output(path: Path) -> str:
     """Return the hash by which DVC knows a file, or a folder: that of the list of its files."""
     if not path.is_dir():
         return _md5(path)
-    files = [Path(folder) / name for folder, _, names in os.walk(path, followlinks=True)
-             for name in names]  # fmt: skip
+    files = [
+        Path(folder) / name
+        for folder, _, names in os.walk(path, followlinks=True)
+        for name in names
+    ]
     listed = [{"md5": _md5(file), "relpath": file.relative_to(path).as_posix()} for file in files]
     text = json.dumps(sorted(listed, key=itemgetter("relpath")), sort_keys=True).encode()
     return f"{hashlib.md5(text, usedforsecurity=False).hexdigest()}{LISTING}"

@@ -137,7 +137,8 @@ def own_checkout() -> Iterator[None]:
             lock.seek(0)
             raise EnvironmentFailure(
                 f"{CHECKOUT_LOCK}: another run of the pipeline (PID {lock.read().strip() or '?'}) "
-                "is at work in this folder; wait for its end, or stop it") from error
+                "is at work in this folder; wait for its end, or stop it"
+            ) from error
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
@@ -178,10 +179,15 @@ def _dvc(
     own = {"PATH": path, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(os.getpid())}
     environment = os.environ | own | dict(variables or {})
     process = subprocess.Popen(
-        [sys.executable, "-P", DVC, *arguments], stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=stderr, text=True, errors="replace", env=environment,
+        [sys.executable, "-P", DVC, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        errors="replace",
+        env=environment,
         start_new_session=True,
-    )  # fmt: skip
+    )
     try:
         yield process
     finally:
@@ -225,30 +231,46 @@ def _group_of(pid: int) -> int | None:
 def _explain(target: str, code: int, output: Iterable[str]) -> Exception:
     """Return the exception that says in one line why DVC or its stage failed."""
     lines = [line.strip() for line in output if line.strip()]
-    stage_code = next((int(found[1]) for line in reversed(lines)
-                       if (found := re.search(r"exited with (-?\d+)$", line))), None)  # fmt: skip
+    stage_code = next(
+        (
+            int(found[1])
+            for line in reversed(lines)
+            if (found := re.search(r"exited with (-?\d+)$", line))
+        ),
+        None,
+    )
     if stage_code is not None:
         return explain_stage(target, stage_code, lines)
-    said = next((line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")),
-                lines[-1] if lines else f"exit code {code}")  # fmt: skip
+    said = next(
+        (line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")),
+        lines[-1] if lines else f"exit code {code}",
+    )
     if "is busy" in said or "Unable to acquire lock" in said:
         holders = " ".join(line for line in lines if line.startswith("(PID"))
-        return EnvironmentFailure(f"dvc {target}: another DVC is at work in this folder "
-                                  f"{holders}; wait for its end, or stop it")
+        return EnvironmentFailure(
+            f"dvc {target}: another DVC is at work in this folder "
+            f"{holders}; wait for its end, or stop it"
+        )
     if "RWLock-file" in said:
-        return EnvironmentFailure(f"dvc {target}: its lock {RWLOCK} is damaged; remove that file "
-                                  "if no DVC is running here")
+        return EnvironmentFailure(
+            f"dvc {target}: its lock {RWLOCK} is damaged; remove that file "
+            "if no DVC is running here"
+        )
     return EnvironmentFailure(f"dvc {target}: {said}; `dvc repro {target}` shows more")
 
 
 def explain_stage(target: str, code: int, lines: list[str]) -> Exception:
     """Return the exception that says in one line why a stage ended with an exit code."""
-    said = next((line.removeprefix("error: ") for line in reversed(lines)
-                 if line.startswith("error: ")), None)  # fmt: skip
+    said = next(
+        (line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")),
+        None,
+    )
     for kind in (InputError, EnvironmentFailure):
         if code == kind.exit_code and said:
             return kind(said)
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        return EnvironmentFailure(f"{target}: was killed from outside, as happens when memory runs "
-                                  "out; free memory or lower batch_size")
+        return EnvironmentFailure(
+            f"{target}: was killed from outside, as happens when memory runs "
+            "out; free memory or lower batch_size"
+        )
     return StageFailure(f"{target}: ended with exit code {code}; its output above says why")

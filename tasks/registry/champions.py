@@ -34,8 +34,10 @@ class Overtaken(EnvironmentFailure):
         self.champion = champion
         now = f"version {champion} is the champion" if champion else "there is no champion"
         then = f"version {before} was" if before else "there was none"
-        super().__init__(f"{name}: {now} now, {then} when version {version} was chosen; nothing "
-                         "was changed; judge again")  # fmt: skip
+        super().__init__(
+            f"{name}: {now} now, {then} when version {version} was chosen; nothing "
+            "was changed; judge again"
+        )
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,13 @@ def appoint(name: str, version: str, before: str | None, verdict: str, reason: s
     from mlflow.exceptions import MlflowException
 
     client = connect()
-    tags = {"version": version, "before": before or "", "gate": verdict, "gate_reason": reason,
-            "token": uuid.uuid4().hex}  # fmt: skip
+    tags = {
+        "version": version,
+        "before": before or "",
+        "gate": verdict,
+        "gate_reason": reason,
+        "token": uuid.uuid4().hex,
+    }
     for attempt in range(TRIES):
         try:
             return _appoint_once(client, name, tags)
@@ -154,15 +161,18 @@ def _append(client: "MlflowClient", name: str, tags: dict[str, str]) -> str:
     chain = _chain_of(name)
     try:
         client.create_registered_model(
-            chain, description=f"The champions of {name}, one version for each appointment.")
+            chain, description=f"The champions of {name}, one version for each appointment."
+        )
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     made = client.create_model_version(
-        chain, f"models:/{name}/{tags['version']}", tags=tags,
+        chain,
+        f"models:/{name}/{tags['version']}",
+        tags=tags,
         description=f"version {tags['version']} after {tags['before'] or 'none'}: "
-                    f"{tags['gate']}, {tags['gate_reason']}",
-    )  # fmt: skip
+        f"{tags['gate']}, {tags['gate_reason']}",
+    )
     return str(made.version)
 
 
@@ -205,14 +215,25 @@ def _write(client: "MlflowClient", name: str, link: Appointment) -> None:
 
 def _read(version) -> Appointment:
     tags = version.tags
-    return Appointment(int(version.version), int(tags["follows"]), tags["version"], tags["before"],
-                       tags["gate"], tags["gate_reason"], tags["token"],
-                       "carried_out" in tags)  # fmt: skip
+    return Appointment(
+        int(version.version),
+        int(tags["follows"]),
+        tags["version"],
+        tags["before"],
+        tags["gate"],
+        tags["gate_reason"],
+        tags["token"],
+        "carried_out" in tags,
+    )
 
 
 def _is_refusal(error: "MlflowException") -> bool:
-    return error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST",
-                                "PERMISSION_DENIED", "UNAUTHENTICATED")  # fmt: skip
+    return error.error_code in (
+        "INVALID_PARAMETER_VALUE",
+        "RESOURCE_DOES_NOT_EXIST",
+        "PERMISSION_DENIED",
+        "UNAUTHENTICATED",
+    )
 
 
 def _chain_of(name: str) -> str:

@@ -80,10 +80,12 @@ def compare_versions(experiment: Experiment, candidate: str, champion: str) -> C
 
     ours, theirs = make(candidate), make(champion)
     real = to_unit(images[:count])
-    judgements = judge_all(ours, theirs, real, features(images[count : 2 * count]), features,
-                           config)  # fmt: skip
-    return Comparison(candidate, champion, *decide(judgements), judgements, real, ours, theirs,
-                      codes)  # fmt: skip
+    judgements = judge_all(
+        ours, theirs, real, features(images[count : 2 * count]), features, config
+    )
+    return Comparison(
+        candidate, champion, *decide(judgements), judgements, real, ours, theirs, codes
+    )
 
 
 @task(task_run_name="gate", cache_policy=NO_CACHE)
@@ -124,24 +126,34 @@ def _judge_once(experiment: Experiment, candidate: str) -> Comparison | None:
         except InputError as error:
             if succeed(experiment, candidate, champion, error):
                 return None
-            _tag(experiment, candidate, gate="refused", gate_reason=str(error),
-                 gate_against=champion)  # fmt: skip
+            _tag(
+                experiment, candidate, gate="refused", gate_reason=str(error), gate_against=champion
+            )
             get_run_logger().warning(f"version {candidate} is refused: {error}")
             return None
         evidence = json.dumps([asdict(each) for each in found.judgements])
-        _tag(experiment, candidate, gate_evidence=evidence, gate_against=champion,
-             gate_codes="; ".join(found.codes) or "the code at hand")  # fmt: skip
+        _tag(
+            experiment,
+            candidate,
+            gate_evidence=evidence,
+            gate_against=champion,
+            gate_codes="; ".join(found.codes) or "the code at hand",
+        )
         word = champions.find_word(name_model(experiment))
         if word and found.decision == PROMOTE:
-            found = replace(found, decision=HOLD, reason=(
-                f"{found.reason}; but {word}, which stands until `python -m flows.compare "
-                f"{experiment.name} --lift`"))  # fmt: skip
+            found = replace(
+                found,
+                decision=HOLD,
+                reason=(
+                    f"{found.reason}; but {word}, which stands until `python -m flows.compare "
+                    f"{experiment.name} --lift`"
+                ),
+            )
         if found.decision == PROMOTE:
             _appoint(experiment, candidate, champion, DONE[PROMOTE], found.reason)
         else:
             _tag(experiment, candidate, gate=DONE[found.decision], gate_reason=found.reason)
-    say(f"version {candidate} against champion {champion}: {DONE[found.decision]}, "
-        f"{found.reason}")  # fmt: skip
+    say(f"version {candidate} against champion {champion}: {DONE[found.decision]}, {found.reason}")
     return found
 
 
@@ -171,10 +183,15 @@ def describe_gate(experiment: Experiment, version: str) -> str:
 
 def compare_environments(experiment: Experiment, comparison: Comparison) -> list[str]:
     """Return "name: old -> new" of what differs between the champion's environment and ours."""
-    theirs, ours = (_read_environment(experiment, number)
-                    for number in (comparison.champion, comparison.candidate))
-    return [f"{name}: {theirs.get(name, 'unknown')} -> {ours.get(name, 'unknown')}"
-            for name in sorted(theirs | ours) if theirs.get(name) != ours.get(name)]  # fmt: skip
+    theirs, ours = (
+        _read_environment(experiment, number)
+        for number in (comparison.champion, comparison.candidate)
+    )
+    return [
+        f"{name}: {theirs.get(name, 'unknown')} -> {ours.get(name, 'unknown')}"
+        for name in sorted(theirs | ours)
+        if theirs.get(name) != ours.get(name)
+    ]
 
 
 def _read_environment(experiment: Experiment, version: str) -> dict[str, str]:
@@ -187,8 +204,10 @@ def find_newest(experiment: Experiment) -> str:
     """Return the newest version. Raises InputError where there is none."""
     versions = connect().search_model_versions(f"name = '{name_model(experiment)}'")
     if not versions:
-        raise InputError(f"{name_model(experiment)}: the registry has no version; run "
-                         f"`make run EXPERIMENT={experiment.name}`")
+        raise InputError(
+            f"{name_model(experiment)}: the registry has no version; run "
+            f"`make run EXPERIMENT={experiment.name}`"
+        )
     return str(max(int(version.version) for version in versions))
 
 

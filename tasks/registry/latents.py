@@ -80,10 +80,19 @@ def register(study: LatentStudy, parent_run: str) -> Registered:
         explorer = load_explorer(Path(folder), {})
         with mlflow_failures():
             model_id = _log_model(explorer, files, parent_run)
-            tags |= git_tags() | {"dataset": study.dataset, "experiment": study.experiment.name,
-                     "parent_run": parent_run}  # fmt: skip
-            version = create_version(connect(), name_model(study), parent_run, model_id, tags,
-                                     _write_card(study, explorer))  # fmt: skip
+            tags |= git_tags() | {
+                "dataset": study.dataset,
+                "experiment": study.experiment.name,
+                "parent_run": parent_run,
+            }
+            version = create_version(
+                connect(),
+                name_model(study),
+                parent_run,
+                model_id,
+                tags,
+                _write_card(study, explorer),
+            )
     say(f"registered {version.name} version {version.version}")
     return version
 
@@ -97,15 +106,26 @@ def download(name: str, folder: Path) -> Explorer:
     require_mlflow()
     with mlflow_failures():
         client = connect()
-        found = next(filter(None, (client.search_model_versions(f"name = '{model}'")
-                                   for model in (PREFIX + name, name))), None)  # fmt: skip
+        found = next(
+            filter(
+                None,
+                (
+                    client.search_model_versions(f"name = '{model}'")
+                    for model in (PREFIX + name, name)
+                ),
+            ),
+            None,
+        )
         if not found:
-            raise InputError(f"{name}: the registry has no model {PREFIX + name}; "
-                             "run `make latents` first")  # fmt: skip
+            raise InputError(
+                f"{name}: the registry has no model {PREFIX + name}; run `make latents` first"
+            )
         version = max(found, key=lambda version: int(version.version))
         if "latents_sha256" not in version.tags:
-            raise InputError(f"{version.name}: has no latents to move; name a latent study, such "
-                             "as `make explore STUDY=latents`")
+            raise InputError(
+                f"{version.name}: has no latents to move; name a latent study, such "
+                "as `make explore STUDY=latents`"
+            )
         fetched = fetch_model(version.name, str(version.version), folder)
     made_by = {"Model": f"{version.name} version {version.version}"}
     if code := describe_code(fetched, version.tags):
@@ -126,8 +146,11 @@ def _gather(study: LatentStudy, folder: Path) -> dict[str, Path]:
         shutil.copyfile(source, files[name])
     files["sampler"].write_text(find_sampler(experiment).text, encoding="utf-8")
     test = load_split(Path("data/prepared") / study.dataset / "test.safetensors")
-    chosen = [int(index) for label in test.labels.unique()
-              for index in (test.labels == label).nonzero()[:IMAGES_PER_CLASS]]  # fmt: skip
+    chosen = [
+        int(index)
+        for label in test.labels.unique()
+        for index in (test.labels == label).nonzero()[:IMAGES_PER_CLASS]
+    ]
     save_tensors(files["images"], {"images": test.images[chosen], "labels": test.labels[chosen]})
     return files
 
@@ -163,5 +186,10 @@ def _log_model(explorer: Explorer, files: dict[str, Path], parent_run: str) -> s
 
 def _write_card(study: LatentStudy, explorer: Explorer) -> str:
     meanings = "\n".join(f"- {card.title}: {card.detail}" for card in explorer.cards)
-    return CARD.format(study=study.name, dataset=study.dataset, experiment=study.experiment.name,
-                       size=explorer.latents, meanings=meanings)  # fmt: skip
+    return CARD.format(
+        study=study.name,
+        dataset=study.dataset,
+        experiment=study.experiment.name,
+        size=explorer.latents,
+        meanings=meanings,
+    )

@@ -9,11 +9,21 @@ from tasks.registry.sampler import RegisteredSampler, find_sampler, find_weights
 # By who chose the sampler: what the stage evaluate measured on test images with params.yaml's, or
 # of that only what no sampler has a part in, beside what the frontier measured with its choice.
 METRICS_ON_CARD = {
-    "params": ("diffusevae_mse", "diffusevae_ssim", "diffusevae_hist_sim", "vae_mse",
-               "diffusevae_gmm_frechet", "vae_prior_frechet"),
-    "frontier": ("frontier_diffusevae_frechet", "frontier_diffusevae_ssim", "vae_mse",
-                 "vae_prior_frechet"),
-}  # fmt: skip
+    "params": (
+        "diffusevae_mse",
+        "diffusevae_ssim",
+        "diffusevae_hist_sim",
+        "vae_mse",
+        "diffusevae_gmm_frechet",
+        "vae_prior_frechet",
+    ),
+    "frontier": (
+        "frontier_diffusevae_frechet",
+        "frontier_diffusevae_ssim",
+        "vae_mse",
+        "vae_prior_frechet",
+    ),
+}
 MEASURED = {
     "params": " with it on held-out test images",
     "frontier": " with it on {count} validation images, by which it was chosen (frontier_...); the "
@@ -63,7 +73,11 @@ def write_card(
     shape = load_diffusion(find_weights(experiment)["diffusevae"]).unet.image_shape
     rows = "\n".join(f"- {name}: {value}" for name, value in metrics.items())
     return CARD.format(
-        experiment=experiment.name, dataset=experiment.dataset, metrics=rows,
-        shape=" x ".join(map(str, shape)), sampler=sampler.text,
+        experiment=experiment.name,
+        dataset=experiment.dataset,
+        metrics=rows,
+        shape=" x ".join(map(str, shape)),
+        sampler=sampler.text,
         chosen_by="params.yaml" if sampler.chosen_by == "params" else "the stage frontier",
-        measured=MEASURED[sampler.chosen_by].format(count=sampler.num_images))  # fmt: skip
+        measured=MEASURED[sampler.chosen_by].format(count=sampler.num_images),
+    )

@@ -18,8 +18,8 @@ MEND = "run its experiment again, which registers it anew, or delete the version
 
 
 def copy_code(folder: Path) -> Path:
-    """Copy the package's code, which a registered model brings with it, into a folder; return it.
-    """
+    """Copy the package's code, which a registered model brings along, into a folder; return it."""
+
     def left_out(_: str, names: list[str]) -> list[str]:
         return [name for name in names if not is_code(Path(name))]
 
@@ -27,16 +27,18 @@ def copy_code(folder: Path) -> Path:
 
 
 def copy_loader(folder: Path, model: str) -> Path:
-    """Copy what MLflow runs to load a model into a folder, under the name by which it knows which.
-    """
+    """Copy what MLflow runs to load a model into a folder, under the name that says which."""
     return shutil.copyfile(LOADER, folder / f"{model}.py")
 
 
 def add_hashes(artifacts: Mapping[str, Path], code: Path, loader: Path) -> dict[str, Path]:
     """Return a model's artifacts with one more, which tells damage of them and of its code."""
     places = {f"{HASHES.parent}/{path.name}": path for path in artifacts.values()}
-    places |= {f"{PACKAGE}/{path.relative_to(code).as_posix()}": path
-               for path in code.rglob("*") if path.is_file()}  # fmt: skip
+    places |= {
+        f"{PACKAGE}/{path.relative_to(code).as_posix()}": path
+        for path in code.rglob("*")
+        if path.is_file()
+    }
     places[loader.name] = loader
     written = code.with_name(HASHES.name)
     written.write_text(hash_files(places), encoding="utf-8")
@@ -48,8 +50,9 @@ def pin(requirements: Sequence[str]) -> list[str]:
     lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
     pins = {re.split("[=<>!~;[ ]", line, maxsplit=1)[0].lower(): line.strip() for line in lines}
     if missing := [name for name in requirements if name not in pins]:
-        raise EnvironmentFailure(f"{CONSTRAINTS}: names no version of {', '.join(missing)}; "
-                                 "restore the file")
+        raise EnvironmentFailure(
+            f"{CONSTRAINTS}: names no version of {', '.join(missing)}; restore the file"
+        )
     return [pins[name] for name in requirements]
 
 
@@ -66,8 +69,9 @@ def fetch_model(name: str, version: str, folder: Path) -> Path:
     try:
         fetched = Path(download_artifacts(f"models:/{name}/{version}", dst_path=str(folder)))
     except (MlflowException, OSError) as error:
-        raise InputError(f"{what}: its files cannot be had ({type(error).__name__}); "
-                         f"{MEND}") from error
+        raise InputError(
+            f"{what}: its files cannot be had ({type(error).__name__}); {MEND}"
+        ) from error
     if (fetched / PACKAGE / "model_files.py").is_file() and (damage := find_damage(fetched)):
         raise InputError(f"{what}: {damage}; {MEND}")
     return fetched

@@ -34,8 +34,7 @@ def describe_code(model: Path, tags: Mapping[str, str]) -> str:
 
 
 def find_other_packages(requirements: Path) -> Iterator[str]:
-    """Yield "torch==2.12.0, here it is 2.13.0" for each line that is not met in this environment.
-    """
+    """Yield "torch==2.12.0, here it is 2.13.0" for each line that is not met here."""
     for line in requirements.read_text(encoding="utf-8").splitlines():
         wanted = Requirement(line)
         try:
@@ -58,8 +57,11 @@ def make_apart(model: Path, what: str, images: Tensor, seed: int) -> Made:
         save_tensors(given, {"images": images})
         done = subprocess.run(
             [sys.executable, "-P", WORKER, model, given, str(seed), made],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
             raise InputError(f"{what}: cannot be judged: its own code fails here: {reason[:300]}")

@@ -21,12 +21,14 @@ def force(experiment: Experiment, candidate: str, reason: str) -> None:
     with mlflow_failures():
         before = find_champion(experiment)
         if before == candidate:  # it would be named as the champion before itself
-            raise InputError(f"{name_model(experiment)} version {candidate}: is the champion "
-                             "already")  # fmt: skip
+            raise InputError(
+                f"{name_model(experiment)} version {candidate}: is the champion already"
+            )
         with load_version(experiment, candidate):  # no reason makes a damaged version whole
             pass
-        champions.appoint(name_model(experiment), candidate, before, FORCED,
-                          f"by {getpass.getuser()}: {reason}")  # fmt: skip
+        champions.appoint(
+            name_model(experiment), candidate, before, FORCED, f"by {getpass.getuser()}: {reason}"
+        )
 
 
 def roll_back(experiment: Experiment) -> str:
@@ -39,12 +41,19 @@ def roll_back(experiment: Experiment) -> str:
         tags = champion and connect().get_model_version(name_model(experiment), champion).tags
         before = (tags or {}).get("gate_before")
         if not before:
-            raise InputError(f"{name_model(experiment)}: there is no champion before "
-                             f"{champion or 'the first'} to go back to")
+            raise InputError(
+                f"{name_model(experiment)}: there is no champion before "
+                f"{champion or 'the first'} to go back to"
+            )
         with load_version(experiment, before):
             pass
-        champions.appoint(name_model(experiment), before, champion, ROLLED_BACK,
-                          f"by {getpass.getuser()}, to version {before}")  # fmt: skip
+        champions.appoint(
+            name_model(experiment),
+            before,
+            champion,
+            ROLLED_BACK,
+            f"by {getpass.getuser()}, to version {before}",
+        )
     return before
 
 
@@ -57,8 +66,11 @@ def lift(experiment: Experiment) -> str:
         champions.settle(name_model(experiment))
         champion, word = find_champion(experiment), champions.find_word(name_model(experiment))
         if champion is None or word is None:
-            raise InputError(f"{name_model(experiment)}: the champion was not chosen by a person; "
-                             "there is nothing to lift")
-        champions.appoint(name_model(experiment), champion, champion, LIFTED,
-                          f"by {getpass.getuser()}")  # fmt: skip
+            raise InputError(
+                f"{name_model(experiment)}: the champion was not chosen by a person; "
+                "there is nothing to lift"
+            )
+        champions.appoint(
+            name_model(experiment), champion, champion, LIFTED, f"by {getpass.getuser()}"
+        )
     return word

@@ -114,9 +114,13 @@ def describe_environment() -> dict[str, str]:
     import torch
 
     constraints = hashlib.sha256(CONSTRAINTS.read_bytes()).hexdigest()[:12]
-    return {"python": platform.python_version(), "torch": torch.__version__,
-            "constraints.txt": constraints, "device": describe_device(),
-            "threads": str(torch.get_num_threads())}  # fmt: skip
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "constraints.txt": constraints,
+        "device": describe_device(),
+        "threads": str(torch.get_num_threads()),
+    }
 
 
 def _model_id(source: str) -> str:
@@ -128,8 +132,11 @@ def _identity(experiment: Experiment) -> dict[str, str]:
     """Return the tags by which one version's content is told from another's."""
     hashes = {f"{name}_sha256": sha256_of(path) for name, path in find_weights(experiment).items()}
     sampler = find_sampler(experiment)
-    return hashes | {"code_sha256": hash_code(CODE), "sampler": sampler.text,
-                     "sampler_chosen_by": sampler.chosen_by}  # fmt: skip
+    return hashes | {
+        "code_sha256": hash_code(CODE),
+        "sampler": sampler.text,
+        "sampler_chosen_by": sampler.chosen_by,
+    }
 
 
 def _log_model(experiment: Experiment, parent_run: str) -> str:
@@ -172,20 +179,27 @@ def _describe_version(
     """Return the model's name, the version's tags and its card."""
     sampler = find_sampler(experiment)
     metrics = measure_version(experiment)
-    shown = {key: f"{metrics[key]:.6g}" for key in METRICS_ON_CARD[sampler.chosen_by]
-             if key in metrics}  # fmt: skip
+    shown = {
+        key: f"{metrics[key]:.6g}" for key in METRICS_ON_CARD[sampler.chosen_by] if key in metrics
+    }
     tags = _identity(experiment) | _training_runs(client, experiment) | shown
     tags |= git_tags() | {
-             "dataset": experiment.dataset, "parent_run": parent_run,
-             "test_sha256": identify_test_images(experiment),
-             "environment": json.dumps(describe_environment())}  # fmt: skip
+        "dataset": experiment.dataset,
+        "parent_run": parent_run,
+        "test_sha256": identify_test_images(experiment),
+        "environment": json.dumps(describe_environment()),
+    }
     return name_model(experiment), tags, write_card(experiment, sampler, shown)
 
 
 def create_version(
-    client: "MlflowClient", name: str, parent_run: str, model_id: str, tags: dict[str, str],
+    client: "MlflowClient",
+    name: str,
+    parent_run: str,
+    model_id: str,
+    tags: dict[str, str],
     card: str,
-) -> Registered:  # fmt: skip
+) -> Registered:
     """Make a version of a model, which is made where there is none, of a logged model."""
     from mlflow.exceptions import MlflowException
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
@@ -196,7 +210,8 @@ def create_version(
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     version = client.create_model_version(
-        name, f"models:/{model_id}", parent_run, tags, description=card, model_id=model_id)
+        name, f"models:/{model_id}", parent_run, tags, description=card, model_id=model_id
+    )
     names = [{"name": name, "version": version.version}]
     client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(names)})
     return Registered(name, str(version.version), model_id)
@@ -222,7 +237,8 @@ def _training_runs(client: "MlflowClient", experiment: Experiment) -> dict[str, 
     runs = {}
     for name, stage in (("vae", "train_vae"), ("diffusevae", "train_diffusevae")):
         digest = sha256_of(find_weights(experiment)[name])
-        if found := client.search_runs(experiments, f"tags.model_sha256 = '{digest}'",
-                                       max_results=1):  # fmt: skip
+        if found := client.search_runs(
+            experiments, f"tags.model_sha256 = '{digest}'", max_results=1
+        ):
             runs[f"{stage}_run"] = found[0].info.run_id
     return runs

@@ -53,8 +53,12 @@ def find_sampler(experiment: Experiment) -> RegisteredSampler:
     Raises InputError where the frontier's is asked for, and there is none for these files and
     params.
     """
-    params = load_sections(PARAMS_FILE, "experiments", experiment.name,
-                           {"registered_sampler": SamplerSource, "sampler": SamplerConfig})
+    params = load_sections(
+        PARAMS_FILE,
+        "experiments",
+        experiment.name,
+        {"registered_sampler": SamplerSource, "sampler": SamplerConfig},
+    )
     if params.registered_sampler == "params":
         return RegisteredSampler(params.sampler, "params", {}, 0)
     return _read_choice(experiment)
@@ -79,14 +83,20 @@ def _read_choice(experiment: Experiment) -> RegisteredSampler:
     entry = load_entry(PARAMS_FILE, "experiments", experiment.name)
     files = find_weights(experiment)
     files["classifier"] = experiment.data("train_classifier", "model.safetensors")
-    now = {"files": {name: sha256_of(path) for name, path in files.items()},
-           "params": {name: entry[name] for name in ("seed", "sampler", "frontier")}}
+    now = {
+        "files": {name: sha256_of(path) for name, path in files.items()},
+        "params": {name: entry[name] for name in ("seed", "sampler", "frontier")},
+    }
     for part, value in now.items():
         if getattr(found, part) != value:
             raise InputError(f"{asked}, but {path} was made with other {part}; {mend}")
     if found.sampler is None or found.measured is None:
-        raise InputError(f"{asked}, but no sampler there is as good as the converged one; give "
-                         f"frontier.num_steps more steps and {mend}")
-    measured = {name: build(float, value, f"{path} measured {name[:40]}")
-                for name, value in found.measured.items()}  # fmt: skip
+        raise InputError(
+            f"{asked}, but no sampler there is as good as the converged one; give "
+            f"frontier.num_steps more steps and {mend}"
+        )
+    measured = {
+        name: build(float, value, f"{path} measured {name[:40]}")
+        for name, value in found.measured.items()
+    }
     return RegisteredSampler(found.sampler, "frontier", measured, found.num_images)

@@ -21,8 +21,9 @@ def succeed(experiment: Experiment, candidate: str, champion: str, error: InputE
     Raises Overtaken where another moves the alias meanwhile.
     """
     name = name_model(experiment)
-    ours, theirs = (connect().get_model_version(name, number).tags
-                    for number in (candidate, champion))  # fmt: skip
+    ours, theirs = (
+        connect().get_model_version(name, number).tags for number in (candidate, champion)
+    )
     if any(tag not in ours or ours[tag] != theirs.get(tag) for tag in TAGS):
         return False
     try:
@@ -32,7 +33,12 @@ def succeed(experiment: Experiment, candidate: str, champion: str, error: InputE
         return False
     word = champions.find_word(name)
     reason = f"the same models as version {champion}, which cannot be used: {error}"
-    champions.appoint(name, candidate, champion, FORCED if word else "promoted",
-                      f"{word}; {reason}" if word else reason)  # fmt: skip
+    champions.appoint(
+        name,
+        candidate,
+        champion,
+        FORCED if word else "promoted",
+        f"{word}; {reason}" if word else reason,
+    )
     get_run_logger().warning(f"version {candidate} is the champion now: {reason}")
     return True

@@ -22,9 +22,15 @@ def main(folder: str, images: str, seed: str, made: str) -> None:
         raise ImportError(f"{package} is not the model's own code")
     real = load_file(images)["images"].astype(np.float32) / 255
     numbers = {"refined": 0, "generated": len(real)}
-    save_file({name: np.ascontiguousarray(model.predict(
-        real, params={"num_images": number, "seed": int(seed)}))
-        for name, number in numbers.items()}, made)  # fmt: skip
+    save_file(
+        {
+            name: np.ascontiguousarray(
+                model.predict(real, params={"num_images": number, "seed": int(seed)})
+            )
+            for name, number in numbers.items()
+        },
+        made,
+    )
 
 
 if __name__ == "__main__":

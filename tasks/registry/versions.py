@@ -64,8 +64,12 @@ class Version:
         codes = prior.sample(len(images), generator(seed, "generate", "gmm"))
         with torch.inference_mode():
             decoded = torch.cat([vae.decode(part.to(device)) for part in codes.split(500)])
-        return Made(*(sample(diffusevae, sampler, len(images), seed + i, condition)
-                      for i, condition in enumerate((x_hat, decoded))))  # fmt: skip
+        return Made(
+            *(
+                sample(diffusevae, sampler, len(images), seed + i, condition)
+                for i, condition in enumerate((x_hat, decoded))
+            )
+        )
 
 
 @contextmanager
@@ -86,8 +90,7 @@ def load_version(experiment: Experiment, number: str) -> Iterator[Version]:
     with tempfile.TemporaryDirectory() as folder:
         fetch_model(name, number, Path(folder))
         _check_files(Path(folder) / "artifacts", f"{name} version {number}", tags)
-        yield Version(name, number, tags, Path(folder),
-                      describe_code(Path(folder), tags))  # fmt: skip
+        yield Version(name, number, tags, Path(folder), describe_code(Path(folder), tags))
 
 
 def _require_comparable(experiment: Experiment, what: str, tags: dict[str, str]) -> None:
@@ -95,8 +98,10 @@ def _require_comparable(experiment: Experiment, what: str, tags: dict[str, str])
     expected = {"dataset": experiment.dataset, "test_sha256": identify_test_images(experiment)}
     for tag, value in expected.items():
         if tags.get(tag) != value:
-            raise InputError(f"{what}: cannot be compared: its {tag} is "
-                             f"{tags.get(tag, 'unknown')[:20]}, here it is {value[:20]}")
+            raise InputError(
+                f"{what}: cannot be compared: its {tag} is "
+                f"{tags.get(tag, 'unknown')[:20]}, here it is {value[:20]}"
+            )
     needed = METRICS_ON_CARD[tags.get("sampler_chosen_by", "params")]
     if missing := [metric for metric in needed if metric not in tags]:
         raise InputError(f"{what}: cannot be compared: it has no {missing[0]}")
@@ -111,8 +116,7 @@ def _check_files(folder: Path, what: str, tags: dict[str, str]) -> None:
         if not path.is_file():
             raise InputError(f"{what}: has no {path.name}; {MEND}")
         if sha256_of(path) != tags.get(f"{part}_sha256"):
-            raise InputError(f"{what}: {path.name} is not the file that was registered; "
-                             f"{MEND}")  # fmt: skip
+            raise InputError(f"{what}: {path.name} is not the file that was registered; {MEND}")
     if read_again(folder / "sampler.json", MEND) != tags.get("sampler"):
         raise InputError(f"{what}: sampler.json is not what was registered; {MEND}")
     code = hash_code(folder.parent / PACKAGE)

@@ -37,9 +37,7 @@ def publish(experiment: Experiment | LatentStudy) -> Path:
     return path
 
 
-def read_timings(
-    experiment: Experiment | LatentStudy,
-) -> dict[str, dict[str, float]]:
+def read_timings(experiment: Experiment | LatentStudy) -> dict[str, dict[str, float]]:
     """Return what was measured when each of the experiment's stages last ran here."""
     timings = {}
     stages = [target.split("@")[0] for target in experiment.targets]

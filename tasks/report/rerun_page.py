@@ -42,10 +42,12 @@ def write_page(
     """Write reports/<name>.html and return its path."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     html = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        experiment=experiment, comparison=comparison, rerun=rerun,
+        experiment=experiment,
+        comparison=comparison,
+        rerun=rerun,
         rows=[_describe(each) for each in comparison.judgements] if comparison else [],
         pictures=_draw_all(comparison) if comparison else [],
-    )  # fmt: skip
+    )
     REPORTS.mkdir(exist_ok=True)
     path = (REPORTS / f"{name}.html").absolute()
     path.write_text(html, encoding="utf-8")
@@ -55,28 +57,43 @@ def write_page(
 def _describe(judgement: Judgement) -> dict:
     metric, name = METRICS[judgement.metric], judgement.metric
     return {
-        "name": metric.name, "arrow": ARROWS[metric.better], "better": metric.better,
-        "verdict": judgement.verdict, "candidate": format_value(name, judgement.candidate),
+        "name": metric.name,
+        "arrow": ARROWS[metric.better],
+        "better": metric.better,
+        "verdict": judgement.verdict,
+        "candidate": format_value(name, judgement.candidate),
         "champion": format_value(name, judgement.champion),
         "difference": format_cell(name, judgement.difference),
-    }  # fmt: skip
+    }
 
 
 def _draw_all(comparison: Comparison) -> list[Picture]:
     champion = f"Champion, version {comparison.champion}"
     candidate = f"Candidate, version {comparison.candidate}"
     ours, theirs = comparison.ours, comparison.theirs
-    refined = [Strip("Real test images", comparison.real, COLOURS["real"]),
-               Strip(champion, theirs.refined, INK),
-               Strip(candidate, ours.refined, COLOURS["diffusevae"])]  # fmt: skip
-    generated = [Strip(champion, theirs.generated, INK),
-                 Strip(candidate, ours.generated, COLOURS["diffusevae"])]  # fmt: skip
+    refined = [
+        Strip("Real test images", comparison.real, COLOURS["real"]),
+        Strip(champion, theirs.refined, INK),
+        Strip(candidate, ours.refined, COLOURS["diffusevae"]),
+    ]
+    generated = [
+        Strip(champion, theirs.generated, INK),
+        Strip(candidate, ours.generated, COLOURS["diffusevae"]),
+    ]
     return [
-        Picture("The same test images, refined", f"The first {COLUMNS} test images, not chosen.",
-                "", _draw(refined, COLUMNS)),
-        Picture("Generated from the same seed", f"The first {2 * COLUMNS} images, not chosen.",
-                "", _draw(generated, 2 * COLUMNS)),
-    ]  # fmt: skip
+        Picture(
+            "The same test images, refined",
+            f"The first {COLUMNS} test images, not chosen.",
+            "",
+            _draw(refined, COLUMNS),
+        ),
+        Picture(
+            "Generated from the same seed",
+            f"The first {2 * COLUMNS} images, not chosen.",
+            "",
+            _draw(generated, 2 * COLUMNS),
+        ),
+    ]
 
 
 def _draw(strips: Sequence[Strip], count: int) -> bytes:

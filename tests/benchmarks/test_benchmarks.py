@@ -13,16 +13,7 @@ import torch
 from torch import nn
 
 import benchmarks.__main__ as command
-from benchmarks import (
-    ceilings,
-    evaluation,
-    growth,
-    layers,
-    precision,
-    sampling,
-    startup,
-    training,
-)
+from benchmarks import ceilings, evaluation, growth, layers, precision, sampling, startup, training
 from benchmarks.measure import Side, Spread, divide, fastest, processes, take_turns
 from benchmarks.networks import (
     Network,
@@ -51,9 +42,13 @@ def setting() -> Setting:
 
 
 def two_convolutions() -> Network:
-    return Network(lambda: nn.Sequential(nn.Conv2d(1, 8, 3, padding=1),
-                                         nn.Conv2d(8, 2, 3, stride=2, padding=1)),
-                   lambda module, x: module(x), (8,))  # fmt: skip
+    return Network(
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 2, 3, stride=2, padding=1)
+        ),
+        lambda module, x: module(x),
+        (8,),
+    )
 
 
 def test_a_cost_is_what_a_hand_counts():
@@ -78,8 +73,9 @@ def test_the_network_written_plainly_computes_the_same_in_more_products(setting)
     nn.init.normal_(ours.unet.conv_out.weight)
     names = [name.replace("upsample.1.", "upsample.conv.") for name in theirs.state_dict()]
     assert set(names) == set(ours.state_dict())
-    theirs.load_state_dict(dict(zip(theirs.state_dict(), (ours.state_dict()[n] for n in names),
-                                    strict=True)))  # fmt: skip
+    theirs.load_state_dict(
+        dict(zip(theirs.state_dict(), (ours.state_dict()[n] for n in names), strict=True))
+    )
     x = torch.randn(2, *IMAGE_SHAPE)
     torch.testing.assert_close(plain.run(theirs, x), network.run(ours, x), rtol=1e-4, atol=1e-4)
     fewer, more = (count_cost(each, 1, backward=False) for each in (network, plain))
@@ -95,9 +91,13 @@ def test_the_convolutions_are_nearly_all_of_the_unet(setting):
 
 def test_widths_are_searched_until_none_is_nearer():
     def make(widths):
-        return Network(lambda: nn.Sequential(nn.Conv2d(1, widths[0], 3, padding=1),
-                                             nn.Conv2d(widths[0], 2, 3, padding=1)),
-                       lambda module, x: module(x), widths)  # fmt: skip
+        return Network(
+            lambda: nn.Sequential(
+                nn.Conv2d(1, widths[0], 3, padding=1), nn.Conv2d(widths[0], 2, 3, padding=1)
+            ),
+            lambda module, x: module(x),
+            widths,
+        )
 
     target = count_cost(make((40,)), 1, backward=False)
     assert match_widths(make, (8,), target).widths == (40,)
@@ -127,16 +127,27 @@ def test_a_peer_that_is_not_installed_is_left_out_and_named(setting, monkeypatch
     assert list(find_unets(setting)) == ["product", "plain"]
     assert list(find_vaes(setting)) == ["product", "plain"]
     said = capsys.readouterr().out
-    assert all(f"{package}: left out" in said
-               for package in ("diffusers", "denoising-diffusion-pytorch", "pythae"))  # fmt: skip
+    assert all(
+        f"{package}: left out" in said
+        for package in ("diffusers", "denoising-diffusion-pytorch", "pythae")
+    )
 
 
-@pytest.mark.parametrize(("kind", "name"), [
-    ("unet", "product"), ("unet", "plain-loop"), ("unet", "diffusers"),
-    ("unet", "diffusers-channels-last"), ("unet", "denoising-diffusion-pytorch"),
-    ("vae", "product"), ("vae", "plain-loop"), ("vae", "diffusers"),
-    ("vae", "diffusers-channels-last"), ("vae", "pythae"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("unet", "product"),
+        ("unet", "plain-loop"),
+        ("unet", "diffusers"),
+        ("unet", "diffusers-channels-last"),
+        ("unet", "denoising-diffusion-pytorch"),
+        ("vae", "product"),
+        ("vae", "plain-loop"),
+        ("vae", "diffusers"),
+        ("vae", "diffusers-channels-last"),
+        ("vae", "pythae"),
+    ],
+)
 def test_every_training_calls_back_after_each_batch(setting, kind, name):
     package, train = training.TRAININGS[kind][name]
     if package not in ("product", "plain"):
@@ -152,11 +163,15 @@ def test_every_training_calls_back_after_each_batch(setting, kind, name):
 def test_a_trained_side_s_seconds_are_those_of_one_image(setting, monkeypatch):
     moments = iter([0.0, 1.0, 3.0])  # the ends of two batches to warm up and of one that counts
     monkeypatch.setattr(training, "clock", lambda device: next(moments))
-    monkeypatch.setitem(training.TRAININGS["unet"], "toy", (
-        "product", lambda setting, network, on_batch: [on_batch() for _ in range(3)]))
+    monkeypatch.setitem(
+        training.TRAININGS["unet"],
+        "toy",
+        ("product", lambda setting, network, on_batch: [on_batch() for _ in range(3)]),
+    )
     networks = {"product": find_product_unet(setting)}
-    side = training.make_side(setting, "unet", "toy", networks,
-                              lambda function, *arguments: function(*arguments))  # fmt: skip
+    side = training.make_side(
+        setting, "unet", "toy", networks, lambda function, *arguments: function(*arguments)
+    )
     assert side.run() == 2.0 / training.batch_size_of(setting, "unet")
 
 
@@ -176,8 +191,9 @@ def test_both_precisions_are_trained_on_the_prepared_images(setting, monkeypatch
     folder.mkdir(parents=True)
     images = torch.randint(256, (64, *IMAGE_SHAPE), dtype=torch.uint8)
     count = torch.arange(len(images))
-    save_tensors(folder / "train.safetensors", {"images": images, "labels": count % 10,
-                                                "indices": count}, {})  # fmt: skip
+    save_tensors(
+        folder / "train.safetensors", {"images": images, "labels": count % 10, "indices": count}, {}
+    )
     ratios = precision.measure(setting)
     for kind in precision.KINDS:
         rounding = ratios[f"{kind}_last_loss_of_float32_vs_bfloat16"].median
@@ -201,8 +217,9 @@ def build_model(setting: Setting) -> nn.Module:
 
 def test_diffusers_ddim_on_our_network_makes_our_images(setting):
     model = build_model(setting)
-    config = dataclasses.replace(setting.params.sampler, sampler="ddim", num_steps=3, eta=0.0,
-                                 spacing="trailing", clip=True)  # fmt: skip
+    config = dataclasses.replace(
+        setting.params.sampler, sampler="ddim", num_steps=3, eta=0.0, spacing="trailing", clip=True
+    )
     seen = []
     ours = sample(model, config, 2, 0, callback=lambda t, x_t, x_0: seen.append(x_t))
     name, options = sampling.DIFFUSERS["DDIM"]
@@ -236,9 +253,11 @@ def test_the_sampler_with_the_fewest_steps_within_the_bound_is_chosen(setting, m
     def draw(reach: float):
         return lambda model, steps, num_images: torch.tensor(reach / steps)
 
-    samplers = [sampling.Sampler("product", "slow", draw(40.0)),
-                sampling.Sampler("product", "fast", draw(10.0)),
-                sampling.Sampler("peer", "hopeless", draw(math.inf))]  # fmt: skip
+    samplers = [
+        sampling.Sampler("product", "slow", draw(40.0)),
+        sampling.Sampler("product", "fast", draw(10.0)),
+        sampling.Sampler("peer", "hopeless", draw(math.inf)),
+    ]
     judge = sampling.Judge(None, lambda images: {"value": float(images)})
     chosen = sampling.choose_steps(setting, samplers, judge, bound=2.0)
     assert chosen == {"product": (samplers[1], 5)}  # 10 / 5 = 2, and slow needs 20
@@ -247,8 +266,9 @@ def test_the_sampler_with_the_fewest_steps_within_the_bound_is_chosen(setting, m
 
 def test_many_images_at_once_and_one_alone_are_timed(setting, capsys):
     sampler = next(s for s in sampling.list_samplers(setting) if s.name == "ddim_ahead")
-    ratios = sampling._compare(setting, find_unets(setting, {}), {"product": (sampler, 1)},
-                               seconds_of_all_steps=1000.0)  # fmt: skip
+    ratios = sampling._compare(
+        setting, find_unets(setting, {}), {"product": (sampler, 1)}, seconds_of_all_steps=1000.0
+    )
     assert list(ratios) == ["sampling_vs_all_steps"] and ratios["sampling_vs_all_steps"].median > 1
     printed = capsys.readouterr().out
     assert "Sampling, 2 at once" in printed and "Sampling, 1 at once" in printed
@@ -289,8 +309,10 @@ def test_an_unknown_topic_is_an_error_that_names_those_there_are(capsys):
 
 def test_the_exponent_is_that_of_the_growth(setting, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    axes = [growth.Axis("side", (2, 4, 8), "square", lambda value: value**2),
-            growth.Axis("count", (1, 10), "constant", lambda value: 3.0)]  # fmt: skip
+    axes = [
+        growth.Axis("side", (2, 4, 8), "square", lambda value: value**2),
+        growth.Axis("count", (1, 10), "constant", lambda value: 3.0),
+    ]
     monkeypatch.setattr(growth, "list_axes", lambda setting: axes)
     ratios = growth.measure(setting)
     assert ratios["growth_with_side_exponent"].median == pytest.approx(2)

@@ -86,9 +86,10 @@ DAMAGES = {
     "short": lambda content: b"SQLite",
     "zeros": lambda content: bytes(8192),
     "a text": lambda content: b"version https://git-lfs.github.com/spec/v1\n" * 20,
-    "random after its header": lambda content: content[:100] + random.Random(0).randbytes(
-        len(content) - 100),
-}  # fmt: skip
+    "random after its header": lambda content: (
+        content[:100] + random.Random(0).randbytes(len(content) - 100)
+    ),
+}
 
 
 def one_line(capsys) -> str:
@@ -104,8 +105,9 @@ def test_a_damaged_file_is_one_line(store, capsys, damage):
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
     before = path.read_bytes()
     assert run_command(use) == 3
-    assert re.match(rf"error: {path}: is damaged \(.*\); move it away to begin anew",
-                    one_line(capsys))  # fmt: skip
+    assert re.match(
+        rf"error: {path}: is damaged \(.*\); move it away to begin anew", one_line(capsys)
+    )
     assert path.read_bytes() == before
 
 
@@ -159,8 +161,12 @@ def test_what_serves_a_model_says_it_and_has_forgotten_our_code(store, capsys, m
 @contextmanager
 def held(path: Path, statement: str) -> Iterator[int]:
     """Let another process hold the file; yield its PID."""
-    with subprocess.Popen([sys.executable, "-c", BEGIN, path, statement], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True) as process:  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, "-c", BEGIN, path, statement],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         try:
             assert process.stdout.readline() == "held\n"
             yield process.pid
@@ -177,8 +183,11 @@ def test_a_locked_file_is_one_line_that_names_who_holds_it(store, capsys, monkey
         assert run_command(use) == 3
     said = capsys.readouterr()
     assert f"waiting for {path}, up to 0.2 s: it is held by process {pid}" in said.out
-    assert re.fullmatch(rf"error: {path}: is locked still after \d+ s, by process {pid}; wait for "
-                        "its end or stop it, then start again\n", said.err)  # fmt: skip
+    assert re.fullmatch(
+        rf"error: {path}: is locked still after \d+ s, by process {pid}; wait for "
+        "its end or stop it, then start again\n",
+        said.err,
+    )
     assert run_command(use) == 0
 
 
@@ -205,8 +214,10 @@ def test_a_study_whose_file_is_damaged_or_locked_while_it_runs(store, monkeypatc
     def run() -> None:
         run_slots(study, 2, {}, lambda trial, slot: 1.0, lambda text: None)
 
-    with held(path, "BEGIN EXCLUSIVE") as pid, \
-            pytest.raises(EnvironmentFailure, match=f"{path}: is locked still.* process {pid}"):
+    with (
+        held(path, "BEGIN EXCLUSIVE") as pid,
+        pytest.raises(EnvironmentFailure, match=f"{path}: is locked still.* process {pid}"),
+    ):
         run()
     path.write_bytes(bytes(8192))
     with pytest.raises(EnvironmentFailure, match=f"{path}: is damaged"):
@@ -243,14 +254,16 @@ def blackhole() -> Iterator[int]:
 
 
 def test_a_server_that_never_answers_is_said_and_given_up(blackhole, monkeypatch, capsys):
-    monkeypatch.setenv(study_storage.STORAGE_VARIABLE,
-                       f"postgresql://u:canary@127.0.0.1:{blackhole}/d")  # fmt: skip
+    monkeypatch.setenv(
+        study_storage.STORAGE_VARIABLE, f"postgresql://u:canary@127.0.0.1:{blackhole}/d"
+    )
     monkeypatch.setattr(study_storage, "CONNECT_SECONDS", 2)  # the least that libpq takes
     monkeypatch.setattr(study_storage, "SILENT_SECONDS", 0.1)
     assert run_command(use_studies) == 3
     said = capsys.readouterr()
-    assert said.out == (f"waiting for postgresql+psycopg://***@127.0.0.1:{blackhole}/d, to connect "
-                        "up to 2 s\n")  # fmt: skip
+    assert said.out == (
+        f"waiting for postgresql+psycopg://***@127.0.0.1:{blackhole}/d, to connect up to 2 s\n"
+    )
     assert "does not answer" in said.err and said.err.count("\n") == 1
     assert "canary" not in said.out + said.err
 
@@ -258,8 +271,9 @@ def test_a_server_that_never_answers_is_said_and_given_up(blackhole, monkeypatch
 def test_a_server_that_refuses_is_given_up_at_once_and_in_silence(blackhole, monkeypatch, capsys):
     with socket.socket() as closed:  # bound, and nobody listens
         closed.bind(("127.0.0.1", 0))
-        monkeypatch.setenv(study_storage.STORAGE_VARIABLE,
-                           f"postgresql://127.0.0.1:{closed.getsockname()[1]}/d")  # fmt: skip
+        monkeypatch.setenv(
+            study_storage.STORAGE_VARIABLE, f"postgresql://127.0.0.1:{closed.getsockname()[1]}/d"
+        )
         assert run_command(use_studies) == 3
     said = capsys.readouterr()
     assert said.out == "" and "does not answer" in said.err and said.err.count("\n") == 1

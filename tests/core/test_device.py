@@ -61,7 +61,12 @@ def test_the_networks_compute_in_the_precision_asked_for(monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
 def test_freed_memory_is_kept_for_the_next_tensor():
-    pages = {how: int(subprocess.run([sys.executable, "-c", COUNT_PAGES, how], check=True,
-                                     capture_output=True, text=True).stdout)
-             for how in ("kept", "given back")}  # fmt: skip
+    pages = {
+        how: int(
+            subprocess.run(
+                [sys.executable, "-c", COUNT_PAGES, how], check=True, capture_output=True, text=True
+            ).stdout
+        )
+        for how in ("kept", "given back")
+    }
     assert 3 * pages["kept"] < pages["given back"]

@@ -56,8 +56,9 @@ def test_too_little_room_is_told_in_megabytes(tmp_path, monkeypatch):
 def test_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     for place in ("file", "file/out"):
-        with pytest.raises(EnvironmentFailure,
-                           match=f"cannot write into {tmp_path / place}: .*; move away what"):
+        with pytest.raises(
+            EnvironmentFailure, match=f"cannot write into {tmp_path / place}: .*; move away what"
+        ):
             disk.require_writable(tmp_path / place)
     disk.require_writable(tmp_path / "out")
     assert os.listdir(tmp_path / "out") == []
@@ -80,11 +81,16 @@ def test_lock_is_held_by_one_and_says_that_it_waits(tmp_path):
     assert events == ["waits", "first", "second"]
 
 
-@pytest.mark.parametrize(("place", "reason"), [
-    ("folder", "is a folder"), ("none/a.png", "there is no folder .*none"),
-    ("file/a.png", "there is no folder .*file"), ("/proc/a.png", "No such file or directory"),
-    ("/proc/version", "Invalid argument|Permission denied"),
-])
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("folder", "is a folder"),
+        ("none/a.png", "there is no folder .*none"),
+        ("file/a.png", "there is no folder .*file"),
+        ("/proc/a.png", "No such file or directory"),
+        ("/proc/version", "Invalid argument|Permission denied"),
+    ],
+)
 def test_a_place_where_no_file_can_be_written_is_one_line(tmp_path, monkeypatch, place, reason):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()

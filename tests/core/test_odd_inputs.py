@@ -30,21 +30,40 @@ from tests.training.test_loop import make_optimiser
 
 @pytest.mark.parametrize(
     ("variable", "value", "use"),
-    [("DIFFUSEVAE_DEVICE", "meta", choose_device), ("DIFFUSEVAE_DEVICE", "cpux", choose_device),
-     ("DIFFUSEVAE_RECORDER", "/none", Recorder), ("DIFFUSEVAE_RECORDER", "x" * 200, Recorder),
-     ("DIFFUSEVAE_OPTUNA_STORAGE", "postgresql://u:p@h:port/d", study_storage.connect)],
-)  # fmt: skip
+    [
+        ("DIFFUSEVAE_DEVICE", "meta", choose_device),
+        ("DIFFUSEVAE_DEVICE", "cpux", choose_device),
+        ("DIFFUSEVAE_RECORDER", "/none", Recorder),
+        ("DIFFUSEVAE_RECORDER", "x" * 200, Recorder),
+        ("DIFFUSEVAE_OPTUNA_STORAGE", "postgresql://u:p@h:port/d", study_storage.connect),
+    ],
+)
 def test_an_odd_variable_is_named(monkeypatch, variable, value, use):
     monkeypatch.setenv(variable, value)
     with pytest.raises(InputError, match=variable):
         use()
 
 
-@pytest.mark.parametrize("value", [
-    "nonsense", "/none", "file:///none", "nonsense://x", "://", " ", "http://", "sqlite://",
-    "http://127.0.0.1:99999", "https://u:canary@h:port", "http://u:canary/x@h", "http://[::1",
-    "http://a b", "postgresql+psycopg://u:canary@h:port/d", "mysql://u:canary@h/d",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "value",
+    [
+        "nonsense",
+        "/none",
+        "file:///none",
+        "nonsense://x",
+        "://",
+        " ",
+        "http://",
+        "sqlite://",
+        "http://127.0.0.1:99999",
+        "https://u:canary@h:port",
+        "http://u:canary/x@h",
+        "http://[::1",
+        "http://a b",
+        "postgresql+psycopg://u:canary@h:port/d",
+        "mysql://u:canary@h/d",
+    ],
+)
 def test_an_odd_address_of_mlflow_is_named_and_not_shown(monkeypatch, value):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", value)
     with pytest.raises(InputError, match="^MLFLOW_TRACKING_URI: .*; write http://HOST") as caught:
@@ -52,8 +71,16 @@ def test_an_odd_address_of_mlflow_is_named_and_not_shown(monkeypatch, value):
     assert "canary" not in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["http://h", "https://u:p@h:5000/x", "databricks",
-                                   "sqlite:////a/b.db", "postgresql+psycopg://u:p@h/d"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://h",
+        "https://u:p@h:5000/x",
+        "databricks",
+        "sqlite:////a/b.db",
+        "postgresql+psycopg://u:p@h/d",
+    ],
+)
 def test_an_address_that_mlflow_takes_is_left_to_it(monkeypatch, value):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", value)
     require_address()
@@ -72,32 +99,43 @@ def test_an_mlflow_server_that_is_silent_is_given_up(monkeypatch):
         silent.listen()
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        with pytest.raises(EnvironmentFailure, match=f"^MLflow at {address}: does not answer; .*"
-                                                     "mend MLFLOW_TRACKING_URI"):  # fmt: skip
+        with pytest.raises(
+            EnvironmentFailure,
+            match=f"^MLflow at {address}: does not answer; .*mend MLFLOW_TRACKING_URI",
+        ):
             require_mlflow()
 
 
 def import_flows(address: str) -> subprocess.CompletedProcess:
     code = "import flows, os; print('PREFECT_API_URL' in os.environ, 'PREFECT_HOME' in os.environ)"
     own = {name: text for name, text in os.environ.items() if name != "PREFECT_HOME"}
-    return subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, cwd=ROOT,
-                          env=own | {"PREFECT_API_URL": address})  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        text=True,
+        capture_output=True,
+        cwd=ROOT,
+        env=own | {"PREFECT_API_URL": address},
+    )
 
 
 @pytest.mark.parametrize("value", ["nonsense", "http://u:canary@h:99999/api", "http://[::1", " "])
 def test_an_odd_address_of_prefect_is_named_and_not_shown(value):
     done = import_flows(value)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == ("error: PREFECT_API_URL: is no address of a server; write "
-                           "http://HOST:PORT/api, or unset it\n")  # fmt: skip
+    assert done.stderr == (
+        "error: PREFECT_API_URL: is no address of a server; write "
+        "http://HOST:PORT/api, or unset it\n"
+    )
 
 
 def test_an_empty_address_of_prefect_is_none():
     assert import_flows("").stdout == "False True\n"
 
 
-@pytest.mark.parametrize("text", ["optimiser: 3", "optimiser: [1]", "seed: {a: 1}", "none: {}",
-                                  "3: {}", "optimiser: {1: 2}"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    ["optimiser: 3", "optimiser: [1]", "seed: {a: 1}", "none: {}", "3: {}", "optimiser: {1: 2}"],
+)
 def test_a_best_yaml_of_another_shape_is_named(tmp_path: Path, text):
     path = tmp_path / "best.yaml"
     path.write_text(text)
@@ -105,8 +143,9 @@ def test_a_best_yaml_of_another_shape_is_named(tmp_path: Path, text):
         apply_best(SimpleNamespace(seed=0, optimiser=make_optimiser()), path)
 
 
-@pytest.mark.parametrize("load", [load_vae, load_diffusion, load_classifier, load_prior,
-                                  load_vector_vae])  # fmt: skip
+@pytest.mark.parametrize(
+    "load", [load_vae, load_diffusion, load_classifier, load_prior, load_vector_vae]
+)
 @pytest.mark.parametrize("config", [{}, [], 3, {"vae": 1, "diffusion": {}, "latent_shape": 7}])
 def test_a_checkpoint_of_another_kind_is_named(tmp_path: Path, load, config):
     save_tensors(tmp_path / "model", {"x": torch.ones(1)}, config)

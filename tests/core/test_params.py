@@ -42,8 +42,18 @@ class Config:
             raise ValueError(f"epochs {self.epochs} with l1; use at most 10")
 
 
-GOOD = {"epochs": 3, "rate": 1e-4, "share": 0.5, "kind": "mse", "active": True, "name": "a",
-        "levels": [1, 2], "limit": None, "inner": {"size": 4}, "free": {"x": [1]}}  # fmt: skip
+GOOD = {
+    "epochs": 3,
+    "rate": 1e-4,
+    "share": 0.5,
+    "kind": "mse",
+    "active": True,
+    "name": "a",
+    "levels": [1, 2],
+    "limit": None,
+    "inner": {"size": 4},
+    "free": {"x": [1]},
+}
 
 
 @pytest.fixture
@@ -149,9 +159,18 @@ def test_suggest_gives_the_near_name_else_all():
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1e-4", 1e-4), ("1e4", 1e4), ("no", "no"), ("on", "on"), ("010", 10), ("0o10", 8),
-     ("12:30:00", "12:30:00"), ("null", None), ("true", True)],
-)  # fmt: skip
+    [
+        ("1e-4", 1e-4),
+        ("1e4", 1e4),
+        ("no", "no"),
+        ("on", "on"),
+        ("010", 10),
+        ("0o10", 8),
+        ("12:30:00", "12:30:00"),
+        ("null", None),
+        ("true", True),
+    ],
+)
 def test_scalars_mean_what_yaml_1_2_says(write, text, value):
     """DVC reads YAML 1.2; another loader would give other numbers to DVC than to the stages."""
     read = read_yaml(write(f"a: {text}\n"))["a"]
@@ -187,8 +206,10 @@ def test_marks_of_other_editors_do_no_harm(write, text):
         ("a: 1\nb: !!float z\n", "line 2: 'z' is no value of"),
         ("a: 1\nb: !!timestamp z\n", "line 2"),
         ("a: 1\nb: !!binary ü\n", "line 2"),
-        ("a: 1\nb: !!seq z\n", "line 2"), ("a: 1\nb: !!map z\n", "line 2"),
-        ("a: 1\nb: !!omap z\n", "line 2"), ("a: 1\nb: !!set z\n", "line 2"),
+        ("a: 1\nb: !!seq z\n", "line 2"),
+        ("a: 1\nb: !!map z\n", "line 2"),
+        ("a: 1\nb: !!omap z\n", "line 2"),
+        ("a: 1\nb: !!set z\n", "line 2"),
         ("a: 1\n? [b]\n: 1\n? {c: 1}\n: 2\n", "params.yaml"),
         ("a: 1\nb: " + "9" * 5000, "line 2"),
         ("a: 1\nb: 0x" + "f" * 5000, "line 2: a whole number"),

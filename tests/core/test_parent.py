@@ -29,8 +29,12 @@ time.sleep(100)
 @pytest.mark.parametrize("script", [PROGRAM, SERVER])
 def test_a_program_ends_when_what_started_it_is_killed(tmp_path, script):
     for delay in (0, 0.05, 0.3) if script is PROGRAM else (0,):
-        parent = subprocess.Popen([sys.executable, "-c", script, tmp_path], text=True,
-                                  stdout=subprocess.PIPE, start_new_session=True)  # fmt: skip
+        parent = subprocess.Popen(
+            [sys.executable, "-c", script, tmp_path],
+            text=True,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
         program = int(parent.stdout.readline())
         time.sleep(delay)
         parent.kill()
@@ -43,8 +47,9 @@ def test_a_program_does_not_start_where_what_started_it_is_gone(tmp_path):
     with subprocess.Popen(["true"]) as gone:
         pass
     *launcher, _ = tie([])
-    done = subprocess.run([*launcher, str(gone.pid), "touch", tmp_path / "file"], text=True,
-                          capture_output=True)  # fmt: skip
+    done = subprocess.run(
+        [*launcher, str(gone.pid), "touch", tmp_path / "file"], text=True, capture_output=True
+    )
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == "error: what started this process is gone; start it again\n"
     assert not (tmp_path / "file").exists()

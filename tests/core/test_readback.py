@@ -43,19 +43,47 @@ from tests.support.toy_artifacts import make_metrics, make_results, make_trials,
 ROOT = Path(__file__).parents[2]
 MUTANTS = 200
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(16)
-OTHERS = (None, float("nan"), float("inf"), -1e308, 10**400, 0, -3, 2.5, True, "", "text", "<b>",
-          "../../x", "\ud800", [], {}, [[[[]]]], {"value": {"low": []}})  # fmt: skip
+OTHERS = (
+    None,
+    float("nan"),
+    float("inf"),
+    -1e308,
+    10**400,
+    0,
+    -3,
+    2.5,
+    True,
+    "",
+    "text",
+    "<b>",
+    "../../x",
+    "\ud800",
+    [],
+    {},
+    [[[[]]]],
+    {"value": {"low": []}},
+)
 CELLS = ("", "nan", "inf", "-inf", "1e309", "text", "9" * 400, "-1", "2.5", "True", '"', "\0")
-SAMPLER = {"sampler": "ddim", "num_steps": 4, "eta": 0.0, "guidance": 0.0, "temperature": 1.0,
-           "clip": True, "batch_size": 250, "shared_noise": False, "spacing": "trailing",
-           "variance": "posterior"}  # fmt: skip
+SAMPLER = {
+    "sampler": "ddim",
+    "num_steps": 4,
+    "eta": 0.0,
+    "guidance": 0.0,
+    "temperature": 1.0,
+    "clip": True,
+    "batch_size": 250,
+    "shared_noise": False,
+    "spacing": "trailing",
+    "variance": "posterior",
+}
 CHAPTER = {
-    "title": "One", "summary": ["What.", "How."],
+    "title": "One",
+    "summary": ["What.", "How."],
     "headlines": [{"name": "n", "value": 1.5, "low": 1.0, "high": None, "of": "seeds"}],
     "claims": [{"claim": "c", "source": "s", "verdict": "holds", "evidence": "e"}],
     "pictures": [{"file": "a.png", "title": "t", "caption": "c"}],
     "tables": [{"file": "a.csv", "title": "t", "caption": "c"}],
-}  # fmt: skip
+}
 CARDS = "latent,kl,meaning\n0,1.5,slant\n1,0.0,nothing\n"
 
 
@@ -88,7 +116,7 @@ def change_csv(text: str, chance: random.Random) -> str:
         for each in rows:
             del each[column]
     elif how == 1:
-        del rows[chance.choice((0, row)):]
+        del rows[chance.choice((0, row)) :]
     elif how == 2:
         rows[row] += ["more"] * chance.randrange(1, 4)
     else:
@@ -100,10 +128,21 @@ def change_csv(text: str, chance: random.Random) -> str:
 
 def change_bytes(content: bytes, chance: random.Random) -> bytes:
     at = chance.randrange(len(content) + 1)
-    return chance.choice((
-        b"", content[:at], content[:at] + chance.randbytes(8) + content[at:], chance.randbytes(64),
-        b"[" * 100_000, b'{"a":' * 5_000, b"9" * 6_000, b"null", b"[]", b"{}", b"\xff\xfe",
-    ))  # fmt: skip
+    return chance.choice(
+        (
+            b"",
+            content[:at],
+            content[:at] + chance.randbytes(8) + content[at:],
+            chance.randbytes(64),
+            b"[" * 100_000,
+            b'{"a":' * 5_000,
+            b"9" * 6_000,
+            b"null",
+            b"[]",
+            b"{}",
+            b"\xff\xfe",
+        )
+    )
 
 
 def mutate(content: bytes, suffix: str, count: int = MUTANTS) -> Iterator[bytes]:
@@ -180,10 +219,15 @@ def report(tmp_path_factory) -> tuple[Path, Callable[[], None]]:
     return folder, lambda: report_stage.run(params, **inputs, out=folder / "out", log=log)
 
 
-@pytest.mark.parametrize(("file", "count"), [
-    ("evaluate/metrics.json", 60), ("figures/captions.json", 60), ("train_vae/history.csv", 60),
-    ("tune_ddpm/trials.csv", 60),
-])
+@pytest.mark.parametrize(
+    ("file", "count"),
+    [
+        ("evaluate/metrics.json", 60),
+        ("figures/captions.json", 60),
+        ("train_vae/history.csv", 60),
+        ("tune_ddpm/trials.csv", 60),
+    ],
+)
 def test_the_report_is_written_or_says_which_file_is_damaged(report, file, count):
     folder, write = report
     try_mutants(folder / file, write, count)
@@ -204,9 +248,11 @@ TABLES = {
     "history.csv": (lambda: make_results(8).histories["vae"], read_history),
     "trials.csv": (lambda: make_trials()[0], read_trials),
     "importances.csv": (lambda: make_trials()[1], read_importances),
-    "per_image.csv": (lambda: make_results(8).per_image,
-                      lambda folder: read_per_image(folder / "per_image.csv")),
-}  # fmt: skip
+    "per_image.csv": (
+        lambda: make_results(8).per_image,
+        lambda folder: read_per_image(folder / "per_image.csv"),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -218,13 +264,21 @@ def test_any_table_of_a_stage_is_taken_or_refused(tmp_path, name):
     try_mutants(folder / name, lambda: read(folder))
 
 
-@pytest.mark.parametrize(("name", "column", "value"), [
-    ("history.csv", "train_loss", "1e300"), ("history.csv", "epoch", "1e300"),
-    ("history.csv", "validation_loss", "-1e39"), ("trials.csv", "value", "1e300"),
-    ("trials.csv", "diffusion.beta_end", "1e300"), ("trials.csv", "number", "9" * 30),
-    ("importances.csv", "importance", "1e300"), ("importances.csv", "importance", "1.5"),
-    ("importances.csv", "importance", "-1e-9"), ("per_image.csv", PAIRED[0], "1e39"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "column", "value"),
+    [
+        ("history.csv", "train_loss", "1e300"),
+        ("history.csv", "epoch", "1e300"),
+        ("history.csv", "validation_loss", "-1e39"),
+        ("trials.csv", "value", "1e300"),
+        ("trials.csv", "diffusion.beta_end", "1e300"),
+        ("trials.csv", "number", "9" * 30),
+        ("importances.csv", "importance", "1e300"),
+        ("importances.csv", "importance", "1.5"),
+        ("importances.csv", "importance", "-1e-9"),
+        ("per_image.csv", PAIRED[0], "1e39"),
+    ],
+)
 def test_a_number_that_no_stage_can_have_measured_is_refused_by_name(tmp_path, name, column, value):
     make, read = TABLES[name]
     table = make().astype({column: object})
@@ -250,10 +304,13 @@ def test_all_numbers_that_are_taken_can_be_drawn(tmp_path, values):
     low, high = sorted(values)
     metrics["generated"]["ddpm"]["frechet"] = {"value": values[0], "low": low, "high": high}
     with figure_style():
-        for figure in (draw_history(trials, "red"), draw_slices(trials, "red"),
-                       draw_losses(dict.fromkeys(MODEL_NAMES, history)),
-                       draw_paired_metrics(read("per_image.csv", *PAIRED[:2])),
-                       draw_distances(metrics)):  # fmt: skip
+        for figure in (
+            draw_history(trials, "red"),
+            draw_slices(trials, "red"),
+            draw_losses(dict.fromkeys(MODEL_NAMES, history)),
+            draw_paired_metrics(read("per_image.csv", *PAIRED[:2])),
+            draw_distances(metrics),
+        ):
             save_figure(figure, tmp_path / "figure.png")
 
 
@@ -265,20 +322,41 @@ def test_any_chapter_is_refused_or_shown(tmp_path):
     (folder / "a.csv").write_text("name,value,low,high\nx,1.5,1.0,2.0\ny,2.5,2.0,3.0\n")
     params = {name: "toy" for name in ("dataset", "other_dataset", "experiment")}
     for name in ("a.csv", "chapter.json"):
-        try_mutants(folder / name,
-                    lambda: build_overview("toy", params, [read_study(folder, "one")]), 60)
+        try_mutants(
+            folder / name, lambda: build_overview("toy", params, [read_study(folder, "one")]), 60
+        )
 
 
-@pytest.mark.parametrize(("file", "content", "use"), [
-    ("cards.csv", CARDS, lambda path: read_cards(path, 2)),
-    ("sampler.json", json.dumps(SAMPLER), lambda path: read_as(SamplerConfig, path, "again")),
-    ("default.json", json.dumps({"files": {}, "params": {}, "num_images": 6, "sampler": SAMPLER,
-                                 "converged": {}, "measured": {"a": 1.5}}),
-     lambda path: read_as(Choice, path, "again")),
-    ("evaluate.json", '{"seconds": 1.5, "peak_memory_mb": 3.0, "x_seconds_per_image": 0.5}',
-     lambda path: add_timings("<!-- timings --><!-- end of timings -->",
-                              {"evaluate": read_mapping(path, float, "delete it")}, "CPU")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("file", "content", "use"),
+    [
+        ("cards.csv", CARDS, lambda path: read_cards(path, 2)),
+        ("sampler.json", json.dumps(SAMPLER), lambda path: read_as(SamplerConfig, path, "again")),
+        (
+            "default.json",
+            json.dumps(
+                {
+                    "files": {},
+                    "params": {},
+                    "num_images": 6,
+                    "sampler": SAMPLER,
+                    "converged": {},
+                    "measured": {"a": 1.5},
+                }
+            ),
+            lambda path: read_as(Choice, path, "again"),
+        ),
+        (
+            "evaluate.json",
+            '{"seconds": 1.5, "peak_memory_mb": 3.0, "x_seconds_per_image": 0.5}',
+            lambda path: add_timings(
+                "<!-- timings --><!-- end of timings -->",
+                {"evaluate": read_mapping(path, float, "delete it")},
+                "CPU",
+            ),
+        ),
+    ],
+)
 def test_any_other_file_is_taken_or_refused(tmp_path, file, content, use):
     path = tmp_path / file
     path.write_text(content)
@@ -312,7 +390,11 @@ def test_half_a_character_is_refused_before_a_page_is_written(tmp_path):
 
 def test_a_missing_file_is_one_line(tmp_path):
     path = tmp_path / "a"
-    for read in (lambda: read_table(path, {}, "again"), lambda: read_png(path, "again"),
-                 lambda: read_mapping(path, float, "again"), lambda: read_metrics(path)):
+    for read in (
+        lambda: read_table(path, {}, "again"),
+        lambda: read_png(path, "again"),
+        lambda: read_mapping(path, float, "again"),
+        lambda: read_metrics(path),
+    ):
         with pytest.raises(InputError, match=r"a: cannot be read \(No such file.*again"):
             read()

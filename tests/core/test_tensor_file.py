@@ -19,8 +19,9 @@ def test_tensors_and_configuration_come_back(tmp_path):
 
 def test_bytes_depend_on_the_content_only(tmp_path):
     for name, keys in (("one", "abc"), ("two", "cba")):
-        save_tensors(tmp_path / name, {k: torch.full((3,), ord(k)) for k in keys},
-                     {k: 1 for k in keys})  # fmt: skip
+        save_tensors(
+            tmp_path / name, {k: torch.full((3,), ord(k)) for k in keys}, {k: 1 for k in keys}
+        )
     assert sha256_of(tmp_path / "one") == sha256_of(tmp_path / "two")
 
 

@@ -43,8 +43,9 @@ def test_an_archive_gives_back_images_and_labels_in_order(tmp_path, real):
     images, labels = real
     records = torch.cat([labels[:, None].byte(), images.flatten(1)], 1).numpy()
     order = np.random.default_rng(0).permutation(10_000)
-    contents = {name: np.roll(records[order], i, axis=0).tobytes()
-                for i, name in enumerate(BATCHES)}  # fmt: skip
+    contents = {
+        name: np.roll(records[order], i, axis=0).tobytes() for i, name in enumerate(BATCHES)
+    }
     write_archive(tmp_path, contents)
     train, train_labels = read_cifar10(tmp_path, "train")
     assert train.shape == (50_000, 3, 32, 32)

@@ -126,8 +126,9 @@ def test_bicubic_overshoot_is_clamped_not_wrapped():
 
 
 def test_resize_rounds_to_the_nearest_in_every_chunk():
-    images = torch.randint(0, 256, (8200, 1, 5, 5), dtype=torch.uint8,
-                           generator=torch.Generator().manual_seed(0))  # fmt: skip
+    images = torch.randint(
+        0, 256, (8200, 1, 5, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     resized = resize(images, 7, "bilinear", False)
     exact = torch.nn.functional.interpolate(images.double(), (7, 7), mode="bilinear")
     assert resized.dtype == torch.uint8
@@ -161,8 +162,11 @@ def test_unit_range_is_exact_at_its_ends():
 
 
 def test_split_survives_the_way_over_the_disk(tmp_path):
-    tensors = {"images": torch.arange(8, dtype=torch.uint8).reshape(2, 1, 2, 2),
-               "labels": torch.tensor([3, 1]), "indices": torch.tensor([5, 9])}  # fmt: skip
+    tensors = {
+        "images": torch.arange(8, dtype=torch.uint8).reshape(2, 1, 2, 2),
+        "labels": torch.tensor([3, 1]),
+        "indices": torch.tensor([5, 9]),
+    }
     save_tensors(tmp_path / "train.safetensors", tensors)
     split = load_split(tmp_path / "train.safetensors").to("cpu")
     assert len(split) == 2
@@ -178,9 +182,11 @@ def test_split_survives_the_way_over_the_disk(tmp_path):
     ],
 )
 def test_file_that_is_no_split_is_refused(tmp_path, change):
-    tensors = {"images": torch.zeros(2, 1, 2, 2, dtype=torch.uint8),
-               "labels": torch.zeros(2, dtype=torch.int64),
-               "indices": torch.zeros(2, dtype=torch.int64)}  # fmt: skip
+    tensors = {
+        "images": torch.zeros(2, 1, 2, 2, dtype=torch.uint8),
+        "labels": torch.zeros(2, dtype=torch.int64),
+        "indices": torch.zeros(2, dtype=torch.int64),
+    }
     save_tensors(tmp_path / "x.safetensors", tensors | change)
     with pytest.raises(InputError, match="x.safetensors: not a prepared split .found images"):
         load_split(tmp_path / "x.safetensors")
@@ -211,14 +217,16 @@ def test_real_data_has_its_known_classes_mean_and_labels(source):
 
 
 def test_stage_writes_the_same_bytes_every_time(tmp_path):
-    images = dataclasses.replace(CONFIG, validation_images=50, train_images=200, test_images=100,
-                                 image_size=28)  # fmt: skip
+    images = dataclasses.replace(
+        CONFIG, validation_images=50, train_images=200, test_images=100, image_size=28
+    )
     raw, hashes = raw_folder("mnist"), []
     for out in (tmp_path / "first", tmp_path / "second"):
         log = SimpleNamespace(message=lambda text: None)
         prepare_stage.run(SimpleNamespace(key="x", images=images), raw=raw, out=out, log=log)
-        hashes.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-                       for path in out.iterdir()})  # fmt: skip
+        hashes.append(
+            {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in out.iterdir()}
+        )
     assert hashes[0] == hashes[1]
     assert hashes[0].keys() == {f"{name}.safetensors" for name in ("train", "validation", "test")}
     assert load_config(out / "train.safetensors") == dataclasses.asdict(images)

@@ -53,7 +53,10 @@ def test_without_an_official_test_set_all_splits_are_drawn_from_the_same_images(
     labels = torch.zeros(100, dtype=torch.int64)
     splits = divide(OWN, labels)
     assert {name: len(indices) for name, indices in splits.items()} == {
-        "train": 50, "validation": 20, "test": 30}  # fmt: skip
+        "train": 50,
+        "validation": 20,
+        "test": 30,
+    }
     assert torch.equal(torch.cat([*splits.values()]).sort().values, torch.arange(100))
     fewer = divide(dataclasses.replace(OWN, train_images=7), labels)
     assert set(fewer["train"].tolist()) < set(splits["train"].tolist())
@@ -78,7 +81,8 @@ def test_a_small_class_is_in_train_then_in_test_then_in_validation(seed):
     said = describe_missing(labels, splits, ["cats", "dogs", "owls", "bats", "apes"])
     assert said.startswith(
         "warning: 2 of 5 classes are not in every split: bats (2 images, not in validation), "
-        "apes (1 image, not in validation and test); add images")  # fmt: skip
+        "apes (1 image, not in validation and test); add images"
+    )
     few = divide(dataclasses.replace(OWN, seed=seed, train_images=5), labels)
     assert sorted(labels[few["train"]].tolist()) == [0, 1, 2, 3, 4]
 
@@ -151,8 +155,9 @@ def test_a_model_of_some_classes_loses_against_real_images_in_the_gate_s_selecti
     """
     images = prepared["test"]["images"]
     count = len(images) // 2
-    axes = torch.linalg.svd(prepared["train"]["images"].flatten(1).double(),
-                            full_matrices=False).Vh[:12]  # fmt: skip
+    axes = torch.linalg.svd(
+        prepared["train"]["images"].flatten(1).double(), full_matrices=False
+    ).Vh[:12]
 
     def features(chosen: torch.Tensor) -> np.ndarray:
         return (chosen.flatten(1).double() / 255 @ axes.T).numpy()
@@ -165,4 +170,5 @@ def test_a_model_of_some_classes_loses_against_real_images_in_the_gate_s_selecti
     by_class = torch.cat([images[prepared["test"]["labels"] == each] for each in range(CLASSES)])
     old = features(by_class[count : 2 * count])
     assert frechet_distance(old, features(by_class[:count])) > frechet_distance(
-        old, features(narrow))  # fmt: skip
+        old, features(narrow)
+    )

@@ -43,19 +43,34 @@ def write_deep_png(path, values: np.ndarray, transparent: tuple[int, ...] = ()) 
     header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     key = struct.pack(f">{len(transparent)}H", *transparent)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
-                     + (chunk(b"tRNS", key) if key else b"")
-                     + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))  # fmt: skip
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + (chunk(b"tRNS", key) if key else b"")
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
-def write_deep_tiff(path, values: np.ndarray, order: str, packed: bool, planar: int = 1,
-                    extra: int | None = None) -> None:  # fmt: skip
+def write_deep_tiff(
+    path, values: np.ndarray, order: str, packed: bool, planar: int = 1, extra: int | None = None
+) -> None:
     """Write 16 bits per channel, H x W x C with C 3 or 4, of either byte order ("<", ">")."""
     height, width, bands = values.shape
     data = (values if planar == 1 else values.transpose(2, 0, 1)).astype(f"{order}u2").tobytes()
     data = zlib.compress(data) if packed else data
-    tags = [(256, width), (257, height), (258, 0), (259, 8 if packed else 1), (262, 2), (273, 0),
-            (277, bands), (278, height), (279, len(data)), (284, planar)]  # fmt: skip
+    tags = [
+        (256, width),
+        (257, height),
+        (258, 0),
+        (259, 8 if packed else 1),
+        (262, 2),
+        (273, 0),
+        (277, bands),
+        (278, height),
+        (279, len(data)),
+        (284, planar),
+    ]
     if bands == 4:
         tags.append((338, extra))
     bits_at = 8 + 2 + 12 * len(tags) + 4
@@ -65,8 +80,13 @@ def write_deep_tiff(path, values: np.ndarray, order: str, packed: bool, planar: 
         kind, count, value = places.get(tag, (4, 1, value))
         entries += struct.pack(f"{order}HHII", tag, kind, count, value)
     head = b"II*\0" if order == "<" else b"MM\0*"
-    path.write_bytes(head + struct.pack(f"{order}IH", 8, len(tags)) + entries
-                     + struct.pack(f"{order}I{bands}H", 0, *[16] * bands) + data)  # fmt: skip
+    path.write_bytes(
+        head
+        + struct.pack(f"{order}IH", 8, len(tags))
+        + entries
+        + struct.pack(f"{order}I{bands}H", 0, *[16] * bands)
+        + data
+    )
 
 
 @pytest.mark.parametrize("bands", [1, 2, 3, 4])
@@ -250,8 +270,9 @@ def test_a_huge_image_takes_little_memory_and_keeps_its_look(tmp_path, name, mos
     pixels[..., 0], pixels[..., 1] = ramp, ramp[:, None]
     options = {"quality": 90} if name == "a.jpg" else {"compress_level": 1}
     Image.fromarray(pixels).save(tmp_path / name, **options)
-    done = subprocess.run([sys.executable, "-c", PEAK, tmp_path / name],
-                          capture_output=True, text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, tmp_path / name], capture_output=True, text=True, check=True
+    )
     megabytes, notes, (red, green, blue) = json.loads(done.stdout)
     assert megabytes < most and notes == 1
     assert abs(red - 255 * 40.5 / 64) < 4 and abs(green - 255 * 20.5 / 64) < 4 and blue < 3

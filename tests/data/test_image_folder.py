@@ -114,11 +114,18 @@ def test_dvc_sees_no_change_in_what_programs_leave_behind(tmp_path):
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc/config").write_text((ROOT / ".dvc/config").read_text())
     (tmp_path / ".dvcignore").write_text((ROOT / ".dvcignore").read_text())
-    left = [f"data/raw/pets/{folder}{name}" for folder in ("", "cats/")
-            for name in (*LEFT_BEHIND, ".DS_Store", ".thumbnails", "._a.png")]  # fmt: skip
+    left = [
+        f"data/raw/pets/{folder}{name}"
+        for folder in ("", "cats/")
+        for name in (*LEFT_BEHIND, ".DS_Store", ".thumbnails", "._a.png")
+    ]
     data = ["data/raw/pets/cats/a.png", "data/raw/mnist/t10k-images-idx3-ubyte"]
-    done = subprocess.run([Path(sys.executable).parent / "dvc", "check-ignore", *left, *data],
-                          cwd=tmp_path, capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [Path(sys.executable).parent / "dvc", "check-ignore", *left, *data],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert sorted(done.stdout.splitlines()) == sorted(left), done.stderr
 
 
@@ -152,11 +159,21 @@ def test_names_are_of_any_alphabet(tmp_path):
     write(tmp_path / "猫/ä é.png", 7)
     write(tmp_path / "собаки/1.png", 8)
     assert read_image_folder(tmp_path, 4, "bilinear", False)[2:] == (
-        ["собаки", "猫"], ["собаки/1.png", "猫/ä é.png"])  # fmt: skip
+        ["собаки", "猫"],
+        ["собаки/1.png", "猫/ä é.png"],
+    )
 
 
-CONFIG = DatasetConfig(source="pets", image_size=8, interpolation="bilinear", antialias=False,
-                       validation_images=10, train_images=None, test_images=10, seed=0)  # fmt: skip
+CONFIG = DatasetConfig(
+    source="pets",
+    image_size=8,
+    interpolation="bilinear",
+    antialias=False,
+    validation_images=10,
+    train_images=None,
+    test_images=10,
+    seed=0,
+)
 
 
 def test_copies_in_another_split_are_counted_and_small_classes_named(tmp_path):
@@ -169,21 +186,28 @@ def test_copies_in_another_split_are_counted_and_small_classes_named(tmp_path):
     said = []
     prepare(CONFIG, tmp_path, said.append)
     warnings = [line for line in said if line.startswith("warning")]
-    assert warnings == ["warning: 1 of 2 classes are not in every split: dogs (1 image, not in "
-                        "validation and test); add images of them, or ask for larger splits"]
+    assert warnings == [
+        "warning: 1 of 2 classes are not in every split: dogs (1 image, not in "
+        "validation and test); add images of them, or ask for larger splits"
+    ]
     for i in range(40):  # twice each, under another name and as another kind of file
         Image.open(tmp_path / f"cats/{i:02}.png").save(tmp_path / f"cats/copy{i:02}.bmp")
     said.clear()
     prepared = prepare(CONFIG, tmp_path, said.append)
     [warning] = [line for line in said if "pixel by pixel" in line]
-    found = {name: {image.numpy().tobytes() for image in tensors["images"]}
-             for name, tensors in prepared.items()}  # fmt: skip
-    of = {name: sum(image.numpy().tobytes() in found["train"] for image in prepared[name]["images"])
-          for name in ("validation", "test")}  # fmt: skip
+    found = {
+        name: {image.numpy().tobytes() for image in tensors["images"]}
+        for name, tensors in prepared.items()
+    }
+    of = {
+        name: sum(image.numpy().tobytes() in found["train"] for image in prepared[name]["images"])
+        for name in ("validation", "test")
+    }
     count = int(re.search(r"too: (\d+) \(", warning)[1])
     assert count >= sum(of.values()) > 10
-    copy, split, original, other = re.search(r"\((\S+) in (\w+) is (\S+) in (\w+)\)",
-                                             warning).groups()  # fmt: skip
+    copy, split, original, other = re.search(
+        r"\((\S+) in (\w+) is (\S+) in (\w+)\)", warning
+    ).groups()
     assert split != other and copy != original
     assert re.sub(r"\D", "", copy) == re.sub(r"\D", "", original)
 

@@ -23,17 +23,26 @@ SCRIPTS = sorted((ROOT / "docker").glob("*.sh"))
 GOOD = "6b1f0e7c9d2a"
 # Each entry point's passwords, as compose.yaml hands them over.
 SECRETS = {
-    "mlflow.sh": ["DATABASE_PASSWORD_MLFLOW", "DATABASE_PASSWORD_MLFLOW_AUTH",
-                  "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY",
-                  "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"],
+    "mlflow.sh": [
+        "DATABASE_PASSWORD_MLFLOW",
+        "DATABASE_PASSWORD_MLFLOW_AUTH",
+        "MLFLOW_AUTH_ADMIN_PASSWORD",
+        "MLFLOW_FLASK_SERVER_SECRET_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+    ],
     "prefect.sh": ["DATABASE_PASSWORD_PREFECT", "PREFECT_PASSWORD"],
     "optuna_dashboard.sh": ["DATABASE_PASSWORD_OPTUNA", "OPTUNA_DASHBOARD_PASSWORD"],
     "worker.sh": ["DATABASE_PASSWORD_OPTUNA", "PREFECT_PASSWORD", "MLFLOW_TRACKING_PASSWORD"],
-    "databases.sh": ["DATABASE_PASSWORD_PREFECT", "DATABASE_PASSWORD_MLFLOW",
-                     "DATABASE_PASSWORD_MLFLOW_AUTH", "DATABASE_PASSWORD_OPTUNA"],
+    "databases.sh": [
+        "DATABASE_PASSWORD_PREFECT",
+        "DATABASE_PASSWORD_MLFLOW",
+        "DATABASE_PASSWORD_MLFLOW_AUTH",
+        "DATABASE_PASSWORD_OPTUNA",
+    ],
     "backup.sh": ["PGPASSWORD"],
     "restore.sh": ["PGPASSWORD"],
-}  # fmt: skip
+}
 
 
 def check(*command: str | Path) -> None:
@@ -58,8 +67,9 @@ def stages() -> dict[str, str]:
 
 def test_what_is_copied_into_images_exists_and_is_sent_to_the_engine():
     sent = re.findall("^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
-    copies = re.findall(r"^COPY (?!--from)(?:--\S+ )*(.+)$", "\n".join(stages().values()),
-                        re.MULTILINE)  # fmt: skip
+    copies = re.findall(
+        r"^COPY (?!--from)(?:--\S+ )*(.+)$", "\n".join(stages().values()), re.MULTILINE
+    )
     sources = [source for copy in copies for source in copy.split()[:-1]]
     assert len(sources) > 10
     for source in sources:
@@ -78,8 +88,15 @@ def test_a_service_s_entry_point_is_in_its_image_with_all_that_it_calls(name):
     called = set(re.findall(r'\$here/(\S+?)"', (ROOT / "docker" / script).read_text()))
     if "require.sh" in (ROOT / "docker" / script).read_text():
         called.add("require.sh")
-    called |= {Path(part).name for part in service["healthcheck"].get("test", [])
-               if part.startswith("/docker/")} if "healthcheck" in service else set()  # fmt: skip
+    called |= (
+        {
+            Path(part).name
+            for part in service["healthcheck"].get("test", [])
+            if part.startswith("/docker/")
+        }
+        if "healthcheck" in service
+        else set()
+    )
     assert called <= copied
     for module in re.findall(r"python -m (\S+)", (ROOT / "docker" / script).read_text()):
         assert importlib.util.find_spec(module), module
@@ -121,8 +138,9 @@ def test_passwords_sh_fills_every_gap_with_another_value():
     secrets = [made[name] for name, value in example.items() if not value]
     assert len(secrets) == len(set(secrets)) >= 10
     assert all(re.fullmatch("[0-9a-f]{48}", secret) for secret in secrets)
-    assert {name: value for name, value in made.items() if value not in secrets} == \
-        {name: value for name, value in example.items() if value}  # fmt: skip
+    assert {name: value for name, value in made.items() if value not in secrets} == {
+        name: value for name, value in example.items() if value
+    }
 
 
 @pytest.mark.parametrize("script", SECRETS)
@@ -131,8 +149,13 @@ def test_an_entry_point_refuses_to_start_without_any_of_its_passwords(script):
     for missing in SECRETS[script]:
         given = {name: GOOD for name in SECRETS[script] if name != missing}
         for value in ({}, {missing: ""}):
-            done = subprocess.run([path], env={"PATH": os.environ["PATH"]} | given | value,
-                                  capture_output=True, text=True, timeout=20)  # fmt: skip
+            done = subprocess.run(
+                [path],
+                env={"PATH": os.environ["PATH"]} | given | value,
+                capture_output=True,
+                text=True,
+                timeout=20,
+            )
             assert done.returncode in (2, 3)
             [line] = done.stderr.splitlines()
             assert f"{missing}: is empty; set" in line and ".env" in line
@@ -140,25 +163,49 @@ def test_an_entry_point_refuses_to_start_without_any_of_its_passwords(script):
 
 def test_a_password_that_no_address_may_have_is_refused_and_not_shown():
     given = {name: "p@ss/word" for name in SECRETS["prefect.sh"]}
-    done = subprocess.run([ROOT / "docker/prefect.sh"], capture_output=True, text=True, timeout=20,
-                          env={"PATH": os.environ["PATH"]} | given)  # fmt: skip
+    done = subprocess.run(
+        [ROOT / "docker/prefect.sh"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        env={"PATH": os.environ["PATH"]} | given,
+    )
     assert done.returncode == 3
     [line] = done.stderr.splitlines()
     assert "DATABASE_PASSWORD_PREFECT: has a character" in line and "p@ss" not in line
 
 
-EASY = ("a", "admin", "password", "6b1f0e7c9d2", "aaaaaaaaaaaaaaaa", "administrator",
-        "Admin-Password", "passwordpassword", "123456789012", "changeme-changeme",
-        "prefect-admin-1", "qwertyqwerty12", "Postgres_2024", "secret.secret.1")  # fmt: skip
+EASY = (
+    "a",
+    "admin",
+    "password",
+    "6b1f0e7c9d2",
+    "aaaaaaaaaaaaaaaa",
+    "administrator",
+    "Admin-Password",
+    "passwordpassword",
+    "123456789012",
+    "changeme-changeme",
+    "prefect-admin-1",
+    "qwertyqwerty12",
+    "Postgres_2024",
+    "secret.secret.1",
+)
 
 
-@pytest.mark.parametrize("script", [name for name in SECRETS if "require " in
-                                    (ROOT / "docker" / name).read_text()])  # fmt: skip
+@pytest.mark.parametrize(
+    "script", [name for name in SECRETS if "require " in (ROOT / "docker" / name).read_text()]
+)
 def test_an_easy_password_is_refused_by_name_and_not_shown(script):
     for name, value in itertools.product(SECRETS[script], EASY):
         given = {other: GOOD for other in SECRETS[script]} | {name: value}
-        done = subprocess.run([ROOT / "docker" / script], env={"PATH": os.environ["PATH"]} | given,
-                              capture_output=True, text=True, timeout=20)  # fmt: skip
+        done = subprocess.run(
+            [ROOT / "docker" / script],
+            env={"PATH": os.environ["PATH"]} | given,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
         assert done.returncode == 3, value
         [line] = done.stderr.splitlines()
         assert line.startswith(f"error: {name}: is too easy to guess; set it in .env to what")
@@ -166,9 +213,12 @@ def test_an_easy_password_is_refused_by_name_and_not_shown(script):
 
 
 def test_what_passwords_sh_makes_and_a_good_phrase_are_taken():
-    made = [line.partition("=")[2] for _ in range(3) for line in
-            subprocess.check_output([ROOT / "docker/passwords.sh"], text=True).splitlines()
-            if re.fullmatch("[A-Z0-9_]+=[0-9a-f]{48}", line)]  # fmt: skip
+    made = [
+        line.partition("=")[2]
+        for _ in range(3)
+        for line in subprocess.check_output([ROOT / "docker/passwords.sh"], text=True).splitlines()
+        if re.fullmatch("[A-Z0-9_]+=[0-9a-f]{48}", line)
+    ]
     assert len(made) > 25
     for value in [*made, GOOD, "correct-horse-battery", "my-admin-likes-Kuchen"]:
         script = f'. "{ROOT}/docker/require.sh"; V="{value}"; require V; echo taken'
@@ -199,14 +249,23 @@ def test_pin_sh_sets_the_digests_that_the_registries_say(tmp_path, answer, code)
     engine.parent.mkdir()
     engine.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n[ "{answer}" ] && echo {answer}')
     engine.chmod(0o755)
-    done = subprocess.run([tmp_path / "docker/pin.sh"], capture_output=True, text=True, timeout=20,
-                          env={"PATH": f"{engine.parent}:{os.environ['PATH']}"})  # fmt: skip
+    done = subprocess.run(
+        [tmp_path / "docker/pin.sh"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        env={"PATH": f"{engine.parent}:{os.environ['PATH']}"},
+    )
     assert done.returncode == code, done.stderr
-    files = [(folder / "compose.yaml").read_text() + (folder / "docker/Dockerfile").read_text()
-             for folder in (ROOT, tmp_path)]  # fmt: skip
+    files = [
+        (folder / "compose.yaml").read_text() + (folder / "docker/Dockerfile").read_text()
+        for folder in (ROOT, tmp_path)
+    ]
     if code == 0:
-        images = [line.split()[-1].partition(":")[0]
-                  for line in (tmp_path / "asked").read_text().splitlines()]  # fmt: skip
+        images = [
+            line.split()[-1].partition(":")[0]
+            for line in (tmp_path / "asked").read_text().splitlines()
+        ]
         assert sorted(images) == ["chrislusf/seaweedfs", "postgres", "python"]
         assert files[1] == re.sub("sha256:[0-9a-f]{64}", answer, files[0])
     else:
@@ -228,10 +287,14 @@ def copy_sent(source: Path, target: Path) -> None:
 @pytest.mark.parametrize("detached", [False, True])
 def test_the_worker_s_image_has_the_code_and_nothing_else_of_a_clone(tmp_path, detached):
     """The Dockerfile's own commands, on a clone with secrets where clones have them."""
+
     def git(*arguments: str) -> str:
         return subprocess.check_output(
             ["git", "-c", "user.name=x", "-c", "user.email=x@localhost", *arguments],
-            cwd=source, text=True, stderr=subprocess.DEVNULL)  # fmt: skip
+            cwd=source,
+            text=True,
+            stderr=subprocess.DEVNULL,
+        )
 
     source = tmp_path / "source"
     subprocess.run(["git", "init", "-q", "-b", "main", source], check=True)
@@ -250,18 +313,26 @@ def test_the_worker_s_image_has_the_code_and_nothing_else_of_a_clone(tmp_path, d
     [command] = re.findall("^RUN (.+)$", stages()["repository"], re.MULTILINE)
     for folder in ("clone", "repository"):
         command = command.replace(f"/{folder}", str(tmp_path / folder))
-    subprocess.run(["sh", "-ec", command], check=True, capture_output=True, timeout=60,
-                   env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)})  # fmt: skip
+    subprocess.run(
+        ["sh", "-ec", command],
+        check=True,
+        capture_output=True,
+        timeout=60,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+    )
     made = tmp_path / "repository"
     found = subprocess.check_output(["git", f"--git-dir={made}", "log", "--all", "-p"], text=True)
     assert "+one" in found and "+two" in found and CANARY not in found
     assert git("rev-parse", "main") == subprocess.check_output(
-        ["git", f"--git-dir={made}", "rev-parse", "HEAD"], text=True)  # fmt: skip
+        ["git", f"--git-dir={made}", "rev-parse", "HEAD"], text=True
+    )
     everything = subprocess.check_output(
-        ["git", f"--git-dir={made}", "cat-file", "--batch-all-objects", "--batch"])
+        ["git", f"--git-dir={made}", "cat-file", "--batch-all-objects", "--batch"]
+    )
     assert CANARY.encode() not in everything
-    assert not [path for path in made.rglob("*")
-                if path.is_file() and CANARY.encode() in path.read_bytes()]  # fmt: skip
+    assert not [
+        path for path in made.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()
+    ]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -269,8 +340,14 @@ def test_a_service_has_no_more_rights_than_it_needs(name):
     service = SERVICES[name]
     assert service["cap_drop"] == ["ALL"] and service["read_only"] is True
     assert service["security_opt"] == ["no-new-privileges:true"]
-    user = service.get("user") or re.findall(r"^USER (.+)$", stages()[
-        service.get("build", {"target": "mlflow"})["target"]], re.MULTILINE)[-1]  # fmt: skip
+    user = (
+        service.get("user")
+        or re.findall(
+            r"^USER (.+)$",
+            stages()[service.get("build", {"target": "mlflow"})["target"]],
+            re.MULTILINE,
+        )[-1]
+    )
     assert user.split(":")[0] not in ("0", "root")
     for port in service.get("ports", []):
         assert port.startswith("${ADDRESS:-127.0.0.1}:")
@@ -281,26 +358,36 @@ def test_only_mlflow_reaches_the_artifacts_and_no_database_is_published():
     assert networks["artifacts"]["internal"] and networks["databases"]["internal"]
     reach = {name for name, service in SERVICES.items() if "artifacts" in service["networks"]}
     assert reach == {"s3", "mlflow", "backup"}
-    assert {name for name, service in SERVICES.items() if "ports" in service} == \
-        {"mlflow", "prefect", "optuna-dashboard"}  # fmt: skip
+    assert {name for name, service in SERVICES.items() if "ports" in service} == {
+        "mlflow",
+        "prefect",
+        "optuna-dashboard",
+    }
 
 
 def test_services_are_watched_and_start_after_those_they_need():
     for name, service in SERVICES.items():
         for needed, how in service.get("depends_on", {}).items():
             once = needed == "bootstrap"
-            assert how == {"condition": "service_completed_successfully" if once
-                           else "service_healthy"}, (name, needed)  # fmt: skip
+            assert how == {
+                "condition": "service_completed_successfully" if once else "service_healthy"
+            }, (name, needed)
             assert once or "test" in SERVICES[needed]["healthcheck"]
         if name not in ("bootstrap", "backup"):  # which end
             assert service["healthcheck"]["test"] and service["restart"] == "unless-stopped"
 
 
 def test_what_must_last_is_in_named_volumes_and_no_two_workers_share_a_checkout():
-    mounts = {name: [mount for mount in service.get("volumes", []) if ":" in mount]
-              for name, service in SERVICES.items()}  # fmt: skip
-    named = {mount.split(":")[0] for found in mounts.values() for mount in found
-             if not mount.startswith("./")}  # fmt: skip
+    mounts = {
+        name: [mount for mount in service.get("volumes", []) if ":" in mount]
+        for name, service in SERVICES.items()
+    }
+    named = {
+        mount.split(":")[0]
+        for found in mounts.values()
+        for mount in found
+        if not mount.startswith("./")
+    }
     assert named == set(COMPOSE["volumes"])
     assert "postgres:/var/lib/postgresql/data" in mounts["postgres"] and "s3:/data" in mounts["s3"]
     checkouts = [mount for found in mounts.values() for mount in found if "/checkout" in mount]

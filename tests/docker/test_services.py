@@ -66,9 +66,16 @@ def store_variables(s3: Service, bucket: str) -> dict[str, str]:
 
 @contextmanager
 def start_mlflow(folder: Path, cluster: Postgres, s3: Service, bucket: str, password: str):
-    with start(folder, "/health", ROOT / "docker/mlflow.sh", WORKERS="1",
-               MLFLOW_AUTH_ADMIN_PASSWORD=password, MLFLOW_FLASK_SERVER_SECRET_KEY=COOKIE_KEY,
-               **database_variables(cluster), **store_variables(s3, bucket)) as server:  # fmt: skip
+    with start(
+        folder,
+        "/health",
+        ROOT / "docker/mlflow.sh",
+        WORKERS="1",
+        MLFLOW_AUTH_ADMIN_PASSWORD=password,
+        MLFLOW_FLASK_SERVER_SECRET_KEY=COOKIE_KEY,
+        **database_variables(cluster),
+        **store_variables(s3, bucket),
+    ) as server:
         yield server
 
 
@@ -79,19 +86,43 @@ def team(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     port = free_port()
     databases = database_variables(postgres)
     with ExitStack() as stack:
-        s3 = stack.enter_context(start(
-            folder / "s3", "/moto-api/", sys.executable, "-m", "moto.server", "-H", "127.0.0.1",
-            "-p", str(port), port=port))  # fmt: skip
-        dashboard = stack.enter_context(start(
-            folder / "dashboard", "/health", ROOT / "docker/optuna_dashboard.sh",
-            OPTUNA_DASHBOARD_PASSWORD=PASSWORDS["optuna"], **databases))  # fmt: skip
-        prefect = stack.enter_context(start(
-            folder / "prefect", "/api/ready", ROOT / "docker/prefect.sh",
-            PREFECT_HOME=str(folder / "prefect"), PREFECT_PASSWORD=PASSWORDS["prefect"],
-            **databases))  # fmt: skip
+        s3 = stack.enter_context(
+            start(
+                folder / "s3",
+                "/moto-api/",
+                sys.executable,
+                "-m",
+                "moto.server",
+                "-H",
+                "127.0.0.1",
+                "-p",
+                str(port),
+                port=port,
+            )
+        )
+        dashboard = stack.enter_context(
+            start(
+                folder / "dashboard",
+                "/health",
+                ROOT / "docker/optuna_dashboard.sh",
+                OPTUNA_DASHBOARD_PASSWORD=PASSWORDS["optuna"],
+                **databases,
+            )
+        )
+        prefect = stack.enter_context(
+            start(
+                folder / "prefect",
+                "/api/ready",
+                ROOT / "docker/prefect.sh",
+                PREFECT_HOME=str(folder / "prefect"),
+                PREFECT_PASSWORD=PASSWORDS["prefect"],
+                **databases,
+            )
+        )
         s3.wait()
-        mlflow = stack.enter_context(start_mlflow(
-            folder / "mlflow", postgres, s3, "mlflow", PASSWORDS["mlflow"]))  # fmt: skip
+        mlflow = stack.enter_context(
+            start_mlflow(folder / "mlflow", postgres, s3, "mlflow", PASSWORDS["mlflow"])
+        )
         for service in (dashboard, prefect, mlflow):
             service.wait()
         yield Team(postgres, s3, mlflow, prefect, dashboard)
@@ -99,7 +130,7 @@ def team(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def ask(
     address: str, password: str | None = None, host: str | None = None, origin: str | None = None
-) -> int:  # fmt: skip
+) -> int:
     """Return the status of an answer to a request with the login or without."""
     headers = {name: value for name, value in (("Host", host), ("Origin", origin)) if value}
     if password is not None:
@@ -146,9 +177,11 @@ def test_a_killed_cluster_starts_again_with_what_was_committed(postgres: Postgre
 
 
 def test_every_page_asks_for_the_login_and_every_health_check_is_open(team: Team):
-    pages = {"mlflow": (team.mlflow, "/api/2.0/mlflow/experiments/get?experiment_id=0"),
-             "prefect": (team.prefect, "/api/admin/version"),
-             "optuna": (team.dashboard, "/api/studies")}  # fmt: skip
+    pages = {
+        "mlflow": (team.mlflow, "/api/2.0/mlflow/experiments/get?experiment_id=0"),
+        "prefect": (team.prefect, "/api/admin/version"),
+        "optuna": (team.dashboard, "/api/studies"),
+    }
     for name, (service, path) in pages.items():
         assert ask(service.health) == 200 and is_healthy(service.health)
         assert ask(service.address + path) == 401 and not is_healthy(service.address + path)
@@ -169,16 +202,21 @@ def test_no_page_of_another_origin_reaches_a_service(team: Team):
     assert ask(studies, PASSWORDS["optuna"], origin=team.dashboard.address) == 200
     assert ask(studies, PASSWORDS["optuna"], origin="http://elsewhere.example") == 403
     address = team.prefect.address + "/api/admin/version"
-    for origin, allowed in (("http://elsewhere.example", None), ("http://127.0.0.1:4200",) * 2,
-                            ("http://localhost:4200",) * 2):  # fmt: skip
-        answer = httpx.get(address, headers={"Origin": origin}, timeout=30,
-                           auth=("admin", PASSWORDS["prefect"]))  # fmt: skip
+    for origin, allowed in (
+        ("http://elsewhere.example", None),
+        ("http://127.0.0.1:4200",) * 2,
+        ("http://localhost:4200",) * 2,
+    ):
+        answer = httpx.get(
+            address, headers={"Origin": origin}, timeout=30, auth=("admin", PASSWORDS["prefect"])
+        )
         assert answer.headers.get("access-control-allow-origin") == allowed
 
 
 def test_no_password_is_in_the_list_of_processes(team: Team):
-    listed = " ".join(" ".join(each.info["cmdline"] or []) for each in
-                      psutil.process_iter(["cmdline"]))  # fmt: skip
+    listed = " ".join(
+        " ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])
+    )
     assert "mlflow_server.py" in listed
     passwords = [*PASSWORDS.values(), *team.postgres.passwords.values(), *KEYS.values()]
     assert not [password for password in passwords if password in listed]
@@ -231,16 +269,25 @@ def snapshot(client) -> dict:
     runs = {}
     for run in client.search_runs([experiment_id(client, "toy")]):
         losses = client.get_metric_history(run.info.run_id, "train_loss")
-        files = {file.path: digest(client.download_artifacts(run.info.run_id, file.path))
-                 for file in client.list_artifacts(run.info.run_id)}  # fmt: skip
-        runs[run.info.run_id] = (run.info.status, run.data.params, run.data.metrics, run.data.tags,
-                                 [(m.step, m.value) for m in losses], files)  # fmt: skip
+        files = {
+            file.path: digest(client.download_artifacts(run.info.run_id, file.path))
+            for file in client.list_artifacts(run.info.run_id)
+        }
+        runs[run.info.run_id] = (
+            run.info.status,
+            run.data.params,
+            run.data.metrics,
+            run.data.tags,
+            [(m.step, m.value) for m in losses],
+            files,
+        )
     versions = {}
     for version in client.search_model_versions("name = 'diffusevae-toy'"):
         address = f"models:/{version.name}/{version.version}/artifacts"
         folder = Path(mlflow.artifacts.download_artifacts(address))
-        files = {str(path.relative_to(folder)): digest(path)
-                 for path in folder.glob("*.safetensors")}  # fmt: skip
+        files = {
+            str(path.relative_to(folder)): digest(path) for path in folder.glob("*.safetensors")
+        }
         versions[str(version.version)] = (version.tags, version.description, files)
     return {"runs": runs, "versions": versions}
 
@@ -265,8 +312,13 @@ def test_a_stage_and_a_model_version_go_through_the_login_to_database_and_bucket
     [(_, _, files)] = found["versions"].values()
     assert digest(TOY.output("train_vae", "model.safetensors")) in files.values()
     # The files are in the bucket, whose keys this process does not have.
-    s3 = boto3.client("s3", endpoint_url=team.s3.address, region_name="us-east-1",
-                      aws_access_key_id="x", aws_secret_access_key="x")  # fmt: skip
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=team.s3.address,
+        region_name="us-east-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+    )
     keys = [found["Key"] for found in s3.list_objects_v2(Bucket="mlflow")["Contents"]]
     assert sum(key.endswith("train.bin") for key in keys) == 1
     assert sum(key.endswith("vae.safetensors") for key in keys) >= 1
@@ -295,15 +347,17 @@ def test_searches_are_seen_on_the_dashboard(team: Team):
     study = optuna.create_study(study_name="seen", storage=team.postgres.url("optuna"))
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
     token = base64.b64encode(f"admin:{PASSWORDS['optuna']}".encode()).decode()
-    request = urllib.request.Request(team.dashboard.address + "/api/studies",
-                                     headers={"Authorization": f"Basic {token}"})
+    request = urllib.request.Request(
+        team.dashboard.address + "/api/studies", headers={"Authorization": f"Basic {token}"}
+    )
     assert b'"seen"' in urllib.request.urlopen(request, timeout=30).read()
 
 
 def test_a_wrong_password_for_prefect_gets_one_line(team: Team, monkeypatch, capsys):
     monkeypatch.setattr("signal.signal", lambda *_: None)  # the tests keep their own
-    with temporary_settings({PREFECT_API_URL: f"{team.prefect.address}/api",
-                             PREFECT_API_AUTH_STRING: "admin:wrong"}):
+    with temporary_settings(
+        {PREFECT_API_URL: f"{team.prefect.address}/api", PREFECT_API_AUTH_STRING: "admin:wrong"}
+    ):
         assert run_on_terminal(bootstrap) == 3
     [line] = capsys.readouterr().err.splitlines()
     assert "the login is refused; set PREFECT_API_AUTH_STRING" in line
@@ -319,8 +373,22 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def commit(folder: Path, message: str) -> None:
     subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
-    subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "-q",
-                    "--allow-empty", "-m", message], cwd=folder, check=True)  # fmt: skip
+    subprocess.run(
+        [
+            "git",
+            "-c",
+            "user.name=x",
+            "-c",
+            "user.email=x@localhost",
+            "commit",
+            "-q",
+            "--allow-empty",
+            "-m",
+            message,
+        ],
+        cwd=folder,
+        check=True,
+    )
 
 
 def test_a_worker_joins_in_a_checkout_of_its_own_and_takes_new_code(
@@ -328,10 +396,15 @@ def test_a_worker_joins_in_a_checkout_of_its_own_and_takes_new_code(
 ):
     checkout = tmp_path / "checkout"
     variables = database_variables(team.postgres) | {
-        "PREFECT_API_URL": f"{team.prefect.address}/api", "PREFECT_PASSWORD": PASSWORDS["prefect"],
-        "PREFECT_HOME": str(tmp_path / "prefect"), "MLFLOW_TRACKING_URI": team.mlflow.address,
-        "MLFLOW_TRACKING_PASSWORD": PASSWORDS["mlflow"], "REPOSITORY": str(repository),
-        "CHECKOUT": str(checkout), "DVC_REMOTE": str(tmp_path / "remote")}  # fmt: skip
+        "PREFECT_API_URL": f"{team.prefect.address}/api",
+        "PREFECT_PASSWORD": PASSWORDS["prefect"],
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "MLFLOW_TRACKING_URI": team.mlflow.address,
+        "MLFLOW_TRACKING_PASSWORD": PASSWORDS["mlflow"],
+        "REPOSITORY": str(repository),
+        "CHECKOUT": str(checkout),
+        "DVC_REMOTE": str(tmp_path / "remote"),
+    }
     script = ROOT / "docker/worker.sh"
     with start(tmp_path / "bootstrap", "", script, "bootstrap", **variables) as once:
         assert once.process.wait(120) == 0, once.log.read_text()
@@ -339,16 +412,23 @@ def test_a_worker_joins_in_a_checkout_of_its_own_and_takes_new_code(
     (checkout / "scratch/kept").touch()
     (checkout / "dvc.lock").write_text("an older run's\n")
     commit(repository.parent, "second")
-    with temporary_settings({PREFECT_API_URL: variables["PREFECT_API_URL"],
-                             PREFECT_API_AUTH_STRING: f"admin:{PASSWORDS['prefect']}"}):
-        with (get_client(sync_client=True) as prefect,
-              start(tmp_path / "worker", "", script, "cpu", **variables) as worker):
+    with temporary_settings(
+        {
+            PREFECT_API_URL: variables["PREFECT_API_URL"],
+            PREFECT_API_AUTH_STRING: f"admin:{PASSWORDS['prefect']}",
+        }
+    ):
+        with (
+            get_client(sync_client=True) as prefect,
+            start(tmp_path / "worker", "", script, "cpu", **variables) as worker,
+        ):
             assert len(prefect.read_deployments()) == len(DEPLOYMENTS)
             wait_for(lambda: worker_is_there(worker, checkout), "a worker")
             assert end(worker.process) < 15, worker.log.read_text()
     head = ["git", "rev-parse", "HEAD"]
-    assert subprocess.check_output(head, cwd=checkout) == \
-        subprocess.check_output(head, cwd=repository.parent)  # fmt: skip
+    assert subprocess.check_output(head, cwd=checkout) == subprocess.check_output(
+        head, cwd=repository.parent
+    )
     assert (checkout / "scratch/kept").exists()
     assert (checkout / "dvc.lock").read_text() == (ROOT / "dvc.lock").read_text()
     assert str(tmp_path / "remote") in (checkout / ".dvc/config.local").read_text()
@@ -371,15 +451,25 @@ def test_a_backup_restored_elsewhere_is_all_that_there_was_with_new_passwords(
     assert len(before["runs"]) >= 2 and before["versions"]
     backup = tmp_path / "backup.tar"
     with open(backup, "wb") as file:
-        subprocess.run([ROOT / "docker/backup.sh"], stdout=file, check=True, timeout=60,
-                       env=team.postgres.client_variables() | store_variables(team.s3, "mlflow"))
+        subprocess.run(
+            [ROOT / "docker/backup.sh"],
+            stdout=file,
+            check=True,
+            timeout=60,
+            env=team.postgres.client_variables() | store_variables(team.s3, "mlflow"),
+        )
     other = Postgres()  # with other passwords: a rotation at once
     try:
         for _ in range(2):  # the second time onto what is there
             variables = other.client_variables() | database_variables(other)
             with open(backup, "rb") as file:
-                subprocess.run([ROOT / "docker/restore.sh"], stdin=file, check=True, timeout=60,
-                               env=variables | store_variables(team.s3, "restored"))
+                subprocess.run(
+                    [ROOT / "docker/restore.sh"],
+                    stdin=file,
+                    check=True,
+                    timeout=60,
+                    env=variables | store_variables(team.s3, "restored"),
+                )
         for name, table in (("prefect", "deployment"), ("optuna", "trials")):
             rows = []
             for cluster in (team.postgres, other):
@@ -401,12 +491,18 @@ def test_a_backup_restored_elsewhere_is_all_that_there_was_with_new_passwords(
 
 def test_a_database_or_a_store_that_is_away_ends_mlflow_with_one_line(team: Team, tmp_path: Path):
     away = f"127.0.0.1:{free_port()}"
-    variables = database_variables(team.postgres) | store_variables(team.s3, "mlflow") | {
-        "MLFLOW_AUTH_ADMIN_PASSWORD": ROTATED, "MLFLOW_FLASK_SERVER_SECRET_KEY": COOKIE_KEY}
-    for changed, said in (({"DATABASE_ADDRESS": away}, "MLflow's databases: "),
-                          ({"MLFLOW_S3_ENDPOINT_URL": f"http://{away}"}, "bucket mlflow at ")):
-        with start(tmp_path / said[:6], "", ROOT / "docker/mlflow.sh",
-                   **variables | changed) as server:  # fmt: skip
+    variables = (
+        database_variables(team.postgres)
+        | store_variables(team.s3, "mlflow")
+        | {"MLFLOW_AUTH_ADMIN_PASSWORD": ROTATED, "MLFLOW_FLASK_SERVER_SECRET_KEY": COOKIE_KEY}
+    )
+    for changed, said in (
+        ({"DATABASE_ADDRESS": away}, "MLflow's databases: "),
+        ({"MLFLOW_S3_ENDPOINT_URL": f"http://{away}"}, "bucket mlflow at "),
+    ):
+        with start(
+            tmp_path / said[:6], "", ROOT / "docker/mlflow.sh", **variables | changed
+        ) as server:
             assert server.process.wait(60) == 3
             [line] = [line for line in server.log.read_text().splitlines() if "rror" in line]
             assert line.startswith(f"error: {said}") and away.split(":")[1] in line

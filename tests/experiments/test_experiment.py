@@ -21,8 +21,10 @@ PARAMS = Path(__file__).parents[2] / "params.yaml"
 def content() -> dict:
     """The project's own params.yaml with its merge keys resolved, to be changed at will."""
     loaded = YAML(typ="safe", pure=True).load(PARAMS.read_text())
-    return {root: {name: copy.deepcopy(entry) for name, entry in entries.items()}
-            for root, entries in loaded.items()}  # fmt: skip
+    return {
+        root: {name: copy.deepcopy(entry) for name, entry in entries.items()}
+        for root, entries in loaded.items()
+    }
 
 
 @pytest.fixture
@@ -53,11 +55,20 @@ def test_an_experiment_knows_its_data_and_the_order_of_its_stages():
     experiment = load_experiment("smoke", PARAMS)
     assert experiment == Experiment("smoke", "mnist_tiny", "mnist")
     assert experiment.targets == [
-        "download@mnist", "download@alexnet", "prepare@mnist_tiny", "train_classifier@mnist_tiny",
-        "tune_vae@smoke", "train_vae@smoke", "tune_ddpm@smoke", "train_ddpm@smoke",
-        "train_diffusevae@smoke", "sample@smoke", "evaluate@smoke", "figures@smoke",
+        "download@mnist",
+        "download@alexnet",
+        "prepare@mnist_tiny",
+        "train_classifier@mnist_tiny",
+        "tune_vae@smoke",
+        "train_vae@smoke",
+        "tune_ddpm@smoke",
+        "train_ddpm@smoke",
+        "train_diffusevae@smoke",
+        "sample@smoke",
+        "evaluate@smoke",
+        "figures@smoke",
         "report@smoke",
-    ]  # fmt: skip
+    ]
     assert experiment.output("sample", "x") == Path("artifacts/smoke/sample/x")
 
 
@@ -87,11 +98,16 @@ def test_the_targets_are_stages_of_dvc_yaml_and_none_runs_before_what_it_needs()
     for target in targets:
         stage, key = target.split("@")
         text = str(stages[stage]["do"])
-        for name, value in {"key": key, "item": key, "item.dataset": "mnist_tiny",
-                            "item.images.source": "mnist"}.items():  # fmt: skip
+        for name, value in {
+            "key": key,
+            "item": key,
+            "item.dataset": "mnist_tiny",
+            "item.images.source": "mnist",
+        }.items():
             text = text.replace(f"${{{name}}}", value)
-        needed, outs = (re.findall(r"'((?:data|artifacts)/[^']+)'", part)
-                        for part in text.split("'outs'"))  # fmt: skip
+        needed, outs = (
+            re.findall(r"'((?:data|artifacts)/[^']+)'", part) for part in text.split("'outs'")
+        )
         for path in needed:
             assert any(path.startswith(done) or done.startswith(path) for done in made), target
         made |= set(outs)
@@ -140,15 +156,27 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
         ("vae", 3, "vae: expected a mapping"),
         ("unet.num_heads", 3, "num_heads 3 does not divide the 16 channels of level 2"),
         # Sections that are sound, but not together.
-        ("frontier.converged_steps", 1001,
-         "frontier.num_steps, converged_steps: 1001, but there are only 1000 timesteps"),
-        ("frontier.num_images", 101,
-         "frontier.num_images: 101, but there are only 100 pairs of validation images"),
-        ("registered_sampler", "fronteer",
-         "registered_sampler: 'fronteer' is none of params, frontier"),
+        (
+            "frontier.converged_steps",
+            1001,
+            "frontier.num_steps, converged_steps: 1001, but there are only 1000 timesteps",
+        ),
+        (
+            "frontier.num_images",
+            101,
+            "frontier.num_images: 101, but there are only 100 pairs of validation images",
+        ),
+        (
+            "registered_sampler",
+            "fronteer",
+            "registered_sampler: 'fronteer' is none of params, frontier",
+        ),
         ("frontier.etas", [], "etas: expected one or more"),
-        ("compress.codes", [[1, 5, 5], [1, 4, 4]],
-         "compress.codes: [1, 5, 5]: images of 32 x 32 do not come down to 5 x 5"),
+        (
+            "compress.codes",
+            [[1, 5, 5], [1, 4, 4]],
+            "compress.codes: [1, 5, 5]: images of 32 x 32 do not come down to 5 x 5",
+        ),
         ("compress.num_test_images", 257, "compress.num_test_images: 257, but there are only 256"),
         ("ablate.num_train_images", 513, "ablate.num_train_images: 513, but there are only 512"),
         ("ablate.seeds", [1, 1], "seeds: expected one or more, each once"),
@@ -162,42 +190,97 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
         ("train_ddpm.snapshot_epochs", [3], "train_ddpm.snapshot_epochs: 3, but there are only 2"),
         ("vae.channel_multipliers", [1] * 7, "vae.channel_multipliers"),
         ("train_diffusevae.p_uncond", 0.0, None),
-        ("sampler.guidance", 1.0, "sampler.guidance: needs a model trained without its condition "
-         "too; set ablate.p_uncond above 0"),
+        (
+            "sampler.guidance",
+            1.0,
+            "sampler.guidance: needs a model trained without its condition "
+            "too; set ablate.p_uncond above 0",
+        ),
         ("tune_vae.space", {"unet": {}}, "tune_vae.space.unet: cannot be tuned; known: vae, vae_"),
-        ("tune_vae.space", {"vae": {"dropuot": {"low": 0.0, "high": 0.5}}},
-         "tune_vae.space.vae.dropuot: unknown key; did you mean 'dropout'?"),
-        ("tune_vae.space", {"vae": {"dropout": {"low": 0.0, "high": 2.0}}},
-         "tune_vae.space.vae.dropout: 2.0 is out of range"),
-        ("tune_vae.space", {"vae": {"dropout": {"low": 0.5, "high": 0.1}}},
-         "tune_vae.space.vae.dropout: low 0.5 is above high 0.1"),
-        ("tune_vae.space", {"vae": {"dropout": {"choices": []}}},
-         "tune_vae.space.vae.dropout: choices must be a list"),
+        (
+            "tune_vae.space",
+            {"vae": {"dropuot": {"low": 0.0, "high": 0.5}}},
+            "tune_vae.space.vae.dropuot: unknown key; did you mean 'dropout'?",
+        ),
+        (
+            "tune_vae.space",
+            {"vae": {"dropout": {"low": 0.0, "high": 2.0}}},
+            "tune_vae.space.vae.dropout: 2.0 is out of range",
+        ),
+        (
+            "tune_vae.space",
+            {"vae": {"dropout": {"low": 0.5, "high": 0.1}}},
+            "tune_vae.space.vae.dropout: low 0.5 is above high 0.1",
+        ),
+        (
+            "tune_vae.space",
+            {"vae": {"dropout": {"choices": []}}},
+            "tune_vae.space.vae.dropout: choices must be a list",
+        ),
         ("tune_vae.space", {"vae": {"dropout": {"lo": 0.5}}}, "is no range"),
         ("tune_vae.space", {"vae": {"dropout": 0.1}}, "tune_vae.space.vae.dropout"),
         ("tune_vae.space", {"vae": 0.1}, "tune_vae.space.vae"),
-        ("tune_ddpm.space", {"diffusion": {"num_timesteps": {"choices": [3, 5]}}},
-         "sampler.num_steps: 5, but there are only 3 timesteps"),
-        ("tune_ddpm.space", {"unet": {"num_heads": {"low": 2, "high": 4}}},
-         "tune_ddpm.space.unet: num_heads 3 does not divide the 16 channels of level 2"),
-        ("tune_ddpm.space", {"unet": {"num_heads": {"choices": [2, 16]},
-                                      "channel_multipliers": {"choices": [[1, 2, 2], [1, 1, 1]]}}},
-         "tune_ddpm.space.unet: num_heads 16 does not divide the 8 channels of level 2"),
-        ("sampler", {"sampler": "ddim_ahead", "num_steps": 1000, "spacing": "trailing", "eta": 0.0,
-                     "variance": "zero", "clip": True, "guidance": 0.0, "temperature": 1.0,
-                     "shared_noise": False, "batch_size": 9},
-         "sampler.num_steps: 1000, but there are only 999 timesteps"),
-        ("sampler.spacing", "leading", "frontier.num_steps, converged_steps: 1 with sampler."
-         "spacing leading is a step at t = 0"),
-        ("tune_ddpm.space", {"diffusion": {"scheduler_type": {"choices": ["linear"]},
-                                           "num_timesteps": {"choices": [1000]},
-                                           "beta_start": {"choices": [1e-7]},
-                                           "beta_end": {"choices": [2e-7]}}},
-         "diffusion: its noise levels have none of -20 to 20 dB"),
-        ("tune_vae.space", {"vae": {"channel_multipliers": {"choices": [[1], [1] * 7]}}},
-         "vae.channel_multipliers"),
+        (
+            "tune_ddpm.space",
+            {"diffusion": {"num_timesteps": {"choices": [3, 5]}}},
+            "sampler.num_steps: 5, but there are only 3 timesteps",
+        ),
+        (
+            "tune_ddpm.space",
+            {"unet": {"num_heads": {"low": 2, "high": 4}}},
+            "tune_ddpm.space.unet: num_heads 3 does not divide the 16 channels of level 2",
+        ),
+        (
+            "tune_ddpm.space",
+            {
+                "unet": {
+                    "num_heads": {"choices": [2, 16]},
+                    "channel_multipliers": {"choices": [[1, 2, 2], [1, 1, 1]]},
+                }
+            },
+            "tune_ddpm.space.unet: num_heads 16 does not divide the 8 channels of level 2",
+        ),
+        (
+            "sampler",
+            {
+                "sampler": "ddim_ahead",
+                "num_steps": 1000,
+                "spacing": "trailing",
+                "eta": 0.0,
+                "variance": "zero",
+                "clip": True,
+                "guidance": 0.0,
+                "temperature": 1.0,
+                "shared_noise": False,
+                "batch_size": 9,
+            },
+            "sampler.num_steps: 1000, but there are only 999 timesteps",
+        ),
+        (
+            "sampler.spacing",
+            "leading",
+            "frontier.num_steps, converged_steps: 1 with sampler."
+            "spacing leading is a step at t = 0",
+        ),
+        (
+            "tune_ddpm.space",
+            {
+                "diffusion": {
+                    "scheduler_type": {"choices": ["linear"]},
+                    "num_timesteps": {"choices": [1000]},
+                    "beta_start": {"choices": [1e-7]},
+                    "beta_end": {"choices": [2e-7]},
+                }
+            },
+            "diffusion: its noise levels have none of -20 to 20 dB",
+        ),
+        (
+            "tune_vae.space",
+            {"vae": {"channel_multipliers": {"choices": [[1], [1] * 7]}}},
+            "vae.channel_multipliers",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_value_that_cannot_work_is_found_before_any_work(content, faults, place, value, said):
     section = content["experiments"]["smoke"]
     *parents, key = place.split(".")
@@ -234,13 +317,25 @@ def test_a_root_without_entries_is_an_error(content, faults, root, entries):
 def test_a_latent_study_brings_what_it_needs_before_its_own_stages():
     study = load_latent_study("latents_smoke", PARAMS)
     assert study.targets == [
-        "download@fashion_mnist", "download@mnist", "download@nuclei", "download@raman",
-        "prepare@fashion_mnist_tiny", "prepare@mnist_tiny", "train_classifier@mnist_tiny",
-        "download@alexnet", "tune_vae@smoke", "train_vae@smoke", "tune_ddpm@smoke",
-        "train_ddpm@smoke", "train_diffusevae@smoke", "beta_vae@latents_smoke",
-        "sprites@latents_smoke", "spectra@latents_smoke", "autoencoders@latents_smoke",
+        "download@fashion_mnist",
+        "download@mnist",
+        "download@nuclei",
+        "download@raman",
+        "prepare@fashion_mnist_tiny",
+        "prepare@mnist_tiny",
+        "train_classifier@mnist_tiny",
+        "download@alexnet",
+        "tune_vae@smoke",
+        "train_vae@smoke",
+        "tune_ddpm@smoke",
+        "train_ddpm@smoke",
+        "train_diffusevae@smoke",
+        "beta_vae@latents_smoke",
+        "sprites@latents_smoke",
+        "spectra@latents_smoke",
+        "autoencoders@latents_smoke",
         "overview@latents_smoke",
-    ]  # fmt: skip
+    ]
     assert study.output("overview", "x") == Path("artifacts/latents_smoke/overview/x")
 
 
@@ -251,8 +346,12 @@ def test_a_latent_study_works_on_a_folder_of_images_too(content, faults, tmp_pat
     (tmp_path / "data/raw/clothes").mkdir(parents=True)
     Image.new("L", (8, 8)).save(tmp_path / "data/raw/clothes/a.png")
     targets = load_latent_study("latents_smoke", tmp_path / "params.yaml").targets
-    assert targets[:4] == ["download@mnist", "download@nuclei", "download@raman",
-                           "prepare@fashion_mnist_tiny"]  # fmt: skip
+    assert targets[:4] == [
+        "download@mnist",
+        "download@nuclei",
+        "download@raman",
+        "prepare@fashion_mnist_tiny",
+    ]
 
 
 def test_faults_of_a_latent_study_are_named(content, faults):
@@ -284,8 +383,11 @@ def test_a_latent_study_fits_its_images_and_its_model(content, faults):
     family = study["autoencoders"]
     family["restoration"] |= {"factors": [2, 3], "channels": [4] * 7}
     family["segmentation"]["unet"] |= {"channel_multipliers": [1] * 7}
-    family["interpolation"]["sampler"] |= {"sampler": "ddim_ahead", "num_steps": 1000,
-                                           "clip": False}  # fmt: skip
+    family["interpolation"]["sampler"] |= {
+        "sampler": "ddim_ahead",
+        "num_steps": 1000,
+        "clip": False,
+    }
     content["experiments"]["smoke"]["diffusion"] |= {"open_ends": True}
     said = faults("latents_smoke")
     for part in (

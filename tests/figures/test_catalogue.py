@@ -51,11 +51,23 @@ def drawn():
 def test_every_figure_of_an_experiment_is_drawn_and_the_hero_comes_first(drawn):
     assert list(drawn)[0] == "reconstructions.png"
     assert set(drawn) == {
-        "reconstructions.png", "generated.png", "refinements.png", "trajectory.png",
-        "paired_metrics.png", "distances.png", "vae_reconstructions.png", "vae_samples.png",
-        "codes.png", "forward.png", "schedules.png", "ddpm_samples.png", "losses.png",
-        "tune_ddpm_history.png", "tune_ddpm_importances.png", "tune_ddpm_slices.png",
-    }  # fmt: skip
+        "reconstructions.png",
+        "generated.png",
+        "refinements.png",
+        "trajectory.png",
+        "paired_metrics.png",
+        "distances.png",
+        "vae_reconstructions.png",
+        "vae_samples.png",
+        "codes.png",
+        "forward.png",
+        "schedules.png",
+        "ddpm_samples.png",
+        "losses.png",
+        "tune_ddpm_history.png",
+        "tune_ddpm_importances.png",
+        "tune_ddpm_slices.png",
+    }
     assert all(one.title and len(one.caption) > 40 for one in drawn.values())
 
 
@@ -197,15 +209,25 @@ def test_the_number_of_a_class_stands_at_its_median():
     with figure_style():
         axes = draw_codes([("", points, np.array([3, 3, 3, 8]))]).axes[0]
     assert {text.get_text(): tuple(text.xy) for text in axes.texts} == {
-        "3": (2.0, 1.0), "8": (9.0, 9.0)}  # fmt: skip
+        "3": (2.0, 1.0),
+        "8": (9.0, 9.0),
+    }
 
 
 def test_lpips_that_was_not_measured_has_no_plot():
     with figure_style():
-        titles = [axes.get_title(loc="left")
-                  for axes in draw_paired_metrics(make_results(lpips=False).per_image).axes]
+        titles = [
+            axes.get_title(loc="left")
+            for axes in draw_paired_metrics(make_results(lpips=False).per_image).axes
+        ]
     assert [title.split()[0] for title in titles if title] == [
-        "MSE", "PSNR", "SSIM", "MAE", "EdgeSim", "HistSim"]  # fmt: skip
+        "MSE",
+        "PSNR",
+        "SSIM",
+        "MAE",
+        "EdgeSim",
+        "HistSim",
+    ]
 
 
 def test_the_best_trial_is_a_completed_one():
@@ -220,8 +242,10 @@ def test_slices_leave_out_trials_that_had_no_such_parameter():
     trials, _ = make_trials()
     with figure_style():
         rate, scheduler, beta_end, _ = draw_slices(trials, "red").axes
-    count = [sum(len(dots.get_offsets()) for dots in axes.collections)
-             for axes in (rate, scheduler, beta_end)]
+    count = [
+        sum(len(dots.get_offsets()) for dots in axes.collections)
+        for axes in (rate, scheduler, beta_end)
+    ]
     assert count == [5, 5, 3]
     assert rate.get_xscale() == "log" and beta_end.get_xscale() == "linear"
     assert [text.get_text() for text in scheduler.get_xticklabels()] == ["cosine", "linear"]
@@ -252,9 +276,11 @@ def test_one_image_and_a_study_with_every_trial_pruned_are_enough():
     trials = pd.DataFrame({"number": [0], "state": ["pruned"], "value": [0.1], "epochs": [1]})
     first = {name: tensor[:1] for name, tensor in results.pairs.items()}
     results = dataclasses.replace(
-        results, pairs=first, per_image=results.per_image[results.per_image["index"] == 0],
+        results,
+        pairs=first,
+        per_image=results.per_image[results.per_image["index"] == 0],
         tuning={"tune_vae": (trials, make_trials()[1].iloc[:0])},
-    )  # fmt: skip
+    )
     with figure_style():
         files = [one.file for one in draw_all(results, CONFIG, 0)]
     assert "paired_metrics.png" in files and not any(file.startswith("tune") for file in files)

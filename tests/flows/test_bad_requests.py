@@ -34,24 +34,35 @@ def number(**params) -> dict:
 
 
 IMAGES = [
-    (image(2, 1, 8, 8), SHAPE), (image(16, 16), SHAPE), (image(0, 1, 16, 16), "numpy array input"),
-    (image(1, 1, 16, 16, value=np.nan), RANGE), (image(1, 1, 16, 16, value=np.inf), RANGE),
-    (image(1, 1, 16, 16, value=2.0), RANGE), (image(1, 1, 16, 16, value=-0.1), RANGE),
-    ({"inputs": [[[[0.0], [0.0, 0.0]]]]}, "inhomogeneous"), ({"inputs": [[["a"]]]}, "string"),
-    ({"inputs": None}, "expects a single n-dimensional array"), ({}, "exactly one of the input"),
-    ({"inputs": OWN, "instances": OWN}, "exactly one of the input"), ([1], "JSON dictionary"),
+    (image(2, 1, 8, 8), SHAPE),
+    (image(16, 16), SHAPE),
+    (image(0, 1, 16, 16), "numpy array input"),
+    (image(1, 1, 16, 16, value=np.nan), RANGE),
+    (image(1, 1, 16, 16, value=np.inf), RANGE),
+    (image(1, 1, 16, 16, value=2.0), RANGE),
+    (image(1, 1, 16, 16, value=-0.1), RANGE),
+    ({"inputs": [[[[0.0], [0.0, 0.0]]]]}, "inhomogeneous"),
+    ({"inputs": [[["a"]]]}, "string"),
+    ({"inputs": None}, "expects a single n-dimensional array"),
+    ({}, "exactly one of the input"),
+    ({"inputs": OWN, "instances": OWN}, "exactly one of the input"),
+    ([1], "JSON dictionary"),
     ({"dataframe_split": {"columns": ["a"], "data": [[1]]}}, "column"),
     (number(num_images=-1), "^num_images -1: allowed 0 to 8192$"),
     (number(num_images=8193), "^num_images 8193: allowed 0 to 8192$"),
     (number(num_images=10**30), "num_images 10+: allowed"),
     (number(num_images=1, seed=-1), "^seed -1: allowed 0 to 9223372036854775806$"),
     (number(num_images=1, seed=2**63), "^seed 9223372036854775808: allowed"),
-    (number(num_images=None), "num_images None: allowed"), (number(num_images=[1]), "scalar"),
-    (number(num_images="3"), "Can not safely convert"), (number(seed=2.5), "safely convert"),
-    (number(seed=True), "safely convert"), ({"inputs": OWN, "params": [1]}, "dictionary"),
-]  # fmt: skip
+    (number(num_images=None), "num_images None: allowed"),
+    (number(num_images=[1]), "scalar"),
+    (number(num_images="3"), "Can not safely convert"),
+    (number(seed=2.5), "safely convert"),
+    (number(seed=True), "safely convert"),
+    ({"inputs": OWN, "params": [1]}, "dictionary"),
+]
 BODIES = [
-    (b"{", JSON, 400, "JSONDecodeError"), (b"\xff" * 999, JSON, 400, "UnicodeDecodeError"),
+    (b"{", JSON, 400, "JSONDecodeError"),
+    (b"\xff" * 999, JSON, 400, "UnicodeDecodeError"),
     (b'{"inputs":' + b"[" * 100_000, JSON, 400, "cannot be read"),
     (b'{"inputs":' + b"1" * 5000 + b"}", JSON, 400, "cannot be read"),
     (b" " * (serve.MOST_BYTES + 1), JSON, 413, "send fewer images at a time"),
@@ -59,7 +70,7 @@ BODIES = [
     (b"PAR1", {"Content-Type": "application/vnd.apache.parquet"}, 415, "^send application/json$"),
     (b"{}", {}, 415, "^send application/json$"),
     (b"{}", {"Content-Type": "application/json; charset=latin-1"}, 415, "UTF-8"),
-]  # fmt: skip
+]
 
 
 def open_client(app) -> TestClient:
@@ -106,8 +117,13 @@ def test_a_model_that_does_not_fit_together_is_one_line(store):  # noqa: F811
     content[-1] ^= 1
     weights.write_bytes(content)
     command = [sys.executable, "-m", "flows.serve", "models:/diffusevae-toy/1", str(free_port())]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120,
-                          env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode in (2, 3) and "Traceback" not in done.stderr, done.stderr
     [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: models:/diffusevae-toy/1: ")
@@ -119,8 +135,9 @@ def test_codes_that_are_none_are_answered_with_one_line(mlflow_store, tmp_path, 
     version = toy_latents.register_toy()
     client = open_client(serve.make_app(f"models:/{version.name}/1", 5001))
     for body, reason in (
-        (image(1, 4, value=value), said), (image(1, 3), SHAPE),
+        (image(1, 4, value=value), said),
+        (image(1, 3), SHAPE),
         (image(501, 4), "with B from 1 to 500"),
         ({"inputs": [[0.0] * 4], "params": {"refine": "yes"}}, "safely convert"),
-    ):  # fmt: skip
+    ):
         check_line(client.post("/invocations", content=json.dumps(body), headers=JSON), 400, reason)

@@ -34,8 +34,11 @@ SECONDS = 180
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A server of its own, whose scheduler looks every 2 seconds, and its client."""
-    started = TemporaryServer(tmp_path_factory.mktemp("prefect"),
-                              {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2"}, LOGIN)
+    started = TemporaryServer(
+        tmp_path_factory.mktemp("prefect"),
+        {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2"},
+        LOGIN,
+    )
     try:
         with temporary_settings({PREFECT_API_URL: started.wait()}):
             with get_client(sync_client=True) as client:
@@ -46,11 +49,18 @@ def server(tmp_path_factory):
 
 def run_module(checkout: Path, *arguments: str) -> subprocess.Popen:
     """Start `python -m <arguments>` there on the checkout's own code."""
-    variables = {"PREFECT_API_URL": PREFECT_API_URL.value(),
-                 "PYTHONPATH": os.pathsep.join([str(checkout), str(checkout / "src")])}
-    return subprocess.Popen([sys.executable, "-m", *arguments], cwd=checkout, text=True,
-                            env=os.environ | variables, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT)  # fmt: skip
+    variables = {
+        "PREFECT_API_URL": PREFECT_API_URL.value(),
+        "PYTHONPATH": os.pathsep.join([str(checkout), str(checkout / "src")]),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        cwd=checkout,
+        text=True,
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +77,8 @@ def deployments(server, smoke_run: SmokeRun) -> dict:
 
 def runs_of(server, state: str) -> list:
     runs = server.read_flow_runs(
-        deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=["smoke"])))  # fmt: skip
+        deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=["smoke"]))
+    )
     return [run for run in runs if run.state_type == state]
 
 
@@ -103,8 +114,10 @@ def test_a_run_that_the_schedule_made_completes_on_a_worker(server, deployments,
     assert run.created_by.type == "SCHEDULE" and run.auto_scheduled
     assert run.parameters == {"experiment": "smoke"}
     # The last lines may reach the server after the state does.
-    wait_for(lambda: "nothing changed" in "".join(log.message for log in server.read_logs()),
-             "the run's lines")  # fmt: skip
+    wait_for(
+        lambda: "nothing changed" in "".join(log.message for log in server.read_logs()),
+        "the run's lines",
+    )
 
 
 def test_a_cancelled_run_ends_with_all_its_processes(server, deployments, smoke_run, tmp_path):
@@ -164,8 +177,10 @@ def test_one_checkout_has_one_worker(server, deployments, smoke_run):
 
 
 def test_pools_and_the_rule_for_dead_runs_are_there_once(server, deployments):
-    assert {pool.name: pool.type for pool in server.read_work_pools()} == \
-        {"cpu": "process", "gpu": "process"}  # fmt: skip
+    assert {pool.name: pool.type for pool in server.read_work_pools()} == {
+        "cpu": "process",
+        "gpu": "process",
+    }
     [rule] = server.read_automations()
     assert rule.enabled and rule.trigger.within == timedelta(seconds=90)
 
@@ -185,8 +200,11 @@ def test_deployments_are_of_experiments_that_exist_one_run_at_a_time(deployments
             assert deployment.work_pool_name == ("gpu" if "mnist" in name else "cpu")
 
 
-@pytest.mark.parametrize("deployment", [d for d in DEPLOYMENTS if "schedules" in d],
-                         ids=lambda deployment: deployment["name"])  # fmt: skip
+@pytest.mark.parametrize(
+    "deployment",
+    [d for d in DEPLOYMENTS if "schedules" in d],
+    ids=lambda deployment: deployment["name"],
+)
 def test_schedules_keep_their_hour_through_the_change_of_clocks(deployment):
     [given] = deployment["schedules"]
     schedule = CronSchedule(cron=given["cron"], timezone=given["timezone"])
@@ -197,18 +215,28 @@ def test_schedules_keep_their_hour_through_the_change_of_clocks(deployment):
     assert {date.astimezone(UTC).hour for date in dates} == {hour - 2, hour - 1}
 
 
-@pytest.mark.parametrize("arguments", [
-    [], ["tpu"], ["gpu"], ["gpu", "x"], ["gpu", "0,"], ["gpu", "1,1"], ["gpu", "0", "1"],
-    ["cpu", "0"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["tpu"],
+        ["gpu"],
+        ["gpu", "x"],
+        ["gpu", "0,"],
+        ["gpu", "1,1"],
+        ["gpu", "0", "1"],
+        ["cpu", "0"],
+    ],
+)
 def test_wrong_arguments_get_the_right_ones(arguments):
     with pytest.raises(InputError, match="write `python -m flows.worker cpu`"):
         worker_module.work(arguments)
 
 
-@pytest.mark.parametrize("arguments, read", [
-    (["cpu"], ("cpu", [])), (["gpu", "1"], ("gpu", ["1"])), (["gpu", "0,1"], ("gpu", ["0", "1"])),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, read",
+    [(["cpu"], ("cpu", [])), (["gpu", "1"], ("gpu", ["1"])), (["gpu", "0,1"], ("gpu", ["0", "1"]))],
+)
 def test_a_worker_has_one_gpu_or_several(arguments, read):
     assert worker_module._read(arguments) == read
 

@@ -28,8 +28,22 @@ def checkout(smoke_checkout, tmp_path_factory) -> Path:
     """A copy of the finished run's checkout, with a remote of DVC's."""
     copy = tmp_path_factory.mktemp("finishing") / "checkout"
     shutil.copytree(smoke_checkout, copy, symlinks=True)
-    subprocess.run([sys.executable, "-m", "dvc", "remote", "add", "--local", "--default", "store",
-                    str(copy.parent / "remote")], cwd=copy, check=True, capture_output=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "dvc",
+            "remote",
+            "add",
+            "--local",
+            "--default",
+            "store",
+            str(copy.parent / "remote"),
+        ],
+        cwd=copy,
+        check=True,
+        capture_output=True,
+    )
     return copy
 
 
@@ -43,11 +57,19 @@ def client(checkout) -> MlflowClient:
 
 
 def die_at(checkout: Path, step: str, prefect_server: str) -> None:
-    environment = os.environ | {"PYTHONPATH": f"{checkout / 'src'}:{checkout}",
-                                "PREFECT_API_URL": prefect_server}  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", DYING, step], cwd=checkout, env=environment,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=SECONDS)  # fmt: skip
+    environment = os.environ | {
+        "PYTHONPATH": f"{checkout / 'src'}:{checkout}",
+        "PREFECT_API_URL": prefect_server,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, step],
+        cwd=checkout,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=SECONDS,
+    )
     assert done.returncode == 9, done.stdout[-3000:]
 
 
@@ -77,15 +99,19 @@ def test_what_they_did_together_is_what_one_run_does(checkout, client):
     tags = client.get_model_version(NAME, version.version).tags
     assert tags["gate"] == "first"
     assert client.get_model_version_by_alias(NAME, "champion").version == version.version
-    runs = client.search_runs([client.get_experiment_by_name("smoke").experiment_id],
-                              "attributes.run_name = 'pipeline'")  # fmt: skip
+    runs = client.search_runs(
+        [client.get_experiment_by_name("smoke").experiment_id], "attributes.run_name = 'pipeline'"
+    )
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
     for run in runs:
         assert run.info.status == "KILLED" or "diffusevae_ssim" in run.data.metrics
     recorded = client.get_run(tags["recorded"])
     assert recorded.info.status == "FINISHED"
     assert {file.path for file in client.list_artifacts(recorded.info.run_id)} >= {
-        "dvc.lock", "smoke-rerun.html", "smoke.html"}  # fmt: skip
+        "dvc.lock",
+        "smoke-rerun.html",
+        "smoke.html",
+    }
 
 
 def test_then_nothing_is_left_to_do_but_to_close_what_a_killed_run_left_open(

@@ -25,16 +25,21 @@ def checkout(smoke_checkout, tmp_path_factory) -> Path:
     shutil.copytree(smoke_checkout, copy, symlinks=True)
     for source in ("fashion_mnist", "raman", "nuclei"):
         raw_folder(source)
-        shutil.copytree(SCRATCH / "downloads" / source, copy / "scratch/downloads" / source,
-                        dirs_exist_ok=True)  # fmt: skip
+        shutil.copytree(
+            SCRATCH / "downloads" / source, copy / "scratch/downloads" / source, dirs_exist_ok=True
+        )
     return copy
 
 
 def run_flow(checkout: Path, prefect_server: str, study: str = STUDY):
-    return subprocess.run([sys.executable, "-m", "flows.latents", study], cwd=checkout, text=True,
-                          env=os.environ | {"PYTHONPATH": str(checkout / "src"),
-                                            "PREFECT_API_URL": prefect_server},
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", "flows.latents", study],
+        cwd=checkout,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(checkout / "src"), "PREFECT_API_URL": prefect_server},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def test_one_command_makes_the_page_and_the_model_and_then_finds_nothing_to_do(
@@ -52,8 +57,7 @@ def test_one_command_makes_the_page_and_the_model_and_then_finds_nothing_to_do(
     client = MlflowClient(f"sqlite:///{checkout / 'mlflow/mlflow.db'}")
     [experiment] = [one for one in client.search_experiments() if one.name == STUDY]
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    assert set(LATENTS) <= set(runs) and all(run.info.status == "FINISHED"
-                                             for run in runs.values())  # fmt: skip
+    assert set(LATENTS) <= set(runs) and all(run.info.status == "FINISHED" for run in runs.values())
     headline = next(one for one in chapters["spectra"].headlines)
     parents = [run for run in runs.values() if "mlflow.parentRunId" not in run.data.tags]
     assert headline.value in parents[0].data.metrics.values()
@@ -69,5 +73,8 @@ def test_one_command_makes_the_page_and_the_model_and_then_finds_nothing_to_do(
 def test_a_study_that_there_is_not_is_one_clear_line(checkout, prefect_server):
     done = run_flow(checkout, prefect_server, "latent_smoke")
     assert done.returncode == 2
-    assert done.stdout.strip().splitlines()[-1].endswith(
-        "there is no 'latent_smoke'; did you mean 'latents_smoke'?")  # fmt: skip
+    assert (
+        done.stdout.strip()
+        .splitlines()[-1]
+        .endswith("there is no 'latent_smoke'; did you mean 'latents_smoke'?")
+    )

@@ -27,8 +27,9 @@ def sql(path: Path, command: str) -> list:
 
 def git(folder: Path, *arguments: str, check: bool = True) -> str:
     who = ("-c", "user.name=a", "-c", "user.email=a@localhost")
-    done = subprocess.run(["git", *who, *arguments], cwd=folder, capture_output=True, text=True,
-                          check=check)  # fmt: skip
+    done = subprocess.run(
+        ["git", *who, *arguments], cwd=folder, capture_output=True, text=True, check=check
+    )
     return done.stdout + done.stderr
 
 
@@ -114,8 +115,14 @@ def test_loopback_is_asked_past_a_dead_proxy_and_the_rest_through_it(tmp_path):
     names = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy")
     environment = {name: value for name, value in os.environ.items() if name != "no_proxy"}
     environment |= dict.fromkeys(names, dead) | {"NO_PROXY": "my.org", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path,
-                          capture_output=True, text=True, timeout=120)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -149,8 +156,9 @@ def studies(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "scratch/studies/optuna.db"
     path.parent.mkdir(parents=True)
-    study_storage.connect().create_new_study([study_storage.optuna.study.StudyDirection.MINIMIZE],
-                                             "mine")  # fmt: skip
+    study_storage.connect().create_new_study(
+        [study_storage.optuna.study.StudyDirection.MINIMIZE], "mine"
+    )
     return path
 
 
@@ -191,9 +199,14 @@ def test_explore_on_a_taken_port_is_one_line_and_no_login_is_shown(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         command = [sys.executable, "-m", "apps.explore", "latents", str(port)]
-        done = subprocess.run(command, cwd=tmp_path,
-                              env=os.environ | {"PYTHONPATH": f"{ROOT}"}, capture_output=True,
-                              text=True, timeout=120)  # fmt: skip
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": f"{ROOT}"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith(f"error: port {port}: ") and "PORT=" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -217,8 +230,9 @@ def test_an_environment_works_where_it_was_moved_to(place, tmp_path):
     relocate(old / ".venv")
     relocate(old / ".venv")  # again changes nothing
     new = old.rename(tmp_path / "a new")
-    shown = subprocess.run([new / ".venv/bin/tool", "b c"], capture_output=True, text=True,
-                           check=True, cwd="/").stdout  # fmt: skip
+    shown = subprocess.run(
+        [new / ".venv/bin/tool", "b c"], capture_output=True, text=True, check=True, cwd="/"
+    ).stdout
     assert shown.strip() == f"{new}/src/moved.py {new}/.venv b c"
     activate = f". '{new}/.venv/bin/activate' && python -c 'import sys; print(sys.prefix)'"
     shown = subprocess.run(["bash", "-c", activate], capture_output=True, text=True, check=True)

@@ -36,9 +36,11 @@ def flow_run(smoke_run: SmokeRun):
             [run_id] = re.findall(r"flow-run/([0-9a-f-]{36})", smoke_run.output)
             run = client.read_flow_run(run_id)
             tasks = client.read_task_runs(
-                task_run_filter=TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[run.id])))
+                task_run_filter=TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[run.id]))
+            )
             artifacts = client.read_artifacts(
-                artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id])))
+                artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+            )
     return run, tasks, artifacts
 
 
@@ -59,8 +61,12 @@ def test_no_password_is_shown_or_stored(smoke_run):
     """Of those in its environment and in git's settings: Prefect's, MLflow's, the remote's."""
     passwords = [CANARY.encode(), LOGIN.partition(":")[2].encode()]
     home = Path(os.environ["PREFECT_HOME"])
-    files = [path for folder in (smoke_run.checkout, home) for path in folder.rglob("*")
-             if path.is_file() and not path.is_symlink()]  # fmt: skip
+    files = [
+        path
+        for folder in (smoke_run.checkout, home)
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    ]
     names = {path.name for path in files}
     assert {"mlflow.db", "prefect.db", "server.log", "dvc.lock", "params.yaml"} <= names
     holders = [path for path in files if any(each in path.read_bytes() for each in passwords)]
@@ -70,17 +76,23 @@ def test_no_password_is_shown_or_stored(smoke_run):
 def test_the_server_holds_a_completed_run_with_a_task_for_every_stage(flow_run):
     run, tasks, _ = flow_run
     assert run.name == "smoke" and run.state.is_completed()
-    assert [task.name for task in sorted(tasks, key=lambda task: task.start_time)] == \
-        [*STAGES, "publish", "register", "gate"]  # fmt: skip
+    assert [task.name for task in sorted(tasks, key=lambda task: task.start_time)] == [
+        *STAGES,
+        "publish",
+        "register",
+        "gate",
+    ]
     assert all(task.state.is_completed() for task in tasks)
 
 
 def test_the_server_shows_progress_stages_and_metrics(flow_run):
     _, _, artifacts = flow_run
     shown = {artifact.key: artifact for artifact in artifacts}
-    assert {key: artifact.type for key, artifact in shown.items()} == \
-        {"smoke-progress": "progress", "smoke-stages": "table",
-         "smoke-metrics": "table"}  # fmt: skip
+    assert {key: artifact.type for key, artifact in shown.items()} == {
+        "smoke-progress": "progress",
+        "smoke-stages": "table",
+        "smoke-metrics": "table",
+    }
     assert shown["smoke-progress"].data == 100
     assert all(stage in shown["smoke-stages"].data for stage in STAGES)
     assert "diffusevae_ssim" in shown["smoke-metrics"].data
@@ -88,10 +100,12 @@ def test_the_server_shows_progress_stages_and_metrics(flow_run):
 
 def test_mlflow_nests_a_finished_run_of_every_stage_under_one_parent(mlflow_runs):
     parent, others = mlflow_runs
-    children = [run for run in others
-                if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]  # fmt: skip
-    assert sorted(run.info.run_name for run in children) == \
-        sorted(stage.split("@")[0] for stage in STAGES)  # fmt: skip
+    children = [
+        run for run in others if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
+    ]
+    assert sorted(run.info.run_name for run in children) == sorted(
+        stage.split("@")[0] for stage in STAGES
+    )
     assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
 
 
@@ -104,8 +118,7 @@ def test_the_parent_run_tells_what_ran_on_which_lock_and_how_good_it_is(smoke_ru
     assert parent.data.tags["dvc_lock_sha256"] == hashlib.sha256(lock).hexdigest()
     assert 0 < parent.data.metrics["diffusevae_ssim"] <= 1
     files = mlflow_client(smoke_run.checkout).list_artifacts(parent.info.run_id)
-    assert [file.path for file in files] == [
-        "dvc.lock", "smoke-rerun.html", "smoke.html"]  # fmt: skip
+    assert [file.path for file in files] == ["dvc.lock", "smoke-rerun.html", "smoke.html"]
 
 
 def test_the_published_report_is_the_stage_s_with_every_stage_s_time(smoke_run):
@@ -154,8 +167,10 @@ def test_a_mistake_in_params_is_one_line_and_exit_code_2(bare_checkout, prefect_
     params.write_text(params.read_text().replace("num_steps: 5\n", "num_step: 5\n"))
     done = run_pipeline(bare_checkout, "smoke", PREFECT_API_URL=prefect_server)
     assert done.returncode == 2
-    assert done.stdout.startswith("error: params.yaml experiments.smoke.sampler.num_step: unknown "
-                                  "key; did you mean 'num_steps'?")  # fmt: skip
+    assert done.stdout.startswith(
+        "error: params.yaml experiments.smoke.sampler.num_step: unknown "
+        "key; did you mean 'num_steps'?"
+    )
     assert done.stdout.count("\n") == 1
 
 
@@ -178,10 +193,14 @@ def test_stopping_the_run_ends_its_stage_and_records_that(bare_checkout, number,
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
     run = subprocess.Popen(
         # A test suite in the background ignores SIGINT, and so would what it starts untied.
-        tie([sys.executable, "-m", "flows", "smoke"]), cwd=bare_checkout,
-        env=environment | {"PYTHONPATH": str(bare_checkout / "src")}, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
+        tie([sys.executable, "-m", "flows", "smoke"]),
+        cwd=bare_checkout,
+        env=environment | {"PYTHONPATH": str(bare_checkout / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
         next(line for line in run.stdout if "Running stage" in line)
         start = time.monotonic()

@@ -82,17 +82,24 @@ def test_networks_drawn_from_a_space_cost_what_their_flops_do(tmp_path, monkeypa
     assert cost_of_drawn_networks(experiment, "tune_vae@smoke", (1, 32, 32)) == 1
 
 
-@pytest.mark.parametrize(("seconds", "said"), [
-    (0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599.7, "1 h 00 min"),
-    (90061, "25 h 01 min"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (3599.7, "1 h 00 min"),
+        (90061, "25 h 01 min"),
+    ],
+)
 def test_a_duration_has_the_units_a_person_would_use(seconds, said):
     assert duration(seconds) == said
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ([], "name one experiment"), (["smoke", "mnist"], "name one"), (["smoky"], "'smoke'")
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [([], "name one experiment"), (["smoke", "mnist"], "name one"), (["smoky"], "'smoke'")],
+)
 def test_what_is_no_experiment_is_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         plan(arguments)

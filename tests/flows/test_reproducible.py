@@ -15,9 +15,15 @@ def force_all(checkout: Path) -> subprocess.CompletedProcess:
         "PYTHONPATH": str(checkout / "src"),
         "MLFLOW_TRACKING_URI": "",
     }
-    return subprocess.run([sys.executable, "-m", "dvc", "repro", "--force", "report@smoke"],
-                          cwd=checkout, env=environment, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=600)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", "repro", "--force", "report@smoke"],
+        cwd=checkout,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+    )
 
 
 def test_a_forced_rerun_leaves_the_lock_unchanged_to_the_byte(smoke_run: SmokeRun):

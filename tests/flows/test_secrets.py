@@ -25,15 +25,21 @@ OWN_PREFECT = {name: value for name, value in os.environ.items() if "PREFECT_" n
 OWN_PREFECT |= {"PYTHONPATH": str(ROOT)}
 
 
-@pytest.mark.parametrize("text, shown", [
-    (f"at http://admin:{CANARY}@host:5000/x: away", "at http://***@host:5000/x: away"),
-    (f"postgresql+psycopg://u:a/{CANARY}@b@host/db", "postgresql+psycopg://***@host/db"),
-    (f"fatal: https://{CANARY}@github.com/a/b.git", "fatal: https://***@github.com/a/b.git"),
-    (f"('s3://k:{CANARY}@h', 'http://:{CANARY}@h')", "('s3://***@h', 'http://***@h')"),
-    (f"postgresql://host/db?user=u&password={CANARY}", "postgresql://host/db?user=u&password=***"),
-    ("http://127.0.0.1:5000/#/models/a@champion", "http://127.0.0.1:5000/#/models/a@champion"),
-    ("train_vae@smoke: see http://host/a and models:/m@champion",) * 2,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        (f"at http://admin:{CANARY}@host:5000/x: away", "at http://***@host:5000/x: away"),
+        (f"postgresql+psycopg://u:a/{CANARY}@b@host/db", "postgresql+psycopg://***@host/db"),
+        (f"fatal: https://{CANARY}@github.com/a/b.git", "fatal: https://***@github.com/a/b.git"),
+        (f"('s3://k:{CANARY}@h', 'http://:{CANARY}@h')", "('s3://***@h', 'http://***@h')"),
+        (
+            f"postgresql://host/db?user=u&password={CANARY}",
+            "postgresql://host/db?user=u&password=***",
+        ),
+        ("http://127.0.0.1:5000/#/models/a@champion", "http://127.0.0.1:5000/#/models/a@champion"),
+        ("train_vae@smoke: see http://host/a and models:/m@champion",) * 2,
+    ],
+)
 def test_addresses_are_shown_without_their_logins(text, shown):
     assert hide_passwords(text) == shown
 
@@ -66,9 +72,11 @@ def test_log_lines_hide_passwords_too(caplog):
 
 
 def test_an_unexplained_failure_s_traceback_hides_passwords():
-    code = ("import flows, threading\n"
-            f"def fail(): raise ValueError('http://a:{CANARY[:4]}' + '{CANARY[4:]}@h')\n"
-            "thread = threading.Thread(target=fail); thread.start(); thread.join(); fail()")
+    code = (
+        "import flows, threading\n"
+        f"def fail(): raise ValueError('http://a:{CANARY[:4]}' + '{CANARY[4:]}@h')\n"
+        "thread = threading.Thread(target=fail); thread.start(); thread.join(); fail()"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and done.stderr.count("ValueError: http://***@h") == 2
     assert CANARY not in done.stderr
@@ -82,8 +90,15 @@ def test_stages_and_flows_keep_their_files_from_other_users(tmp_path):
         folder.chmod(0o755)
     commands = (["-m", "diffusevae.stages", "download", "x", "--out", "x"], ["-c", "import flows"])
     for command, closed in zip(commands, (folders, folders[:1]), strict=True):
-        done = subprocess.run([sys.executable, *command], cwd=tmp_path, text=True, umask=0,
-                              capture_output=True, timeout=120, env=OWN_PREFECT)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            text=True,
+            umask=0,
+            capture_output=True,
+            timeout=120,
+            env=OWN_PREFECT,
+        )
         assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700, 0o700]
         for folder in closed:
             assert done.stderr.count(f"{folder.name}: was open to other users") == 1
@@ -91,8 +106,10 @@ def test_stages_and_flows_keep_their_files_from_other_users(tmp_path):
 
 
 def test_a_database_that_is_away_is_named_without_its_password(monkeypatch):
-    for address in (f"postgresql://u:{CANARY}@127.0.0.1:9/optuna",
-                    f"postgresql://127.0.0.1:9/optuna?user=u&password={CANARY}"):  # fmt: skip
+    for address in (
+        f"postgresql://u:{CANARY}@127.0.0.1:9/optuna",
+        f"postgresql://127.0.0.1:9/optuna?user=u&password={CANARY}",
+    ):
         monkeypatch.setenv("DIFFUSEVAE_OPTUNA_STORAGE", address)
         with pytest.raises(EnvironmentFailure, match="does not answer") as failure:
             study_storage.connect()
@@ -136,6 +153,9 @@ def test_mlflow_keeps_no_password_of_its_address(tmp_path, monkeypatch, capfd):
             parent.record_stages([])
         assert len(connect().search_runs([experiment_id(connect(), "toy")])) == 2
     assert CANARY not in "".join(capfd.readouterr())
-    holders = [path for path in tmp_path.rglob("*")
-               if path.is_file() and CANARY.encode() in path.read_bytes()]  # fmt: skip
+    holders = [
+        path
+        for path in tmp_path.rglob("*")
+        if path.is_file() and CANARY.encode() in path.read_bytes()
+    ]
     assert holders == []

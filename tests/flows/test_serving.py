@@ -26,10 +26,13 @@ def address(smoke_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     port = free_port()
     log = open(tmp_path_factory.mktemp("serving") / "log", "w+")
     server = subprocess.Popen(
-        [sys.executable, "-m", "flows.serve", "smoke", str(port)], cwd=smoke_checkout,
-        env=os.environ | {"PYTHONPATH": str(smoke_checkout / "src")}, stdout=log, stderr=log,
+        [sys.executable, "-m", "flows.serve", "smoke", str(port)],
+        cwd=smoke_checkout,
+        env=os.environ | {"PYTHONPATH": str(smoke_checkout / "src")},
+        stdout=log,
+        stderr=log,
         start_new_session=True,
-    )  # fmt: skip
+    )
     address = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 120
@@ -39,7 +42,8 @@ def address(smoke_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> I
                     break
             except OSError:
                 assert time.monotonic() < deadline and server.poll() is None, Path(
-                    log.name).read_text()[-3000:]  # fmt: skip
+                    log.name
+                ).read_text()[-3000:]
                 time.sleep(0.3)
         yield address
     finally:
@@ -52,8 +56,9 @@ def address(smoke_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def ask(address: str, body: dict) -> np.ndarray:
-    request = urllib.request.Request(f"{address}/invocations", json.dumps(body).encode(),
-                                     {"Content-Type": "application/json"})  # fmt: skip
+    request = urllib.request.Request(
+        f"{address}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=120) as answer:
         return np.array(json.load(answer)["predictions"], np.float32)
 
@@ -66,8 +71,10 @@ def test_images_are_refined_as_the_stage_refined_them(address, smoke_checkout):
 
 def test_as_many_new_images_come_as_are_asked_for_and_the_seed_decides_which(address):
     blank = np.zeros((1, 1, 32, 32)).tolist()
-    made = [ask(address, {"inputs": blank, "params": {"num_images": 3, "seed": seed}})
-            for seed in (1, 1, 2)]  # fmt: skip
+    made = [
+        ask(address, {"inputs": blank, "params": {"num_images": 3, "seed": seed}})
+        for seed in (1, 1, 2)
+    ]
     assert made[0].shape == (3, 1, 32, 32) and 0 <= made[0].min() < made[0].max() <= 1
     assert np.array_equal(made[0], made[1]) and not np.array_equal(made[0], made[2])
 
@@ -76,9 +83,13 @@ def test_the_readme_s_line_works(address):
     text = (ROOT / "README.md").read_text()
     [command] = re.findall(r"^(python -c .*\|\s*\\\n.*curl.*)$", text, re.M)
     command = command.replace("http://127.0.0.1:5001", address)
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120,
-                          env=os.environ | {"PATH": f"{Path(sys.executable).parent}:"
-                                            f"{os.environ['PATH']}"})  # fmt: skip
+    done = subprocess.run(
+        ["bash", "-c", command],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
     assert np.array(json.loads(done.stdout)["predictions"]).shape == (4, 1, 32, 32), done.stderr
 
 

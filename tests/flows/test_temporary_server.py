@@ -18,8 +18,11 @@ def routes(prefect_server: str) -> list[tuple[str, str]]:
     """Every method and path of its API."""
     address = f"{prefect_server}/openapi.json"
     paths = httpx.get(address, auth=LOGGED_IN, timeout=SECONDS).json()["paths"]
-    return [(method.upper(), path.removeprefix("/api")) for path, methods in paths.items()
-            for method in methods]  # fmt: skip
+    return [
+        (method.upper(), path.removeprefix("/api"))
+        for path, methods in paths.items()
+        for method in methods
+    ]
 
 
 def test_every_route_but_health_asks_for_the_login(prefect_server, routes):
@@ -42,12 +45,17 @@ def test_a_wrong_login_is_refused_and_the_right_one_is_not(prefect_server):
 @pytest.mark.parametrize("login", [None, LOGGED_IN])
 def test_a_page_of_another_origin_may_not_read_or_send(prefect_server, login):
     address = f"{prefect_server}/flow_runs/count"
-    wish = {"Access-Control-Request-Method": "POST",
-            "Access-Control-Request-Headers": "authorization"}  # fmt: skip
+    wish = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization",
+    }
     with httpx.Client(headers=FOREIGN, timeout=SECONDS) as page:
         asked = page.options(address, headers=wish)
-        answers = [asked, page.post(address, json={}, auth=login),
-                   page.get(f"{prefect_server}/health")]  # fmt: skip
+        answers = [
+            asked,
+            page.post(address, json={}, auth=login),
+            page.get(f"{prefect_server}/health"),
+        ]
     assert asked.status_code == 400
     for answer in answers:
         assert "access-control-allow-origin" not in answer.headers
@@ -58,8 +66,9 @@ def test_the_login_is_random_and_on_no_command_line(tmp_path):
     try:
         logins = [server.login for server in servers]
         assert len(set(logins)) == 2 and all(len(login) > 30 for login in logins)
-        listed = " ".join(" ".join(each.info["cmdline"] or [])
-                          for each in psutil.process_iter(["cmdline"]))  # fmt: skip
+        listed = " ".join(
+            " ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])
+        )
         assert str(servers[0].api_url.split(":")[2].split("/")[0]) in listed
         assert not [login for login in logins if login in listed]
         assert [server.log.stat().st_mode & 0o077 for server in servers] == [0, 0]

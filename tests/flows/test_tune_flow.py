@@ -15,11 +15,19 @@ pytestmark = pytest.mark.slow  # two minutes; test_shared_study has what can go 
 
 
 def start(checkout: Path, address: str, prefect_server: str) -> subprocess.Popen:
-    variables = {"PYTHONPATH": str(checkout / "src"), "PREFECT_API_URL": prefect_server,
-                 "DIFFUSEVAE_OPTUNA_STORAGE": address}  # fmt: skip
-    return subprocess.Popen([sys.executable, "-m", "flows.tune", "smoke"], cwd=checkout, text=True,
-                            env=os.environ | variables, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT)  # fmt: skip
+    variables = {
+        "PYTHONPATH": str(checkout / "src"),
+        "PREFECT_API_URL": prefect_server,
+        "DIFFUSEVAE_OPTUNA_STORAGE": address,
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.tune", "smoke"],
+        cwd=checkout,
+        text=True,
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,16 @@ from tests.support.checkouts import ROOT, wait_for
 from tests.support.toy_latents import copy_store, register_toy, write_checkout
 
 CHROMIUM = shutil.which("chromium")
-ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-             "--disable-background-networking", "--disable-component-update", "--disable-sync")
+ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 MILLISECONDS = 60_000  # a wait ends when what it waits for is there
 WIDTHS = (1200, 360)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
@@ -59,8 +67,12 @@ def served(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         register_toy()
         variables = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
         log = open(folder / "log", "w+")
-        process = subprocess.Popen([sys.executable, "-m", "apps.explore", "toy_study", str(port)],
-                                   env=os.environ | variables, stdout=log, stderr=log)  # fmt: skip
+        process = subprocess.Popen(
+            [sys.executable, "-m", "apps.explore", "toy_study", str(port)],
+            env=os.environ | variables,
+            stdout=log,
+            stderr=log,
+        )
     address = f"http://127.0.0.1:{port}"
 
     def answers() -> bool:
@@ -89,8 +101,9 @@ def served(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def page(request, browser: Browser, served: Served) -> Iterator[Page]:
     """The page of sliders, opened after logging in, at the width asked for; no error in it."""
     width = getattr(request, "param", WIDTHS[0])
-    context = browser.new_context(viewport={"width": width, "height": 800},
-                                  http_credentials=served.login)  # fmt: skip
+    context = browser.new_context(
+        viewport={"width": width, "height": 800}, http_credentials=served.login
+    )
     context.set_default_timeout(MILLISECONDS)
     opened, asked, errors = context.new_page(), [], []
     opened.on("request", lambda sent: asked.append(sent.url))
@@ -104,8 +117,10 @@ def page(request, browser: Browser, served: Served) -> Iterator[Page]:
 
 
 def wait_until_refined(page: Page) -> None:
-    page.wait_for_function("document.querySelector('.diffusevae img')?.src"
-                           " && !document.querySelector('.diffusevae img.stale')")  # fmt: skip
+    page.wait_for_function(
+        "document.querySelector('.diffusevae img')?.src"
+        " && !document.querySelector('.diffusevae img.stale')"
+    )
 
 
 def source(page: Page, selector: str) -> str:
@@ -113,8 +128,10 @@ def source(page: Page, selector: str) -> str:
 
 
 def wait_for_another(page: Page, selector: str, before: str) -> None:
-    page.wait_for_function("([selector, before]) => document.querySelector(selector).src != before",
-                           arg=[selector, before])  # fmt: skip
+    page.wait_for_function(
+        "([selector, before]) => document.querySelector(selector).src != before",
+        arg=[selector, before],
+    )
 
 
 def assert_no_sideways_scroll(page: Page) -> None:
@@ -132,15 +149,27 @@ def test_the_page_is_for_who_can_log_in(served, path):
 
 
 SOCKET = "/_nicegui_ws/socket.io/?EIO=4&transport="
-UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
-           "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}  # fmt: skip
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
 
 
-@pytest.mark.parametrize("method, path, extra, own", [
-    ("GET", "/", {}, 200),
-    ("POST", SOCKET + "polling", {}, 400),  # socket.io's word for a session that it does not know
-    ("GET", SOCKET + "websocket", UPGRADE, 101),
-])
+@pytest.mark.parametrize(
+    "method, path, extra, own",
+    [
+        ("GET", "/", {}, 200),
+        (
+            "POST",
+            SOCKET + "polling",
+            {},
+            400,
+        ),  # socket.io's word for a session that it does not know
+        ("GET", SOCKET + "websocket", UPGRADE, 101),
+    ],
+)
 def test_no_other_page_can_use_the_login_that_a_browser_keeps(served, method, path, extra, own):
     token = base64.b64encode(":".join(served.login.values()).encode()).decode()
     port = int(served.address.rpartition(":")[2])
@@ -200,10 +229,13 @@ def test_a_drawing_is_encoded_and_an_empty_one_is_refused_in_one_line(page):
     wait_for_another(page, ".vae img", decoded)
 
 
-@pytest.mark.parametrize(("button", "name", "width"), [
-    (".diffusevae .q-btn", "generated-diffusevae.png", 128),
-    (".between .q-btn >> nth=-1", "generated-strip.png", 9 * 128),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("button", "name", "width"),
+    [
+        (".diffusevae .q-btn", "generated-diffusevae.png", 128),
+        (".between .q-btn >> nth=-1", "generated-strip.png", 9 * 128),
+    ],
+)
 def test_a_downloaded_picture_tells_that_it_was_generated(page, tmp_path, button, name, width):
     with page.expect_download() as download:
         page.locator(button).click()

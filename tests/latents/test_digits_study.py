@@ -104,8 +104,9 @@ def test_a_checkpoint_comes_back_and_another_kind_is_refused(tmp_path):
     assert again.config == STUDY and again.shape == (1, 32, 32)
     x = torch.rand(2, 1, 32, 32)
     torch.testing.assert_close(again.reconstruct(x), model.reconstruct(x))
-    save_vae(tmp_path / "v.safetensors",
-             VAE(VAEConfig(4, 8, (1, 2), (), 0.0, "mse", 1e-5), (1, 8, 8)))  # fmt: skip
+    save_vae(
+        tmp_path / "v.safetensors", VAE(VAEConfig(4, 8, (1, 2), (), 0.0, "mse", 1e-5), (1, 8, 8))
+    )
     with pytest.raises(InputError, match="no model with a vector of latents"):
         load_vector_vae(tmp_path / "v.safetensors")
 
@@ -210,8 +211,10 @@ def test_effects_are_what_the_model_was_built_to_do():
     ],
 )
 def test_meanings(effects, kl, meaning):
-    card = {f"effect_{name}": effects.get(name, 0.0)
-            for name in ("thickness", "slant", "width", "area", "class")}  # fmt: skip
+    card = {
+        f"effect_{name}": effects.get(name, 0.0)
+        for name in ("thickness", "slant", "width", "area", "class")
+    }
     assert name_meaning(card | {"kl": kl}) == meaning
 
 
@@ -260,8 +263,11 @@ def test_ranks_count_from_the_largest():
 
 def test_the_dominant_neuron_is_judged_by_every_seed():
     def table(leaders):
-        rows = [{"seed": seed, "latent": i, "kl": float(i == leader), "pixels": float(i == leader)}
-                for seed, leader in enumerate(leaders) for i in range(10)]  # fmt: skip
+        rows = [
+            {"seed": seed, "latent": i, "kl": float(i == leader), "pixels": float(i == leader)}
+            for seed, leader in enumerate(leaders)
+            for i in range(10)
+        ]
         return pd.DataFrame(rows)
 
     assert judge_neuron(table([3] * 5)).verdict == "holds"
@@ -299,8 +305,17 @@ def test_the_autoencoder_pools_32_pixels_down_to_256_numbers():
 # The stage
 
 CONFIG = BetaVAEConfig(
-    VectorVAEConfig(3, (4,), (), "bce", 1.0, "sum"), AutoencoderConfig(4, (4,)),
-    OptimiserConfig(1e-3, "none", 8, 1e6, 0.9), 1, (0, 1), 5, 4, 20, 3, (0.0, 0.5))  # fmt: skip
+    VectorVAEConfig(3, (4,), (), "bce", 1.0, "sum"),
+    AutoencoderConfig(4, (4,)),
+    OptimiserConfig(1e-3, "none", 8, 1e6, 0.9),
+    1,
+    (0, 1),
+    5,
+    4,
+    20,
+    3,
+    (0.0, 0.5),
+)
 
 
 def test_the_stage_studies_every_seed_and_resumes(tmp_path, monkeypatch):
@@ -337,8 +352,9 @@ def test_the_stage_studies_every_seed_and_resumes(tmp_path, monkeypatch):
     assert len(ranking) == 6 and (ranking.loc[ranking["seed"] == 0, "likeness"] > 0.999).all()
     table = pd.read_csv(tmp_path / "out/comparison.csv", index_col="number")
     assert table.loc["latents in use", "autoencoder"] == 4
-    np.testing.assert_allclose(table.loc["KL in nats", "beta_vae_low"],
-                               ranking.groupby("seed")["kl"].sum().min())  # fmt: skip
+    np.testing.assert_allclose(
+        table.loc["KL in nats", "beta_vae_low"], ranking.groupby("seed")["kl"].sum().min()
+    )
     assert load_vector_vae(tmp_path / "out/model.safetensors").config == CONFIG.model
 
 

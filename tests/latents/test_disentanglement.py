@@ -116,10 +116,14 @@ def test_both_estimators_of_mig_agree_within_a_hundredth():
     mu = (GRID / torch.tensor(COUNTS) - 0.5) * 3 @ mix
     logvar = torch.linspace(-5, 0, 6) + 0.3 * noise(len(GRID), 6)
     mu[:, 5] = 0
-    scores = [mutual_information_gap(found, GRID) for found in (
-        information_by_quadrature(mu, logvar, GRID),
-        information_by_quadrature(mu, logvar, GRID, 3.0),
-        information_by_sampling(mu, logvar, GRID, seeded()))]  # fmt: skip
+    scores = [
+        mutual_information_gap(found, GRID)
+        for found in (
+            information_by_quadrature(mu, logvar, GRID),
+            information_by_quadrature(mu, logvar, GRID, 3.0),
+            information_by_sampling(mu, logvar, GRID, seeded()),
+        )
+    ]
     assert 0.1 < scores[0] < 0.9
     assert scores[1] == pytest.approx(scores[0], abs=1e-4)
     assert scores[2] == pytest.approx(scores[0], abs=0.01)

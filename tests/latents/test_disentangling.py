@@ -166,8 +166,9 @@ def test_a_trained_discriminator_knows_the_total_correlation(batch):
 
 def train(objective: str, progress: Progress | None, callbacks: Callbacks):
     images = torch.randint(256, (10, 1, 4, 4), dtype=torch.uint8, generator=seeded())
-    return fit_disentangling(objective, CONFIG, VAE, OPTIMISER, images, images, 12, 0, 1.0,
-                             callbacks, progress)  # fmt: skip
+    return fit_disentangling(
+        objective, CONFIG, VAE, OPTIMISER, images, images, 12, 0, 1.0, callbacks, progress
+    )
 
 
 @pytest.mark.parametrize("objective", ["factor_vae", "annealed_capacity"])
@@ -184,8 +185,11 @@ def test_a_training_that_is_stopped_ends_with_the_same_bytes(tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         train(objective, Progress(tmp_path / "progress", print), Callbacks(on_batch=stop))
     rest: list[int] = []
-    again, row_again = train(objective, Progress(tmp_path / "progress", print),
-                             Callbacks(on_batch=lambda *place: rest.append(place[1])))
+    again, row_again = train(
+        objective,
+        Progress(tmp_path / "progress", print),
+        Callbacks(on_batch=lambda *place: rest.append(place[1])),
+    )
     assert batches[-1] == 7 and rest[-1] == 12 and len(rest) < 12
     assert row == row_again
     for name, tensor in whole.state_dict().items():

@@ -106,8 +106,9 @@ def test_a_refinement_depends_on_the_picture_alone(tmp_path):
     # Untrained networks end in zeros, and would not look at the picture.
     weights = [*explorer.diffusevae.parameters(), *explorer.vae.parameters()]
     for number, parameter in enumerate(weights):
-        parameter.add_(0.1 * torch.randn(parameter.shape,
-                                         generator=torch.Generator().manual_seed(number)))
+        parameter.add_(
+            0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
+        )
     one, other = explorer.decode([[0.0] * LATENTS, [2.0] * LATENTS])
     refined = explorer.refine(one[None])
     assert refined.shape == (1, *SHAPE) and 0 <= refined.min() <= refined.max() <= 1
@@ -132,13 +133,19 @@ def test_a_drawing_becomes_the_means_of_its_blocks():
     assert coloured.shape == (3, 16, 16) and coloured[:, 1, 2].tolist() == [1.0] * 3
 
 
-@pytest.mark.parametrize(("png", "line"), [
-    (draw(32, 48, (0, 0)), "a drawing of 32 x 48 pixels: expected 16 x 16, or a multiple"),
-    (draw(40, 40, (0, 0)), "a drawing of 40 x 40 pixels: expected 16 x 16, or a multiple"),
-    (draw(2048, 2048, (0, 0)), "a drawing of 2048 x 2048 pixels: expected .* up to 1024 pixels"),
-    (draw(32, 32), "the drawing: is empty; draw something in white"),
-    (b"no PNG", "the drawing: cannot be read as a PNG image"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("png", "line"),
+    [
+        (draw(32, 48, (0, 0)), "a drawing of 32 x 48 pixels: expected 16 x 16, or a multiple"),
+        (draw(40, 40, (0, 0)), "a drawing of 40 x 40 pixels: expected 16 x 16, or a multiple"),
+        (
+            draw(2048, 2048, (0, 0)),
+            "a drawing of 2048 x 2048 pixels: expected .* up to 1024 pixels",
+        ),
+        (draw(32, 32), "the drawing: is empty; draw something in white"),
+        (b"no PNG", "the drawing: cannot be read as a PNG image"),
+    ],
+)
 def test_a_drawing_that_cannot_be_used_is_one_line(png, line):
     with pytest.raises(InputError, match=line) as raised:
         read_drawing(png, SHAPE)
@@ -160,8 +167,9 @@ def test_a_downloaded_picture_says_what_made_it(explorer):
 
 def test_a_strip_names_the_codes_of_all_its_pictures(explorer):
     codes = interpolate_evenly([0.0] * LATENTS, [1.0] * LATENTS)
-    with Image.open(io.BytesIO(write_png(explorer.decode(codes),
-                                         explorer.describe(codes, False)))) as png:
+    with Image.open(
+        io.BytesIO(write_png(explorer.decode(codes), explorer.describe(codes, False)))
+    ) as png:
         assert png.size == (9 * 16, 16)
         assert json.loads(png.text["Code"]) == codes and "refined" not in png.text["Process"]
 
@@ -175,11 +183,17 @@ def test_cards_come_with_the_most_informative_first(tmp_path):
     assert (cards[2].title, cards[2].detail) == ("Width, class", "latent 2, 0.70 nats")
 
 
-@pytest.mark.parametrize(("text", "line"), [
-    ("latent,kl\n0,1.0\n", "has no column meaning; make it again"),
-    ("latent,kl,meaning\n0,1.0,slant\n", "is of 1 latents, but the model has those from 0 to 3"),
-    ("", "cannot be read"),
-])
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("latent,kl\n0,1.0\n", "has no column meaning; make it again"),
+        (
+            "latent,kl,meaning\n0,1.0,slant\n",
+            "is of 1 latents, but the model has those from 0 to 3",
+        ),
+        ("", "cannot be read"),
+    ],
+)
 def test_other_cards_are_one_line(tmp_path, text, line):
     path = tmp_path / "cards.csv"
     path.write_text(text)
@@ -221,8 +235,10 @@ def test_the_registry_gives_back_what_the_study_made(store, tmp_path):
     assert explorer.made_by["SHA-256 of latents"] == sha256_of(weights)
     # Two images of each class of the test split.
     assert torch.equal(explorer.images, make_test_images()[[0, 1, 3, 4, 5]])
-    assert "- Slope: latent 1, 2.50 nats" in store.get_model_version(
-        "latents-toy_study", "2").description  # fmt: skip
+    assert (
+        "- Slope: latent 1, 2.50 nats"
+        in store.get_model_version("latents-toy_study", "2").description
+    )
 
 
 def test_a_byte_that_flips_in_the_registered_model_is_found_by_name(store, tmp_path):
@@ -245,13 +261,22 @@ def test_the_registered_model_decodes_codes_and_holds_no_pickle(store, tmp_path)
     explorer = download("toy_study", tmp_path / "fetched")
     decoded = explorer.decode(codes.tolist())
     assert np.array_equal(model.predict(codes), decoded.numpy())
-    assert np.array_equal(model.predict(codes, params={"refine": True}),
-                          explorer.refine(decoded).numpy())
+    assert np.array_equal(
+        model.predict(codes, params={"refine": True}), explorer.refine(decoded).numpy()
+    )
     with pytest.raises(Exception, match="4"):
         model.predict(np.zeros((1, 3), np.float32))
     [folder] = Path("mlflow/artifacts/toy_study/models").glob("*/artifacts")
-    assert {path.suffix for path in folder.rglob("*") if path.is_file()} <= \
-        {".safetensors", ".json", ".py", ".html", ".yaml", ".txt", ".csv", ""}  # fmt: skip
+    assert {path.suffix for path in folder.rglob("*") if path.is_file()} <= {
+        ".safetensors",
+        ".json",
+        ".py",
+        ".html",
+        ".yaml",
+        ".txt",
+        ".csv",
+        "",
+    }
 
 
 def test_a_version_with_other_code_is_refused_by_mlflow_and_named_by_the_page(store, tmp_path):
@@ -268,8 +293,11 @@ def test_a_version_with_other_code_is_refused_by_mlflow_and_named_by_the_page(st
 def test_a_diffusevae_of_another_vae_is_not_registered(store):
     from tests.support.toy_artifacts import DIFFUSION, UNET
 
-    save_diffusion(TOY.experiment.output("train_diffusevae", "model.safetensors"),
-                   DiffusionModel(DIFFUSION, UNET, SHAPE, conditional=True), "0" * 64)
+    save_diffusion(
+        TOY.experiment.output("train_diffusevae", "model.safetensors"),
+        DiffusionModel(DIFFUSION, UNET, SHAPE, conditional=True),
+        "0" * 64,
+    )
     with pytest.raises(InputError, match="was trained on the VAE 000000000000, not on"):
         register_toy()
     assert store.search_registered_models() == []

@@ -36,21 +36,29 @@ def write_inputs(folder: Path) -> dict[str, Path]:
     names = [*COUNTS, "classifier", "train_vae", "train_diffusevae", "nuclei"]
     paths = {name: folder / name for name in names}
     for name, count in COUNTS.items():
-        save_tensors(paths[name], {
-            "images": (torch.rand(count, 1, 32, 32) ** 3 * 255).byte(),
-            "labels": torch.arange(count) % 10, "indices": torch.arange(count)})  # fmt: skip
+        save_tensors(
+            paths[name],
+            {
+                "images": (torch.rand(count, 1, 32, 32) ** 3 * 255).byte(),
+                "labels": torch.arange(count) % 10,
+                "indices": torch.arange(count),
+            },
+        )
     shape = (1, 32, 32)
     save_classifier(paths["classifier"], Classifier(ClassifierConfig(4, 8, 0.0, 1), shape, 10))
-    save_vae(paths["train_vae"] / "model.safetensors",
-             VAE(VAEConfig(2, 4, (1, 2), (), 0.0, "mse", 1e-5), shape))
+    save_vae(
+        paths["train_vae"] / "model.safetensors",
+        VAE(VAEConfig(2, 4, (1, 2), (), 0.0, "mse", 1e-5), shape),
+    )
     unet = UNetConfig(4, (1, 2), 1, (), 2, 8, 0.0, ("in",))
     diffusion = DiffusionConfig("cosine", 20, 1e-4, 0.02, "v", "centred", True)
-    save_diffusion(paths["train_diffusevae"] / "model.safetensors",
-                   DiffusionModel(diffusion, unet, shape, True),
-                   sha256_of(paths["train_vae"] / "model.safetensors"))
+    save_diffusion(
+        paths["train_diffusevae"] / "model.safetensors",
+        DiffusionModel(diffusion, unet, shape, True),
+        sha256_of(paths["train_vae"] / "model.safetensors"),
+    )
     rng = np.random.default_rng(0)
-    write_nuclei(paths["nuclei"], rng.integers(1, 200, (256, 128)),
-                 rng.integers(0, 2, (256, 128)))  # fmt: skip
+    write_nuclei(paths["nuclei"], rng.integers(1, 200, (256, 128)), rng.integers(0, 2, (256, 128)))
     return paths
 
 
@@ -75,20 +83,35 @@ def outputs(inputs, tmp_path_factory) -> list[Path]:
 def test_every_part_of_the_family_is_in_the_chapter(outputs):
     chapter = read_chapter(outputs[0])
     tables = {table.file for table in chapter.tables}
-    assert tables >= {f"{name}.csv" for name in (
-        "undercomplete", "sparse", "stacked", "denoising", "super_resolution", "manifold",
-        "other_data", "interpolation", "holes", "segmentation", "losses")}  # fmt: skip
+    assert tables >= {
+        f"{name}.csv"
+        for name in (
+            "undercomplete",
+            "sparse",
+            "stacked",
+            "denoising",
+            "super_resolution",
+            "manifold",
+            "other_data",
+            "interpolation",
+            "holes",
+            "segmentation",
+            "losses",
+        )
+    }
     assert len(chapter.pictures) >= 20 and len(chapter.claims) >= 12
-    assert all(claim.evidence and any(c.isdigit() for c in claim.evidence)
-               for claim in chapter.claims)  # fmt: skip
+    assert all(
+        claim.evidence and any(c.isdigit() for c in claim.evidence) for claim in chapter.claims
+    )
     assert all(one.low <= one.value <= one.high for one in chapter.headlines)
 
 
 def test_the_same_inputs_give_the_same_bytes(outputs):
     one, two = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in outputs)
     assert sorted(one) == sorted(two) and FILE in one
-    assert {name for name in one if one[name] != two[name]} \
-        == {name for name in one if name.endswith(".png")}  # fmt: skip
+    assert {name for name in one if one[name] != two[name]} == {
+        name for name in one if name.endswith(".png")
+    }
 
 
 def test_tables_have_a_row_for_all_that_was_asked_for(outputs):
@@ -125,12 +148,18 @@ def test_models_of_other_shapes_or_of_another_vae_are_one_line(inputs, tmp_path,
     small = Classifier(ClassifierConfig(4, 8, 0.0, 1), (1, 16, 16), 10)
     save_classifier(tmp_path / "small", small)
     wrong = inputs | {"classifier": tmp_path / "small"}
-    with pytest.raises(InputError, match="the classifier has images of 1 x 16 x 16, the data set "
-                                         "1 x 32 x 32; choose"):
+    with pytest.raises(
+        InputError,
+        match="the classifier has images of 1 x 16 x 16, the data set 1 x 32 x 32; choose",
+    ):
         stage.run(load_params(), **wrong, out=tmp_path / "out", log=Log())
     other = VAE(VAEConfig(3, 4, (1, 2), (), 0.0, "mse", 1e-5), (1, 32, 32))
     save_vae(tmp_path / "vae/model.safetensors", other)
     with pytest.raises(InputError, match="was trained on the VAE .*, not on"):
-        stage.run(load_params(), **inputs | {"train_vae": tmp_path / "vae"}, out=tmp_path / "out",
-                  log=Log())  # fmt: skip
+        stage.run(
+            load_params(),
+            **inputs | {"train_vae": tmp_path / "vae"},
+            out=tmp_path / "out",
+            log=Log(),
+        )
     assert not (tmp_path / "out").exists()

@@ -78,8 +78,9 @@ def test_the_grid_is_even_in_probability_and_stands_upright():
 
 def test_the_cross_entropy_by_hand():
     half = torch.full((2, 1, 3, 3), 0.5)
-    assert cross_entropy(half, torch.rand(2, 1, 3, 3)).tolist() \
-        == pytest.approx([0.6931, 0.6931], abs=1e-4)  # fmt: skip
+    assert cross_entropy(half, torch.rand(2, 1, 3, 3)).tolist() == pytest.approx(
+        [0.6931, 0.6931], abs=1e-4
+    )
 
 
 def test_other_data_are_divided_without_overlap():

@@ -28,10 +28,12 @@ def test_noise_has_the_level_of_each_image():
 def test_shrinking_takes_the_mean_of_blocks_and_enlarging_keeps_an_even_picture():
     x = torch.arange(16.0).view(1, 1, 4, 4) / 16
     assert shrink(x, 2).flatten().tolist() == pytest.approx(
-        [v / 16 for v in (2.5, 4.5, 10.5, 12.5)])
+        [v / 16 for v in (2.5, 4.5, 10.5, 12.5)]
+    )
     for mode in ("bilinear", "bicubic"):
-        assert torch.allclose(enlarge(torch.full((1, 1, 2, 2), 0.3), 4, mode),
-                              torch.full((1, 1, 8, 8), 0.3))  # fmt: skip
+        assert torch.allclose(
+            enlarge(torch.full((1, 1, 2, 2), 0.3), 4, mode), torch.full((1, 1, 8, 8), 0.3)
+        )
 
 
 def test_filters_work_on_every_image_alone():

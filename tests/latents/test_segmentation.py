@@ -72,8 +72,9 @@ def test_tiles_lie_side_by_side_and_crops_keep_image_and_mask_together():
     assert tiles.shape == (6, 1, 2, 2)
     assert tiles[1, 0].tolist() == [[2, 3], [8, 9]] and tiles[3, 0].tolist() == [[12, 13], [18, 19]]
     assert cut_tiles(picture, 4).shape == (1, 1, 4, 4)
-    images, masks = crop_tiles(picture, (picture > 10).astype(np.float32), 3, 50,
-                               np.random.default_rng(0))  # fmt: skip
+    images, masks = crop_tiles(
+        picture, (picture > 10).astype(np.float32), 3, 50, np.random.default_rng(0)
+    )
     assert torch.equal(masks, (images > 10).float())
     assert len({tuple(one.flatten().tolist()) for one in images}) > 15  # turned, mirrored, moved
 

@@ -33,8 +33,7 @@ def test_a_penalty_makes_the_code_sparser_and_the_error_larger():
 
     shares = []
     for penalty in (0.0, 5.0):
-        model = train_with_loss("sparse", {}, NETWORK, make_sparse_loss(penalty), 8, data, 0,
-                                train)  # fmt: skip
+        model = train_with_loss("sparse", {}, NETWORK, make_sparse_loss(penalty), 8, data, 0, train)
         code = apply(lambda x, model=model: sparse_code(model, x), images)
         shares.append(float((code < 0.01).float().mean()))
     assert shares[1] > shares[0] + 0.2

@@ -37,10 +37,7 @@ from diffusevae.latents.spectra.recognition import (
     recognise,
     summarise_hits,
 )
-from diffusevae.latents.spectra.spectra_chapter import (
-    judge_common_latent,
-    judge_recognition,
-)
+from diffusevae.latents.spectra.spectra_chapter import judge_common_latent, judge_recognition
 from diffusevae.latents.spectra.spectral_lines import (
     KNOWN_LINES,
     check_lines,
@@ -114,8 +111,11 @@ def test_the_known_lines_are_maxima_of_the_measured_spectra(raw, mineral):
 def test_copies_are_dropped_also_under_another_name(raw):
     spectra, pairs = drop_copies(raw)
     assert len(pairs) == 19 and len(spectra.labels) == 303
-    other = [(raw.names[raw.labels[a]], raw.names[raw.labels[b]]) for a, b in pairs
-             if raw.labels[a] != raw.labels[b]]  # fmt: skip
+    other = [
+        (raw.names[raw.labels[a]], raw.names[raw.labels[b]])
+        for a, b in pairs
+        if raw.labels[a] != raw.labels[b]
+    ]
     assert other.count(("Labradorite", "Anorthite")) == 13
     assert other.count(("Bytownite", "Anorthite")) == 4 and len(other) == 17
     assert all(torch.equal(raw.intensities[a], raw.intensities[b]) for a, b in pairs)
@@ -123,30 +123,45 @@ def test_copies_are_dropped_also_under_another_name(raw):
     assert spectra.labels.tolist() == sorted(spectra.labels.tolist())  # the order is the file's
 
 
-GOOD = {"shift": np.arange(200.0, 208.0), "spectra": np.eye(8)[:4] + 0.1,
-        "label": np.array([0, 0, 1, 1]), "names": np.array(["a", "b"])}  # fmt: skip
+GOOD = {
+    "shift": np.arange(200.0, 208.0),
+    "spectra": np.eye(8)[:4] + 0.1,
+    "label": np.array([0, 0, 1, 1]),
+    "names": np.array(["a", "b"]),
+}
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"mass": np.zeros(3)}, "holds label, mass, names, shift, spectra, expected shift, spectra"),
-     ({"label": None}, "holds names, shift, spectra, expected"),
-     ({"shift": np.arange(7.0)}, r"spectra are \[4, 8\], expected \[4, 7\]"),
-     ({"label": np.array([0, 1, 1])}, r"spectra are \[4, 8\], expected \[3, 8\]"),
-     ({"label": np.array([0, 0, 1, 2])}, "labels go from 0 to 2, expected 0 to 1 for 2 names"),
-     ({"label": np.array([-1, 0, 1, 1])}, "labels go from -1 to 1"),
-     ({"label": np.array([0.0, 0, 1, 1])}, r"label is float64 \[4\], expected whole numbers"),
-     ({"shift": GOOD["shift"][::-1]}, "shift does not increase"),
-     ({"shift": GOOD["shift"] // 2}, "shift does not increase"),
-     ({"shift": np.full(8, np.nan)}, "shift does not increase"),
-     ({"spectra": np.where(np.eye(8)[:4] == 1, np.nan, 1)}, "spectrum 0 has a value that is not"),
-     ({"spectra": np.ones((4, 8)) * [[1], [1], [-1], [1]]}, "spectrum 2 has no intensity above 0"),
-     ({"spectra": np.ones(8)}, r"spectra is float64 \[8\], expected numbers in 2 dimensions"),
-     ({"spectra": np.full((4, 8), "x")}, "spectra is <U1 .*expected numbers"),
-     ({"names": np.array(["a", "a"])}, "names has a name twice"),
-     ({"names": np.array(["a", None], dtype=object)}, "cannot be read .*allow_pickle"),
-     ({"names": np.array([], dtype=str)}, r"names is <U1 \[0\], expected text")],
-)  # fmt: skip
+    [
+        (
+            {"mass": np.zeros(3)},
+            "holds label, mass, names, shift, spectra, expected shift, spectra",
+        ),
+        ({"label": None}, "holds names, shift, spectra, expected"),
+        ({"shift": np.arange(7.0)}, r"spectra are \[4, 8\], expected \[4, 7\]"),
+        ({"label": np.array([0, 1, 1])}, r"spectra are \[4, 8\], expected \[3, 8\]"),
+        ({"label": np.array([0, 0, 1, 2])}, "labels go from 0 to 2, expected 0 to 1 for 2 names"),
+        ({"label": np.array([-1, 0, 1, 1])}, "labels go from -1 to 1"),
+        ({"label": np.array([0.0, 0, 1, 1])}, r"label is float64 \[4\], expected whole numbers"),
+        ({"shift": GOOD["shift"][::-1]}, "shift does not increase"),
+        ({"shift": GOOD["shift"] // 2}, "shift does not increase"),
+        ({"shift": np.full(8, np.nan)}, "shift does not increase"),
+        (
+            {"spectra": np.where(np.eye(8)[:4] == 1, np.nan, 1)},
+            "spectrum 0 has a value that is not",
+        ),
+        (
+            {"spectra": np.ones((4, 8)) * [[1], [1], [-1], [1]]},
+            "spectrum 2 has no intensity above 0",
+        ),
+        ({"spectra": np.ones(8)}, r"spectra is float64 \[8\], expected numbers in 2 dimensions"),
+        ({"spectra": np.full((4, 8), "x")}, "spectra is <U1 .*expected numbers"),
+        ({"names": np.array(["a", "a"])}, "names has a name twice"),
+        ({"names": np.array(["a", None], dtype=object)}, "cannot be read .*allow_pickle"),
+        ({"names": np.array([], dtype=str)}, r"names is <U1 \[0\], expected text"),
+    ],
+)
 def test_a_file_that_is_something_else_is_refused_in_one_line(tmp_path, changes, reason):
     arrays = {name: array for name, array in (GOOD | changes).items() if array is not None}
     np.savez(tmp_path / FILE, **arrays)
@@ -244,8 +259,9 @@ def test_training_sees_nothing_but_the_spectra_it_is_given(raw, smoke):
     """The same spectra and seed give the same model, whatever lies beside them in memory."""
     x, labels = raw.intensities[::10].clone(), raw.labels[::10]
     config = dataclasses.replace(smoke.spectra, epochs=2)
-    weights = [fit_spectra(config, x, labels, seed, Callbacks())[0].state_dict()
-               for seed in (0, 0, 1)]  # fmt: skip
+    weights = [
+        fit_spectra(config, x, labels, seed, Callbacks())[0].state_dict() for seed in (0, 0, 1)
+    ]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert not torch.equal(weights[0]["to_mu.weight"], weights[2]["to_mu.weight"])
 
@@ -284,7 +300,13 @@ def test_a_line_is_the_mean_of_its_window():
 
 def test_six_other_minerals_share_gypsum_s_strongest_line(raw):
     assert find_sharers(raw, "Gypsum", 1008, 3) == [
-        "Augite", "Diopside", "Enstatite", "Hedenbergite", "Jarosite", "Zircon"]  # fmt: skip
+        "Augite",
+        "Diopside",
+        "Enstatite",
+        "Hedenbergite",
+        "Jarosite",
+        "Zircon",
+    ]
     assert find_sharers(raw, "Quartz", 464, 3) == []
 
 
@@ -305,7 +327,8 @@ def test_which_latent_moves_which_line_is_measured(monkeypatch):
     assert summary["shared_by"].tolist() == [0, 1]  # gypsum has no line at 500, calcite has one
     assert summary["measured"].tolist() == [1, 0] and summary["pseudo"].tolist() == [0.5, 0.5]
     assert summary.loc["Gypsum 400", ["top_share", "share_least", "share_greatest"]].tolist() == (
-        pytest.approx([0.375, 0.375, 0.75]))
+        pytest.approx([0.375, 0.375, 0.75])
+    )
     assert summary.loc["Gypsum 500", "swing_greatest"] == pytest.approx(0.6)
     ranked = rank_latents(Drawing(), spectra, table).set_index("latent")
     assert ranked.loc[1, "furthest_line"] == "Gypsum 500"
@@ -377,12 +400,18 @@ def test_accuracy_is_balanced_over_minerals_and_compared_in_pairs():
 
 @pytest.mark.parametrize(
     ("bounds", "verdict"),
-    [([(0.1, 0.2), (0.01, 0.3)], "holds"), ([(-0.3, -0.1), (-0.1, 0.2)], "fails"),
-     ([(-0.3, -0.1), (0.1, 0.2)], "open"), ([(-0.1, 0.1), (-0.1, 0.2)], "open")],
-)  # fmt: skip
+    [
+        ([(0.1, 0.2), (0.01, 0.3)], "holds"),
+        ([(-0.3, -0.1), (-0.1, 0.2)], "fails"),
+        ([(-0.3, -0.1), (0.1, 0.2)], "open"),
+        ([(-0.1, 0.1), (-0.1, 0.2)], "open"),
+    ],
+)
 def test_a_verdict_follows_from_the_intervals(bounds, verdict):
-    rows = [{"method": "archetype", "noise": 0.1, "difference_low": low, "difference_high": high}
-            for low, high in bounds]  # fmt: skip
+    rows = [
+        {"method": "archetype", "noise": 0.1, "difference_low": low, "difference_high": high}
+        for low, high in bounds
+    ]
     rows.append({"method": "archetype", "noise": 0.0, "difference_low": -1, "difference_high": -1})
     assert judge_recognition(pd.DataFrame(rows), "archetype") == verdict
 
@@ -444,9 +473,12 @@ def test_the_stage_refuses_a_length_that_cannot_be_halved(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"seeds": ()}, "seeds: expected one or more"), ({"seeds": (1, 0)}, "seeds: .*rising"),
-     ({"noise_levels": (0.1, 0.1)}, "noise_levels: .*each once")],
-)  # fmt: skip
+    [
+        ({"seeds": ()}, "seeds: expected one or more"),
+        ({"seeds": (1, 0)}, "seeds: .*rising"),
+        ({"noise_levels": (0.1, 0.1)}, "noise_levels: .*each once"),
+    ],
+)
 def test_impossible_studies_are_refused(smoke, changes, reason):
     with pytest.raises(ValueError, match=reason):
         dataclasses.replace(smoke.spectra, **changes)

@@ -38,8 +38,9 @@ from tests.support.real_data import MIRROR
 
 GEOMETRY = Path(diffusevae.latents.__file__).with_name("sprites.json")
 TRUE_IMAGES = MIRROR / "dsprites/dsprites_samples100.npz"
-SMOKE = load_sections(ROOT / "params.yaml", "latent_studies", "latents_smoke",
-                      {"sprites": SpritesConfig}).sprites  # fmt: skip
+SMOKE = load_sections(
+    ROOT / "params.yaml", "latent_studies", "latents_smoke", {"sprites": SpritesConfig}
+).sprites
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +91,13 @@ def test_the_true_images_are_found_in_the_drawn_grid(sprites):
 def test_the_grid_is_that_of_dsprites(sprites):
     assert sprites.values == GRID and number_images(GRID) == 737_280
     assert factors_of(GRID, torch.tensor([0, 1, 32, 1024, 40960, 245760])).tolist() == [
-        [0, 0, 0, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 1, 0], [0, 0, 1, 0, 0], [0, 1, 0, 0, 0],
-        [1, 0, 0, 0, 0]]  # fmt: skip
+        [0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 1],
+        [0, 0, 0, 1, 0],
+        [0, 0, 1, 0, 0],
+        [0, 1, 0, 0, 0],
+        [1, 0, 0, 0, 0],
+    ]
     numbers = torch.randint(number_images(GRID), (50,))
     rows = factors_of(GRID, numbers)
     assert [number_of(*row) for row in rows.tolist()] == numbers.tolist()
@@ -134,7 +140,8 @@ def test_targets_have_the_distances_of_what_they_stand_for():
     factors = torch.tensor([[0, 0, 0, 0, 0], [2, 5, 39, 31, 7], [1, 0, 13, 0, 0]])  # 13 of 39
     shape, scale, orientation, x, y = targets_of(GRID, factors)
     assert torch.cdist(shape, shape)[~torch.eye(3, dtype=torch.bool)].tolist() == pytest.approx(
-        [math.sqrt(2)] * 6)  # fmt: skip
+        [math.sqrt(2)] * 6
+    )
     assert orientation[0].tolist() == pytest.approx(orientation[1].tolist(), abs=1e-9)
     third, half = 2 * math.pi / 3, 3**0.5 / 2  # a third of a turn, taken once, twice, four times
     assert orientation[2, ::3].tolist() == pytest.approx([math.cos(third), math.sin(third)])
@@ -165,15 +172,19 @@ def test_the_original_file_gives_its_own_images(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"imgs": np.zeros((24, 32, 32), np.uint8)}, r"imgs are uint8 \[24, 32, 32\]"),
-     ({"imgs": np.full((24, 64, 64), 255, np.uint8)}, "expected 0 and 1"),
-     ({"imgs": np.zeros((24, 64, 64))}, "imgs are float64"),
-     ({"latents_classes": np.zeros((24, 5), np.int64)}, r"latents_classes are int64 \[24, 5\]"),
-     ({"latents_classes": np.zeros((24, 6), np.int64)}, "not every combination"),
-     ({"latents_classes": np.array([{}] * 24)}, "cannot be read"),
-     ({"imgs": np.zeros((0, 64, 64), np.uint8), "latents_classes": np.zeros((0, 6), int)},
-      r"imgs are uint8 \[0")],
-)  # fmt: skip
+    [
+        ({"imgs": np.zeros((24, 32, 32), np.uint8)}, r"imgs are uint8 \[24, 32, 32\]"),
+        ({"imgs": np.full((24, 64, 64), 255, np.uint8)}, "expected 0 and 1"),
+        ({"imgs": np.zeros((24, 64, 64))}, "imgs are float64"),
+        ({"latents_classes": np.zeros((24, 5), np.int64)}, r"latents_classes are int64 \[24, 5\]"),
+        ({"latents_classes": np.zeros((24, 6), np.int64)}, "not every combination"),
+        ({"latents_classes": np.array([{}] * 24)}, "cannot be read"),
+        (
+            {"imgs": np.zeros((0, 64, 64), np.uint8), "latents_classes": np.zeros((0, 6), int)},
+            r"imgs are uint8 \[0",
+        ),
+    ],
+)
 def test_another_npz_is_refused_in_one_line(tmp_path, changes, reason):
     write_original(tmp_path / "other.npz", (3, 2, 1, 2, 2), **changes)
     with pytest.raises(InputError, match=f"other.npz: .*{reason}.*; give dsprites_nd") as caught:
@@ -183,9 +194,13 @@ def test_another_npz_is_refused_in_one_line(tmp_path, changes, reason):
 
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
-    [("a.json", "[", "cannot be read"), ("a.json", '{"square": {}}', "ellipse: missing"),
-     ("a.npz", "nothing", "cannot be read"), ("a.png", "", "not a source of sprites")],
-)  # fmt: skip
+    [
+        ("a.json", "[", "cannot be read"),
+        ("a.json", '{"square": {}}', "ellipse: missing"),
+        ("a.npz", "nothing", "cannot be read"),
+        ("a.png", "", "not a source of sprites"),
+    ],
+)
 def test_another_source_is_refused_in_one_line(tmp_path, name, content, reason):
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=reason) as caught:
@@ -202,8 +217,9 @@ def test_a_missing_source_is_one_line(tmp_path, name):
 def test_no_image_is_in_two_sets(tmp_path):
     path = tmp_path / "dsprites.npz"
     write_original(path, (3, 2, 4, 2, 2))  # 96 random images: all differ
-    config = dataclasses.replace(SMOKE, image_size=64, num_train_images=50,
-                                 num_validation_images=6, num_test_images=40)  # fmt: skip
+    config = dataclasses.replace(
+        SMOKE, image_size=64, num_train_images=50, num_validation_images=6, num_test_images=40
+    )
     read = read_sprites(path)
     images = choose_images(read, config, 0)
     every = torch.cat([images.train, images.validation, images.test]).flatten(1)
@@ -216,9 +232,12 @@ def test_no_image_is_in_two_sets(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"seeds": (0, 0)}, "seeds: .*each once"), ({"seeds": ()}, "seeds: expected one or more"),
-     ({"vae": dataclasses.replace(SMOKE.vae, latents=1)}, "no second latent")],
-)  # fmt: skip
+    [
+        ({"seeds": (0, 0)}, "seeds: .*each once"),
+        ({"seeds": ()}, "seeds: expected one or more"),
+        ({"vae": dataclasses.replace(SMOKE.vae, latents=1)}, "no second latent"),
+    ],
+)
 def test_impossible_studies_are_refused(changes, reason):
     with pytest.raises(ValueError, match=reason):
         dataclasses.replace(SMOKE, **changes)
@@ -226,9 +245,13 @@ def test_impossible_studies_are_refused(changes, reason):
 
 def test_verdicts_follow_the_exact_test_of_the_ranks():
     """Of 5 against 5 without overlap p = 2 / (10 choose 5) = 2 / 252."""
-    table = pd.DataFrame({"objective": ["factor_vae"] * 5 + ["beta_vae"] * 5,
-                          "mig": [0.6, 0.7, 0.8, 0.9, 1.0, 0.1, 0.2, 0.3, 0.4, 0.5],
-                          "mixed": [1, 4, 5, 8, 9, 2, 3, 6, 7, 10]})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "objective": ["factor_vae"] * 5 + ["beta_vae"] * 5,
+            "mig": [0.6, 0.7, 0.8, 0.9, 1.0, 0.1, 0.2, 0.3, 0.4, 0.5],
+            "mixed": [1, 4, 5, 8, 9, 2, 3, 6, 7, 10],
+        }
+    )
     better = compare_objectives(table, "factor_vae", "beta_vae", "mig")
     assert better.p == pytest.approx(2 / 252) and better.verdict == "holds"
     assert (better.left, better.right) == pytest.approx((0.8, 0.3))
@@ -265,8 +288,12 @@ def test_the_stage_trains_every_objective_and_resumes(tmp_path, monkeypatch):
     for name in written:
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     runs = pd.read_csv(tmp_path / "out/runs.csv")
-    assert runs["objective"].tolist() == ["beta_vae", "annealed_capacity", "factor_vae",
-                                          "beta_tcvae"]  # fmt: skip
+    assert runs["objective"].tolist() == [
+        "beta_vae",
+        "annealed_capacity",
+        "factor_vae",
+        "beta_tcvae",
+    ]
     assert runs["kl"].nunique() == 4 and not runs.isna().any().any()
     assert len(pd.read_csv(tmp_path / "out/table.csv")) == 4
     assert not list((tmp_path / "scratch/progress").glob("*"))

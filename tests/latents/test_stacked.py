@@ -29,14 +29,21 @@ def test_a_layer_decodes_with_the_transpose_of_the_weight_it_encodes_with():
     assert torch.allclose(layer.encode(x), a)
     assert torch.allclose(layer.decode(a), torch.sigmoid(a @ layer.weight + layer.bias_back))
     # One matrix and two rows of offsets: there is no second matrix to come apart.
-    assert {name: tuple(p.shape) for name, p in layer.named_parameters()} \
-        == {"weight": (2, 4), "bias": (2,), "bias_back": (4,)}  # fmt: skip
+    assert {name: tuple(p.shape) for name, p in layer.named_parameters()} == {
+        "weight": (2, 4),
+        "bias": (2,),
+        "bias_back": (4,),
+    }
 
 
 def test_the_whole_stack_has_the_parameters_of_tied_weights():
     widths = (784, 1000, 500, 250, 30)
-    stack = StackedAutoencoder([TiedLayer(a, b, i == 0, i == 3)
-                                for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))])
+    stack = StackedAutoencoder(
+        [
+            TiedLayer(a, b, i == 0, i == 3)
+            for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
+        ]
+    )
     once = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
     assert sum(p.numel() for p in stack.parameters()) == once + sum(widths[1:]) + sum(widths[:-1])
     assert stack.encode(torch.rand(2, 784)).shape == (2, 30)

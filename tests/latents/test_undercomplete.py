@@ -33,15 +33,18 @@ def test_fit_pairs_learns_what_maps_inputs_to_targets():
     def pairs(part, indices, rng):
         return x[indices], y[indices]
 
-    model, history = fit_pairs(torch.nn.Linear(2, 2), OPTIMISER, 60, 0, (64, 64), pairs,
-                               squared_error, Callbacks())  # fmt: skip
+    model, history = fit_pairs(
+        torch.nn.Linear(2, 2), OPTIMISER, 60, 0, (64, 64), pairs, squared_error, Callbacks()
+    )
     assert history[-1]["validation_loss"] < 1e-3
     assert torch.allclose(model.weight, torch.tensor([[2.0, 1.0], [0.0, -1.0]]), atol=0.02)
 
 
 def test_the_squared_error_is_summed_over_the_numbers_of_each_item():
-    assert squared_error(torch.zeros(2, 3), torch.tensor([[1.0, 2, 2], [0, 0, 3]])).tolist() \
-        == [9, 9]  # fmt: skip
+    assert squared_error(torch.zeros(2, 3), torch.tensor([[1.0, 2, 2], [0, 0, 3]])).tolist() == [
+        9,
+        9,
+    ]
 
 
 def test_apply_brings_uint8_to_unit_range_and_leaves_floats_alone():
@@ -67,8 +70,11 @@ def test_numbers_as_columns_and_as_text():
 
 
 def test_verdicts():
-    assert [judge(True, False), judge(False, True), judge(False, False)] \
-        == ["holds", "fails", "open"]  # fmt: skip
+    assert [judge(True, False), judge(False, True), judge(False, False)] == [
+        "holds",
+        "fails",
+        "open",
+    ]
 
 
 @pytest.mark.parametrize("values", [{"latents": ()}, {"latents": (2, 2)}, {"seeds": ()}])

@@ -63,7 +63,7 @@ def test_what_is_measured_is_accepted():
     ],
 )
 def test_the_metric_that_breaks_its_contract_is_named(name, columns):
-    breach, = find_breaches(columns)
+    (breach,) = find_breaches(columns)
     assert breach.startswith(f"{name}: ")
     with pytest.raises(InputError, match=f"evaluate: {name}: .*no table is written"):
         require([breach])
@@ -104,7 +104,7 @@ def test_the_studys_tables_are_refused_with_the_reasons(corruptions, model):
 
 def test_a_mean_psnr_below_that_of_the_mean_mse_is_refused(corruptions):
     row = reference_study.correct("mnist")["vae"] | {"psnr": 20.0}
-    breach, = find_breaches_of_means(row, corruptions[1])
+    (breach,) = find_breaches_of_means(row, corruptions[1])
     assert breach == "psnr: 20 is below 21.61, the PSNR of the mean MSE"
 
 
@@ -113,8 +113,9 @@ def draw_blobs(num: int, seed: int) -> torch.Tensor:
     rng = torch.Generator().manual_seed(seed)
     at, width, height = (torch.rand(num, k, 1, 1, generator=rng) for k in (2, 1, 1))
     axis = torch.arange(16).float()
-    squares = ((axis[None, :, None] - 4 - 8 * at[:, 0]) ** 2
-               + (axis[None, None, :] - 4 - 8 * at[:, 1]) ** 2)
+    squares = (axis[None, :, None] - 4 - 8 * at[:, 0]) ** 2 + (
+        axis[None, None, :] - 4 - 8 * at[:, 1]
+    ) ** 2
     return ((0.5 + height[:, 0] / 2) * torch.exp(-squares / (2 + 6 * width[:, 0])))[:, None]
 
 
@@ -127,8 +128,10 @@ def test_generators_that_copy_nothing_are_seldom_named_whatever_the_sizes(
 ):
     level, named, num = 0.05, 0, 100
     for seed in range(num):
-        sets = [draw_blobs(size, 3 * seed + i)
-                for i, size in enumerate((num_generated, num_train, num_test))]  # fmt: skip
+        sets = [
+            draw_blobs(size, 3 * seed + i)
+            for i, size in enumerate((num_generated, num_train, num_test))
+        ]
         counts = count_copies(*sets, seed)
         named += chance_of_copies(counts["training"], counts["test"]) <= level
     assert named <= 12  # of 100 with 5 % each, 13 or more come up in 0.2 % of simulations
@@ -151,9 +154,10 @@ def test_copies_are_named_with_what_to_look_at(kind, num_train, num_test, share)
     copied = real[kind].repeat(10, 1, 1, 1)[:200]
     rng = torch.Generator().manual_seed(4)
     copied = (copied + 0.002 * torch.randn(copied.shape, generator=rng)).clamp(0, 1)
-    images = torch.where(torch.rand(200, 1, 1, 1, generator=rng) < share, copied,
-                         draw_blobs(200, 3))  # fmt: skip
-    line, = find_copies({"ddpm": images}, real["training"], real["test"], 0)
+    images = torch.where(
+        torch.rand(200, 1, 1, 1, generator=rng) < share, copied, draw_blobs(200, 3)
+    )
+    (line,) = find_copies({"ddpm": images}, real["training"], real["test"], 0)
     assert line.startswith("copies: images of ddpm lie at ")
     assert f"look at them beside their nearest {kind} images" in line
 
@@ -165,14 +169,34 @@ def few_values(kind: str) -> torch.Tensor:
     boxes = torch.zeros(40, 1, 32, 32)
     for i, box in enumerate(boxes):
         box[0, i % 9 : i % 9 + 7 + i % 5, i % 13 : i % 13 + 9] = 1
-    return {"boxes": boxes, "dark on white": 1 - boxes, "grey on grey": 0.25 + boxes / 2,
-            "black": torch.zeros(9, 1, 32, 32), "white": torch.ones(9, 3, 32, 32),
-            "grey": torch.full((9, 1, 32, 32), 0.5), "one": boxes[:1], "two": boxes[:2],
-            "alike": boxes[:1].repeat(9, 1, 1, 1)}[kind]  # fmt: skip
+    return {
+        "boxes": boxes,
+        "dark on white": 1 - boxes,
+        "grey on grey": 0.25 + boxes / 2,
+        "black": torch.zeros(9, 1, 32, 32),
+        "white": torch.ones(9, 3, 32, 32),
+        "grey": torch.full((9, 1, 32, 32), 0.5),
+        "one": boxes[:1],
+        "two": boxes[:2],
+        "alike": boxes[:1].repeat(9, 1, 1, 1),
+    }[kind]
 
 
-@pytest.mark.parametrize("kind", ["mnist", "boxes", "dark on white", "grey on grey", "black",
-                                  "white", "grey", "one", "two", "alike"])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "mnist",
+        "boxes",
+        "dark on white",
+        "grey on grey",
+        "black",
+        "white",
+        "grey",
+        "one",
+        "two",
+        "alike",
+    ],
+)
 def test_images_of_few_grey_values_and_few_images_are_no_fault_of_a_metric(kind):
     table = measure_corruptions(few_values(kind), load_lpips(raw_folder("alexnet")), CPU)
     assert find_blind_metrics(table, PAIRED) == []
@@ -184,8 +208,9 @@ def test_images_of_few_grey_values_and_few_images_are_no_fault_of_a_metric(kind)
 def test_corruptions_are_what_they_say():
     x = blobs(4)
     assert torch.equal(corrupt(x, "none", 0.0), x)
-    torch.testing.assert_close(corrupt(torch.full_like(x, 0.5), "shift", 0.1),
-                               torch.full_like(x, 0.6))  # fmt: skip
+    torch.testing.assert_close(
+        corrupt(torch.full_like(x, 0.5), "shift", 0.1), torch.full_like(x, 0.6)
+    )
     torch.testing.assert_close(corrupt(x, "mix", 0.25)[1], 0.75 * x[1] + 0.25 * x[0])
     grey = torch.full((1, 3, 32, 32), 0.5)
     assert float(corrupt(grey, "noise", 0.1).std()) == pytest.approx(0.1, rel=0.1)

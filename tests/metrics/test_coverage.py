@@ -28,14 +28,22 @@ WEIGHTS = LIFE.normal(size=(HIDDEN, 128)) / math.sqrt(HIDDEN)
 DEAD, FAINT = 3, 3  # features without spread, and with hardly any
 SETS = ("equal", "near", "shifted", "narrow", "collapsed", "far")
 # (one, another, whether made from the same noise)
-PAIRS = (("near", "equal", True), ("narrow", "near", True), ("far", "shifted", True),
-         ("shifted", "shifted", False), ("narrow", "equal", False),
-         ("collapsed", "far", False))  # fmt: skip
+PAIRS = (
+    ("near", "equal", True),
+    ("narrow", "near", True),
+    ("far", "shifted", True),
+    ("shifted", "shifted", False),
+    ("narrow", "equal", False),
+    ("collapsed", "far", False),
+)
 
 
 def draw_noise(count: int, dim: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    return (rng.integers(0, CLASSES, count), rng.normal(size=(count, HIDDEN)),
-            rng.normal(size=(count, dim)))  # fmt: skip
+    return (
+        rng.integers(0, CLASSES, count),
+        rng.normal(size=(count, HIDDEN)),
+        rng.normal(size=(count, dim)),
+    )
 
 
 def make_features(kind: str, noise: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -70,12 +78,11 @@ def cover(found: Sequence[dict], truth: float | None = None) -> float:
     return float(np.mean([each["low"] <= truth <= each["high"] for each in found]))
 
 
-def repeat(
-    measure: Callable, kind: str, count: int, dim: int, times: int
-) -> list[dict]:
+def repeat(measure: Callable, kind: str, count: int, dim: int, times: int) -> list[dict]:
     rng = np.random.default_rng(seed_of(0, kind, str(count)))
-    return [measure(draw("equal", count, dim, rng), draw(kind, count, dim, rng))
-            for _ in range(times)]  # fmt: skip
+    return [
+        measure(draw("equal", count, dim, rng), draw(kind, count, dim, rng)) for _ in range(times)
+    ]
 
 
 def repeat_difference(
@@ -85,8 +92,9 @@ def repeat_difference(
     for _ in range(times):
         reference, noise = draw("equal", count, dim, rng), draw_noise(count, dim, rng)
         again = noise if same_noise else draw_noise(count, dim, rng)
-        found.append(frechet_difference(reference, make_features(one, noise),
-                                        make_features(other, again)))  # fmt: skip
+        found.append(
+            frechet_difference(reference, make_features(one, noise), make_features(other, again))
+        )
     return found
 
 
@@ -165,11 +173,13 @@ def measured(count: int, dim: int, times: int) -> dict[str, float]:
 
 
 @pytest.mark.slow  # about a quarter of an hour of one free core
-@pytest.mark.parametrize(("count", "dim", "times"),
-                         [(250, 16, 400), (250, 32, 400), (500, 64, 300), (1000, 128, 100)])
+@pytest.mark.parametrize(
+    ("count", "dim", "times"), [(250, 16, 400), (250, 32, 400), (500, 64, 300), (1000, 128, 100)]
+)
 def test_coverage_is_between_93_and_97_percent(count, dim, times):
     shares = measured(count, dim, times)
     print(count, dim, times, shares)
     error = 2 * math.sqrt(0.95 * 0.05 / times)
-    assert {name: share for name, share in shares.items()
-            if not 0.93 - error <= share <= 0.97 + error} == {}  # fmt: skip
+    assert {
+        name: share for name, share in shares.items() if not 0.93 - error <= share <= 0.97 + error
+    } == {}

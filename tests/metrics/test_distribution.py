@@ -2,11 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffusevae.metrics.distribution import (
-    frechet_distance,
-    kid,
-    precision_recall,
-)
+from diffusevae.metrics.distribution import frechet_distance, kid, precision_recall
 from diffusevae.metrics.paired import METRICS
 
 

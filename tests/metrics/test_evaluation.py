@@ -43,13 +43,25 @@ def inputs() -> dict:
     test = make_split(60, 1)
     real = to_unit(test.images[:20])
     return {
-        "pairs": {"real": real, "vae": (real + 0.25).clamp(0, 1) * 0.75, "diffusevae": real.clone(),
-                  "labels": test.labels[:20]},
-        "generated": {"ddpm": to_unit(make_split(40, 2).images),
-                      "vae_prior": torch.zeros(40, 1, 16, 16)},
-        "train": make_split(80, 0), "test": test, "classifier": Pixels(), "lpips_model": None,
-        "lpips_reason": "not here", "config": CONFIG, "seed": 0, "device": CPU,
-    }  # fmt: skip
+        "pairs": {
+            "real": real,
+            "vae": (real + 0.25).clamp(0, 1) * 0.75,
+            "diffusevae": real.clone(),
+            "labels": test.labels[:20],
+        },
+        "generated": {
+            "ddpm": to_unit(make_split(40, 2).images),
+            "vae_prior": torch.zeros(40, 1, 16, 16),
+        },
+        "train": make_split(80, 0),
+        "test": test,
+        "classifier": Pixels(),
+        "lpips_model": None,
+        "lpips_reason": "not here",
+        "config": CONFIG,
+        "seed": 0,
+        "device": CPU,
+    }
 
 
 def test_metrics_have_the_agreed_shape_and_fit_into_json(inputs):
@@ -72,7 +84,7 @@ def test_copies_are_a_warning_beside_the_numbers_and_few_training_images_are_non
     assert evaluate(**inputs | {"train": make_split(8, 0)})[0]["warnings"] == []
     copies = to_unit(inputs["test"].images[:40])
     metrics = evaluate(**inputs | {"generated": {"ddpm": copies}})[0]
-    warning, = metrics["warnings"]
+    (warning,) = metrics["warnings"]
     assert warning.startswith("copies: images of ddpm lie at 40 of the test images")
     assert metrics["generated"]["ddpm"]["frechet"]["value"] >= 0
 
@@ -167,8 +179,12 @@ def test_the_stage_writes_the_same_bytes_again(inputs, tmp_path):
     save_tensors(tmp_path / "generated", inputs["generated"])
     for seed, name in enumerate(("train", "test")):
         smooth = {"images": (255 * blobs(60, size=16, seed=seed)).byte()}
-        save_tensors(tmp_path / name, vars(inputs[name]) | smooth | {
-            key: getattr(inputs[name], key)[:60] for key in ("labels", "indices")})  # fmt: skip
+        save_tensors(
+            tmp_path / name,
+            vars(inputs[name])
+            | smooth
+            | {key: getattr(inputs[name], key)[:60] for key in ("labels", "indices")},
+        )
     torch.manual_seed(0)
     classifier = Classifier(ClassifierConfig(4, 8, 0.0, 1), (1, 16, 16), 10)
     save_classifier(tmp_path / "classifier", classifier)

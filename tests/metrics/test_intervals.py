@@ -65,8 +65,10 @@ def test_an_influence_is_the_change_of_the_distance_by_a_little_more_of_an_image
 def test_a_bound_is_1_96_deviations_off_by_the_variance_that_holds_there(growth):
     value, bias, first, second = 0.5, 0.1, 0.02, 0.003
     low, high = _solve_interval(value, bias, first, second, growth)
-    variances = (second + first / value * (low - bias),
-                 second + first / value * (value - bias + growth * (high - value)))  # fmt: skip
+    variances = (
+        second + first / value * (low - bias),
+        second + first / value * (value - bias + growth * (high - value)),
+    )
     assert value - low == pytest.approx(Z_95 * np.sqrt(variances[0]))
     assert high - value == pytest.approx(Z_95 * np.sqrt(variances[1]))
     for nothing in (bias, bias / 2):  # the variance of sets that do not differ, or more
@@ -113,9 +115,15 @@ def test_parts_add_up():
 def test_few_images_dead_features_and_equal_sets_give_finite_intervals(number):
     f, g = normal(number, 12), normal(number, 12, seed=1)
     f[:, :4], g[:, 2:6] = 0, 1
-    for found in (frechet_interval(f, g), kid_interval(f, g), frechet_difference(f, g, g),
-                  frechet_difference(f, g), frechet_interval(f, f), kid_interval(f, f),
-                  frechet_interval(0 * f, 0 * f)):  # fmt: skip
+    for found in (
+        frechet_interval(f, g),
+        kid_interval(f, g),
+        frechet_difference(f, g, g),
+        frechet_difference(f, g),
+        frechet_interval(f, f),
+        kid_interval(f, f),
+        frechet_interval(0 * f, 0 * f),
+    ):
         assert np.isfinite(list(found.values())).all()
         assert found["low"] <= found["value"] <= found["high"]
     assert frechet_difference(f, g, g) == {"value": 0, "low": 0, "high": 0}
@@ -151,8 +159,9 @@ def test_a_small_judging_set_widens_the_interval_of_a_share():
         assert width > 1.2 if own == 2 else width < own
 
 
-@pytest.mark.parametrize(("measure", "few"), [(frechet_interval, 3), (kid_interval, 3),
-                                              (precision_recall_interval, 7)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("measure", "few"), [(frechet_interval, 3), (kid_interval, 3), (precision_recall_interval, 7)]
+)
 def test_sets_too_small_are_refused(measure, few):
     assert count_needed(3) == 8
     with pytest.raises(ValueError, match=f"sets of 50 and {few} images"):

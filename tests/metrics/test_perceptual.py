@@ -72,8 +72,10 @@ def test_growing_corruption_moves_it_away_from_better(model):
     x = read_image("ex_ref.png")
     eps = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
     noise = [(x + sigma * eps).clamp(0, 1) for sigma in (0.05, 0.1, 0.2)]
-    blur = [torch.nn.functional.avg_pool2d(x, size, 1, size // 2, count_include_pad=False)
-            for size in (3, 5, 9)]  # fmt: skip
+    blur = [
+        torch.nn.functional.avg_pool2d(x, size, 1, size // 2, count_include_pad=False)
+        for size in (3, 5, 9)
+    ]
     assert METRICS["lpips"].better == "lower"
     for corrupted in (noise, blur):
         values = [lpips(x, y, model).item() for y in (x, *corrupted)]

@@ -15,11 +15,19 @@ from tests.models.test_unet import make_config
 
 
 def make_model(prediction="eps", image_range="centred", conditional=False, **changes):
-    values = dict(scheduler_type="cosine", num_timesteps=50, beta_start=1e-4, beta_end=0.02,
-                  prediction=prediction, image_range=image_range, open_ends=False)  # fmt: skip
+    values = dict(
+        scheduler_type="cosine",
+        num_timesteps=50,
+        beta_start=1e-4,
+        beta_end=0.02,
+        prediction=prediction,
+        image_range=image_range,
+        open_ends=False,
+    )
     torch.manual_seed(0)
-    model = DiffusionModel(DiffusionConfig(**(values | changes)), make_config(), (1, 16, 16),
-                           conditional)  # fmt: skip
+    model = DiffusionModel(
+        DiffusionConfig(**(values | changes)), make_config(), (1, 16, 16), conditional
+    )
     torch.nn.init.normal_(model.unet.conv_out.weight, std=0.1)
     return model
 
@@ -84,10 +92,14 @@ def test_the_loss_of_a_network_that_answers_zero_is_the_power_of_its_target(pred
 
 @pytest.mark.parametrize(
     ("open_ends", "answer", "errors"),  # of a black, a grey and a white pixel: x_0 = -1, 0, 1
-    [(False, -1.5, (0.5, 1.5, 2.5)), (True, -1.5, (0, 1.5, 2.5)),
-     (False, 1.5, (2.5, 1.5, 0.5)), (True, 1.5, (2.5, 1.5, 0)),
-     (True, -0.5, (0.5, 0.5, 1.5))],
-)  # fmt: skip
+    [
+        (False, -1.5, (0.5, 1.5, 2.5)),
+        (True, -1.5, (0, 1.5, 2.5)),
+        (False, 1.5, (2.5, 1.5, 0.5)),
+        (True, 1.5, (2.5, 1.5, 0)),
+        (True, -0.5, (0.5, 0.5, 1.5)),
+    ],
+)
 def test_open_ends_forgive_only_what_lies_beyond_the_true_end(open_ends, answer, errors):
     model = make_model("x0", open_ends=open_ends)
     torch.nn.init.zeros_(model.unet.conv_out.weight)

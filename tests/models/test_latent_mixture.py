@@ -65,10 +65,14 @@ def test_full_covariances_are_as_likely_as_in_float64():
     mu = 300 * torch.randn(40, 64, 1, 1, generator=generator(3))
     prior = fit_prior(PriorConfig(2, "full", 50), mu, seed=0)
     codes = mu.flatten(1).double()
-    expected = GaussianMixture(2, max_iter=50, reg_covar=1e-4, random_state=0,
-                               tol=1e-2).fit(codes.numpy()).score(codes.numpy())  # fmt: skip
-    parts = torch.distributions.MultivariateNormal(prior.means.double(),
-                                                   scale_tril=prior.factors.double())
+    expected = (
+        GaussianMixture(2, max_iter=50, reg_covar=1e-4, random_state=0, tol=1e-2)
+        .fit(codes.numpy())
+        .score(codes.numpy())
+    )
+    parts = torch.distributions.MultivariateNormal(
+        prior.means.double(), scale_tril=prior.factors.double()
+    )
     density = parts.log_prob(codes[:, None]) + prior.weights.double().log()
     assert float(density.logsumexp(1).mean()) == pytest.approx(expected, rel=1e-3)
 

@@ -113,7 +113,8 @@ def test_upsampling_is_doubling_then_a_convolution():
     dy = torch.randn_like(plain)
     of = [x, up.conv.weight, up.conv.bias]
     torch.testing.assert_close(up(x), plain, rtol=1e-4, atol=1e-5)
-    for got, expected in zip(torch.autograd.grad(up(x), of, dy),
-                             torch.autograd.grad(plain, of, dy), strict=True):  # fmt: skip
+    for got, expected in zip(
+        torch.autograd.grad(up(x), of, dy), torch.autograd.grad(plain, of, dy), strict=True
+    ):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
     assert set(up.state_dict()) == {"conv.weight", "conv.bias"}

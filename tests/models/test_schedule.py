@@ -30,8 +30,14 @@ def test_cosine_alpha_bar_follows_the_formula_until_the_clip():
 @pytest.mark.parametrize("num_timesteps", [2, 50, 1000])
 def test_constants_are_finite_and_of_length_T(kind, num_timesteps):
     schedule = make_schedule(kind, num_timesteps, 1e-4, 0.02)
-    for values in (schedule.betas, schedule.alphas, schedule.alpha_bars, schedule.alpha_bars_prev,
-                   schedule.posterior_variances, schedule.snr_db):  # fmt: skip
+    for values in (
+        schedule.betas,
+        schedule.alphas,
+        schedule.alpha_bars,
+        schedule.alpha_bars_prev,
+        schedule.posterior_variances,
+        schedule.snr_db,
+    ):
         assert values.shape == (num_timesteps,)
         assert values.isfinite().all()
     assert (schedule.snr_db.diff() < 0).all()
@@ -66,9 +72,13 @@ def test_cosine_betas_lie_between_0_and_the_clip():
 
 @pytest.mark.parametrize(
     ("arguments", "last"),  # the last alpha_bar: ROWS E8 for those that leave too much
-    [(("linear", 500, 1e-4, 0.01), "0.079"), (("linear", 750, 1e-4, 0.01), "0.022"),
-     (("linear", 1000, 1e-4, 0.02), None), (("cosine", 50, 1e-4, 0.02), None)],
-)  # fmt: skip
+    [
+        (("linear", 500, 1e-4, 0.01), "0.079"),
+        (("linear", 750, 1e-4, 0.01), "0.022"),
+        (("linear", 1000, 1e-4, 0.02), None),
+        (("cosine", 50, 1e-4, 0.02), None),
+    ],
+)
 def test_a_schedule_that_leaves_much_of_the_image_is_warned_about(arguments, last):
     warning = make_schedule(*arguments).warning
     assert (warning is None) if last is None else f"last alpha_bar is {last}" in warning

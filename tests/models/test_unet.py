@@ -7,9 +7,16 @@ from diffusevae.models.unet import UNet, UNetConfig
 
 
 def make_config(**changes) -> UNetConfig:
-    values = dict(base_channels=8, channel_multipliers=(1, 2), blocks_per_level=2,
-                  attention_levels=(1,), num_heads=2, time_emb_dim=16, dropout=0.0,
-                  fuse=("in", "down", "skip"))  # fmt: skip
+    values = dict(
+        base_channels=8,
+        channel_multipliers=(1, 2),
+        blocks_per_level=2,
+        attention_levels=(1,),
+        num_heads=2,
+        time_emb_dim=16,
+        dropout=0.0,
+        fuse=("in", "down", "skip"),
+    )
     return UNetConfig(**(values | changes))
 
 
@@ -56,11 +63,15 @@ def test_the_unconditional_network_has_no_fusing_weights():
 
 @pytest.mark.parametrize(
     "changes, words",
-    [({"fuse": ()}, "fuse is empty"), ({"time_emb_dim": 15}, "15 is odd"),
-     ({"num_heads": 3}, "3 does not divide"), ({"attention_levels": (2,)}, "no level 2"),
-     ({"channel_multipliers": ()}, "empty"),
-     ({"base_channels": 12, "num_heads": 1}, "12 x 1 makes 12 channels")],
-)  # fmt: skip
+    [
+        ({"fuse": ()}, "fuse is empty"),
+        ({"time_emb_dim": 15}, "15 is odd"),
+        ({"num_heads": 3}, "3 does not divide"),
+        ({"attention_levels": (2,)}, "no level 2"),
+        ({"channel_multipliers": ()}, "empty"),
+        ({"base_channels": 12, "num_heads": 1}, "12 x 1 makes 12 channels"),
+    ],
+)
 def test_configurations_that_do_not_fit_are_refused_by_name(changes, words):
     with pytest.raises(ValueError, match=words):
         make_config(**changes)

@@ -17,9 +17,15 @@ from diffusevae.models.vae import (
 
 
 def make_vae(image_shape=(1, 32, 32), **changes) -> VAE:
-    values = dict(latent_channels=3, base_channels=8, channel_multipliers=(1, 2, 2),
-                  attention_levels=(2,), dropout=0.0, reconstruction="mse",
-                  kl_weight=0.5)  # fmt: skip
+    values = dict(
+        latent_channels=3,
+        base_channels=8,
+        channel_multipliers=(1, 2, 2),
+        attention_levels=(2,),
+        dropout=0.0,
+        reconstruction="mse",
+        kl_weight=0.5,
+    )
     torch.manual_seed(0)
     return VAE(VAEConfig(**(values | changes)), image_shape)
 
@@ -82,7 +88,8 @@ def test_a_saved_vae_comes_back_equal_and_frozen(tmp_path):
     loaded = load_vae(tmp_path / "vae.safetensors")
     x = torch.rand(2, 1, 32, 32)
     # the memory layout differs, and with it the last digits
-    torch.testing.assert_close(loaded.reconstruct(x), vae.eval().reconstruct(x), atol=1e-4,
-                               rtol=1e-4)  # fmt: skip
+    torch.testing.assert_close(
+        loaded.reconstruct(x), vae.eval().reconstruct(x), atol=1e-4, rtol=1e-4
+    )
     assert not loaded.training
     assert not any(parameter.requires_grad for parameter in loaded.parameters())

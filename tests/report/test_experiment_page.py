@@ -79,20 +79,34 @@ class Page(HTMLParser):
 
 def make_inputs(dataset: str = "mnist_16k", lpips: bool = True, **changes) -> ReportInputs:
     history = pd.DataFrame({"epoch": [1, 2, 3], "validation_loss": [0.5, 0.25, 0.3]})
-    models = {name: TrainedModel(digit * 64, parameters, {"image_shape": [1, 32, 32]}, history)
-              for name, digit, parameters in (("vae", "a", 612345), ("ddpm", "b", 500001),
-                                              ("diffusevae", "c", 500002))}  # fmt: skip
+    models = {
+        name: TrainedModel(digit * 64, parameters, {"image_shape": [1, 32, 32]}, history)
+        for name, digit, parameters in (
+            ("vae", "a", 612345),
+            ("ddpm", "b", 500001),
+            ("diffusevae", "c", 500002),
+        )
+    }
     inputs = ReportInputs(
-        experiment="quickstart", source="mnist", scale=Scale(12_345, 3, 5, 1_234),
-        params={"dataset": dataset, "seed": 7, "vae": {"kl_weight": 1e-5, "attention_levels": []},
-                "vae_optimiser": {"learning_rate": 0.002}},
+        experiment="quickstart",
+        source="mnist",
+        scale=Scale(12_345, 3, 5, 1_234),
+        params={
+            "dataset": dataset,
+            "seed": 7,
+            "vae": {"kl_weight": 1e-5, "attention_levels": []},
+            "vae_optimiser": {"learning_rate": 0.002},
+        },
         metrics=make_metrics(lpips),
-        pictures=[Picture("First", "What it shows.", "pictures", PNG),
-                  Picture("Second", "More.", "tuning", PNG)],
-        models=models, latent_shape=(8, 4, 4),
+        pictures=[
+            Picture("First", "What it shows.", "pictures", PNG),
+            Picture("Second", "More.", "tuning", PNG),
+        ],
+        models=models,
+        latent_shape=(8, 4, 4),
         best={"tune_vae": {"vae_optimiser": {"learning_rate": 0.0031}}, "tune_ddpm": {}},
         num_trials={"tune_vae": 4, "tune_ddpm": 0},
-    )  # fmt: skip
+    )
     return dataclasses.replace(inputs, **changes)
 
 
@@ -111,13 +125,17 @@ def test_the_report_loads_nothing_from_elsewhere():
 def test_what_comes_from_files_is_escaped():
     metrics = make_metrics(lpips=False)
     metrics["lpips"]["reason"] = EVIL
-    html = build_report(make_inputs(
-        experiment=EVIL, dataset=EVIL, metrics=metrics,
-        pictures=[Picture(EVIL, EVIL, "pictures", PNG), Picture('"><b', EVIL, "vae", PNG)],
-        params={"dataset": EVIL, "seed": 0, EVIL: {EVIL: EVIL}, "vae_optimiser": {EVIL: EVIL}},
-        best={"tune_vae": {"vae_optimiser": {EVIL: EVIL}}, "tune_ddpm": {}},
-        latent_shape=(8, EVIL, 4)[:1],
-    ))  # fmt: skip
+    html = build_report(
+        make_inputs(
+            experiment=EVIL,
+            dataset=EVIL,
+            metrics=metrics,
+            pictures=[Picture(EVIL, EVIL, "pictures", PNG), Picture('"><b', EVIL, "vae", PNG)],
+            params={"dataset": EVIL, "seed": 0, EVIL: {EVIL: EVIL}, "vae_optimiser": {EVIL: EVIL}},
+            best={"tune_vae": {"vae_optimiser": {EVIL: EVIL}}, "tune_ddpm": {}},
+            latent_shape=(8, EVIL, 4)[:1],
+        )
+    )
     html = add_timings(html, {EVIL: {"seconds": 1.0, EVIL: 2.0}}, EVIL)
     assert "<script" not in html and 'alt=""><b"' not in html
     assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 12
@@ -132,8 +150,12 @@ def test_what_is_strange_of_the_numbers_stands_below_them():
 def test_the_table_holds_the_numbers_and_says_which_way_is_better():
     page = Page(build_report(make_inputs()))
     assert page.row("MSE") == [
-        "MSE | ↓ lower is better", "0.00662 | 0.00562 to 0.00762", "0.00912 | 0.00812 to 0.01012",
-        "0.00250 | 0.00150 to 0.00350", "VAE"]  # fmt: skip
+        "MSE | ↓ lower is better",
+        "0.00662 | 0.00562 to 0.00762",
+        "0.00912 | 0.00812 to 0.01012",
+        "0.00250 | 0.00150 to 0.00350",
+        "VAE",
+    ]
     ssim = page.row("SSIM")
     assert ssim[0].endswith("↑ higher is better") and ssim[1].startswith("0.871")
     assert ssim[3].startswith("0.015") and ssim[4] == "DiffuseVAE"
@@ -145,10 +167,15 @@ def test_the_table_holds_the_numbers_and_says_which_way_is_better():
 def test_generated_images_stand_beside_the_floor_and_the_classifier_is_named():
     page = Page(build_report(make_inputs()))
     assert page.row("VAE, code from N(0, I)")[1:] == [
-        "100 | 99.0 to 101", "−0.500 | −0.501 to −0.499", "0.500 | 0.499 to 0.501",
-        "0.750 | 0.749 to 0.751"]  # fmt: skip
+        "100 | 99.0 to 101",
+        "−0.500 | −0.501 to −0.499",
+        "0.500 | 0.499 to 0.501",
+        "0.750 | 0.749 to 0.751",
+    ]
     assert page.row("Real training images")[1:3] == [
-        "4.18 | −0.820 to 9.18", "2.00 · 10⁻⁵ | −0.000980 to 0.00102"]  # fmt: skip
+        "4.18 | −0.820 to 9.18",
+        "2.00 · 10⁻⁵ | −0.000980 to 0.00102",
+    ]
     assert "accuracy 99.12% on the test images" in " ".join(page.text.split())
 
 
@@ -156,15 +183,25 @@ def test_the_best_of_each_column_is_marked_by_its_direction():
     html = build_report(make_inputs())
     section = html[html.index('id="generation"') : html.index('id="study"')]
     marked = re.findall(r'best" data-label="([^"]+)"><span>([^<]+)', section)
-    assert marked == [("KID", "−0.500"), ("Recall", "0.750"), ("Fréchet distance", "20.0"),
-                      ("Precision", "0.700")]  # fmt: skip
+    assert marked == [
+        ("KID", "−0.500"),
+        ("Recall", "0.750"),
+        ("Fréchet distance", "20.0"),
+        ("Precision", "0.700"),
+    ]
 
 
 def test_the_summary_names_the_headline_numbers():
     text = " ".join(Page(build_report(make_inputs())).text.split())
-    for words in ("612,345 parameters, 3 epochs", "into 128 numbers", "On 1,234 test images",
-                  "is 0.871 for the VAE and 0.886 for DiffuseVAE", "2,345 newly made images",
-                  "is 100 for the plain VAE and 20.0 for DiffuseVAE", "score 4.18."):  # fmt: skip
+    for words in (
+        "612,345 parameters, 3 epochs",
+        "into 128 numbers",
+        "On 1,234 test images",
+        "is 0.871 for the VAE and 0.886 for DiffuseVAE",
+        "2,345 newly made images",
+        "is 100 for the plain VAE and 20.0 for DiffuseVAE",
+        "score 4.18.",
+    ):
         assert words in text, words
 
 
@@ -184,7 +221,13 @@ def test_the_studys_numbers_stand_as_printed_and_as_corrected():
     assert rows["MSE"] == ["0.0069", "as printed", "0.00662", "0.0085", "as printed", "0.00912"]
     # 10 log10(1 / 0.0069) = 21.61 and 10 log10(1 / 0.0085) = 20.71
     assert rows["PSNR (dB) of the mean MSE"] == [
-        "not given", "21.61", "21.79", "not given", "20.71", "20.40"]  # fmt: skip
+        "not given",
+        "21.61",
+        "21.79",
+        "not given",
+        "20.71",
+        "20.40",
+    ]
     assert rows["HistSim of all images at once"][2::3] == ["0.311", "0.022"]
 
 
@@ -214,7 +257,10 @@ def test_a_scale_reaches_another_only_if_it_is_no_smaller_in_anything(name):
 def test_tuned_values_stand_beside_those_of_params_and_no_tuning_is_said():
     page = Page(build_report(make_inputs()))
     assert page.row("vae_optimiser.learning_rate") == [
-        "vae_optimiser.learning_rate", "0.002", "0.0031"]  # fmt: skip
+        "vae_optimiser.learning_rate",
+        "0.002",
+        "0.0031",
+    ]
     assert "No tuning in this experiment" in page.text
     assert ["vae.kl_weight", "1e-05"] in page.rows and ["vae.attention_levels", "[]"] in page.rows
 
@@ -230,15 +276,23 @@ def test_the_report_says_how_to_make_it_again():
 def test_timings_are_added_to_a_copy_and_can_be_replaced():
     html = build_report(make_inputs())
     assert "kept with its run in MLflow" in html
-    timings = {"sample": {"seconds": 75.4, "peak_memory_mb": 1234.5,
-                          "diffusevae_seconds_per_image": 0.0123},
-               "download@mnist": {"seconds": 0.5, "images_per_second": 290.04}}  # fmt: skip
+    timings = {
+        "sample": {
+            "seconds": 75.4,
+            "peak_memory_mb": 1234.5,
+            "diffusevae_seconds_per_image": 0.0123,
+        },
+        "download@mnist": {"seconds": 0.5, "images_per_second": 290.04},
+    }
     timed = add_timings(html, timings, "CPU, 2 cores")
     page = Page(timed)
-    assert page.row("sample") == ["sample", "1 min 15 s", "1,234 MB",
-                                  "DiffuseVAE 12.3 ms per image"]  # fmt: skip
-    assert page.row("download@mnist") == ["download@mnist", "500 ms", "",
-                                          "images per second 290"]  # fmt: skip
+    assert page.row("sample") == [
+        "sample",
+        "1 min 15 s",
+        "1,234 MB",
+        "DiffuseVAE 12.3 ms per image",
+    ]
+    assert page.row("download@mnist") == ["download@mnist", "500 ms", "", "images per second 290"]
     assert page.row("all together")[1] == "1 min 16 s"
     assert "Measured on CPU, 2 cores" in timed and "kept with its run in MLflow" not in timed
     assert add_timings(timed, timings, "CPU, 2 cores") == timed
@@ -248,8 +302,12 @@ def test_timings_are_added_to_a_copy_and_can_be_replaced():
 
 def test_an_experiments_report_is_the_same_to_the_byte(tmp_path):
     inputs = write_artifacts(tmp_path)
-    figures_stage.run(SimpleNamespace(seed=0, figures=FiguresConfig(4, 30.0)), **inputs,
-                      out=tmp_path / "figures", log=SilentLog())
+    figures_stage.run(
+        SimpleNamespace(seed=0, figures=FiguresConfig(4, 30.0)),
+        **inputs,
+        out=tmp_path / "figures",
+        log=SilentLog(),
+    )
     del inputs["sample"]
     entry = read_yaml(PARAMS_FILE)["experiments"]["smoke"]
     params = SimpleNamespace(key="smoke", **entry)
@@ -257,8 +315,9 @@ def test_an_experiments_report_is_the_same_to_the_byte(tmp_path):
     inputs["train"] = tmp_path / "train.safetensors"
     save_tensors(inputs["train"], {"images": torch.zeros(1)}, DatasetConfig(**images))
     for out in ("first", "second"):
-        report_stage.run(params, **inputs, figures=tmp_path / "figures", out=tmp_path / out,
-                         log=SilentLog())  # fmt: skip
+        report_stage.run(
+            params, **inputs, figures=tmp_path / "figures", out=tmp_path / out, log=SilentLog()
+        )
     first, second = ((tmp_path / out / "report.html").read_bytes() for out in ("first", "second"))
     assert first == second
     html = first.decode()
@@ -273,28 +332,53 @@ def test_the_stage_reads_every_section_of_every_experiment_that_the_flow_reads()
         assert set(entry) - {*ON_DEMAND, "registered_sampler"} == set(report_stage.SECTIONS), name
 
 
-@pytest.mark.parametrize(("name", "low", "high", "winner"), [
-    ("ssim", 0.01, 0.02, "diffusevae"), ("ssim", -0.02, -0.01, "vae"),
-    ("mse", 0.01, 0.02, "vae"), ("hist_sim", -0.02, -0.01, "diffusevae"),
-    ("mse", -0.01, 0.01, ""), ("mse", 0.0, 0.01, ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "low", "high", "winner"),
+    [
+        ("ssim", 0.01, 0.02, "diffusevae"),
+        ("ssim", -0.02, -0.01, "vae"),
+        ("mse", 0.01, 0.02, "vae"),
+        ("hist_sim", -0.02, -0.01, "diffusevae"),
+        ("mse", -0.01, 0.01, ""),
+        ("mse", 0.0, 0.01, ""),
+    ],
+)
 def test_a_model_is_better_where_the_interval_leaves_out_zero(name, low, high, winner):
     assert judge(name, {"value": (low + high) / 2, "low": low, "high": high}) == winner
 
 
-@pytest.mark.parametrize(("name", "value", "text"), [
-    ("mse", 0.006621, "0.00662"), ("psnr", 22.505, "22.50"), ("lpips", 7.38e-6, "7.38 · 10⁻⁶"),
-    ("ssim", -0.0004, "0.000"), ("ssim", -0.25, "−0.250"), ("hist_sim", 0.0, "0.000"),
-    ("frechet", 1234.4, "1,234"), ("frechet", 58.16, "58.2"), ("frechet", 0.0, "0.00"),
-    ("kid", -0.00213, "−0.00213"), ("kid", -2.13e-6, "−2.13 · 10⁻⁶"), ("kid", 228.1, "228"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("mse", 0.006621, "0.00662"),
+        ("psnr", 22.505, "22.50"),
+        ("lpips", 7.38e-6, "7.38 · 10⁻⁶"),
+        ("ssim", -0.0004, "0.000"),
+        ("ssim", -0.25, "−0.250"),
+        ("hist_sim", 0.0, "0.000"),
+        ("frechet", 1234.4, "1,234"),
+        ("frechet", 58.16, "58.2"),
+        ("frechet", 0.0, "0.00"),
+        ("kid", -0.00213, "−0.00213"),
+        ("kid", -2.13e-6, "−2.13 · 10⁻⁶"),
+        ("kid", 228.1, "228"),
+    ],
+)
 def test_numbers_are_written_for_people(name, value, text):
     assert format_value(name, value) == text
 
 
-@pytest.mark.parametrize(("seconds", "text"), [
-    (0.0042, "4.2 ms"), (59.94, "59.9 s"), (60, "1 min 00 s"), (59.97, "1 min 00 s"),
-    (754, "12 min 34 s"), (4800, "1 h 20 min"), (0, "0 ms"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0042, "4.2 ms"),
+        (59.94, "59.9 s"),
+        (60, "1 min 00 s"),
+        (59.97, "1 min 00 s"),
+        (754, "12 min 34 s"),
+        (4800, "1 h 20 min"),
+        (0, "0 ms"),
+    ],
+)
 def test_durations_are_written_for_people(seconds, text):
     assert format_seconds(seconds) == text

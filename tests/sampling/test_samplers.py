@@ -36,20 +36,36 @@ def exact_model(num_timesteps=200) -> DiffusionModel:
 
 
 def make_sampler(**changes) -> SamplerConfig:
-    values = dict(sampler="ddim", num_steps=200, spacing="trailing", eta=0.0,
-                  variance="posterior", clip=True, guidance=0.0, temperature=1.0,
-                  shared_noise=False, batch_size=128)  # fmt: skip
+    values = dict(
+        sampler="ddim",
+        num_steps=200,
+        spacing="trailing",
+        eta=0.0,
+        variance="posterior",
+        clip=True,
+        guidance=0.0,
+        temperature=1.0,
+        shared_noise=False,
+        batch_size=128,
+    )
     return SamplerConfig(**(values | changes))
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"sampler": "ddim"}, {"sampler": "ddim", "eta": 1.0}, {"sampler": "ddpm"},
-     {"sampler": "ddpm", "variance": "beta"}, {"sampler": "ddim", "num_steps": 100},
-     {"sampler": "ddim", "spacing": "linspace"}, {"sampler": "ddim_ahead", "num_steps": 100},
-     {"sampler": "dpmpp_2m", "num_steps": 20},
-     {"sampler": "unipc", "num_steps": 20}, {"sampler": "unipc", "clip": False, "num_steps": 20}],
-)  # fmt: skip
+    [
+        {"sampler": "ddim"},
+        {"sampler": "ddim", "eta": 1.0},
+        {"sampler": "ddpm"},
+        {"sampler": "ddpm", "variance": "beta"},
+        {"sampler": "ddim", "num_steps": 100},
+        {"sampler": "ddim", "spacing": "linspace"},
+        {"sampler": "ddim_ahead", "num_steps": 100},
+        {"sampler": "dpmpp_2m", "num_steps": 20},
+        {"sampler": "unipc", "num_steps": 20},
+        {"sampler": "unipc", "clip": False, "num_steps": 20},
+    ],
+)
 def test_with_the_exact_denoiser_the_samples_have_the_datas_mean_and_spread(changes):
     images = sample(exact_model(), make_sampler(**changes), 256, seed=0)
     values = 2 * images - 1  # 16,384 values; clamping at +-1 hardly touches N(0.2, 0.3^2)
@@ -78,8 +94,13 @@ def test_timesteps_are_evenly_spaced():
 
 def test_the_callback_sees_every_step_and_the_result():
     seen = []
-    images = sample(exact_model(), make_sampler(num_steps=5), 3, seed=1,
-                    callback=lambda t, x_t, x_0: seen.append((t, x_0)))  # fmt: skip
+    images = sample(
+        exact_model(),
+        make_sampler(num_steps=5),
+        3,
+        seed=1,
+        callback=lambda t, x_t, x_0: seen.append((t, x_0)),
+    )
     assert [t for t, _ in seen] == [199, 159, 119, 79, 39, -1]
     assert torch.equal(seen[-1][1], images)
 
@@ -97,8 +118,13 @@ def test_looking_ahead_ends_where_one_step_more_would():
     model = make_model("x0", num_timesteps=200)
     model.unet = LinearInTime()
     seen = []
-    images = sample(model, make_sampler(sampler="ddim_ahead", num_steps=4), 2, 0,
-                    callback=lambda t, x_t, x_0: seen.append(t))  # fmt: skip
+    images = sample(
+        model,
+        make_sampler(sampler="ddim_ahead", num_steps=4),
+        2,
+        0,
+        callback=lambda t, x_t, x_0: seen.append(t),
+    )
     assert seen == [199, 159, 119, 79, -1]  # of five steps all but 39
     expected = sample(model, make_sampler(num_steps=5), 2, 0)
     torch.testing.assert_close(images, expected)
@@ -145,8 +171,13 @@ def test_noise_is_shared_and_scaled_where_asked(sampler):
     torch.testing.assert_close(shared, shared[:1].expand(3, -1, -1, -1))  # over two batches
     assert float(sample(model, config, 2, 0).diff(dim=0).abs().max()) > 0.1
     seen = []
-    sample(model, dataclasses.replace(config, temperature=0.5), 64, 0,
-           callback=lambda t, x_t, x_0: seen.append(x_t))  # fmt: skip
+    sample(
+        model,
+        dataclasses.replace(config, temperature=0.5),
+        64,
+        0,
+        callback=lambda t, x_t, x_0: seen.append(x_t),
+    )
     assert float(seen[0].std()) == pytest.approx(0.5, rel=0.05)
 
 

@@ -41,8 +41,14 @@ def start() -> torch.Tensor:
 
 def make(scheduler, name: str, **options):
     """Return diffusers' scheduler of that class with our float64 constants."""
-    made = scheduler(num_train_timesteps=T, beta_start=1e-4, beta_end=0.02, beta_schedule=name,
-                     timestep_spacing="trailing", **options)  # fmt: skip
+    made = scheduler(
+        num_train_timesteps=T,
+        beta_start=1e-4,
+        beta_end=0.02,
+        beta_schedule=name,
+        timestep_spacing="trailing",
+        **options,
+    )
     return made
 
 
@@ -50,8 +56,10 @@ def pairs(kind: str, num_steps: int) -> list[tuple[int, float, float]]:
     """Return (t, bar_alpha, bar_alpha of the next step) of our trailing steps."""
     alpha_bars = make_schedule(kind, T, 1e-4, 0.02).alpha_bars.tolist()
     times = choose_timesteps(T, num_steps)
-    return [(t, alpha_bars[t], alpha_bars[later] if later >= 0 else 1.0)
-            for t, later in zip(times, [*times[1:], -1], strict=True)]  # fmt: skip
+    return [
+        (t, alpha_bars[t], alpha_bars[later] if later >= 0 else 1.0)
+        for t, later in zip(times, [*times[1:], -1], strict=True)
+    ]
 
 
 @pytest.mark.parametrize(("ours", "theirs"), SCHEDULES)
@@ -64,8 +72,9 @@ def test_schedules_are_diffusers_to_float32(ours, theirs):
 
 @pytest.mark.parametrize(("ours", "theirs"), SCHEDULES)
 @pytest.mark.parametrize("num_steps", [20, 1000])
-@pytest.mark.parametrize(("variance", "theirs_called"),
-                         [("posterior", "fixed_small"), ("beta", "fixed_large")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("variance", "theirs_called"), [("posterior", "fixed_small"), ("beta", "fixed_large")]
+)
 def test_ancestral_sampling_is_diffusers(ours, theirs, num_steps, variance, theirs_called):
     reference = make(DDPMScheduler, theirs, clip_sample=False, variance_type=theirs_called)
     reference.alphas_cumprod = make_schedule(ours, T, 1e-4, 0.02).alpha_bars
@@ -75,8 +84,9 @@ def test_ancestral_sampling_is_diffusers(ours, theirs, num_steps, variance, thei
     noises, rng = generator(1), generator(1)
     for t, alpha_bar, alpha_bar_prev in pairs(ours, num_steps):
         last = alpha_bar_prev == 1
-        noise = torch.zeros_like(x) if last else torch.randn(x.shape, generator=noises,
-                                                             dtype=x.dtype)  # fmt: skip
+        noise = (
+            torch.zeros_like(x) if last else torch.randn(x.shape, generator=noises, dtype=x.dtype)
+        )
         x = ddpm_step(x, predict_x_0(x, alpha_bar), alpha_bar, alpha_bar_prev, variance, noise)
         y = reference.step(network(y, alpha_bar), t, y, generator=rng).prev_sample
         if last and t > 0 and variance == "beta":
@@ -105,9 +115,11 @@ def test_ddim_is_diffusers(ours, theirs, num_steps, eta):
 @pytest.mark.parametrize("num_steps", [1, 2, 5, 20, 100])
 @pytest.mark.parametrize(
     ("sampler", "scheduler", "options"),
-    [("dpmpp_2m", DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++"}),
-     ("unipc", UniPCMultistepScheduler, {"solver_type": "bh2"})],
-)  # fmt: skip
+    [
+        ("dpmpp_2m", DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++"}),
+        ("unipc", UniPCMultistepScheduler, {"solver_type": "bh2"}),
+    ],
+)
 def test_multistep_solvers_are_diffusers(ours, theirs, num_steps, sampler, scheduler, options):
     reference = make(scheduler, theirs, solver_order=2, final_sigmas_type="zero", **options)
     reference.set_timesteps(num_steps)

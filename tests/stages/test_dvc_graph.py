@@ -50,8 +50,9 @@ def test_every_path_of_the_command_is_declared(stage):
     paths = {option: path for option, path in paths.items() if option.startswith("--")}
     out = paths.pop("--out")
     body = GRAPH[stage]["do"]
-    outputs = [next(iter(o)) if isinstance(o, dict) else o
-               for o in body["outs"] + body.get("metrics", [])]  # fmt: skip
+    outputs = [
+        next(iter(o)) if isinstance(o, dict) else o for o in body["outs"] + body.get("metrics", [])
+    ]
     assert all(path in body["deps"] for path in paths.values())
     assert all(output == out or output.startswith(out + "/") for output in outputs)
 
@@ -73,10 +74,12 @@ def test_a_stage_takes_the_place_of_dvc_s_shell(stage):
 
 
 def test_only_what_measures_touches_the_test_images():
-    users = {stage for stage, body in GRAPH.items()
-             if any("test.safetensors" in dep for dep in body["do"]["deps"])}  # fmt: skip
-    assert users == {"sample", "evaluate", "ablate", "compress", "beta_vae",
-                     "autoencoders"}
+    users = {
+        stage
+        for stage, body in GRAPH.items()
+        if any("test.safetensors" in dep for dep in body["do"]["deps"])
+    }
+    assert users == {"sample", "evaluate", "ablate", "compress", "beta_vae", "autoencoders"}
 
 
 def test_no_param_name_falls_into_dvcs_trap():

@@ -39,9 +39,11 @@ def start(checkout: Path, stage: str, *inputs: str) -> subprocess.Popen:
     options = [word for name in inputs for word in (f"--{Path(name).stem}", name)]
     return subprocess.Popen(
         [sys.executable, "-m", "diffusevae.stages", stage, "smoke", *options, "--out", "out"],
-        cwd=checkout, stdout=subprocess.PIPE, text=True,
+        cwd=checkout,
+        stdout=subprocess.PIPE,
+        text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
+    )
 
 
 def run_with_kill(checkout: Path, line: str, stage: str, *inputs: str) -> str:
@@ -61,8 +63,11 @@ def run(checkout: Path, stage: str, *inputs: str) -> str:
 
 
 def read_all(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes()
-            for path in sorted(folder.rglob("*")) if path.is_file()}  # fmt: skip
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_a_killed_training_keeps_its_snapshots_and_ends_the_same(checkout):
@@ -91,9 +96,13 @@ def diffusevae_inputs(checkout, monkeypatch) -> dict:
     torch.manual_seed(0)
     save_vae(checkout / "vae", VAE(VAEConfig(2, 4, (1, 1), (), 0.0, "mse", 1e-5), (1, 16, 16)))
     params = SimpleNamespace(
-        key="toy", seed=0, diffusion=CONFIG, unet=UNET, diffusion_optimiser=OPTIMISER,
+        key="toy",
+        seed=0,
+        diffusion=CONFIG,
+        unet=UNET,
+        diffusion_optimiser=OPTIMISER,
         train_diffusevae=TrainDiffusionConfig(epochs=1, snapshot_epochs=(1,), p_uncond=0.0),
-    )  # fmt: skip
+    )
     paths = {name: checkout / name for name in ("train", "validation", "vae", "out")}
     return {"params": params, **paths}
 

@@ -45,9 +45,13 @@ def command(*inputs: str, out: str = "out") -> list[str]:
 
 def start(checkout: Path, *inputs: str, out: str = "out", **options) -> subprocess.Popen:
     return subprocess.Popen(
-        command(*inputs, out=out), cwd=checkout, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, **options,
-    )  # fmt: skip
+        command(*inputs, out=out),
+        cwd=checkout,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
 
 
 def wait_for_line(stage: subprocess.Popen, text: str) -> None:
@@ -125,9 +129,13 @@ time.sleep(100)
 @pytest.mark.parametrize("variable", [PARENT_VARIABLE, ""])
 def test_a_stage_ends_with_its_parent_whenever_that_is_killed(checkout, variable):
     for delay in (0, 0.05, 0.2, 1):
-        parent = subprocess.Popen([sys.executable, "-c", PARENT, variable, *command(*INPUTS)],
-                                  cwd=checkout, stdout=subprocess.PIPE, text=True,
-                                  start_new_session=True)  # fmt: skip
+        parent = subprocess.Popen(
+            [sys.executable, "-c", PARENT, variable, *command(*INPUTS)],
+            cwd=checkout,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
         stage = int(parent.stdout.readline())
         time.sleep(delay)
         parent.kill()

@@ -18,15 +18,28 @@ from diffusevae.tracking.stage_log import Log
 from tests.sampling.test_samplers import make_sampler
 from tests.support.resumable import CONFIG, OPTIMISER, UNET
 
-ABLATE = AblateConfig(variants=(("concat",), ("in", "skip")), seeds=(0, 1), epochs=1,
-                      num_train_images=12, num_test_images=6, p_uncond=0.0)  # fmt: skip
+ABLATE = AblateConfig(
+    variants=(("concat",), ("in", "skip")),
+    seeds=(0, 1),
+    epochs=1,
+    num_train_images=12,
+    num_test_images=6,
+    p_uncond=0.0,
+)
 
 
 def write_split(path, count: int, seed: int) -> None:
-    images = torch.randint(256, (count, 1, 16, 16), dtype=torch.uint8,
-                           generator=torch.Generator().manual_seed(seed))  # fmt: skip
-    save_tensors(path, {"images": images, "labels": torch.zeros(count, dtype=torch.long),
-                        "indices": torch.arange(count)})  # fmt: skip
+    images = torch.randint(
+        256, (count, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
+    save_tensors(
+        path,
+        {
+            "images": images,
+            "labels": torch.zeros(count, dtype=torch.long),
+            "indices": torch.arange(count),
+        },
+    )
 
 
 @pytest.fixture
@@ -44,9 +57,15 @@ def inputs(tmp_path, monkeypatch) -> dict:
 
 
 def make_params(**changes) -> SimpleNamespace:
-    return SimpleNamespace(key="toy", seed=0, diffusion=CONFIG, unet=UNET,
-                           diffusion_optimiser=OPTIMISER, sampler=make_sampler(num_steps=2),
-                           ablate=dataclasses.replace(ABLATE, **changes))  # fmt: skip
+    return SimpleNamespace(
+        key="toy",
+        seed=0,
+        diffusion=CONFIG,
+        unet=UNET,
+        diffusion_optimiser=OPTIMISER,
+        sampler=make_sampler(num_steps=2),
+        ablate=dataclasses.replace(ABLATE, **changes),
+    )
 
 
 def test_the_stage_trains_every_variant_with_every_seed(inputs, tmp_path):
@@ -63,8 +82,7 @@ def test_the_stage_trains_every_variant_with_every_seed(inputs, tmp_path):
 
 
 def test_guidance_is_for_variants_that_saw_no_condition_now_and_then(inputs, tmp_path):
-    """Else nothing is trained; the variants' own p_uncond decides, and is what they are trained by.
-    """
+    """Else nothing is trained; a variant's own p_uncond decides, and is what it is trained by."""
     params = make_params(variants=(("in",),), seeds=(0,))
     params.sampler = make_sampler(num_steps=2, guidance=1.0)
     with pytest.raises(InputError, match="^guidance 1: needs a model trained without its cond"):
@@ -95,11 +113,16 @@ def test_a_killed_ablation_ends_with_the_same_bytes(inputs, tmp_path):
 
 
 def test_the_table_has_the_mean_and_the_ends_over_seeds():
-    measured = {"mse": [1.0, 2.0, 6.0], "ssim": [0.1, 0.2, 0.6], "edge_sim": [3.0, 3.0, 3.0],
-                "hist_sim": [0.5, 0.25, 0.75]}  # fmt: skip
-    runs = pd.DataFrame({"variant": ["in"] * 3, "seed": [0, 1, 2], "num_parameters": [7] * 3,
-                         **measured})  # fmt: skip
-    row, = summarise(runs).to_dict("records")
+    measured = {
+        "mse": [1.0, 2.0, 6.0],
+        "ssim": [0.1, 0.2, 0.6],
+        "edge_sim": [3.0, 3.0, 3.0],
+        "hist_sim": [0.5, 0.25, 0.75],
+    }
+    runs = pd.DataFrame(
+        {"variant": ["in"] * 3, "seed": [0, 1, 2], "num_parameters": [7] * 3, **measured}
+    )
+    (row,) = summarise(runs).to_dict("records")
     assert (row["variant"], row["num_seeds"], row["num_parameters"]) == ("in", 3, 7)
     assert (row["mse"], row["mse_low"], row["mse_high"]) == (3.0, 1.0, 6.0)
     assert (row["hist_sim_low"], row["hist_sim"], row["hist_sim_high"]) == (0.25, 0.5, 0.75)
@@ -115,16 +138,26 @@ def test_variants_share_everything_but_where_x_hat_enters():
     test = SimpleNamespace(x=torch.rand(2, 1, 16, 16), x_hat=torch.rand(2, 1, 16, 16))
     setting = SimpleNamespace(test=test)
     runs, shown = run_variants(setting, ABLATE, train)
-    assert [each[1:] for each in seen] == [(("concat",), 0), (("concat",), 1),
-                                           (("in", "skip"), 0), (("in", "skip"), 1)]  # fmt: skip
+    assert [each[1:] for each in seen] == [
+        (("concat",), 0),
+        (("concat",), 1),
+        (("in", "skip"), 0),
+        (("in", "skip"), 1),
+    ]
     assert all(each[0] is setting for each in seen)
     assert len(runs) == 5 and list(shown) == ["concat", "in+skip"]
 
 
 def test_the_figure_has_a_plot_per_metric_and_a_row_per_variant():
-    runs = pd.DataFrame({"variant": [VAE, "in", "concat"], "mse": [1.0, 2, 3],
-                         "ssim": [0.1, 0.2, 0.3], "edge_sim": [1.0, 1, 1],
-                         "hist_sim": [0.1, 0.1, 0.2]})  # fmt: skip
+    runs = pd.DataFrame(
+        {
+            "variant": [VAE, "in", "concat"],
+            "mse": [1.0, 2, 3],
+            "ssim": [0.1, 0.2, 0.3],
+            "edge_sim": [1.0, 1, 1],
+            "hist_sim": [0.1, 0.1, 0.2],
+        }
+    )
     with figure_style():
         figure = draw_table(runs)
     assert len(figure.axes) == 4

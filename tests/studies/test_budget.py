@@ -17,8 +17,9 @@ def make_features(**shifts: float) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def budget():
-    features = make_features(x_hat=1.0, vae_gmm=3.0, vae_prior=5.0, diffusevae_converged=2.0,
-                             diffusevae=2.5)  # fmt: skip
+    features = make_features(
+        x_hat=1.0, vae_gmm=3.0, vae_prior=5.0, diffusevae_converged=2.0, diffusevae=2.5
+    )
     return split_distance(features, REFERENCE).set_index("part")
 
 
@@ -36,15 +37,16 @@ def test_intervals_surround_their_values_and_are_narrow_where_noise_is_shared(bu
 
 
 def test_sets_that_do_not_differ_have_a_part_of_exactly_zero():
-    features = make_features(x_hat=1.0, vae_gmm=1.0, vae_prior=2.0, diffusevae_converged=1.0,
-                             diffusevae=1.0)  # fmt: skip
+    features = make_features(
+        x_hat=1.0, vae_gmm=1.0, vae_prior=2.0, diffusevae_converged=1.0, diffusevae=1.0
+    )
     rows = split_distance(features, REFERENCE)
     assert rows.loc[1:3, ["value", "low", "high"]].to_numpy().tolist() == [[0.0] * 3] * 3
 
 
 def test_a_bar_starts_where_the_one_before_ends(budget):
     with figure_style():
-        axes, = draw_budget(budget.reset_index()).axes
+        (axes,) = draw_budget(budget.reset_index()).axes
     bars = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches]
     assert len(bars) == len(PARTS)
     for before, now in zip(bars[:3], bars[1:4], strict=True):

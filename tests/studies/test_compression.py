@@ -27,13 +27,17 @@ VAE_CONFIG = VAEConfig(8, 4, (1, 2), (), 0.0, "mse", 1e-3)
 
 @pytest.mark.parametrize(
     ("dataset", "known"),
-    [("mnist", {16: (0.0180, 0.594), 64: (0.0040, 0.803)}),
-     ("fashion_mnist", {16: (0.0131, 0.566), 64: (0.0052, 0.745)})],
-)  # fmt: skip
+    [
+        ("mnist", {16: (0.0180, 0.594), 64: (0.0040, 0.803)}),
+        ("fashion_mnist", {16: (0.0131, 0.566), 64: (0.0052, 0.745)}),
+    ],
+)
 def test_pca_of_the_real_data_has_the_known_errors(dataset, known):
     """Known from an independent computation: ROWS 6.3 (10,000 test images, 32 x 32)."""
-    sets = [resize(read_idx_set(raw_folder(dataset), part)[0], 32, "bilinear", False)
-            for part in ("train", "t10k")]  # fmt: skip
+    sets = [
+        resize(read_idx_set(raw_folder(dataset), part)[0], 32, "bilinear", False)
+        for part in ("train", "t10k")
+    ]
     pca, test = fit_pca(sets[0]), sets[1][::5]  # the halves of MNIST's differ
     for numbers, (mse, ssim) in known.items():
         values = measure(to_unit(test), pca.reconstruct(test, numbers))
@@ -67,10 +71,13 @@ def test_a_code_to_which_nothing_leads_is_refused(code):
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"epochs": (1,)}, "epochs: 1 numbers for 2 codes"), ({"seeds": (1, 1)}, "seeds: .*each once"),
-     ({"codes": (), "epochs": ()}, "codes: expected one or more"),
-     ({"codes": ((1, 4, 8),), "epochs": (1,)}, r"\[1, 4, 8\] is not \[Cz, h, w\]")],
-)  # fmt: skip
+    [
+        ({"epochs": (1,)}, "epochs: 1 numbers for 2 codes"),
+        ({"seeds": (1, 1)}, "seeds: .*each once"),
+        ({"codes": (), "epochs": ()}, "codes: expected one or more"),
+        ({"codes": ((1, 4, 8),), "epochs": (1,)}, r"\[1, 4, 8\] is not \[Cz, h, w\]"),
+    ],
+)
 def test_impossible_comparisons_are_refused(changes, reason):
     with pytest.raises(ValueError, match=reason):
         dataclasses.replace(CONFIG, **changes)
@@ -94,8 +101,13 @@ def test_the_stage_trains_every_code_with_every_seed_and_resumes(tmp_path, monke
     paths = {name: tmp_path / name for name in ("train", "validation", "test")}
     for seed, (path, count) in enumerate(zip(paths.values(), (20, 8, 9), strict=True)):
         write_split(path, count, seed)
-    params = SimpleNamespace(key="toy", seed=0, vae=VAE_CONFIG, compress=CONFIG,
-                             vae_optimiser=OptimiserConfig(1e-3, "none", 4, 1.0, 0.9))  # fmt: skip
+    params = SimpleNamespace(
+        key="toy",
+        seed=0,
+        vae=VAE_CONFIG,
+        compress=CONFIG,
+        vae_optimiser=OptimiserConfig(1e-3, "none", 4, 1.0, 0.9),
+    )
 
     class Stopping(Log):
         def trial(self, number, values):

@@ -28,15 +28,27 @@ from tests.sampling.test_samplers import make_sampler
 from tests.studies.test_ablation import write_split
 from tests.support.toy_artifacts import write_models
 
-CONFIG = FrontierConfig(samplers=("ddim", "unipc"), etas=(0.0, 1.0), num_steps=(2, 4),
-                        converged_steps=8, num_images=12, num_resamples=10)  # fmt: skip
+CONFIG = FrontierConfig(
+    samplers=("ddim", "unipc"),
+    etas=(0.0, 1.0),
+    num_steps=(2, 4),
+    converged_steps=8,
+    num_images=12,
+    num_resamples=10,
+)
 
 
 def test_ddim_has_a_point_for_every_eta_and_the_others_one():
     base = make_sampler(sampler="ddpm", eta=0.3, num_steps=7, temperature=0.9)
     points = [(p.sampler, p.eta, p.num_steps) for p in list_points(base, CONFIG)]
-    assert points == [("ddim", 0.0, 2), ("ddim", 0.0, 4), ("ddim", 1.0, 2), ("ddim", 1.0, 4),
-                      ("unipc", 0.0, 2), ("unipc", 0.0, 4)]  # fmt: skip
+    assert points == [
+        ("ddim", 0.0, 2),
+        ("ddim", 0.0, 4),
+        ("ddim", 1.0, 2),
+        ("ddim", 1.0, 4),
+        ("unipc", 0.0, 2),
+        ("unipc", 0.0, 4),
+    ]
     end = converged(base, CONFIG)
     assert (end.sampler, end.eta, end.num_steps, end.temperature) == ("ddim", 0.0, 8, 0.9)
 
@@ -44,15 +56,22 @@ def test_ddim_has_a_point_for_every_eta_and_the_others_one():
 def make_point(shift: float, change: float = 0.0, seed: int = 0) -> dict[str, np.ndarray]:
     """Return features whose mean is off by `shift`, and an SSIM of 0.5 + change."""
     noise = np.random.default_rng(seed).normal(size=(200, 4))
-    return {"ddpm_frechet": noise + shift, "diffusevae_frechet": noise + shift,
-            "diffusevae_ssim": 0.5 + change + 0.01 * noise[:, 0]}  # fmt: skip
+    return {
+        "ddpm_frechet": noise + shift,
+        "diffusevae_frechet": noise + shift,
+        "diffusevae_ssim": 0.5 + change + 0.01 * noise[:, 0],
+    }
 
 
 @pytest.mark.parametrize(
     ("shift", "change", "not_worse"),
-    [(0.0, 0.0, [True, True, True]), (1.0, 0.0, [False, False, True]),
-     (0.0, -0.1, [True, True, False]), (-0.5, 0.1, [True, True, True])],
-)  # fmt: skip
+    [
+        (0.0, 0.0, [True, True, True]),
+        (1.0, 0.0, [False, False, True]),
+        (0.0, -0.1, [True, True, False]),
+        (-0.5, 0.1, [True, True, True]),
+    ],
+)
 def test_only_what_is_surely_worse_counts_as_worse(shift, change, not_worse):
     """The converged features are 0.5 off the reference: moving them nearer is better."""
     reference = np.random.default_rng(1).normal(size=(200, 4))
@@ -67,15 +86,25 @@ def test_only_what_is_surely_worse_counts_as_worse(shift, change, not_worse):
 
 
 def make_rows(*rows: tuple) -> pd.DataFrame:
-    columns = ["sampler", "eta", "num_steps", "diffusevae_frechet", "diffusevae_frechet_not_worse",
-               "diffusevae_ssim_not_worse"]  # fmt: skip
+    columns = [
+        "sampler",
+        "eta",
+        "num_steps",
+        "diffusevae_frechet",
+        "diffusevae_frechet_not_worse",
+        "diffusevae_ssim_not_worse",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
 def test_the_default_has_the_fewest_steps_at_which_nothing_is_worse():
-    rows = make_rows(("ddim", 0.0, 2, 1.0, True, False), ("ddim", 0.0, 10, 5.0, True, True),
-                     ("unipc", 0.0, 10, 4.0, True, True), ("ddim", 1.0, 5, 3.0, False, True),
-                     ("unipc", 0.0, 20, 2.0, True, True))  # fmt: skip
+    rows = make_rows(
+        ("ddim", 0.0, 2, 1.0, True, False),
+        ("ddim", 0.0, 10, 5.0, True, True),
+        ("unipc", 0.0, 10, 4.0, True, True),
+        ("ddim", 1.0, 5, 3.0, False, True),
+        ("unipc", 0.0, 20, 2.0, True, True),
+    )
     assert choose_default(rows) == {"sampler": "unipc", "eta": 0.0, "num_steps": 10}
     assert choose_default(rows.iloc[[0, 3]]) is None
 
@@ -83,10 +112,13 @@ def test_the_default_has_the_fewest_steps_at_which_nothing_is_worse():
 def test_the_figure_has_a_plot_per_quantity_and_a_line_per_sampler():
     reference = np.random.default_rng(1).normal(size=(50, 4))
     best = make_point(0.2)
-    rows = pd.DataFrame([
-        {"sampler": p.sampler, "eta": p.eta, "num_steps": p.num_steps}
-        | compare(make_point(1 / p.num_steps), best, reference, 5, 0)
-        for p in list_points(make_sampler(), CONFIG)])  # fmt: skip
+    rows = pd.DataFrame(
+        [
+            {"sampler": p.sampler, "eta": p.eta, "num_steps": p.num_steps}
+            | compare(make_point(1 / p.num_steps), best, reference, 5, 0)
+            for p in list_points(make_sampler(), CONFIG)
+        ]
+    )
     with figure_style():
         figure = draw_frontier(rows, compare(best, best, reference, 1, 0))
     assert len(figure.axes) == len(QUANTITIES)
@@ -101,12 +133,19 @@ def run_stage(tmp_path):
     torch.manual_seed(0)
     network = Classifier(ClassifierConfig(4, 8, 0.0, 1), (1, 16, 16), 10)
     save_classifier(tmp_path / "classifier", network)
-    params = SimpleNamespace(key="toy", seed=0, sampler=make_sampler(num_steps=3, batch_size=50),
-                             frontier=CONFIG)  # fmt: skip
+    params = SimpleNamespace(
+        key="toy", seed=0, sampler=make_sampler(num_steps=3, batch_size=50), frontier=CONFIG
+    )
 
     def run(validation: Path, out: Path) -> Path:
-        stage.run(params, validation=validation, **folders, classifier=tmp_path / "classifier",
-                  out=out, log=Log())  # fmt: skip
+        stage.run(
+            params,
+            validation=validation,
+            **folders,
+            classifier=tmp_path / "classifier",
+            out=out,
+            log=Log(),
+        )
         return out
 
     return run
@@ -118,24 +157,34 @@ def test_the_stage_names_the_model_its_choice_is_for_and_repeats_its_bytes(run_s
     for file in ("frontier.csv", "frontier.png", "default.json", "budget.csv", "budget.png"):
         assert (one / file).read_bytes() == (two / file).read_bytes()
     default = json.loads((one / "default.json").read_text())
-    files = {"vae": "train_vae/model.safetensors", "prior": "train_vae/prior.safetensors",
-             "diffusevae": "train_diffusevae/model.safetensors", "classifier": "classifier"}
+    files = {
+        "vae": "train_vae/model.safetensors",
+        "prior": "train_vae/prior.safetensors",
+        "diffusevae": "train_diffusevae/model.safetensors",
+        "classifier": "classifier",
+    }
     assert default["files"] == {name: sha256_of(tmp_path / path) for name, path in files.items()}
     assert default["params"]["sampler"]["num_steps"] == 3 and default["params"]["seed"] == 0
     table = pd.read_csv(one / "frontier.csv")
     assert len(table) == 6 and default["num_images"] == 12
     chosen = SamplerConfig(**default["sampler"])
-    [row] = [row for row in table.to_dict("records") if (row["sampler"], row["eta"])
-             == (chosen.sampler, chosen.eta) and row["num_steps"] == chosen.num_steps]
-    assert default["measured"] == {name: pytest.approx(row[name])
-                                   for name in ("diffusevae_frechet", "diffusevae_ssim")}
+    [row] = [
+        row
+        for row in table.to_dict("records")
+        if (row["sampler"], row["eta"]) == (chosen.sampler, chosen.eta)
+        and row["num_steps"] == chosen.num_steps
+    ]
+    assert default["measured"] == {
+        name: pytest.approx(row[name]) for name in ("diffusevae_frechet", "diffusevae_ssim")
+    }
 
 
 def test_where_nothing_is_good_enough_nothing_is_chosen(run_stage, tmp_path, monkeypatch):
     monkeypatch.setattr(stage, "choose_default", lambda table: None)
     write_split(tmp_path / "images", 24, 0)
-    default = json.loads((run_stage(tmp_path / "images", tmp_path / "out")
-                          / "default.json").read_text())  # fmt: skip
+    default = json.loads(
+        (run_stage(tmp_path / "images", tmp_path / "out") / "default.json").read_text()
+    )
     assert default["sampler"] is None and default["measured"] is None
 
 
@@ -144,7 +193,9 @@ def test_generated_images_are_held_against_others_than_those_refined(run_stage, 
     tensors = load_tensors(tmp_path / "images")
     tensors["images"][12:] //= 4  # of 24 images the first 12 are refined, the others the reference
     save_tensors(tmp_path / "darker", tensors)
-    first, second = (pd.read_csv(run_stage(tmp_path / name, tmp_path / f"{name}_out")
-                                 / "frontier.csv") for name in ("images", "darker"))
+    first, second = (
+        pd.read_csv(run_stage(tmp_path / name, tmp_path / f"{name}_out") / "frontier.csv")
+        for name in ("images", "darker")
+    )
     assert first["diffusevae_ssim"].equals(second["diffusevae_ssim"])
     assert (first["ddpm_frechet"] != second["ddpm_frechet"]).all()

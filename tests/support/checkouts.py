@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[2]
 LOGIN = f"tests:{secrets.token_urlsafe(24)}"  # which the tests' own Prefect servers ask for
 CANARY = f"kanarie{7314}"  # a password, which must be found nowhere, so not here either
 SECONDS = 600  # after which a pipeline run that should take two minutes is given up
+
+
 @dataclass(frozen=True)
 class SmokeRun:
     """A finished run of the flow on `smoke`: where, on which Prefect server, and what it said."""
@@ -24,8 +26,7 @@ class SmokeRun:
 
 
 def wait_for(find: Callable[[], object], what: str, seconds: float = 180):
-    """Return what `find` returns as soon as that is true; raises AssertionError if it stays false.
-    """
+    """Return what `find` returns once that is true; raises AssertionError if it stays false."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := find():
@@ -36,8 +37,13 @@ def wait_for(find: Callable[[], object], what: str, seconds: float = 180):
 
 def copy_checkout(folder: Path) -> Path:
     """Copy the files that belong to the project to a new repository, without data or results."""
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-                            cwd=ROOT, capture_output=True, text=True, check=True)  # fmt: skip
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).is_file():  # a deleted file is listed too
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -50,8 +56,12 @@ def run_pipeline(checkout: Path, experiment: str, **variables: str) -> subproces
     """Run `python -m flows` there, on the checkout's own code; stderr is in stdout."""
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
     environment |= {"PYTHONPATH": str(checkout / "src")} | variables
-    return subprocess.run([sys.executable, "-m", "flows", experiment], cwd=checkout,
-                          env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, timeout=SECONDS)  # fmt: skip
-
-
+    return subprocess.run(
+        [sys.executable, "-m", "flows", experiment],
+        cwd=checkout,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=SECONDS,
+    )

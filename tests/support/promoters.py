@@ -47,9 +47,12 @@ def race(num_promoters: int, num_rounds: int) -> list[list[tuple[str, str]]]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["mlflow", "tasks.registry.champions"])
     barrier, told = context.Barrier(num_promoters), context.Queue()
-    promoters = [context.Process(target=promote, daemon=True,
-                                 args=(place, num_promoters, num_rounds, barrier, told))
-                 for place in range(num_promoters)]  # fmt: skip
+    promoters = [
+        context.Process(
+            target=promote, daemon=True, args=(place, num_promoters, num_rounds, barrier, told)
+        )
+        for place in range(num_promoters)
+    ]
     for each in promoters:
         each.start()
     answers = [told.get(timeout=120) for _ in range(num_promoters * num_rounds)]
@@ -58,8 +61,9 @@ def race(num_promoters: int, num_rounds: int) -> list[list[tuple[str, str]]]:
     seconds = sorted(answer[3] for answer in answers)
     middle = seconds[len(seconds) // 2]
     print(f"an answer took {middle:.2f} s (median), at most {seconds[-1]:.2f} s", file=sys.stderr)
-    return [[answer[1:3] for answer in answers if answer[0] == number]
-            for number in range(num_rounds)]  # fmt: skip
+    return [
+        [answer[1:3] for answer in answers if answer[0] == number] for number in range(num_rounds)
+    ]
 
 
 if __name__ == "__main__":

@@ -27,15 +27,15 @@ UNET = UNetConfig(4, (1, 2), 1, (), 1, 8, 0.2, ("in", "down", "skip"))
 OPTIMISER = OptimiserConfig(5e-3, "cosine", 4, 1.0, 0.9)
 
 
-def train(
-    progress: Progress | None, out: Path, callbacks: Callbacks, group: Group = ALONE
-) -> None:
+def train(progress: Progress | None, out: Path, callbacks: Callbacks, group: Group = ALONE) -> None:
     """Write model.safetensors and history.csv to `out`."""
-    images = torch.randint(256, (4 * BATCHES, 1, 16, 16), dtype=torch.uint8,
-                           generator=torch.Generator().manual_seed(0))  # fmt: skip
+    images = torch.randint(
+        256, (4 * BATCHES, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     both = Images(images, images.float() / 255)
-    model, history = fit_diffusion(CONFIG, UNET, OPTIMISER, both, both, EPOCHS, 0.3, 0, callbacks,
-                                   progress, group)  # fmt: skip
+    model, history = fit_diffusion(
+        CONFIG, UNET, OPTIMISER, both, both, EPOCHS, 0.3, 0, callbacks, progress, group
+    )
     if not group.is_first:
         return
     save_diffusion(out / "model.safetensors", model)
@@ -51,8 +51,12 @@ def main(folder: str, out: str, step: str = "-1") -> None:
         print(f"epoch {epoch} batch {batch} history {len(history)}", flush=True)
 
     diffusevae.training.checkpointer.SECONDS_BETWEEN = 0  # a checkpoint after every batch
-    train(Progress(Path(folder), print), Path(out),
-          Callbacks(on_batch=on_batch, on_resume=on_resume), join_group(torch.device("cpu")))
+    train(
+        Progress(Path(folder), print),
+        Path(out),
+        Callbacks(on_batch=on_batch, on_resume=on_resume),
+        join_group(torch.device("cpu")),
+    )
 
 
 if __name__ == "__main__":

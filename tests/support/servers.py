@@ -27,12 +27,30 @@ class MlflowServer:
         """Start it; return when it answers."""
         with open(self.folder / "server.log", "a") as log:
             self._process = subprocess.Popen(
-                tie([sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port",
-                     str(self.port), "--workers", "1", "--backend-store-uri", self.store,
-                     "--artifacts-destination", self.folder / "served"]),
+                tie(
+                    [
+                        sys.executable,
+                        "-m",
+                        "mlflow",
+                        "server",
+                        "--host",
+                        "127.0.0.1",
+                        "--port",
+                        str(self.port),
+                        "--workers",
+                        "1",
+                        "--backend-store-uri",
+                        self.store,
+                        "--artifacts-destination",
+                        self.folder / "served",
+                    ]
+                ),
                 env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-                cwd=self.folder, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and self._process.poll() is None:
             try:

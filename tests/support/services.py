@@ -33,8 +33,17 @@ class Postgres:
         """Make it and start it; raises AssertionError where PostgreSQL is not installed."""
         self._programs = find_postgres()
         # Another user's process has to ask anew for the signal that comes when its parent dies.
-        self._owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups",
-                       "--pdeathsig=TERM"] if os.getuid() == 0 else []  # fmt: skip
+        self._owner = (
+            [
+                "setpriv",
+                "--reuid=postgres",
+                "--regid=postgres",
+                "--clear-groups",
+                "--pdeathsig=TERM",
+            ]
+            if os.getuid() == 0
+            else []
+        )
         # Not pytest's folder, into which no other user can look.
         self.folder = Path(tempfile.mkdtemp(prefix="diffusevae-postgres-"))
         self.port = free_port()
@@ -70,8 +79,12 @@ class Postgres:
             with open(self.folder / "log", "a") as log:
                 process = subprocess.Popen(
                     tie([*self._owner, self._programs / "postgres", "-D", self.folder / "data"]),
-                    cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                    start_new_session=True)  # fmt: skip
+                    cwd=self.folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
             while process.poll() is None and time.monotonic() < deadline:
                 if self._answers():
                     self._process = process
@@ -104,16 +117,25 @@ class Postgres:
 
     def run_client(self, *command: str | Path, **variables: str) -> str:
         """Run a command that talks to it as its superuser; return its output."""
-        done = subprocess.run(command, env=self.client_variables() | variables, text=True,
-                              capture_output=True, timeout=SECONDS)  # fmt: skip
+        done = subprocess.run(
+            command,
+            env=self.client_variables() | variables,
+            text=True,
+            capture_output=True,
+            timeout=SECONDS,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def client_variables(self) -> dict[str, str]:
         """Return the environment in which PostgreSQL's programs find it."""
         path = os.pathsep.join([str(self._programs), os.environ["PATH"]])
-        return os.environ | {"PATH": path, "PGHOST": "127.0.0.1", "PGPORT": str(self.port),
-                             "PGPASSWORD": self.passwords["postgres"]}  # fmt: skip
+        return os.environ | {
+            "PATH": path,
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(self.port),
+            "PGPASSWORD": self.passwords["postgres"],
+        }
 
     def _make(self) -> None:
         password = self.folder / "password"
@@ -121,16 +143,28 @@ class Postgres:
         if self._owner:
             for path in (self.folder, password):
                 shutil.chown(path, "postgres", "postgres")
-        command = [*self._owner, self._programs / "initdb", "-D", self.folder / "data",
-                   "--username=postgres", "--auth=scram-sha-256", f"--pwfile={password}",
-                   "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]  # fmt: skip
-        done = subprocess.run(command, cwd=self.folder, text=True, capture_output=True,
-                              timeout=SECONDS)  # fmt: skip
+        command = [
+            *self._owner,
+            self._programs / "initdb",
+            "-D",
+            self.folder / "data",
+            "--username=postgres",
+            "--auth=scram-sha-256",
+            f"--pwfile={password}",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        ]
+        done = subprocess.run(
+            command, cwd=self.folder, text=True, capture_output=True, timeout=SECONDS
+        )
         assert done.returncode == 0, done.stderr
         with open(self.folder / "data/postgresql.conf", "a") as settings:
-            settings.write(f"listen_addresses = '127.0.0.1'\nport = {self.port}\n"
-                           f"unix_socket_directories = '{self.folder}'\nmax_connections = 200\n"
-                           "fsync = off\n")  # a killed process loses nothing by that
+            settings.write(
+                f"listen_addresses = '127.0.0.1'\nport = {self.port}\n"
+                f"unix_socket_directories = '{self.folder}'\nmax_connections = 200\n"
+                "fsync = off\n"
+            )  # a killed process loses nothing by that
 
     def _answers(self) -> bool:
         try:
@@ -195,8 +229,15 @@ def start(
     log, port = folder / "log", port or free_port()
     environment = os.environ | {"HOST": "127.0.0.1", "PORT": str(port)} | variables
     with open(log, "w") as file:
-        process = subprocess.Popen(tie(command), cwd=folder, env=environment, stdout=file,
-                                   stderr=file, stdin=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            tie(command),
+            cwd=folder,
+            env=environment,
+            stdout=file,
+            stderr=file,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
     try:
         yield Service(process, log, f"http://127.0.0.1:{port}", health)
     finally:

@@ -29,8 +29,9 @@ def work(folder: Path, n_trials: int, seconds: float) -> None:
         rate = values["optimiser"]["learning_rate"]
         report(1, {"study": rate, "fair": -rate, "floor": 0.1})
 
-    result = search(make_config(n_trials), "shared", 0, BASE, objective,
-                    lambda text: print(text, flush=True))  # fmt: skip
+    result = search(
+        make_config(n_trials), "shared", 0, BASE, objective, lambda text: print(text, flush=True)
+    )
     result.trials.to_csv(folder / f"{os.getpid()}.csv")
 
 

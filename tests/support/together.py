@@ -27,10 +27,12 @@ def gradient_of_mean(num_images: int, group: Group) -> Tensor:
     """Return d/dv at v = 0 of the mean of (v - target)^2 over one batch of all images."""
     targets = TARGETS[:num_images]
     task = Fit(
-        lambda model, i, epoch, batch, rows:
-            {"loss": (model.value - targets[i[rows]]).square().mean()},
-        lambda model: {"loss": 0.0}, num_images,
-    )  # fmt: skip
+        lambda model, i, epoch, batch, rows: {
+            "loss": (model.value - targets[i[rows]]).square().mean()
+        },
+        lambda model: {"loss": 0.0},
+        num_images,
+    )
     model, optimiser = Scalar(), OptimiserConfig(NO_RATE, "none", num_images, NO_CLIP, 0.0)
     fit(model, optimiser, 1, 0, task, Callbacks(), group=group)
     return model.value.grad

@@ -29,13 +29,28 @@ def make_images(count: int, seed: int = 0) -> torch.Tensor:
 
 def make_metrics(lpips: bool = True) -> dict:
     """Return a metrics.json whose numbers can be told apart in a page."""
+
     def entry(value: float, reach: float = 0.001) -> dict:
         return {"value": value, "low": value - reach, "high": value + reach}
 
-    vae = {"mse": 0.00662, "psnr": 22.41, "ssim": 0.871, "lpips": 0.0652, "mae": 0.0361,
-           "edge_sim": 0.142, "hist_sim": 0.387}  # fmt: skip
-    refined = {"mse": 0.00912, "psnr": 21.13, "ssim": 0.886, "lpips": 0.0543, "mae": 0.0361,
-               "edge_sim": 0.171, "hist_sim": 0.093}  # fmt: skip
+    vae = {
+        "mse": 0.00662,
+        "psnr": 22.41,
+        "ssim": 0.871,
+        "lpips": 0.0652,
+        "mae": 0.0361,
+        "edge_sim": 0.142,
+        "hist_sim": 0.387,
+    }
+    refined = {
+        "mse": 0.00912,
+        "psnr": 21.13,
+        "ssim": 0.886,
+        "lpips": 0.0543,
+        "mae": 0.0361,
+        "edge_sim": 0.171,
+        "hist_sim": 0.093,
+    }
     paired = {
         "vae": {name: entry(vae[name]) for name in PAIRED},
         "diffusevae": {name: entry(refined[name]) for name in PAIRED},
@@ -44,33 +59,53 @@ def make_metrics(lpips: bool = True) -> dict:
     if not lpips:
         for table in paired.values():
             table["lpips"] = None
-    generated = {way: {"frechet": entry(100.0 / (i + 1), 1.0), "kid": entry(-0.5 + i),
-                       "precision": entry(0.5 + i / 20), "recall": entry(0.75 - i / 20)}
-                 for i, way in enumerate(WAYS)}  # fmt: skip
+    generated = {
+        way: {
+            "frechet": entry(100.0 / (i + 1), 1.0),
+            "kid": entry(-0.5 + i),
+            "precision": entry(0.5 + i / 20),
+            "recall": entry(0.75 - i / 20),
+        }
+        for i, way in enumerate(WAYS)
+    }
     assert set(generated["ddpm"]) == set(DISTRIBUTION)
     return {
-        "num_images": 1234, "num_generated": 2345, "paired": paired, "generated": generated,
-        "set": {"vae": {"hist_sim": 0.311, "psnr": 21.79},
-                "diffusevae": {"hist_sim": 0.022, "psnr": 20.40}},
-        "floor": {"frechet": entry(4.18, 5.0), "kid": entry(2e-5), "precision": entry(0.95),
-                  "recall": entry(0.94)},
+        "num_images": 1234,
+        "num_generated": 2345,
+        "paired": paired,
+        "generated": generated,
+        "set": {
+            "vae": {"hist_sim": 0.311, "psnr": 21.79},
+            "diffusevae": {"hist_sim": 0.022, "psnr": 20.40},
+        },
+        "floor": {
+            "frechet": entry(4.18, 5.0),
+            "kid": entry(2e-5),
+            "precision": entry(0.95),
+            "recall": entry(0.94),
+        },
         "classifier": {"num_classes": 10, "test_accuracy": 0.9912, "num_features": 128},
-        "lpips": {"backbone": "alexnet", "available": lpips,
-                  "reason": "" if lpips else "no source had the network"},
-    }  # fmt: skip
+        "lpips": {
+            "backbone": "alexnet",
+            "available": lpips,
+            "reason": "" if lpips else "no source had the network",
+        },
+    }
 
 
 def make_trials() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return (trials, importances) of a study with a pruned trial and a conditional parameter."""
-    trials = pd.DataFrame({
-        "number": range(5),
-        "state": ["complete", "pruned", "complete", "complete", "complete"],
-        "value": [0.5, 0.1, 0.3, 0.4, 0.25],
-        "epochs": [2, 1, 2, 2, 2],
-        "diffusion_optimiser.learning_rate": [1e-5, 1e-4, 3e-4, 5e-4, 1e-3],
-        "diffusion.scheduler_type": ["linear", "cosine", "linear", "cosine", "linear"],
-        "diffusion.beta_end": [0.01, np.nan, 0.02, np.nan, 0.03],
-    })  # fmt: skip
+    trials = pd.DataFrame(
+        {
+            "number": range(5),
+            "state": ["complete", "pruned", "complete", "complete", "complete"],
+            "value": [0.5, 0.1, 0.3, 0.4, 0.25],
+            "epochs": [2, 1, 2, 2, 2],
+            "diffusion_optimiser.learning_rate": [1e-5, 1e-4, 3e-4, 5e-4, 1e-3],
+            "diffusion.scheduler_type": ["linear", "cosine", "linear", "cosine", "linear"],
+            "diffusion.beta_end": [0.01, np.nan, 0.02, np.nan, 0.03],
+        }
+    )
     names = ["diffusion_optimiser.learning_rate", "diffusion.scheduler_type"]
     return trials, pd.DataFrame({"name": names, "importance": [0.7, 0.3]})
 
@@ -80,14 +115,32 @@ def make_results(num_codes: int = 40, lpips: bool = True) -> Results:
     labels = torch.arange(num_codes) % 2
     noise = torch.randn(num_codes, 6, generator=torch.Generator().manual_seed(1))
     mu = noise + 20 * labels[:, None]
-    vae = {epoch: {"real": make_images(20), "reconstruction": make_images(20, epoch),
-                   "samples": make_images(20, 10 + epoch), "mu": mu, "labels": labels}
-           for epoch in (1, 2)}  # fmt: skip
+    vae = {
+        epoch: {
+            "real": make_images(20),
+            "reconstruction": make_images(20, epoch),
+            "samples": make_images(20, 10 + epoch),
+            "mu": mu,
+            "labels": labels,
+        }
+        for epoch in (1, 2)
+    }
     ddpm = {epoch: {"samples": make_images(20, 20 + epoch)} for epoch in (1, 2)}
-    refined = {epoch: {"real": make_images(20), "x_hat": make_images(20, 1),
-                       "samples": make_images(20, 30 + epoch)} for epoch in (1, 2)}  # fmt: skip
-    per_image = pd.DataFrame({"index": [*range(16)] * 2, "label": [*range(8)] * 4,
-                              "model": ["vae"] * 16 + ["diffusevae"] * 16})  # fmt: skip
+    refined = {
+        epoch: {
+            "real": make_images(20),
+            "x_hat": make_images(20, 1),
+            "samples": make_images(20, 30 + epoch),
+        }
+        for epoch in (1, 2)
+    }
+    per_image = pd.DataFrame(
+        {
+            "index": [*range(16)] * 2,
+            "label": [*range(8)] * 4,
+            "model": ["vae"] * 16 + ["diffusevae"] * 16,
+        }
+    )
     for i, name in enumerate(PAIRED):
         per_image[name] = np.random.default_rng(i).random(32)
     if not lpips:
@@ -96,26 +149,44 @@ def make_results(num_codes: int = 40, lpips: bool = True) -> Results:
     return Results(
         diffusion=DIFFUSION,
         snapshots={"vae": vae, "ddpm": ddpm, "diffusevae": refined},
-        histories={name: pd.DataFrame({"epoch": [1, 2], "train_loss": [0.9, 0.5],
-                                       "validation_loss": [0.6, 0.45]})
-                   for name in ("vae", "ddpm", "diffusevae")},
-        tuning={"tune_vae": (make_trials()[0].iloc[:0], make_trials()[1].iloc[:0]),
-                "tune_ddpm": make_trials()},
+        histories={
+            name: pd.DataFrame(
+                {"epoch": [1, 2], "train_loss": [0.9, 0.5], "validation_loss": [0.6, 0.45]}
+            )
+            for name in ("vae", "ddpm", "diffusevae")
+        },
+        tuning={
+            "tune_vae": (make_trials()[0].iloc[:0], make_trials()[1].iloc[:0]),
+            "tune_ddpm": make_trials(),
+        },
         pairs=pairs | {"labels": torch.arange(16) % 8},
         generated={way: make_images(24, 50 + i) for i, way in enumerate(WAYS)},
-        trajectory={"t": torch.tensor([99, 49, -1]), "x_t": make_images(9).reshape(3, 3, *SHAPE),
-                    "x_0": make_images(9, 1).reshape(3, 3, *SHAPE), "x_hat": make_images(3)},
+        trajectory={
+            "t": torch.tensor([99, 49, -1]),
+            "x_t": make_images(9).reshape(3, 3, *SHAPE),
+            "x_0": make_images(9, 1).reshape(3, 3, *SHAPE),
+            "x_hat": make_images(3),
+        },
         per_image=per_image,
         metrics=make_metrics(lpips),
-    )  # fmt: skip
+    )
 
 
 def write_artifacts(folder: Path) -> dict[str, Path]:
     """Write the results as the stages would; return each stage's folder by its name."""
     results = make_results()
-    folders = {stage: folder / stage for stage in (
-        "train_vae", "train_ddpm", "train_diffusevae", "tune_vae", "tune_ddpm", "sample",
-        "evaluate")}  # fmt: skip
+    folders = {
+        stage: folder / stage
+        for stage in (
+            "train_vae",
+            "train_ddpm",
+            "train_diffusevae",
+            "tune_vae",
+            "tune_ddpm",
+            "sample",
+            "evaluate",
+        )
+    }
     for name, snapshots in results.snapshots.items():
         stage = folders[f"train_{name}"]
         stage.mkdir(parents=True, exist_ok=True)
@@ -125,8 +196,11 @@ def write_artifacts(folder: Path) -> dict[str, Path]:
         results.histories[name].to_csv(stage / "history.csv", index=False)
     vae = VAE(VAEConfig(2, 4, (1, 1), (), 0.0, "mse", 1e-5), SHAPE)
     save_vae(folders["train_vae"] / "model.safetensors", vae)
-    save_tensors(folders["train_vae"] / "prior.safetensors", {"weights": torch.ones(1)},
-                 {"latent_shape": vae.latent_shape})  # fmt: skip
+    save_tensors(
+        folders["train_vae"] / "prior.safetensors",
+        {"weights": torch.ones(1)},
+        {"latent_shape": vae.latent_shape},
+    )
     for name in ("ddpm", "diffusevae"):
         model = DiffusionModel(DIFFUSION, UNET, SHAPE, conditional=name == "diffusevae")
         save_diffusion(folders[f"train_{name}"] / "model.safetensors", model)
@@ -167,6 +241,9 @@ def write_models(folder: Path) -> dict[str, Path]:
     save_prior(folders["train_vae"] / "prior.safetensors", prior)
     for name in ("ddpm", "diffusevae"):
         model = DiffusionModel(DIFFUSION, UNET, SHAPE, conditional=name == "diffusevae")
-        save_diffusion(folders[f"train_{name}"] / "model.safetensors", model,
-                       sha256_of(vae_path) if name == "diffusevae" else None)  # fmt: skip
+        save_diffusion(
+            folders[f"train_{name}"] / "model.safetensors",
+            model,
+            sha256_of(vae_path) if name == "diffusevae" else None,
+        )
     return folders

@@ -1,5 +1,4 @@
-"""A latent study of untrained models: what its stage beta_vae writes, and what its page is made of.
-"""
+"""A latent study of untrained models: what its stage beta_vae writes and its page is made of."""
 
 import json
 import shutil
@@ -22,9 +21,18 @@ from tests.support.toy_artifacts import SHAPE, write_models
 
 LATENTS = 4
 TOY = LatentStudy("toy_study", "toy_data", Experiment("toy", "toy_data", "mnist"), ())
-SAMPLER = {"sampler": "ddim", "num_steps": 2, "spacing": "trailing", "eta": 0.0,
-           "variance": "zero", "clip": True, "guidance": 0.0, "temperature": 1.0,
-           "shared_noise": False, "batch_size": 8}  # fmt: skip
+SAMPLER = {
+    "sampler": "ddim",
+    "num_steps": 2,
+    "spacing": "trailing",
+    "eta": 0.0,
+    "variance": "zero",
+    "clip": True,
+    "guidance": 0.0,
+    "temperature": 1.0,
+    "shared_noise": False,
+    "batch_size": 8,
+}
 CARDS = """\
 latent,kl,meaning,effect_slant,effect_slant_low,effect_slant_high
 0,0.01,unused,0.1,0.0,0.2
@@ -53,13 +61,16 @@ def make_test_images() -> torch.Tensor:
 def make_chapter(**changes) -> Chapter:
     """Return a chapter with one of everything."""
     parts = {
-        "title": "A toy study", "summary": ("First sentence.", "Second sentence."),
-        "headlines": (Headline("a score", 0.123456, 0.1, 0.2, "median of 5 seeds"),
-                      Headline("a count", 7.0, None, None, "one run")),
+        "title": "A toy study",
+        "summary": ("First sentence.", "Second sentence."),
+        "headlines": (
+            Headline("a score", 0.123456, 0.1, 0.2, "median of 5 seeds"),
+            Headline("a count", 7.0, None, None, "one run"),
+        ),
         "claims": (Claim("slant is latent 3", "the study", "fails", "it is latent 1"),),
         "pictures": (Picture("noise.png", "Noise", "Nothing to see."),),
         "tables": (Table("cards.csv", "Cards", "What latents do."),),
-    }  # fmt: skip
+    }
     return Chapter(**parts | changes)
 
 
@@ -70,9 +81,14 @@ def write_study(folder: Path, chapter: Chapter | None = None) -> Path:
     save_vector_vae(folder / "model.safetensors", model)
     (folder / "cards.csv").write_text(CARDS)
     codes = torch.tensor([[0.0, 1.0, -2.0, 0.5], [3.0, 0.2, 0.0, -9.0], [1.0, 1.0, 1.0, 1.0]])
-    save_tensors(folder / "archetypes.safetensors", {
-        "class_codes": codes, "class_images": model.decode(codes),
-        "class_labels": torch.tensor([2, 5, 7])})
+    save_tensors(
+        folder / "archetypes.safetensors",
+        {
+            "class_codes": codes,
+            "class_images": model.decode(codes),
+            "class_labels": torch.tensor([2, 5, 7]),
+        },
+    )
     with figure_style():
         strip = Strip("Noise", to_unit(make_test_images()))
         save_figure(draw_strips([strip], 6), folder / "noise.png")
@@ -89,9 +105,14 @@ def write_checkout(folder: Path) -> None:
     write_models(folder / "artifacts/toy")
     write_study(folder / "artifacts/toy_study/beta_vae")
     images = make_test_images()
-    save_tensors(folder / "data/prepared/toy_data/test.safetensors", {
-        "images": images, "labels": torch.tensor([0, 0, 0, 1, 1, 2]),
-        "indices": torch.arange(len(images))})
+    save_tensors(
+        folder / "data/prepared/toy_data/test.safetensors",
+        {
+            "images": images,
+            "labels": torch.tensor([0, 0, 0, 1, 1, 2]),
+            "indices": torch.arange(len(images)),
+        },
+    )
 
 
 def register_toy() -> Registered:

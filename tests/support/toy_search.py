@@ -4,13 +4,19 @@ from types import SimpleNamespace
 
 from diffusevae.tuning.search import SearchConfig
 
-SPACE = {"model": {"kind": {"choices": ["good", "bad"]},
-                   "depth": {"low": 1, "high": 5, "only_if": {"kind": "good"}}},
-         "optimiser": {"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}}}  # fmt: skip
+SPACE = {
+    "model": {
+        "kind": {"choices": ["good", "bad"]},
+        "depth": {"low": 1, "high": 5, "only_if": {"kind": "good"}},
+    },
+    "optimiser": {"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}},
+}
 
 
-BASE = {"model": SimpleNamespace(kind="good", depth=3),
-        "optimiser": SimpleNamespace(learning_rate=0.02)}  # fmt: skip
+BASE = {
+    "model": SimpleNamespace(kind="good", depth=3),
+    "optimiser": SimpleNamespace(learning_rate=0.02),
+}
 
 
 def make_config(n_trials: int, space=SPACE, **changes) -> SearchConfig:

@@ -29,10 +29,13 @@ def toy(mlflow_store: MlflowClient) -> MlflowClient:
 def race(address: str, num_rounds: int) -> list[list[tuple[str, str]]]:
     """Let eight processes promote; return the version and the answer of each, round by round."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.promoters", "8", str(num_rounds)], text=True, timeout=900,
+        [sys.executable, "-m", "tests.support.promoters", "8", str(num_rounds)],
+        text=True,
+        timeout=900,
         env=os.environ | {"MLFLOW_TRACKING_URI": address, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
-        cwd=ROOT, stdout=subprocess.PIPE,
-    )  # fmt: skip
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
     assert done.returncode == 0
     return json.loads(done.stdout)
 
@@ -127,5 +130,7 @@ def test_an_alias_that_was_moved_by_hand_stays_and_counts(toy):
         appoint("toy", "2", "1", "promoted", "better")
     assert find_champion("toy") == "3"
     appoint("toy", "2", "3", "promoted", "better")
-    assert [(link.before, link.version) for link in list_appointments("toy")] == \
-        [("", "1"), ("3", "2")]  # fmt: skip
+    assert [(link.before, link.version) for link in list_appointments("toy")] == [
+        ("", "1"),
+        ("3", "2"),
+    ]

@@ -39,12 +39,15 @@ gate: {num_images: 40, num_resamples: 50, seed: 1, margins: {ssim: 0.001, mse: 0
 @pytest.mark.parametrize(
     ("metric", "low", "high", "verdict"),
     [
-        ("ssim", 0.011, 0.02, "better"), ("ssim", 0.009, 0.02, "not proven"),
-        ("ssim", -0.02, -0.011, "worse"), ("ssim", -0.02, 0.02, "not proven"),
-        ("mse", -0.02, -0.011, "better"), ("mse", 0.011, 0.02, "worse"),
+        ("ssim", 0.011, 0.02, "better"),
+        ("ssim", 0.009, 0.02, "not proven"),
+        ("ssim", -0.02, -0.011, "worse"),
+        ("ssim", -0.02, 0.02, "not proven"),
+        ("mse", -0.02, -0.011, "better"),
+        ("mse", 0.011, 0.02, "worse"),
         ("frechet", 0.009, 0.3, "not proven"),
     ],
-)  # fmt: skip
+)
 def test_a_verdict_needs_the_whole_interval_beyond_the_margin(metric, low, high, verdict):
     assert judge_difference(metric, {"low": low, "high": high}, 0.01) == verdict
 
@@ -59,15 +62,17 @@ def test_a_verdict_needs_the_whole_interval_beyond_the_margin(metric, low, high,
     ],
 )
 def test_the_rule(verdicts, decision, reason):
-    judgements = [Judgement(name, 0, 0, {}, verdict)
-                  for name, verdict in zip(("ssim", "mse"), verdicts, strict=True)]  # fmt: skip
+    judgements = [
+        Judgement(name, 0, 0, {}, verdict)
+        for name, verdict in zip(("ssim", "mse"), verdicts, strict=True)
+    ]
     found, said = decide(judgements)
     assert found == decision and reason in said
 
 
 def test_differences_are_paired_and_the_same_images_give_no_difference():
     real = make_images(40)
-    noisy = (real + 0.1 * torch.randn(real.shape, generator=torch.Generator().manual_seed(0)))
+    noisy = real + 0.1 * torch.randn(real.shape, generator=torch.Generator().manual_seed(0))
     good, bad = Made(real, real), Made(noisy.clamp(0, 1), noisy.clamp(0, 1))
     config = GateConfig(40, 100, 1, {"mse": 0, "ssim": 0, "frechet": 0})
 
@@ -104,9 +109,14 @@ def registry(store, tmp_path):  # noqa: F811
     """The toy store, with what a comparison needs: test images, a classifier, the rule."""
     Path("params.yaml").write_text(SAMPLER + RULE)
     images = (make_images(100) * 255).byte()
-    save_tensors(TOY.data("prepared", "test.safetensors"),
-                 {"images": images, "labels": torch.zeros(100, dtype=torch.long),
-                  "indices": torch.arange(100)})  # fmt: skip
+    save_tensors(
+        TOY.data("prepared", "test.safetensors"),
+        {
+            "images": images,
+            "labels": torch.zeros(100, dtype=torch.long),
+            "indices": torch.arange(100),
+        },
+    )
     network = Classifier(ClassifierConfig(4, 8, 0.0, 1), SHAPE, 2)
     save_classifier(TOY.data("train_classifier", "model.safetensors"), network)
     return store
@@ -198,8 +208,10 @@ def test_what_a_person_chose_stands_until_a_person_lifts_it(registry):
         assert found.decision == "hold" and gate.find_champion(TOY) == forced
     tags = tags_of(registry, better)
     assert tags["gate"] == "held" and "better by" in tags["gate_reason"]
-    assert "we show this one, which stands until `python -m flows.compare toy --lift`" in \
-        tags["gate_reason"]  # fmt: skip
+    assert (
+        "we show this one, which stands until `python -m flows.compare toy --lift`"
+        in tags["gate_reason"]
+    )
     assert person.roll_back(TOY) == first  # another word of a person
     judge(better)
     assert gate.find_champion(TOY) == first
@@ -303,8 +315,15 @@ def stored(registry, version: str) -> Path:
     return Path(model.artifact_location.removeprefix("file://"))
 
 
-@pytest.mark.parametrize("file", ["artifacts/vae.safetensors", "artifacts/sampler.json",
-                                  "code/diffusevae/vae.py", "pyfunc_model.py"])  # fmt: skip
+@pytest.mark.parametrize(
+    "file",
+    [
+        "artifacts/vae.safetensors",
+        "artifacts/sampler.json",
+        "code/diffusevae/vae.py",
+        "pyfunc_model.py",
+    ],
+)
 def test_a_byte_that_flips_in_a_champion_is_neither_served_nor_compared_nor_kept(registry, file):
     first = register_toy().version
     judge(first)
@@ -345,18 +364,26 @@ def test_each_version_makes_its_images_with_its_own_code(registry, monkeypatch):
     change_code("pyfunc_model.py", "images.contiguous()", "(1 - images).contiguous()")
     assert register_toy().version == "2"
     found = gate.compare_versions(TOY, "2", "1")
-    for ours, theirs in ((found.ours.refined, found.theirs.refined),
-                         (found.ours.generated, found.theirs.generated)):  # fmt: skip
+    for ours, theirs in (
+        (found.ours.refined, found.theirs.refined),
+        (found.ours.generated, found.theirs.generated),
+    ):
         torch.testing.assert_close(ours, 1 - theirs)
     [code] = found.codes
     assert code.startswith("version 2: its own code, hash ")
-    assert "made with other code than judged them: version 2" in write_page(
-        TOY, "compared", found).read_text()  # fmt: skip
+    assert (
+        "made with other code than judged them: version 2"
+        in write_page(TOY, "compared", found).read_text()
+    )
 
 
-@pytest.mark.parametrize(("commit", "said"), [
-    ("0123456789abcdef", "its own code, commit 0123456789ab"),
-    ("0123456789abcdef-dirty", "its own code, commit 0123456789ab and changes to it")])
+@pytest.mark.parametrize(
+    ("commit", "said"),
+    [
+        ("0123456789abcdef", "its own code, commit 0123456789ab"),
+        ("0123456789abcdef-dirty", "its own code, commit 0123456789ab and changes to it"),
+    ],
+)
 def test_code_is_named_by_its_commit_and_the_code_at_hand_is_not(tmp_path, commit, said):
     (tmp_path / "requirements.txt").write_text("numpy>1\n")
     (tmp_path / "code").mkdir()
@@ -378,7 +405,8 @@ def test_packages_that_a_version_asks_for_in_vain_are_named(tmp_path):
     (tmp_path / "requirements.txt").write_text("torch==1.2.3\nnumpy>1\nno-such-package==4\n")
     assert list(find_other_packages(tmp_path / "requirements.txt")) == [
         f"torch==1.2.3, here it is {version('torch')}",
-        "no-such-package==4, which is missing here"]  # fmt: skip
+        "no-such-package==4, which is missing here",
+    ]
 
 
 def test_without_versions_or_a_champion_before_the_mend_is_named(registry):
@@ -390,8 +418,9 @@ def test_without_versions_or_a_champion_before_the_mend_is_named(registry):
         gate.compare_versions(TOY, "7", "7")
 
 
-@pytest.mark.parametrize("arguments", [["1", "2", "3"], ["1", "--rollback"],
-                                       ["1", "2", "--force", "x"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments", [["1", "2", "3"], ["1", "--rollback"], ["1", "2", "--force", "x"]]
+)
 def test_too_many_versions_on_the_command_line_are_refused(arguments, capsys):
     assert main(["quickstart", *arguments]) == 2
     said = capsys.readouterr().err

@@ -15,8 +15,9 @@ from tests.support.checkouts import ROOT
 
 
 def git(*arguments: str, cwd: Path | None = None) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True,
-                          cwd=cwd).stdout.strip()  # fmt: skip
+    return subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, check=True, cwd=cwd
+    ).stdout.strip()
 
 
 @pytest.fixture
@@ -88,8 +89,11 @@ def test_a_second_worker_s_results_arrive_on_top_of_the_first_s(repository, monk
     monkeypatch.chdir(repository / "clone")
     Path("dvc.lock").write_text("of the first again\n")
     third = commit_lock("smoke", "of the first again")
-    assert git("rev-list", "--first-parent", "reruns/smoke", cwd=origin).split()[:3] == \
-        [third, second, first]  # fmt: skip
+    assert git("rev-list", "--first-parent", "reruns/smoke", cwd=origin).split()[:3] == [
+        third,
+        second,
+        first,
+    ]
     assert git("for-each-ref", "refs/diffusevae") == ""
     # What another has pushed already is no new commit.
     monkeypatch.chdir(repository / "second")
@@ -149,18 +153,29 @@ def test_a_worker_that_was_overtaken_while_pushing_tries_again(repository, monke
 
 
 def lock(code: str = "1", raw: str = "1", rate: float = 0.1, made: str = "1") -> dict:
-    return {"stages": {
-        "download@mnist": {"outs": [{"path": "data/raw/mnist", "md5": raw}]},
-        "prepare@m": {"deps": [{"path": "data/raw/mnist", "md5": raw}],
-                      "outs": [{"path": "data/prepared/m", "md5": made}]},
-        "train_vae@x": {
-            "deps": [{"path": "data/prepared/m/train.safetensors", "md5": made},
-                     {"path": "artifacts/x/tune_vae/best.yaml", "md5": made},
-                     {"path": "src/diffusevae/models/vae.py", "md5": code}],
-            "params": {"params.yaml": {"experiments.x.vae_optimiser": {"learning_rate": rate},
-                                       "experiments.x.seed": 0}}},
-        "train_vae@other": {"deps": [{"path": "src/other.py", "md5": code}]},
-    }}  # fmt: skip
+    return {
+        "stages": {
+            "download@mnist": {"outs": [{"path": "data/raw/mnist", "md5": raw}]},
+            "prepare@m": {
+                "deps": [{"path": "data/raw/mnist", "md5": raw}],
+                "outs": [{"path": "data/prepared/m", "md5": made}],
+            },
+            "train_vae@x": {
+                "deps": [
+                    {"path": "data/prepared/m/train.safetensors", "md5": made},
+                    {"path": "artifacts/x/tune_vae/best.yaml", "md5": made},
+                    {"path": "src/diffusevae/models/vae.py", "md5": code},
+                ],
+                "params": {
+                    "params.yaml": {
+                        "experiments.x.vae_optimiser": {"learning_rate": rate},
+                        "experiments.x.seed": 0,
+                    }
+                },
+            },
+            "train_vae@other": {"deps": [{"path": "src/other.py", "md5": code}]},
+        }
+    }
 
 
 TARGETS = ["download@mnist", "prepare@m", "train_vae@x"]
@@ -199,11 +214,20 @@ def test_the_lock_s_bytes_are_those_of_dvc_itself(change, tmp_path):
         with modify(str(path)) as lock:
             lock.setdefault("schema", "2.0")
             stages = lock.setdefault("stages", {})
-            stage = {"cmd": "exec python -m diffusevae.stages " + "long " * 30,
-                     "deps": [{"path": "a", "hash": "md5", "md5": "0" * 32, "size": 7}],
-                     "params": {"params.yaml": {"a.rate": 2e-05, "a.name": "1e-3", "a.on": True,
-                                                "a.list": [1, 2.5, "x: y"], "a.none": None}},
-                     "outs": []}  # fmt: skip
+            stage = {
+                "cmd": "exec python -m diffusevae.stages " + "long " * 30,
+                "deps": [{"path": "a", "hash": "md5", "md5": "0" * 32, "size": 7}],
+                "params": {
+                    "params.yaml": {
+                        "a.rate": 2e-05,
+                        "a.name": "1e-3",
+                        "a.on": True,
+                        "a.list": [1, 2.5, "x: y"],
+                        "a.none": None,
+                    }
+                },
+                "outs": [],
+            }
             names = list(stages)
             if change == "one":
                 stages[names[3]] = stage

@@ -21,9 +21,15 @@ def test_a_folder_s_hash_is_dvc_s(tmp_path, files):
         (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "out" / name).write_bytes(content)
     (tmp_path / "out").mkdir(exist_ok=True)
-    staging, _, built = build(HashFileDB(LocalFileSystem(), str(tmp_path / "cache")),
-                              str(tmp_path / "out"), LocalFileSystem(), "md5", dry_run=True)
+    staging, _, built = build(
+        HashFileDB(LocalFileSystem(), str(tmp_path / "cache")),
+        str(tmp_path / "out"),
+        LocalFileSystem(),
+        "md5",
+        dry_run=True,
+    )
     assert hash_output(tmp_path / "out") == built.hash_info.value
+
 
 def flip(path: Path) -> None:
     """Change one bit as a rotting disk does: neither mode, size nor time tell."""
@@ -48,7 +54,8 @@ def project(tmp_path, monkeypatch) -> dict:
         subprocess.run(command, check=True)
     Path("dvc.yaml").write_text(
         "stages:\n  make:\n    cmd: mkdir out; echo a >out/a; echo b >out/b; echo f >file\n"
-        "    outs: [out, file]\n")
+        "    outs: [out, file]\n"
+    )
     subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], check=True)
     return YAML(typ="safe").load(Path("dvc.lock"))
 

@@ -14,9 +14,14 @@ def status(store: MlflowClient, run_id: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"), [(None, "FINISHED"), (InputError("x"), "FAILED"),
-                            (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED")],
-)  # fmt: skip
+    ("error", "expected"),
+    [
+        (None, "FINISHED"),
+        (InputError("x"), "FAILED"),
+        (KeyboardInterrupt(), "KILLED"),
+        (SystemExit(143), "KILLED"),
+    ],
+)
 def test_the_run_is_closed_as_it_ended(mlflow_store, error, expected):
     try:
         with open_parent_run("toy", "toy_data") as parent:
@@ -46,11 +51,17 @@ def test_what_ran_and_what_came_of_it_is_recorded(mlflow_store):
     Path("dvc.lock").write_text("abc")
     Path("file.txt").write_text("x")
     with open_parent_run("toy", "toy_data") as parent:
-        parent.record_stages([StageResult("a@b", True, 1.0), StageResult("c@b", False, 0.0),
-                              StageResult("d@b", True, 1.0)])  # fmt: skip
+        parent.record_stages(
+            [
+                StageResult("a@b", True, 1.0),
+                StageResult("c@b", False, 0.0),
+                StageResult("d@b", True, 1.0),
+            ]
+        )
         model = mlflow_store.create_logged_model(experiment_id(mlflow_store, "toy"))
-        parent.record_outcome({"ssim": 0.5, "mse": 0.1}, {"mse": 0.1, "chosen": 2.0},
-                              model.model_id)  # fmt: skip
+        parent.record_outcome(
+            {"ssim": 0.5, "mse": 0.1}, {"mse": 0.1, "chosen": 2.0}, model.model_id
+        )
         parent.record_file(Path("file.txt"))
     run = mlflow_store.get_run(parent.id)
     assert run.info.experiment_id == experiment_id(mlflow_store, "toy")

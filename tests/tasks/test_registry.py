@@ -108,10 +108,14 @@ def write_choice(**changes) -> None:
     params = {name: entry[name] for name in ("seed", "sampler", "frontier")}
     files = {name: sha256_of(path) for name, path in find_weights(TOY).items()}
     files["classifier"] = sha256_of(TOY.data("train_classifier", "model.safetensors"))
-    choice = {"files": files, "params": params, "num_images": 6,
-              "converged": {"diffusevae_frechet": 12.0},
-              "sampler": entry["sampler"] | {"sampler": "unipc", "num_steps": 7},
-              "measured": {"diffusevae_frechet": 12.5, "diffusevae_ssim": 0.75}}  # fmt: skip
+    choice = {
+        "files": files,
+        "params": params,
+        "num_images": 6,
+        "converged": {"diffusevae_frechet": 12.0},
+        "sampler": entry["sampler"] | {"sampler": "unipc", "num_steps": 7},
+        "measured": {"diffusevae_frechet": 12.5, "diffusevae_ssim": 0.75},
+    }
     default = TOY.output("frontier", "default.json")
     default.parent.mkdir(parents=True, exist_ok=True)
     default.write_text(json.dumps(choice | changes))
@@ -141,13 +145,16 @@ def test_params_decide_the_sampler_unless_they_leave_it_to_the_frontier(store):
     assert metrics["frontier_diffusevae_frechet"] == 12.5 and "diffusevae_ssim" not in metrics
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    (None, "but there is no artifacts/toy/frontier/default.json"),
-    ({"files": {"diffusevae": "0" * 64}}, "was made with other files"),
-    ({"params": {"seed": 1}}, "was made with other params"),
-    ({"sampler": None}, "no sampler there is as good as the converged one"),
-    ({"measured": 1, "files": 1}, "default.json.measured: expected a mapping"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (None, "but there is no artifacts/toy/frontier/default.json"),
+        ({"files": {"diffusevae": "0" * 64}}, "was made with other files"),
+        ({"params": {"seed": 1}}, "was made with other params"),
+        ({"sampler": None}, "no sampler there is as good as the converged one"),
+        ({"measured": 1, "files": 1}, "default.json.measured: expected a mapping"),
+    ],
+)
 def test_a_choice_that_the_frontier_did_not_make_for_this_model_is_one_line(store, changes, said):
     params = Path("params.yaml")
     text = SAMPLER.replace("registered_sampler: params", "registered_sampler: frontier")
@@ -178,8 +185,10 @@ def test_a_diffusevae_of_another_vae_is_not_registered(store):
 
 
 def test_a_version_leads_to_the_runs_that_trained_it_whatever_run_registered_it(store):
-    digests = {stage: sha256_of(TOY.output(stage, "model.safetensors"))
-               for stage in ("train_vae", "train_diffusevae")}  # fmt: skip
+    digests = {
+        stage: sha256_of(TOY.output(stage, "model.safetensors"))
+        for stage in ("train_vae", "train_diffusevae")
+    }
     for stage, digest in digests.items():
         with Recorder() as recorder, track_stage(stage, "toy", {}, recorder) as log:
             log.tag("model_sha256", digest)
@@ -227,12 +236,15 @@ def test_a_process_that_runs_a_version_s_code_refuses_one_with_other_code(store,
     change_code("pyfunc_model.py", "images.contiguous()", "(1 - images).contiguous()")
     assert register_toy().version == "2"
     address = f"sqlite:///{tmp_path / 'mlflow/mlflow.db'}"
-    done = subprocess.run([sys.executable, "-P", "-c", TWO, address], capture_output=True,
-                          text=True, timeout=300)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", TWO, address], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     inverted, refused = json.loads(done.stdout.splitlines()[-1])
-    assert ("diffusevae-toy version 1 brings its own code, but this process runs that of "
-            "diffusevae-toy version 2: load each in a process of its own") in refused  # fmt: skip
+    assert (
+        "diffusevae-toy version 1 brings its own code, but this process runs that of "
+        "diffusevae-toy version 2: load each in a process of its own"
+    ) in refused
     # This process runs the code of the checkout, which is version 1's.
     model = mlflow.pyfunc.load_model("models:/diffusevae-toy/1")
     made = model.predict(np.zeros((1, *SHAPE), np.float32), params={"num_images": 4, "seed": 1})
@@ -283,17 +295,34 @@ print(json.dumps({
 def loaded(smoke_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     """What a process without this repository gets from the registered model."""
     sample = smoke_checkout / "artifacts/smoke/sample"
-    environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"),
-                   "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "DO_NOT_TRACK": "true",
-                   "MLFLOW_DISABLE_TELEMETRY": "true"}  # fmt: skip
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": os.environ.get("HOME", "/"),
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
     done = subprocess.run(
         # -S leaves out the environment's link to this repository; its packages are added by path.
-        [sys.executable, "-I", "-S", "-B", "-c", LOAD, sysconfig.get_path("purelib"),
-         f"sqlite:///{smoke_checkout / 'mlflow/mlflow.db'}", "models:/diffusevae-smoke/1",
-         sample / "pairs.safetensors", sample / "generated.safetensors"],
-        cwd=tmp_path_factory.mktemp("elsewhere"), env=environment, capture_output=True, text=True,
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            "-B",
+            "-c",
+            LOAD,
+            sysconfig.get_path("purelib"),
+            f"sqlite:///{smoke_checkout / 'mlflow/mlflow.db'}",
+            "models:/diffusevae-smoke/1",
+            sample / "pairs.safetensors",
+            sample / "generated.safetensors",
+        ],
+        cwd=tmp_path_factory.mktemp("elsewhere"),
+        env=environment,
+        capture_output=True,
+        text=True,
         timeout=300,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Warning" not in done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -316,15 +345,25 @@ def test_the_registered_model_runs_its_own_code_and_repeats_the_stage_s_images(
 def test_the_registered_model_returns_images_and_refuses_what_are_none(loaded):
     assert loaded["shapes"] == [[128, 1, 32, 32]] * 2 and loaded["types"] == ["float32"] * 2
     assert 0 <= loaded["range"][0] < loaded["range"][1] <= 1
-    assert ["in [0, 1]" in loaded["refused"][0], "B x 1 x 32 x 32" in loaded["refused"][1],
-            "allowed 0 to 2048" in loaded["refused"][2]] == [True] * 3  # fmt: skip
+    assert [
+        "in [0, 1]" in loaded["refused"][0],
+        "B x 1 x 32 x 32" in loaded["refused"][1],
+        "allowed 0 to 2048" in loaded["refused"][2],
+    ] == [True] * 3
 
 
 def test_the_registered_model_holds_no_pickle_and_pins_its_packages(smoke_checkout):
     folder = model_folder(smoke_checkout)
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} == \
-        {".safetensors", ".json", ".py", ".html", ".yaml", ".txt", ""}  # fmt: skip
+    assert {path.suffix for path in files} == {
+        ".safetensors",
+        ".json",
+        ".py",
+        ".html",
+        ".yaml",
+        ".txt",
+        "",
+    }
     # The second is YAML as well, written where a model is loaded from the registry.
     assert {path.name for path in files if not path.suffix} <= {"MLmodel", "registered_model_meta"}
     requirements = (folder / "requirements.txt").read_text().split()

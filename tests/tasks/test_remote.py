@@ -13,8 +13,13 @@ from tests.support.checkouts import copy_checkout, run_pipeline
 
 
 def dvc(checkout: Path, *arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=checkout, text=True,
-                          capture_output=True, env=os.environ)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=checkout,
+        text=True,
+        capture_output=True,
+        env=os.environ,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -61,7 +66,7 @@ def test_the_rerun_s_page_names_what_changed_and_what_ran(machines):
     first, _, _ = machines
     page = (first / "reports/smoke-rerun.html").read_text()
     assert "experiments.smoke.figures.num_images: 10 -&gt; 8" in page
-    assert page.count("<td data-label=\"What happened\">ran</td>") == 2  # figures and report
+    assert page.count('<td data-label="What happened">ran</td>') == 2  # figures and report
     metrics = json.loads((first / "artifacts/smoke/evaluate/metrics.json").read_text())
     assert metrics["num_images"] == 128
 

@@ -37,14 +37,29 @@ def template(tmp_path_factory) -> Path:
 def s3(tmp_path_factory) -> Iterator[dict[str, str]]:
     """The settings of a remote in a bucket of a store of our own."""
     port = free_port()
-    with start(tmp_path_factory.mktemp("s3"), "/moto-api/", sys.executable, "-m", "moto.server",
-               "-H", "127.0.0.1", "-p", str(port), port=port) as store:  # fmt: skip
+    with start(
+        tmp_path_factory.mktemp("s3"),
+        "/moto-api/",
+        sys.executable,
+        "-m",
+        "moto.server",
+        "-H",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        port=port,
+    ) as store:
         store.wait()
         keys = {"aws_access_key_id": "me", "aws_secret_access_key": "secret"}
         client = boto3.client("s3", endpoint_url=store.address, region_name="us-east-1", **keys)
         client.create_bucket(Bucket="results")
-        yield {"url": "s3://results/dvc", "endpointurl": store.address, "region": "us-east-1",
-               "access_key_id": "me", "secret_access_key": "secret"}  # fmt: skip
+        yield {
+            "url": "s3://results/dvc",
+            "endpointurl": store.address,
+            "region": "us-east-1",
+            "access_key_id": "me",
+            "secret_access_key": "secret",
+        }
 
 
 class KnownUser(asyncssh.SSHServer):
@@ -68,13 +83,21 @@ def ssh(tmp_path_factory) -> Iterator[dict[str, str]]:
 
     async def listen():
         return await asyncssh.listen(
-            "127.0.0.1", port, server_factory=KnownUser, sftp_factory=True,
-            server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")])  # fmt: skip
+            "127.0.0.1",
+            port,
+            server_factory=KnownUser,
+            sftp_factory=True,
+            server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
+        )
 
     server = asyncio.run_coroutine_threadsafe(listen(), loop).result(30)
     try:
-        yield {"url": f"ssh://127.0.0.1{root}/dvc", "port": str(port), "user": "me",
-               "password": "secret"}  # fmt: skip
+        yield {
+            "url": f"ssh://127.0.0.1{root}/dvc",
+            "port": str(port),
+            "user": "me",
+            "password": "secret",
+        }
     finally:
         loop.call_soon_threadsafe(server.close)
         loop.call_soon_threadsafe(loop.stop)

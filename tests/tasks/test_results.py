@@ -54,8 +54,14 @@ def locks() -> list[dict]:
 def test_results_are_those_that_the_lock_vouches_for(root, locks, folder):
     excerpt = read_excerpt(folder)
     stages = [lock["stages"] for lock in locks]
-    assert any(all(part in lock.get(target, {}).items() for target, entry in excerpt.items()
-                   for part in entry.items()) for lock in stages)
+    assert any(
+        all(
+            part in lock.get(target, {}).items()
+            for target, entry in excerpt.items()
+            for part in entry.items()
+        )
+        for lock in stages
+    )
     made = Path("artifacts") / folder.parent.name
     page = (folder / "README.md").read_text()
     digest = hash_output(folder / "metrics.json")
@@ -88,13 +94,18 @@ def test_claims_are_judged_by_the_side_on_which_the_interval_lies():
 
 def test_the_studys_own_numbers_contradict_what_it_says_of_edges_and_grey_values():
     """SPEC section 10 and ROWS E3: 2.323 < 2.644 and 1.80 < 1.95; 0.036 < 0.377; LPIPS by set."""
-    verdicts = {claim.metric: [judge_printed(claim, dataset)
-                               for dataset in ("mnist", "fashion_mnist")] for claim in CLAIMS}
+    verdicts = {
+        claim.metric: [judge_printed(claim, dataset) for dataset in ("mnist", "fashion_mnist")]
+        for claim in CLAIMS
+    }
     assert verdicts == {
-        "mse": ["holds", "holds"], "psnr": ["holds", "holds"], "ssim": ["holds", "holds"],
-        "edge_sim": ["does not hold"] * 2, "lpips": ["holds", "does not hold"],
+        "mse": ["holds", "holds"],
+        "psnr": ["holds", "holds"],
+        "ssim": ["holds", "holds"],
+        "edge_sim": ["does not hold"] * 2,
+        "lpips": ["holds", "does not hold"],
         "hist_sim": ["does not hold"] * 2,
-    }  # fmt: skip
+    }
 
 
 IMAGES = {"source": "mnist", "train_images": 16_000, "validation_images": 1000}
@@ -112,13 +123,15 @@ def write_lock(source: str = "mnist", **more: dict) -> None:
         "prepare@mnist_16k": entry({"datasets.mnist_16k.images": IMAGES | {"source": source}}),
         "train_vae@quickstart": entry({"experiments.quickstart.train_vae": {"epochs": 2}}),
         "train_diffusevae@quickstart": entry(
-            {"experiments.quickstart.train_diffusevae": {"epochs": 1}}),
+            {"experiments.quickstart.train_diffusevae": {"epochs": 1}}
+        ),
         "evaluate@quickstart": entry({}, made / "evaluate/metrics.json"),
         "figures@quickstart": entry({}, made / "figures"),
-    }  # fmt: skip
+    }
     for stage, section in more.items():
-        stages[f"{stage}@quickstart"] = entry({f"experiments.quickstart.{stage}": section},
-                                              *sorted((made / stage).iterdir()))  # fmt: skip
+        stages[f"{stage}@quickstart"] = entry(
+            {f"experiments.quickstart.{stage}": section}, *sorted((made / stage).iterdir())
+        )
     with open("dvc.lock", "w") as file:
         YAML().dump({"schema": "2.0", "stages": stages}, file)
 
@@ -140,8 +153,14 @@ def checkout(tmp_path, monkeypatch):
 
 def test_publishing_writes_every_text_and_again_changes_none(checkout):
     assert results.main(["quickstart"]) == 0
-    texts = {path: path.read_bytes() for path in (
-        Path("README.md"), Path("docs/claims.md"), Path("docs/results/quickstart/mnist/README.md"))}
+    texts = {
+        path: path.read_bytes()
+        for path in (
+            Path("README.md"),
+            Path("docs/claims.md"),
+            Path("docs/results/quickstart/mnist/README.md"),
+        )
+    }
     assert b"1,234 held-out test images" in texts[Path("README.md")]
     assert Path("docs/results/quickstart/mnist/figures_generated.png").read_bytes() == b"picture"
     assert results.main([]) == 0
@@ -198,7 +217,6 @@ def test_a_claim_is_not_judged_at_another_scale_than_the_studys(checkout, monkey
     assert verdicts(results.render_claims()) == [ours, ours]
 
 
-
 COMPRESS = {"num_test_images": 345, "seeds": [0, 1, 2], "num_train_images": 8000, "epochs": [1]}
 
 
@@ -208,8 +226,13 @@ def make_compression() -> None:
     made.mkdir()
     row = {"code": "1 x 4 x 4", "numbers": 16, "num_seeds": 3}
     for name in ("mse", "ssim"):
-        row |= {f"{name}_pca": 0.5, f"{name}_vae": 0.25, f"{name}_change": -0.25,
-                f"{name}_low": -0.375, f"{name}_high": -0.125}  # fmt: skip
+        row |= {
+            f"{name}_pca": 0.5,
+            f"{name}_vae": 0.25,
+            f"{name}_change": -0.25,
+            f"{name}_low": -0.375,
+            f"{name}_high": -0.125,
+        }
     pd.DataFrame([row]).to_csv(made / "table.csv", index=False)
     for name in ("table.png", "images.png"):
         (made / name).write_bytes(b"picture")
@@ -218,8 +241,10 @@ def make_compression() -> None:
 def test_what_a_stage_on_demand_left_is_published_where_the_lock_knows_it(checkout, capsys):
     make_compression()
     assert results.main([]) == 2
-    assert "table.csv: is not what dvc.lock holds; run `dvc repro compress@quickstart`" in \
-        capsys.readouterr().err  # fmt: skip
+    assert (
+        "table.csv: is not what dvc.lock holds; run `dvc repro compress@quickstart`"
+        in capsys.readouterr().err
+    )
     write_lock(compress=COMPRESS)
     assert results.main([]) == 0
     page = Path("docs/results/quickstart/mnist/README.md").read_text()

@@ -108,15 +108,24 @@ def test_a_stage_gets_the_variables_and_this_environment_s_python(toy):
 @pytest.mark.parametrize(
     ("code", "kind", "message"),
     [
-        ("print('error: a.yaml: bad; mend it', file=sys.stderr); sys.exit(2)", InputError,
-         "a.yaml: bad; mend it"),
-        ("print('error: disk: full; free some', file=sys.stderr); sys.exit(3)", EnvironmentFailure,
-         "disk: full; free some"),
-        ("print('error: not what ended it'); sys.exit(1)", StageFailure,
-         "first: ended with exit code 1; its output above says why"),
+        (
+            "print('error: a.yaml: bad; mend it', file=sys.stderr); sys.exit(2)",
+            InputError,
+            "a.yaml: bad; mend it",
+        ),
+        (
+            "print('error: disk: full; free some', file=sys.stderr); sys.exit(3)",
+            EnvironmentFailure,
+            "disk: full; free some",
+        ),
+        (
+            "print('error: not what ended it'); sys.exit(1)",
+            StageFailure,
+            "first: ended with exit code 1; its output above says why",
+        ),
         ("import os; os.kill(os.getpid(), 9)", EnvironmentFailure, "killed from outside"),
     ],
-)  # fmt: skip
+)
 def test_a_failed_stage_s_own_line_and_kind_are_passed_on(toy, code, kind, message):
     write_first(toy, f"import sys\n{code}")
     with pytest.raises(kind, match=message):
@@ -161,10 +170,13 @@ def test_a_child_that_ends_between_two_looks_at_it_is_reaped():
 def test_killing_the_flow_s_process_ends_the_stage(toy, shell):
     write_first(toy, SLEEPER.format(extra="import ctypes; ctypes.CDLL(None).prctl(1, 15)"))
     code = "from tasks.dvc.process import reproduce; reproduce('first', print, {})"
-    environment = os.environ | {"PYTHONPATH": str(Path(tasks.dvc.process.__file__).parents[1]),
-                                "SHELL": find_shell(shell)}  # fmt: skip
-    flow = subprocess.Popen([sys.executable, "-c", code], env=environment,
-                            stdout=subprocess.DEVNULL)  # fmt: skip
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(tasks.dvc.process.__file__).parents[1]),
+        "SHELL": find_shell(shell),
+    }
+    flow = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL
+    )
     assert wait_for((toy / "pids").is_file)
     stage, child = (int(pid) for pid in (toy / "pids").read_text().split())
     flow.kill()
@@ -177,8 +189,11 @@ def test_killing_the_flow_s_process_ends_the_stage(toy, shell):
 
 def test_a_second_dvc_is_told_that_the_first_is_at_work(toy):
     write_first(toy, SLEEPER.format(extra=""))
-    first = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "first"],
-                             stdout=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+    first = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", "first"],
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         assert wait_for((toy / "pids").is_file)
         with own_checkout():  # its lock is not stale: that DVC lives
@@ -241,18 +256,27 @@ def terminal():
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(InputError("bad\n  input"), 2), (EnvironmentFailure("no disk"), 3), (StageFailure("bug"), 1),
-     (OSError(errno.ENOSPC, "No space left", "/a/file"), 3),
-     (OSError(errno.ENOTDIR, "Not a directory", "/a/file"), 3), (KeyboardInterrupt(), 130),
-     (httpx.ConnectError("refused"), 3), (RuntimeError("Failed to reach API at http://x"), 3)],
-)  # fmt: skip
+    [
+        (InputError("bad\n  input"), 2),
+        (EnvironmentFailure("no disk"), 3),
+        (StageFailure("bug"), 1),
+        (OSError(errno.ENOSPC, "No space left", "/a/file"), 3),
+        (OSError(errno.ENOTDIR, "Not a directory", "/a/file"), 3),
+        (KeyboardInterrupt(), 130),
+        (httpx.ConnectError("refused"), 3),
+        (RuntimeError("Failed to reach API at http://x"), 3),
+    ],
+)
 def test_a_failure_is_one_line_on_stderr_and_an_exit_code(error, code, capsys, terminal):
     assert terminal(lambda: raise_(error)) == code
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1
     named = {2: "bad input", 1: "bug", 130: "Ctrl-C"}.get(code)
-    assert named in said if named else any(
-        name in said for name in ("no disk", "/a/file: No", "Prefect's server: "))
+    assert (
+        named in said
+        if named
+        else any(name in said for name in ("no disk", "/a/file: No", "Prefect's server: "))
+    )
 
 
 def test_a_failure_without_an_explanation_keeps_its_traceback(terminal):
@@ -288,11 +312,17 @@ sys.exit(run_on_terminal(run))
 
 
 def start_command(work: str, **variables: str) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": str(Path(tasks.dvc.process.__file__).parents[1])} | variables
+    environment = (
+        os.environ | {"PYTHONPATH": str(Path(tasks.dvc.process.__file__).parents[1])} | variables
+    )
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND.format(work=work)], env=environment, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-c", COMMAND.format(work=work)],
+        env=environment,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT])
@@ -316,8 +346,9 @@ def test_a_signal_to_a_flow_is_one_line_and_ends_its_stage(toy, prefect_server, 
 
 
 def test_readers_that_go_away_neither_end_a_command_nor_bring_a_traceback(toy):
-    command = start_command("sys.stdin.readline(); print('a line', flush=True); "
-                            "open('done', 'w').close()")  # fmt: skip
+    command = start_command(
+        "sys.stdin.readline(); print('a line', flush=True); open('done', 'w').close()"
+    )
     command.stdout.close()
     command.stdin.write("go on\n")
     command.stdin.close()

@@ -55,20 +55,26 @@ def set_revision(path: Path, revision: str) -> None:
 
 def downgrade(path: Path) -> None:
     """Take the last change of MLflow's schema back, as its own migration does."""
-    program = ("import sys; from alembic import command; "
-               "from mlflow.store.db.utils import _get_alembic_config; "
-               "command.downgrade(_get_alembic_config(sys.argv[1]), '-1')")
-    subprocess.run([sys.executable, "-c", program, f"sqlite:///{path}"], check=True,
-                   capture_output=True)  # fmt: skip
+    program = (
+        "import sys; from alembic import command; "
+        "from mlflow.store.db.utils import _get_alembic_config; "
+        "command.downgrade(_get_alembic_config(sys.argv[1]), '-1')"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program, f"sqlite:///{path}"], check=True, capture_output=True
+    )
 
 
 def open_anew() -> str:
     """Open the store in a process that has not looked at it yet; return what is said."""
-    program = ("from diffusevae.tracking.mlflow_store import connect; "
-               "from diffusevae.stages.__main__ import run_command; "
-               "run_command(lambda: print('opened' if connect() else ''))")
-    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    program = (
+        "from diffusevae.tracking.mlflow_store import connect; "
+        "from diffusevae.stages.__main__ import run_command; "
+        "run_command(lambda: print('opened' if connect() else ''))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     return done.stdout.strip().splitlines()[-1]
 
 
@@ -92,15 +98,22 @@ def test_a_store_of_a_newer_mlflow_is_one_line(store):
     path = store / "mlflow/mlflow.db"
     set_revision(path, "ffffffffffff")
     before = path.read_bytes()
-    assert re.match("error: .*mlflow.db: is of a newer MLflow .*ffffffffffff.* use the code that "
-                    "made it, or move ./mlflow away", open_anew())  # fmt: skip
+    assert re.match(
+        "error: .*mlflow.db: is of a newer MLflow .*ffffffffffff.* use the code that "
+        "made it, or move ./mlflow away",
+        open_anew(),
+    )
     assert path.read_bytes() == before and not list(path.parent.glob("mlflow.db.*"))
 
 
-@pytest.mark.parametrize(("given", "expected"), [
-    (None, "127.0.0.1,localhost,::1"), ("intranet, localhost", "intranet,localhost,127.0.0.1,::1"),
-    ("*", "*"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, "127.0.0.1,localhost,::1"),
+        ("intranet, localhost", "intranet,localhost,127.0.0.1,::1"),
+        ("*", "*"),
+    ],
+)
 def test_the_loopback_needs_no_proxy_and_what_the_user_excepts_stays(monkeypatch, given, expected):
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, given) if given else monkeypatch.delenv(name, raising=False)
@@ -114,9 +127,14 @@ def test_mlflow_on_a_taken_port_is_one_line_and_no_login_is_printed(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = subprocess.run([sys.executable, "-m", "tasks.tracking_server", str(port)],
-                              cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
-                              capture_output=True)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "tasks.tracking_server", str(port)],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            text=True,
+            capture_output=True,
+        )
     assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr == (f"error: port {port}: Address already in use; name another: "
-                           f"`make mlflow PORT={port + 1}`\n")
+    assert done.stderr == (
+        f"error: port {port}: Address already in use; name another: `make mlflow PORT={port + 1}`\n"
+    )

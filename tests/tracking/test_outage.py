@@ -70,9 +70,12 @@ def start_stage(experiment: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-c", STAGE, experiment],
         env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         bufsize=1,
-    )  # fmt: skip
+    )
 
 
 def go_on(stage: subprocess.Popen, epochs: int) -> None:
@@ -105,8 +108,9 @@ def check_record(client: MlflowClient, name: str, began: float, ended: float) ->
     assert (run.data.tags["stage"], run.data.tags["model_sha256"]) == ("train_vae", "abc")
     for name, factor in (("train_loss", 1), ("validation_loss", 2)):
         history = client.get_metric_history(run.info.run_id, name)
-        assert [(each.step, each.value) for each in history] == \
-            [(epoch, factor / epoch) for epoch in range(1, EPOCHS + 1)]  # fmt: skip
+        assert [(each.step, each.value) for each in history] == [
+            (epoch, factor / epoch) for epoch in range(1, EPOCHS + 1)
+        ]
     assert run.data.metrics["seconds"] > 0
     [data] = run.inputs.dataset_inputs
     assert data.dataset.name == "data"
@@ -137,9 +141,7 @@ def test_the_record_is_complete_when_the_server_comes_back_during_the_stage(serv
     check_record(served, "during", began, time.time())
 
 
-def test_the_record_is_complete_when_the_server_comes_back_after_the_stage(
-    server, served, capfd
-):
+def test_the_record_is_complete_when_the_server_comes_back_after_the_stage(server, served, capfd):
     began = time.time()
     stage = start_stage("after")
     try:
@@ -158,8 +160,10 @@ def test_the_record_is_complete_when_the_server_comes_back_after_the_stage(
     assert [run.info.status for run in runs_of(served, "after")] == ["RUNNING"]
 
     assert not send_unsent()  # it is away still
-    assert "MLflow does not answer: what earlier stages could not record is still kept" in \
-        capfd.readouterr().err  # fmt: skip
+    assert (
+        "MLflow does not answer: what earlier stages could not record is still kept"
+        in capfd.readouterr().err
+    )
     server.start()
     with serve_recorder():  # what the next run of the flow does
         pass
@@ -169,10 +173,18 @@ def test_the_record_is_complete_when_the_server_comes_back_after_the_stage(
 
 
 def lines(*messages: dict) -> list[bytes]:
-    opened = {"do": "open", "name": "stage", "parent": None, "params": {"a": "1"}, "tags": {},
-              "experiment": "toy"}  # fmt: skip
-    return [json.dumps({"run": 0, "milliseconds": 1000 + i} | message).encode()
-            for i, message in enumerate((opened, *messages))]  # fmt: skip
+    opened = {
+        "do": "open",
+        "name": "stage",
+        "parent": None,
+        "params": {"a": "1"},
+        "tags": {},
+        "experiment": "toy",
+    }
+    return [
+        json.dumps({"run": 0, "milliseconds": 1000 + i} | message).encode()
+        for i, message in enumerate((opened, *messages))
+    ]
 
 
 CLOSE = {"do": "close", "status": "FINISHED"}
@@ -218,9 +230,7 @@ class LossyProxy:
         self._listening.close()
 
 
-def test_a_server_that_stores_but_does_not_answer_doubles_nothing(
-    server, served, monkeypatch
-):
+def test_a_server_that_stores_but_does_not_answer_doubles_nothing(server, served, monkeypatch):
     proxy = LossyProxy(server.port)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.address)
     metrics = {"do": "metrics", "values": {"loss": 0.5}, "step": 1}
@@ -256,10 +266,13 @@ def kept(mlflow_store, monkeypatch):
 
 def test_what_is_sent_twice_is_recorded_once(kept, mlflow_store, monkeypatch, tmp_path):
     (tmp_path / "data.bin").write_bytes(b"pixels")
-    kept({"do": "metrics", "values": {"loss": 0.5, "bad": float("nan")}, "step": 1},
-         {"do": "tag", "name": "t", "value": "v"},
-         {"do": "dataset", "path": "data.bin", "context": "training"},
-         {"do": "artifact", "path": "data.bin"}, CLOSE)  # fmt: skip
+    kept(
+        {"do": "metrics", "values": {"loss": 0.5, "bad": float("nan")}, "step": 1},
+        {"do": "tag", "name": "t", "value": "v"},
+        {"do": "dataset", "path": "data.bin", "context": "training"},
+        {"do": "artifact", "path": "data.bin"},
+        CLOSE,
+    )
     [path] = FOLDER.glob("*/*.jsonl")
     content = path.read_bytes()
     for _ in range(2):
@@ -301,9 +314,14 @@ def test_a_recorder_that_was_killed_left_a_journal_that_ends_its_runs(kept, mlfl
 
 def test_what_mlflow_refuses_is_said_and_costs_nothing_else(mlflow_store, capfd):
     connect()
-    record(lines({"do": "metrics", "values": {"bad\\name?": 0.5}, "step": 1},
-                 {"do": "metrics", "values": {"loss": 0.5}, "step": 1},
-                 {"do": "tag", "name": "t", "value": "v"}, CLOSE))  # fmt: skip
+    record(
+        lines(
+            {"do": "metrics", "values": {"bad\\name?": 0.5}, "step": 1},
+            {"do": "metrics", "values": {"loss": 0.5}, "step": 1},
+            {"do": "tag", "name": "t", "value": "v"},
+            CLOSE,
+        )
+    )
     assert "warning: tracking: metrics: " in capfd.readouterr().err
     [run] = runs_of(mlflow_store)
     assert run.info.status == "FINISHED" and run.data.tags["t"] == "v"

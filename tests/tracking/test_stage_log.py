@@ -78,10 +78,26 @@ def test_the_params_of_a_training_are_those_it_was_done_with(store, tmp_path):
     address = f"sqlite:///{store / 'mlflow/mlflow.db'}"
     connect()
     subprocess.run(
-        [sys.executable, "-m", "diffusevae.stages", "train_vae", "smoke", "--train", "train",
-         "--validation", "validation", "--best", "best.yaml", "--out", "out"],
-        cwd=tmp_path, env=os.environ | {"MLFLOW_TRACKING_URI": address}, check=True, timeout=300,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "diffusevae.stages",
+            "train_vae",
+            "smoke",
+            "--train",
+            "train",
+            "--validation",
+            "validation",
+            "--best",
+            "best.yaml",
+            "--out",
+            "out",
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"MLFLOW_TRACKING_URI": address},
+        check=True,
+        timeout=300,
+    )
     run = runs_of(connect(), "smoke")[-1]
     trained = load_config(tmp_path / "out/model.safetensors")["vae"]
     assert run.data.params["vae.dropout"] == str(trained["dropout"]) == "0.25"
@@ -123,8 +139,12 @@ def test_a_trial_ends_as_it_ended(store):
                         raise raised("epoch 2")
     runs = {run.info.run_name: run for run in runs_of(connect(), "ends")}
     assert {name: run.info.status for name, run in runs.items()} == {
-        "tune_vae": "FINISHED", "trial done": "FINISHED", "trial failed": "FAILED",
-        "trial killed": "KILLED", "trial pruned": "FINISHED"}  # fmt: skip
+        "tune_vae": "FINISHED",
+        "trial done": "FINISHED",
+        "trial failed": "FAILED",
+        "trial killed": "KILLED",
+        "trial pruned": "FINISHED",
+    }
     tags = {name: run.data.tags.get("pruned") for name, run in runs.items()}
     assert tags.pop("trial pruned") == "epoch 2" and not any(tags.values())
 
@@ -134,10 +154,12 @@ class Worse(Exception):
 
 
 def test_a_stage_that_is_killed_outright_is_not_left_running(store):
-    code = ("import os\nfrom diffusevae.tracking.stage_log import Recorder, track_stage\n"
-            "with Recorder() as r, track_stage('sample', 'killed', {}, r) as log:\n"
-            "    with log.trial(0, {}):\n"
-            "        os.kill(os.getpid(), 9)")  # fmt: skip
+    code = (
+        "import os\nfrom diffusevae.tracking.stage_log import Recorder, track_stage\n"
+        "with Recorder() as r, track_stage('sample', 'killed', {}, r) as log:\n"
+        "    with log.trial(0, {}):\n"
+        "        os.kill(os.getpid(), 9)"
+    )
     # The recorder holds the other end of the pipe, so this returns when it has ended too.
     subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=120)
     runs = {run.info.run_name: run.info.status for run in runs_of(connect(), "killed")}
@@ -165,11 +187,21 @@ def test_a_server_that_is_away_does_not_stop_the_work(tmp_path, monkeypatch, cap
 
 
 def test_processes_may_open_a_new_store_at_once(tmp_path):
-    code = ("from diffusevae.tracking.stage_log import Recorder, track_stage\n"
-            "with Recorder() as r, track_stage('prepare', 'smoke', {}, r): pass")  # fmt: skip
+    code = (
+        "from diffusevae.tracking.stage_log import Recorder, track_stage\n"
+        "with Recorder() as r, track_stage('prepare', 'smoke', {}, r): pass"
+    )
     environment = os.environ | {"MLFLOW_TRACKING_URI": ""}
-    children = [subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=tmp_path,
-                                 stderr=subprocess.PIPE, text=True) for _ in range(3)]  # fmt: skip
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=environment,
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
     warnings = [child.communicate(timeout=180)[1] for child in children]
     assert [child.returncode for child in children] == [0, 0, 0], warnings
     assert not [text for text in warnings if "tracking" in text], warnings
@@ -190,11 +222,18 @@ def test_the_local_server_asks_for_its_login(store):
     with tracked("prepare", "served", {}):
         pass
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    server = subprocess.Popen([sys.executable, "-m", "tasks.tracking_server", str(port)],
-                              env=environment, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tasks.tracking_server", str(port)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        url = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name?experiment_name=served"
+        url = (
+            f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name?experiment_name=served"
+        )
         status, deadline = None, time.monotonic() + 120
         while status is None and time.monotonic() < deadline:
             assert server.poll() is None, server.stdout.read()
@@ -215,8 +254,11 @@ def test_the_local_server_asks_for_its_login(store):
         # No web page can use the login that a browser keeps, nor come by a name of its own.
         login = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
         made = url.partition("get-by-name")[0] + "create"
-        for headers in ({"Origin": "http://elsewhere.example"}, {"Host": "elsewhere.example"},
-                        {"Host": f"elsewhere.example:{port}"}):  # fmt: skip
+        for headers in (
+            {"Origin": "http://elsewhere.example"},
+            {"Host": "elsewhere.example"},
+            {"Host": f"elsewhere.example:{port}"},
+        ):
             request = urllib.request.Request(made, b'{"name": "forged"}', login | headers)
             with pytest.raises(urllib.error.HTTPError, match="403"):
                 urllib.request.urlopen(request, timeout=60)

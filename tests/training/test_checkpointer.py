@@ -36,8 +36,12 @@ def assert_same_bytes(out: Path, unbroken: Path) -> None:
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "tests.support.resumable", *map(str, arguments)], cwd=ROOT,
-                          capture_output=True, text=True)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", "tests.support.resumable", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_killed_three_times_a_training_ends_with_the_same_bytes(unbroken, tmp_path):
@@ -99,14 +103,16 @@ def test_without_time_for_another_checkpoint_the_end_of_an_epoch_is_one(unbroken
 def fit_a_vae(callbacks: Callbacks, progress: Progress | None) -> list[dict]:
     images = torch.zeros(16, 1, 16, 16, dtype=torch.uint8)
     config = VAEConfig(2, 4, (1, 1), (), 0.0, "mse", 1e-5)
-    return fit_vae(config, make_optimiser(batch_size=4), images, images, 1, 0, callbacks,
-                   progress)[1]  # fmt: skip
+    return fit_vae(config, make_optimiser(batch_size=4), images, images, 1, 0, callbacks, progress)[
+        1
+    ]
 
 
 def fit_a_vector_vae(callbacks: Callbacks, progress: Progress | None) -> list[dict]:
     images = torch.zeros(16, 1, 16, 16, dtype=torch.uint8)
-    return fit_vector_vae(VECTOR_VAE, make_optimiser(batch_size=4), images, images, 1, 0,
-                          callbacks, progress)[1]  # fmt: skip
+    return fit_vector_vae(
+        VECTOR_VAE, make_optimiser(batch_size=4), images, images, 1, 0, callbacks, progress
+    )[1]
 
 
 @pytest.mark.parametrize("train_it", [fit_a_vae, fit_a_vector_vae])
@@ -124,8 +130,9 @@ def test_a_training_that_goes_on_within_its_first_epoch_keeps_the_columns(
 def test_a_finished_training_leaves_its_files_and_no_checkpoint(tmp_path):
     root = tmp_path / "progress"
     progress = Progress(root / "train_vae-a_b-0123", print)
-    other, another = (Progress(root / name, print) for name in ("train_vae-a_b-4567",
-                                                                "train_vae-a-0123"))  # fmt: skip
+    other, another = (
+        Progress(root / name, print) for name in ("train_vae-a_b-4567", "train_vae-a-0123")
+    )
     for each in (progress, other, another):
         each.save(1, {"x": torch.ones(1)}, {})
     (progress.kept / "snapshots").mkdir(parents=True)

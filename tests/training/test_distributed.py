@@ -20,21 +20,46 @@ from tests.support import together
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
-    "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "PYTHONUNBUFFERED": "1",
-    "OMP_NUM_THREADS": "1", "DIFFUSEVAE_DEVICE": "cpu", "GLOO_SOCKET_IFNAME": "lo",
-}  # fmt: skip
-STAGE = ("train_vae", "smoke", "--train", "train", "--validation", "validation",
-         "--best", "best.yaml", "--out", "out")  # fmt: skip
+    "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+    "PYTHONUNBUFFERED": "1",
+    "OMP_NUM_THREADS": "1",
+    "DIFFUSEVAE_DEVICE": "cpu",
+    "GLOO_SOCKET_IFNAME": "lo",
+}
+STAGE = (
+    "train_vae",
+    "smoke",
+    "--train",
+    "train",
+    "--validation",
+    "validation",
+    "--best",
+    "best.yaml",
+    "--out",
+    "out",
+)
 SECONDS_TO_END = 60  # on a busy machine
 
 
 def torchrun(module: str, *arguments: Path | str) -> subprocess.CompletedProcess:
     """Run a module of tests/ in two processes."""
     return subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-         "-m", module, *map(str, arguments)],
-        env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            "-m",
+            module,
+            *map(str, arguments),
+        ],
+        env=os.environ | ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -68,8 +93,9 @@ def test_two_processes_get_what_one_gets(by_rank):
         theirs, their_history = by_rank[0]["models"][name]
         for row, their_row in zip(history, their_history, strict=True):
             assert their_row == pytest.approx(row, rel=1e-5), name
-        ours, theirs = (torch.cat([w.flatten() for w in each.values()]) for each in
-                        (weights, theirs))  # fmt: skip
+        ours, theirs = (
+            torch.cat([w.flatten() for w in each.values()]) for each in (weights, theirs)
+        )
         # Where a gradient is nothing but rounding, Adam still steps: a few weights in a thousand.
         assert torch.isclose(ours, theirs, rtol=1e-4, atol=1e-5).float().mean() > 0.99, name
         assert (ours - theirs).norm() < 2e-4 * ours.norm(), name
@@ -83,7 +109,9 @@ def test_all_processes_hold_the_same_bytes(by_rank):
 
 
 def test_a_killed_training_of_two_goes_on_to_the_same_bytes(tmp_path):
-    assert torchrun("tests.support.resumable", tmp_path / "a", tmp_path / "unbroken").returncode == 0
+    assert (
+        torchrun("tests.support.resumable", tmp_path / "a", tmp_path / "unbroken").returncode == 0
+    )
     again = [tmp_path / "b", tmp_path / "resumed"]
     assert torchrun("tests.support.resumable", *again, "6").returncode != 0
     assert not again[1].exists()
@@ -112,12 +140,18 @@ def start(checkout: Path):
         params = checkout / "params.yaml"
         head, smoke = params.read_text().split("  smoke:", 1)
         params.write_text(f"{head}  smoke:{smoke.replace('epochs: 2', f'epochs: {epochs}')}")
-        started.append(subprocess.Popen(
-            [sys.executable, "-m", "diffusevae.stages", *STAGE], cwd=checkout, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=os.environ | ENVIRONMENT | {launcher.PROCESSES_VARIABLE: processes,
-                                            "TMPDIR": str(checkout)},
-        ))  # fmt: skip
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "diffusevae.stages", *STAGE],
+                cwd=checkout,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=os.environ
+                | ENVIRONMENT
+                | {launcher.PROCESSES_VARIABLE: processes, "TMPDIR": str(checkout)},
+            )
+        )
         return started[-1]
 
     yield start_stage
@@ -128,14 +162,21 @@ def start(checkout: Path):
 
 def test_the_stage_trains_in_two_processes_and_speaks_and_writes_once(checkout, start):
     said, errors = start().communicate(timeout=300)
-    assert [line.split("  ")[0] for line in said.splitlines() if "train_loss" in line] == \
-        ["epoch 1", "epoch 2"], errors  # fmt: skip
+    assert [line.split("  ")[0] for line in said.splitlines() if "train_loss" in line] == [
+        "epoch 1",
+        "epoch 2",
+    ], errors
     assert said.count("fitting") == 1
-    assert {path.name for path in (checkout / "out").iterdir()} == \
-        {"model.safetensors", "prior.safetensors", "history.csv", "snapshots"}  # fmt: skip
+    assert {path.name for path in (checkout / "out").iterdir()} == {
+        "model.safetensors",
+        "prior.safetensors",
+        "history.csv",
+        "snapshots",
+    }
     with sqlite3.connect(checkout / "mlflow/mlflow.db") as database:
-        assert database.execute("select name, status from runs").fetchall() == \
-            [("train_vae", "FINISHED")]  # fmt: skip
+        assert database.execute("select name, status from runs").fetchall() == [
+            ("train_vae", "FINISHED")
+        ]
 
 
 def ranks_of(stage: subprocess.Popen) -> dict[int, psutil.Process]:
@@ -154,9 +195,9 @@ def test_a_killed_process_ends_the_other_and_the_stage(start):
     assert not psutil.wait_procs(ranks.values(), SECONDS_TO_END)[1]
 
 
-@pytest.mark.parametrize("number", [
-    signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_nothing_of_a_killed_stage_is_left(start, number):
     stage = start(epochs=5000)
     ranks = ranks_of(stage)
@@ -172,7 +213,8 @@ def test_a_wrong_number_of_processes_is_named_with_the_mend(monkeypatch, capsys,
     assert entry.run_command(lambda: entry._run_stage(["download"])) == InputError.exit_code
     assert capsys.readouterr().err == (
         f"error: DIFFUSEVAE_PROCESSES: {value!r} is not a number of processes; write a whole "
-        "number from 1 to 64\n")  # fmt: skip
+        "number from 1 to 64\n"
+    )
 
 
 def test_one_process_is_the_default(monkeypatch):
@@ -180,10 +222,13 @@ def test_one_process_is_the_default(monkeypatch):
     assert launcher.num_processes() == 1
 
 
-@pytest.mark.parametrize("device, mend", [
-    ("", "there are 2; use no more than that, or DIFFUSEVAE_DEVICE=cpu"),
-    ("cuda:1", "DIFFUSEVAE_DEVICE is cuda:1; name GPUs by CUDA_VISIBLE_DEVICES"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "device, mend",
+    [
+        ("", "there are 2; use no more than that, or DIFFUSEVAE_DEVICE=cpu"),
+        ("cuda:1", "DIFFUSEVAE_DEVICE is cuda:1; name GPUs by CUDA_VISIBLE_DEVICES"),
+    ],
+)
 def test_every_process_has_a_gpu_of_its_own(monkeypatch, device, mend):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -211,11 +256,14 @@ def test_half_of_torchruns_environment_is_one_line(monkeypatch, capsys, rank):
         join_group(torch.device("cpu"))
 
 
-@pytest.mark.parametrize("codes, failed", [
-    ({0: 143, 1: 2}, 1),  # the launcher ended the first one when the second had failed
-    ({0: 1, 1: -9}, 1),  # the first one lost its connection to a process that was killed
-    ({0: 2, 1: 2}, 0),
-    ({0: -15, 1: 1}, 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "codes, failed",
+    [
+        ({0: 143, 1: 2}, 1),  # the launcher ended the first one when the second had failed
+        ({0: 1, 1: -9}, 1),  # the first one lost its connection to a process that was killed
+        ({0: 2, 1: 2}, 0),
+        ({0: -15, 1: 1}, 1),
+    ],
+)
 def test_the_process_that_failed_first_decides_the_exit_code(codes, failed):
     assert launcher._cause(codes) == failed

@@ -18,8 +18,13 @@ from tests.models.test_vae import make_vae
 
 
 def make_optimiser(**changes) -> OptimiserConfig:
-    values = dict(learning_rate=0.05, learning_rate_decay="none", batch_size=4,
-                  gradient_clip_norm=1.0, ema_decay=0.0)  # fmt: skip
+    values = dict(
+        learning_rate=0.05,
+        learning_rate_decay="none",
+        batch_size=4,
+        gradient_clip_norm=1.0,
+        ema_decay=0.0,
+    )
     return OptimiserConfig(**(values | changes))
 
 
@@ -35,7 +40,7 @@ def fit_mean(targets, optimiser, epochs=30, on_epoch=lambda *_: None, start=0.0)
         batch_loss=lambda model, i, *_: {"loss": (model.value - targets[i]).square().mean()},
         validate=lambda model: {"loss": float((model.value - targets).square().mean())},
         num_images=len(targets),
-    )  # fmt: skip
+    )
     return fit(Scalar(start), optimiser, epochs, 0, task, Callbacks(on_epoch))
 
 
@@ -70,8 +75,9 @@ def test_gradients_are_clipped_to_the_norm():
 def test_the_best_epoch_is_kept_not_the_last():
     validated = iter([3.0, 1.0, 2.0])
     values = []
-    task = Fit(lambda model, *_: {"loss": -model.value.sum()}, lambda _: {"loss": next(validated)},
-               4)  # fmt: skip
+    task = Fit(
+        lambda model, *_: {"loss": -model.value.sum()}, lambda _: {"loss": next(validated)}, 4
+    )
     watch = Callbacks(lambda epoch, row, model: values.append(float(model.value)))
     best, _ = fit(Scalar(), make_optimiser(), 3, 0, task, watch)
     assert values[0] < values[1] < values[2]
@@ -81,6 +87,7 @@ def test_the_best_epoch_is_kept_not_the_last():
 def test_averaged_weights_follow_the_formula():
     model = Scalar()
     seen = []
+
     def on_epoch(epoch, row, averaged):
         seen.append((model.value.item(), averaged.value.item()))
 
@@ -110,8 +117,7 @@ def test_cosine_decay_ends_near_zero():
 
 
 def test_a_loss_that_stops_being_finite_ends_the_training_with_the_mend():
-    task = Fit(lambda model, *_: {"loss": model.value.sum() * math.nan}, lambda _: {"loss": 1.0},
-               4)  # fmt: skip
+    task = Fit(lambda model, *_: {"loss": model.value.sum() * math.nan}, lambda _: {"loss": 1.0}, 4)
     with pytest.raises(InputError, match="train_loss is nan after epoch 1.*smaller learning_rate"):
         fit(Scalar(), make_optimiser(), 2, 0, task, Callbacks())
 
@@ -119,7 +125,8 @@ def test_a_loss_that_stops_being_finite_ends_the_training_with_the_mend():
 def test_joined_weights_and_gradients_are_those_of_the_model():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Conv2d(3, 1, 1)).to(
-        memory_format=torch.channels_last)
+        memory_format=torch.channels_last
+    )
     before = {name: p.clone() for name, p in model.named_parameters()}
     x = torch.randn(2, 2, 5, 5)
     expected = torch.autograd.grad(model(x).square().sum(), list(model.parameters()))
@@ -131,7 +138,8 @@ def test_joined_weights_and_gradients_are_those_of_the_model():
     for parameter, gradient in zip(model.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
     assert float(weights.grad.norm()) == pytest.approx(
-        math.sqrt(sum(float(g.square().sum()) for g in expected)))
+        math.sqrt(sum(float(g.square().sum()) for g in expected))
+    )
     with torch.no_grad():
         weights += 1
     assert all(torch.equal(p, before[name] + 1) for name, p in model.named_parameters())
@@ -145,8 +153,15 @@ def bars(count: int) -> torch.Tensor:
 
 
 def train_small_vae(seed: int = 0):
-    return fit_vae(make_vae().config, make_optimiser(learning_rate=5e-3, batch_size=16), bars(64),
-                   bars(16), 3, seed, Callbacks())  # fmt: skip
+    return fit_vae(
+        make_vae().config,
+        make_optimiser(learning_rate=5e-3, batch_size=16),
+        bars(64),
+        bars(16),
+        3,
+        seed,
+        Callbacks(),
+    )
 
 
 def test_a_vae_learns_and_the_seed_decides_its_bytes():
@@ -174,9 +189,16 @@ def train_small_diffusion(with_x_hat: bool, epochs: int = 3):
         Images(x, reconstruct_all(vae, x) if with_x_hat else None) for x in (bars(64), bars(16))
     )
     model, history = fit_diffusion(
-        config, make_config(), make_optimiser(learning_rate=5e-3, batch_size=16), train, validation,
-        epochs, 0.2 if with_x_hat else 0.0, 0, Callbacks(),
-    )  # fmt: skip
+        config,
+        make_config(),
+        make_optimiser(learning_rate=5e-3, batch_size=16),
+        train,
+        validation,
+        epochs,
+        0.2 if with_x_hat else 0.0,
+        0,
+        Callbacks(),
+    )
     return model, history, before, vae
 
 
@@ -198,7 +220,14 @@ def test_validation_draws_the_same_noise_in_every_epoch():
     config = DiffusionConfig("cosine", 100, 1e-4, 0.02, "eps", "centred", False)
     images = Images(bars(16))
     _, history = fit_diffusion(
-        config, make_config(), make_optimiser(learning_rate=1e-8), images, images, 2, 0.0, 0,
+        config,
+        make_config(),
+        make_optimiser(learning_rate=1e-8),
+        images,
+        images,
+        2,
+        0.0,
+        0,
         Callbacks(),
-    )  # fmt: skip
+    )
     assert history[0]["validation_loss"] == pytest.approx(history[1]["validation_loss"], rel=1e-4)

@@ -43,9 +43,11 @@ def digits() -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("dataset", "expected"),  # ROWS E6: linear schedules of 1000 steps up to these beta_end
-    [("mnist", {0.01: 0.0386, 0.02: 0.0280, 0.024: 0.0257, 0.03: 0.0231}),
-     ("fashion_mnist", {0.01: 0.0424})],
-)  # fmt: skip
+    [
+        ("mnist", {0.01: 0.0386, 0.02: 0.0280, 0.024: 0.0257, 0.03: 0.0231}),
+        ("fashion_mnist", {0.01: 0.0424}),
+    ],
+)
 def test_the_floor_of_eps_falls_with_beta_end_whatever_the_network(dataset, expected):
     images, _ = read_idx_set(raw_folder(dataset), "train")
     variances = principal_variances(to_unit(resize(images[:10_000], 32, "bilinear", True)))
@@ -123,8 +125,14 @@ class LinearDenoiser(nn.Module):
         return {"x0": x_0, "eps": eps, "v": a * eps - s * x_0}[self.kind]
 
 
-SCHEDULES = [("linear", 1000, 0.02), ("cosine", 1000, 0.02), ("cosine", 500, 0.02),
-             ("linear", 500, 0.01), ("linear", 750, 0.03), ("linear", 40, 0.02)]  # fmt: skip
+SCHEDULES = [
+    ("linear", 1000, 0.02),
+    ("cosine", 1000, 0.02),
+    ("cosine", 500, 0.02),
+    ("linear", 500, 0.01),
+    ("linear", 750, 0.03),
+    ("linear", 40, 0.02),
+]
 
 
 @pytest.mark.parametrize("prediction", ["x0", "v", "eps"])
@@ -133,8 +141,13 @@ SCHEDULES = [("linear", 1000, 0.02), ("cosine", 1000, 0.02), ("cosine", 500, 0.0
 def test_the_best_linear_denoiser_has_an_error_of_one_for_every_schedule(
     scheduler_type, num_timesteps, beta_end, prediction, image_range
 ):
-    model = make_model(prediction, scheduler_type=scheduler_type, num_timesteps=num_timesteps,
-                       beta_end=beta_end, image_range=image_range)  # fmt: skip
+    model = make_model(
+        prediction,
+        scheduler_type=scheduler_type,
+        num_timesteps=num_timesteps,
+        beta_end=beta_end,
+        image_range=image_range,
+    )
     variance = 0.04 if image_range == "centred" else 0.01
     model.unet = LinearDenoiser(model, variance)
     noise = torch.randn(200, 1, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -168,8 +181,9 @@ def test_the_studys_objective_picks_the_schedule_that_is_nearly_all_noise(digits
     study, fair, floor = {}, {}, {}
     for beta_end in (0.02, 0.5):
         config = DiffusionConfig("linear", 1000, 1e-4, beta_end, "eps", "centred", False)
-        model, history = fit_diffusion(config, unet, OPTIMISER, Images(train), Images(held_out), 2,
-                                       0.0, 0, Callbacks())  # fmt: skip
+        model, history = fit_diffusion(
+            config, unet, OPTIMISER, Images(train), Images(held_out), 2, 0.0, 0, Callbacks()
+        )
         study[beta_end] = history[-1]["validation_noise_mse"]
         fair[beta_end] = measure_x_0_error(model, to_unit(held_out[:200]), variances, seed=0)
         floor[beta_end] = floor_of_eps(config.schedule, variances)

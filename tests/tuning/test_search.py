@@ -38,8 +38,9 @@ def test_the_objective_is_chosen_and_the_other_one_and_the_floor_are_kept():
         report(2, {"study": 2.0 + number, "fair": 7.0, "floor": 0.1})
 
     for chosen, best in (("study", 0), ("fair", 2)):
-        trials = search(make_config(3, objective=chosen, startup_trials=9), chosen, 0, BASE,
-                        two_epochs).trials  # fmt: skip
+        trials = search(
+            make_config(3, objective=chosen, startup_trials=9), chosen, 0, BASE, two_epochs
+        ).trials
         assert trials.value.idxmin() == best
         assert trials.study.tolist() == [2, 3, 3]  # the least of the epochs
         assert trials.fair.tolist() == [5, 4, 3]
@@ -50,7 +51,10 @@ def test_the_objective_is_chosen_and_the_other_one_and_the_floor_are_kept():
 def test_the_first_trial_is_the_base_configuration_where_the_space_allows_it():
     trials = search(make_config(2), "base", 0, BASE, objective).trials
     assert trials.loc[0, ["model.kind", "model.depth", "optimiser.learning_rate"]].tolist() == [
-        "good", 3, 0.02]  # fmt: skip
+        "good",
+        3,
+        0.02,
+    ]
     assert trials.loc[1, "optimiser.learning_rate"] != 0.02
     beyond = BASE | {"optimiser": SimpleNamespace(learning_rate=1.0)}
     trials = search(make_config(1), "beyond", 0, beyond, objective).trials
@@ -125,16 +129,22 @@ def test_the_warm_up_is_as_many_epochs_as_it_says(warmup_epochs):
 def test_only_if_leaves_a_key_out_where_it_has_no_effect():
     fixed = optuna.trial.FixedTrial({"model.kind": "bad", "optimiser.learning_rate": 0.01})
     assert suggest_values(fixed, SPACE, BASE)["model"] == {"kind": "bad"}
-    fixed = optuna.trial.FixedTrial({"model.kind": "good", "model.depth": 2,
-                                     "optimiser.learning_rate": 0.01})  # fmt: skip
+    fixed = optuna.trial.FixedTrial(
+        {"model.kind": "good", "model.depth": 2, "optimiser.learning_rate": 0.01}
+    )
     assert suggest_values(fixed, SPACE, BASE)["model"] == {"kind": "good", "depth": 2}
 
 
 NO_SPACES = [
-    ({"low": 1}, "is no range"), ({"low": 1, "high": 2, "step_size": 1}, "is no range"),
-    (5, "is no range"), (None, "is no range"), ({"choices": [1], "log": True}, "is no range"),
-    ({"choices": []}, "at least one entry"), ({"choices": "ab"}, "must be a list"),
-    ({"choices": [1, 2, 1.0]}, "has 1.0 twice"), ({"choices": [[1], [1]]}, "twice"),
+    ({"low": 1}, "is no range"),
+    ({"low": 1, "high": 2, "step_size": 1}, "is no range"),
+    (5, "is no range"),
+    (None, "is no range"),
+    ({"choices": [1], "log": True}, "is no range"),
+    ({"choices": []}, "at least one entry"),
+    ({"choices": "ab"}, "must be a list"),
+    ({"choices": [1, 2, 1.0]}, "has 1.0 twice"),
+    ({"choices": [[1], [1]]}, "twice"),
     ({"low": 2, "high": 1}, "low 2 is above high 1"),
     ({"low": float("nan"), "high": 1}, "low: nan is no finite number"),
     ({"low": 0, "high": float("inf")}, "high: inf is no finite number"),
@@ -152,7 +162,7 @@ NO_SPACES = [
     ({"low": 1, "high": 2, "only_if": {"kind": "c"}}, "kind is never drawn as 'c'"),
     ({"low": 1, "high": 2, "only_if": {"below": 1}}, "'below' is no key of this section above it"),
     ({"low": 1, "high": 2, "only_if": {"depth": 1}}, "'depth' is no key of this section above it"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("options", "said"), NO_SPACES)
@@ -180,9 +190,11 @@ def test_a_range_is_of_whole_numbers_where_the_key_is_one():
 
 
 def test_every_combination_is_listed_to_be_tried_out():
-    keys = {"kind": {"choices": ["a", "b"]},
-            "depth": {"low": 1, "high": 3, "only_if": {"kind": "a"}},
-            "rate": {"low": 0.1, "high": 0.3, "log": True}}  # fmt: skip
+    keys = {
+        "kind": {"choices": ["a", "b"]},
+        "depth": {"low": 1, "high": 3, "only_if": {"kind": "a"}},
+        "rate": {"low": 0.1, "high": 0.3, "log": True},
+    }
     listed = list(list_combinations(keys, SimpleNamespace(kind="a", depth=1, rate=0.2)))
     assert {row.get("depth") for row in listed if row["kind"] == "a"} == {1, 2, 3}
     assert all("depth" not in row for row in listed if row["kind"] == "b")

@@ -41,13 +41,19 @@ def address(request, tmp_path) -> str:
 
 def start(address: str, folder: Path, workers: int, trials: int, seconds: float, grace: int = 60):
     """Start workers of one study; see tests.support.study_workers."""
-    variables = {"DIFFUSEVAE_OPTUNA_STORAGE": address,
-                 "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
+    variables = {
+        "DIFFUSEVAE_OPTUNA_STORAGE": address,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
+    }
     numbers = map(str, (workers, trials, seconds, grace))
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.support.study_workers", folder, *numbers], cwd=folder,
-        env=os.environ | variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        [sys.executable, "-m", "tests.support.study_workers", folder, *numbers],
+        cwd=folder,
+        env=os.environ | variables,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def end(process: subprocess.Popen) -> str:
@@ -68,15 +74,16 @@ def results(folder: Path) -> list[str]:
 
 def worker_of(folder: Path, slot: int) -> psutil.Process:
     """Return the worker that began this slot first, as soon as there is one."""
+
     def find():
         return [file.stem for file in folder.glob("*.ran") if str(slot) in file.read_text().split()]
 
     return psutil.Process(int(wait_for(find, f"slot {slot}")[0]))
 
 
-@pytest.mark.parametrize("workers", [
-    6, *(pytest.param(16, marks=pytest.mark.slow, id=f"16-round{i}") for i in range(5))
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "workers", [6, *(pytest.param(16, marks=pytest.mark.slow, id=f"16-round{i}") for i in range(5))]
+)
 def test_workers_that_start_at_once_end_with_the_exact_number(address, workers, tmp_path):
     end(start(address, tmp_path, workers, trials=10, seconds=0.1))
     assert begun(tmp_path) == dict.fromkeys(range(10), 1)
@@ -155,7 +162,9 @@ def test_a_failing_objective_is_told_and_its_slot_waits(address, monkeypatch):
     assert len(search(make_config(3), "failing", 0, BASE, objective).trials) == 3
 
 
-@pytest.mark.parametrize("address", ["mysql://me:secret@host/db", "no address: secret", "sqlite://"])
+@pytest.mark.parametrize(
+    "address", ["mysql://me:secret@host/db", "no address: secret", "sqlite://"]
+)
 def test_an_address_that_is_none_is_refused(address, monkeypatch):
     monkeypatch.setenv("DIFFUSEVAE_OPTUNA_STORAGE", address)
     with pytest.raises(InputError, match="write postgresql://") as refusal:

@@ -1,5 +1,4 @@
-"""SQLite files that cannot be used, because they are damaged, locked or no files, told in one line.
-"""
+"""SQLite files that cannot be used: damaged, locked or no files, told in one line."""
 
 import sqlite3
 import stat
@@ -34,8 +33,11 @@ def require(path: Path) -> None:
         except sqlite3.OperationalError as error:
             if "locked" not in str(error):
                 raise
-            print(f"waiting for {path}, up to {WAIT_SECONDS:g} s: it is held by "
-                  f"{_name_holders(path)}", flush=True)  # fmt: skip
+            print(
+                f"waiting for {path}, up to {WAIT_SECONDS:g} s: it is held by "
+                f"{_name_holders(path)}",
+                flush=True,
+            )
             _try_to_write(path, max(0, WAIT_SECONDS - SILENT_SECONDS))
 
 
@@ -82,16 +84,21 @@ def explain(error: Exception, path: Path, seconds: float | None = None) -> Envir
     reason = (str(getattr(error, "orig", None) or error).splitlines() or [""])[0]
     if "locked" in reason:
         waited = "" if seconds is None else f" after {seconds:.0f} s"
-        return EnvironmentFailure(f"{path}: is locked still{waited}, by {_name_holders(path)}; "
-                                  "wait for its end or stop it, then start again")
+        return EnvironmentFailure(
+            f"{path}: is locked still{waited}, by {_name_holders(path)}; "
+            "wait for its end or stop it, then start again"
+        )
     if any(text in reason for text in OF_THE_DISK):
         return EnvironmentFailure(f"{path}: cannot be written ({reason}); free disk space")
     if "unable to open" in reason or "readonly" in reason:
-        return EnvironmentFailure(f"{path}: cannot be opened ({reason}); mend its permissions and "
-                                  "its folder's")
+        return EnvironmentFailure(
+            f"{path}: cannot be opened ({reason}); mend its permissions and its folder's"
+        )
     word = "damaged" if any(text in reason for text in DAMAGED) else "not what it should be"
-    return EnvironmentFailure(f"{path}: is {word} ({reason[:120]}); move it away to begin anew, or "
-                              "put a copy of yours in its place")
+    return EnvironmentFailure(
+        f"{path}: is {word} ({reason[:120]}); move it away to begin anew, or "
+        "put a copy of yours in its place"
+    )
 
 
 def _try_to_write(path: Path, seconds: float) -> None:
@@ -106,8 +113,14 @@ def _name_holders(path: Path) -> str:
     with suppress(OSError, ValueError):
         inode = path.stat().st_ino
         rows = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-        held = {int(row[4]) for row in rows if len(row) == 8 and row[1] == "POSIX"
-                and row[5].endswith(f":{inode}") and int(row[6]) >= LOCK_BYTES}  # fmt: skip
+        held = {
+            int(row[4])
+            for row in rows
+            if len(row) == 8
+            and row[1] == "POSIX"
+            and row[5].endswith(f":{inode}")
+            and int(row[6]) >= LOCK_BYTES
+        }
         if held:
             return ", ".join(f"process {pid}" for pid in sorted(held))
     return "another process"

@@ -28,18 +28,23 @@ def choose_device() -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise InputError(f"{DEVICE_VARIABLE}: {name!r} is not a device; use cpu, cuda or cuda:N") \
-            from error  # fmt: skip
+        raise InputError(
+            f"{DEVICE_VARIABLE}: {name!r} is not a device; use cpu, cuda or cuda:N"
+        ) from error
     if device.type not in ("cpu", "cuda"):
-        raise InputError(f"{DEVICE_VARIABLE}: nothing here runs on {name!r}; use cpu, cuda or "
-                         "cuda:N")
+        raise InputError(
+            f"{DEVICE_VARIABLE}: nothing here runs on {name!r}; use cpu, cuda or cuda:N"
+        )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise EnvironmentFailure(f"{DEVICE_VARIABLE}: {name} is not on this machine, which has "
-                                 f"{torch.cuda.device_count()} CUDA devices; use cpu")
+        raise EnvironmentFailure(
+            f"{DEVICE_VARIABLE}: {name} is not on this machine, which has "
+            f"{torch.cuda.device_count()} CUDA devices; use cpu"
+        )
     precision = os.environ.get(PRECISION_VARIABLE)
     if precision and precision not in PRECISIONS:
-        raise InputError(f"{PRECISION_VARIABLE}: {precision!r} is none; use "
-                         f"{' or '.join(PRECISIONS)}")
+        raise InputError(
+            f"{PRECISION_VARIABLE}: {precision!r} is none; use {' or '.join(PRECISIONS)}"
+        )
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products
     torch.set_deterministic_debug_mode("warn")
     # Finds bugs, costs a fifth. The module's class has it, which its stubs do not say.

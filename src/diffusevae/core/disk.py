@@ -15,6 +15,7 @@ from diffusevae.core.errors import EnvironmentFailure
 
 LOCKS = Path("scratch/locks")
 
+
 def require_writable(folder: Path) -> None:
     """Make `folder`. Raises EnvironmentFailure that names it if nothing can be written there."""
     try:
@@ -22,11 +23,14 @@ def require_writable(folder: Path) -> None:
         # A trial: mode bits say nothing for root or on a read-only file system.
         tempfile.TemporaryFile(dir=folder).close()
     except (FileExistsError, NotADirectoryError) as error:
-        raise EnvironmentFailure(f"cannot write into {folder}: {error.strerror}; move away what "
-                                 "stands in its place") from error
+        raise EnvironmentFailure(
+            f"cannot write into {folder}: {error.strerror}; move away what stands in its place"
+        ) from error
     except OSError as error:
-        raise EnvironmentFailure(f"cannot write into {folder}: {error.strerror}; mend the folder's "
-                                 "permissions or free disk space") from error
+        raise EnvironmentFailure(
+            f"cannot write into {folder}: {error.strerror}; mend the folder's "
+            "permissions or free disk space"
+        ) from error
 
 
 def require_place(path: Path) -> None:
@@ -44,8 +48,9 @@ def require_place(path: Path) -> None:
         else:
             tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
-        raise EnvironmentFailure(f"{path}: {error.strerror}; {mend}, or mend the permissions") \
-            from error  # fmt: skip
+        raise EnvironmentFailure(
+            f"{path}: {error.strerror}; {mend}, or mend the permissions"
+        ) from error
 
 
 def make_private(folder: Path) -> None:
@@ -57,16 +62,21 @@ def make_private(folder: Path) -> None:
     found = folder.stat()
     if found.st_mode & 0o077 and found.st_uid == os.getuid():
         folder.chmod(0o700)
-        print(f"{folder}: was open to other users of this machine; now it is yours alone (0700)",
-              file=sys.stderr, flush=True)  # fmt: skip
+        print(
+            f"{folder}: was open to other users of this machine; now it is yours alone (0700)",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def require_room(folder: Path, num_bytes: int) -> None:
     """Raise EnvironmentFailure if the disk of `folder` has less than `num_bytes` free."""
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
-        raise EnvironmentFailure(f"not enough room in {folder}: needs {megabytes(num_bytes)} MB, "
-                                 f"{megabytes(free)} MB free; free disk space")
+        raise EnvironmentFailure(
+            f"not enough room in {folder}: needs {megabytes(num_bytes)} MB, "
+            f"{megabytes(free)} MB free; free disk space"
+        )
 
 
 def megabytes(num_bytes: float) -> str:
@@ -90,8 +100,10 @@ def write_file(path: Path, content: bytes) -> None:
         _flush_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise EnvironmentFailure(f"cannot write {path}: {error.strerror}; free disk space or mend "
-                                 "the folder's permissions") from error
+        raise EnvironmentFailure(
+            f"cannot write {path}: {error.strerror}; free disk space or mend "
+            "the folder's permissions"
+        ) from error
 
 
 @contextmanager
@@ -126,8 +138,9 @@ def own_output(folder: Path) -> Iterator[None]:
         except BlockingIOError as error:
             file.seek(0)
             holder = file.read().strip() or "another process"
-            raise EnvironmentFailure(f"{folder}: held by {holder}; wait for its end, or stop it") \
-                from error  # fmt: skip
+            raise EnvironmentFailure(
+                f"{folder}: held by {holder}; wait for its end, or stop it"
+            ) from error
         file.truncate(0)
         file.write(f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
         file.flush()
@@ -140,8 +153,9 @@ def _require_folder(folder: Path) -> None:
     while not os.path.lexists(existing):
         existing = existing.parent
     if not existing.is_dir():
-        raise EnvironmentFailure(f"{folder}: {existing} is no folder; move away what stands in its "
-                                 "place")
+        raise EnvironmentFailure(
+            f"{folder}: {existing} is no folder; move away what stands in its place"
+        )
     require_writable(existing)
 
 

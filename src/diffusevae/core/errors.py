@@ -80,8 +80,9 @@ def guard_output() -> None:
         return
     logging.setLogRecordFactory(_Guarded(make_plain))
     sys.excepthook = _show
-    threading.excepthook = lambda failed: _show(failed.exc_type, failed.exc_value,
-                                                failed.exc_traceback)  # fmt: skip
+    threading.excepthook = lambda failed: _show(
+        failed.exc_type, failed.exc_value, failed.exc_traceback
+    )
 
 
 def _show(*error) -> None:

@@ -88,8 +88,10 @@ def read_yaml(path: Path) -> dict:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); create the file or run "
-                         "from the repository's root") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); create the file or run "
+            "from the repository's root"
+        ) from error
     if len(text) > MAX_BYTES:
         raise InputError(f"{path}: {len(text)} bytes; at most {MAX_BYTES} are read")
     try:
@@ -142,8 +144,9 @@ def load_entry(path: Path, root: str, key: str, content: Mapping | None = None) 
     if key not in entries:
         raise InputError(f"{path} {root}: there is no {key!r}; {suggest(key, map(str, entries))}")
     if not isinstance(entries[key], dict):
-        raise InputError(f"{path} {root}.{key}: expected a mapping, "
-                         f"found {_describe(entries[key])}")
+        raise InputError(
+            f"{path} {root}.{key}: expected a mapping, found {_describe(entries[key])}"
+        )
     return entries[key]
 
 
@@ -175,12 +178,12 @@ def _convert(schema, value, place: str, faults: list[str]):
     origin = typing.get_origin(schema)
     arguments = typing.get_args(schema)
     if origin is typing.Annotated:
-        return _check_range(_convert(arguments[0], value, place, faults), arguments[1],
-                            place, faults)
+        return _check_range(
+            _convert(arguments[0], value, place, faults), arguments[1], place, faults
+        )
     if origin is typing.Literal:
         if value not in arguments or isinstance(value, bool):
-            faults.append(f"{place}: {_shorten(value)} is none of "
-                          f"{', '.join(map(str, arguments))}")
+            faults.append(f"{place}: {_shorten(value)} is none of {', '.join(map(str, arguments))}")
         return value
     if origin in (typing.Union, types.UnionType):
         if value is None:
@@ -190,8 +193,9 @@ def _convert(schema, value, place: str, faults: list[str]):
         if not isinstance(value, (list, tuple)):
             faults.append(f"{place}: expected a list, found {_describe(value)}")
             return ()
-        return tuple(_convert(arguments[0], item, f"{place}[{i}]", faults)
-                     for i, item in enumerate(value))
+        return tuple(
+            _convert(arguments[0], item, f"{place}[{i}]", faults) for i, item in enumerate(value)
+        )
     if dataclasses.is_dataclass(schema):
         return _convert_dataclass(schema, value, place, faults)
     return _convert_scalar(schema, value, place, faults)
@@ -209,8 +213,11 @@ def _convert_dataclass(schema, value, place: str, faults: list[str]):
     for name in hints:
         if name not in value:
             faults.append(f"{place}.{name}: missing; add it")
-    fields = {name: _convert(hint, value[name], f"{place}.{name}", faults)
-              for name, hint in hints.items() if name in value}
+    fields = {
+        name: _convert(hint, value[name], f"{place}.{name}", faults)
+        for name, hint in hints.items()
+        if name in value
+    }
     if len(faults) > before:
         return None
     try:
@@ -234,8 +241,13 @@ def _convert_scalar(schema, value, place: str, faults: list[str]):
     elif type(value) is schema:
         return value
     else:
-        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text",
-                 dict: "a mapping"}
+        names = {
+            int: "a whole number",
+            float: "a number",
+            bool: "true or false",
+            str: "text",
+            dict: "a mapping",
+        }
         faults.append(f"{place}: expected {names[schema]}, found {_describe(value)}")
     return None
 

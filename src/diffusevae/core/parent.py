@@ -84,8 +84,9 @@ def keep_writing() -> None:
         if stream is None or stream is not getattr(sys, f"__{name}__"):
             continue
         raw = io.BufferedWriter(_Lasting(stream.fileno(), "w", closefd=False))
-        setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, stream.errors,
-                                            line_buffering=True))  # fmt: skip
+        setattr(
+            sys, name, io.TextIOWrapper(raw, stream.encoding, stream.errors, line_buffering=True)
+        )
 
 
 def main(parent: str, *command: str) -> int:

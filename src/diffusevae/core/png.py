@@ -24,7 +24,8 @@ def write_png(images: Tensor, texts: Mapping[str, str], zoom: int = 1) -> bytes:
         info.add_text(name, text)
     file = io.BytesIO()
     Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(
-        file, "PNG", pnginfo=info)
+        file, "PNG", pnginfo=info
+    )
     return file.getvalue()
 
 

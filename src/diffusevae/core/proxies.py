@@ -10,7 +10,11 @@ def keep_loopback_direct() -> None:
 
     Some libraries read it in small letters first, others in capitals: both get what either has.
     """
-    given = [part.strip() for name in ("NO_PROXY", "no_proxy")
-             for part in os.environ.get(name, "").split(",") if part.strip()]  # fmt: skip
+    given = [
+        part.strip()
+        for name in ("NO_PROXY", "no_proxy")
+        for part in os.environ.get(name, "").split(",")
+        if part.strip()
+    ]
     wanted = ",".join(dict.fromkeys(given if "*" in given else [*given, *LOOPBACK]))
     os.environ |= {"NO_PROXY": wanted, "no_proxy": wanted}

@@ -20,8 +20,11 @@ MOST_SHOWN = 200  # characters of what a parser says
 # Of the numbers in tables and metrics, either way: stages compute in float32, which holds no larger
 # ones.
 LARGEST = 1e38
-EXPECTED: dict[Schema, str] = {int: "whole numbers", float: f"numbers within {LARGEST:g}",
-                               str: "text"}  # fmt: skip
+EXPECTED: dict[Schema, str] = {
+    int: "whole numbers",
+    float: f"numbers within {LARGEST:g}",
+    str: "text",
+}
 
 
 def read_again(path: Path, mend: str) -> str:
@@ -70,8 +73,9 @@ def _build(schema: Schema, value: object, place: str, mend: str) -> Any:
 def read_mapping(path: Path, schema: Schema, mend: str) -> dict:
     """Return a JSON file's mapping, each value as `schema`. Raises InputError."""
     content = read_as(dict, path, mend)
-    return {name: _build(schema, value, f"{path} {name[:40]}", mend)
-            for name, value in content.items()}  # fmt: skip
+    return {
+        name: _build(schema, value, f"{path} {name[:40]}", mend) for name, value in content.items()
+    }
 
 
 def read_table(
@@ -93,8 +97,10 @@ def read_table(
     for name in table:
         kind = columns.get(name)
         if len(table) and not _holds(table[name], kind):
-            raise InputError(f"{path}: column {str(name)[:40]} must hold "
-                             f"{EXPECTED.get(kind, f'no number beyond {LARGEST:g}')}; {mend}")
+            raise InputError(
+                f"{path}: column {str(name)[:40]} must hold "
+                f"{EXPECTED.get(kind, f'no number beyond {LARGEST:g}')}; {mend}"
+            )
     return table
 
 

@@ -40,8 +40,9 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], config: object | None =
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
-        raise EnvironmentFailure(f"cannot write {path}: {error}; free disk space or mend the "
-                                 "folder's permissions") from error
+        raise EnvironmentFailure(
+            f"cannot write {path}: {error}; free disk space or mend the folder's permissions"
+        ) from error
 
 
 def load_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
@@ -71,8 +72,8 @@ def load_config(path: Path) -> dict:
 
 
 def of_one_model(load: Callable[..., Model]) -> Callable[..., Model]:
-    """Let a function that loads the model at a path raise InputError where the file is another's.
-    """
+    """Let a function that loads a model's file raise InputError where the file is another's."""
+
     @functools.wraps(load)
     def load_it(path: Path, *arguments, **options) -> Model:
         try:
@@ -81,8 +82,10 @@ def of_one_model(load: Callable[..., Model]) -> Callable[..., Model]:
             raise
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:150]
-            raise InputError(f"{path}: does not hold the model that is expected ({reason}); make "
-                             "it again with the stage that writes it") from error
+            raise InputError(
+                f"{path}: does not hold the model that is expected ({reason}); make "
+                "it again with the stage that writes it"
+            ) from error
 
     return load_it
 
@@ -103,5 +106,7 @@ def sha256_of(path: Path) -> str:
 
 def _unreadable(path: Path, error: Exception) -> InputError:
     reason = "no such file" if isinstance(error, FileNotFoundError) else error
-    return InputError(f"{path}: not a readable safetensors file ({reason}); make it again with "
-                      "the stage that writes it")
+    return InputError(
+        f"{path}: not a readable safetensors file ({reason}); make it again with "
+        "the stage that writes it"
+    )

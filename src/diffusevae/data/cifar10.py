@@ -56,8 +56,11 @@ def read_cifar10_test(raw_folder: Path) -> tuple[Tensor, Tensor]:
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise _bad_raw(path, f"cannot be read ({error})") from error
     if images.shape != (BATCH_IMAGES, 32, 32, 3) or images.dtype != np.uint8:
-        raise _bad_raw(path, f"images are {images.dtype} {list(images.shape)}, expected uint8 "
-                       f"{[BATCH_IMAGES, 32, 32, 3]}")  # fmt: skip
+        raise _bad_raw(
+            path,
+            f"images are {images.dtype} {list(images.shape)}, expected uint8 "
+            f"{[BATCH_IMAGES, 32, 32, 3]}",
+        )
     return _check(path, images.transpose(0, 3, 1, 2), labels)
 
 

@@ -13,8 +13,11 @@ from diffusevae.core.tensor_file import load_tensors
 
 # Images of the official training set and of the official test set. Whatever else a source may be
 # (cifar10_test, a folder of the user's own) has neither: all splits are then drawn from its images.
-OFFICIAL = {"mnist": (60_000, 10_000), "fashion_mnist": (60_000, 10_000),
-            "cifar10": (50_000, 10_000)}  # fmt: skip
+OFFICIAL = {
+    "mnist": (60_000, 10_000),
+    "fashion_mnist": (60_000, 10_000),
+    "cifar10": (50_000, 10_000),
+}
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,21 @@ class DatasetConfig:
             raise ValueError("antialias: true goes with bilinear or bicubic interpolation only")
         if not self.official:
             if self.test_images is None:
-                raise ValueError("test_images: null, but of the sources only "
-                                 f"{', '.join(OFFICIAL)} have a test set; give a number")
+                raise ValueError(
+                    "test_images: null, but of the sources only "
+                    f"{', '.join(OFFICIAL)} have a test set; give a number"
+                )
             return
         num_train, num_test = self.official
         if self.num_needed > num_train:
-            raise ValueError(f"validation_images and train_images need {self.num_needed} images; "
-                             f"the official training set has {num_train}")
+            raise ValueError(
+                f"validation_images and train_images need {self.num_needed} images; "
+                f"the official training set has {num_train}"
+            )
         if (self.test_images or 0) > num_test:
-            raise ValueError(f"test_images is {self.test_images}; the official test set has "
-                             f"{num_test}")
+            raise ValueError(
+                f"test_images is {self.test_images}; the official test set has {num_test}"
+            )
 
     @property
     def official(self) -> tuple[int, int] | None:
@@ -101,11 +109,14 @@ def load_split(path: Path) -> Split:
     """Return a prepared split. Raises InputError if the file is missing, damaged or no split."""
     tensors = load_tensors(path)
     kinds = {name: (tensor.dtype, tensor.dim()) for name, tensor in tensors.items()}
-    expected = {"images": (torch.uint8, 4), "labels": (torch.int64, 1),
-                "indices": (torch.int64, 1)}  # fmt: skip
+    expected = {"images": (torch.uint8, 4), "labels": (torch.int64, 1), "indices": (torch.int64, 1)}
     if kinds != expected or len({len(tensor) for tensor in tensors.values()}) != 1:
-        found = ", ".join(f"{name} {list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
-                          for name, tensor in sorted(tensors.items()))
-        raise InputError(f"{path}: not a prepared split (found {found or 'nothing'}); make it "
-                         "again with the stage prepare")
+        found = ", ".join(
+            f"{name} {list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+            for name, tensor in sorted(tensors.items())
+        )
+        raise InputError(
+            f"{path}: not a prepared split (found {found or 'nothing'}); make it "
+            "again with the stage prepare"
+        )
     return Split(**tensors)

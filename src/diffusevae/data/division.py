@@ -24,9 +24,11 @@ def divide(config: DatasetConfig, labels: Tensor) -> dict[str, Tensor]:
     """
     num_test = 0 if config.official else config.num_test
     if len(labels) < config.num_needed:
-        raise InputError(f"{config.source}: {len(labels)} images, but validation_images, "
-                         f"test_images and train_images ask for {config.num_needed}; ask for "
-                         "fewer, or add images")  # fmt: skip
+        raise InputError(
+            f"{config.source}: {len(labels)} images, but validation_images, "
+            f"test_images and train_images ask for {config.num_needed}; ask for "
+            "fewer, or add images"
+        )
     classes = labels.tolist()
     rng = torch.Generator().manual_seed(config.seed)
     order = torch.randperm(len(classes), generator=rng).tolist()
@@ -56,9 +58,7 @@ def draw_test(config: DatasetConfig, labels: Tensor) -> Tensor:
     return _sort(taken, shuffled)
 
 
-def describe_missing(
-    labels: Tensor, splits: dict[str, Tensor], names: Sequence[str]
-) -> str | None:
+def describe_missing(labels: Tensor, splits: dict[str, Tensor], names: Sequence[str]) -> str | None:
     """Return in one line which classes are not in every split; None where all are.
 
     labels: N, of all images; splits: indices among them; names: of the classes.
@@ -68,13 +68,16 @@ def describe_missing(
     found = []
     for each, size in sorted(sizes.items()):
         if absent := [split for split in splits if each not in held[split]]:
-            found.append(f"{names[each]} ({size} image{'s' * (size > 1)}, not in "
-                         f"{' and '.join(absent)})")  # fmt: skip
+            found.append(
+                f"{names[each]} ({size} image{'s' * (size > 1)}, not in {' and '.join(absent)})"
+            )
     if not found:
         return None
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return (f"warning: {len(found)} of {len(sizes)} classes are not in every split: "
-            f"{', '.join(found[:SHOWN])}{more}; add images of them, or ask for larger splits")
+    return (
+        f"warning: {len(found)} of {len(sizes)} classes are not in every split: "
+        f"{', '.join(found[:SHOWN])}{more}; add images of them, or ask for larger splits"
+    )
 
 
 def _take(

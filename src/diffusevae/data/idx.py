@@ -60,8 +60,10 @@ def read_idx_set(raw_folder: Path, prefix: Literal["train", "t10k"]) -> tuple[Te
     image_path = raw_folder / f"{prefix}-images-idx3-ubyte"
     label_path = raw_folder / f"{prefix}-labels-idx1-ubyte"
     images, labels = read_idx(image_path, 3), read_idx(label_path, 1)
-    for path, array, shape in ((image_path, images, (num_images, RAW_SIZE, RAW_SIZE)),
-                               (label_path, labels, (num_images,))):  # fmt: skip
+    for path, array, shape in (
+        (image_path, images, (num_images, RAW_SIZE, RAW_SIZE)),
+        (label_path, labels, (num_images,)),
+    ):
         if array.shape != shape:
             raise _bad_raw(path, f"shape {list(array.shape)}, expected {list(shape)}")
     if labels.max() >= NUM_CLASSES:

@@ -24,24 +24,58 @@ if TYPE_CHECKING:  # imported where used: no other stage than prepare needs it
     from PIL.ImageFile import ImageFile
 
 # The kinds that are read, by the names under which files come, and Pillow's names of them.
-SUFFIXES = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".avif",
-            ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")  # fmt: skip
+SUFFIXES = (
+    ".png",
+    ".apng",
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".bmp",
+    ".gif",
+    ".webp",
+    ".avif",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+)
 KINDS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "AVIF", "TIFF", "PPM")
 
 FRAMES, TRANSPARENT, SHRUNK = "frames", "transparent", "shrunk"
 # An image of more than LARGE pixels is first shrunk, a band at a time, to at least ROOM times the
 # size wanted: resized as it is, one of 9400 x 9400 took 1.5 GB.
 LARGE, ROOM, BAND_PIXELS = 2**24, 4, 2**22
-DAMAGED = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOFError,
-           OverflowError, NotImplementedError, struct.error, zlib.error)  # fmt: skip
+DAMAGED = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    OverflowError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+)
 
 TO_8_BITS = np.round(np.arange(2**16) / 257).astype(np.uint8)  # 65535 / 255 = 257
 # Pillow's names of 16-bit layouts: read under the name of the other byte order, the upper eight
 # bits of a channel are those that are really the lower ones. N is the machine's own order.
-LOWER = MappingProxyType({
-    f"{bands};16{ours}": f"{bands};16{theirs}" for bands in ("RGB", "RGBA", "RGBX")
-    for ours, theirs in (("L", "B"), ("B", "L"), ("N", "B" if sys.byteorder == "little" else "L"))
-})  # fmt: skip
+LOWER = MappingProxyType(
+    {
+        f"{bands};16{ours}": f"{bands};16{theirs}"
+        for bands in ("RGB", "RGBA", "RGBX")
+        for ours, theirs in (
+            ("L", "B"),
+            ("B", "L"),
+            ("N", "B" if sys.byteorder == "little" else "L"),
+        )
+    }
+)
 GREY_WITH_ALPHA = "LA;16B"
 ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR = 0x0112, 258, 262, 284  # tags of EXIF and TIFF
 
@@ -107,8 +141,11 @@ def _read(image: "ImageFile", path: Path, size: int, interpolation: str) -> Squa
                 notes.add(TRANSPARENT)
             band = Image.alpha_composite(Image.new("RGBA", band.size, "white"), band)
         band = band.convert("RGB")
-        bands.append(np.asarray(band.reduce(factor)) if averaged
-                     else np.asarray(band)[factor // 2 :: factor, factor // 2 :: factor].copy())
+        bands.append(
+            np.asarray(band.reduce(factor))
+            if averaged
+            else np.asarray(band)[factor // 2 :: factor, factor // 2 :: factor].copy()
+        )
     square = Image.fromarray(np.concatenate(bands))
     square.getexif()[ORIENTATION] = image.getexif().get(ORIENTATION, 1)
     pixels = np.array(ImageOps.exif_transpose(square))
@@ -122,10 +159,13 @@ def _require_depth(image: "ImageFile") -> str | None:
     """
     grey = image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM")
     if image.mode in ("I", "F") and not grey:
-        raise InputError(f"pixels of mode {image.mode}, whose black and white nobody says; save it "
-                         "with 8 or 16 bits per channel")
-    layouts = {arguments[0] if isinstance(arguments, tuple) else arguments
-               for *_, arguments in image.tile}  # fmt: skip
+        raise InputError(
+            f"pixels of mode {image.mode}, whose black and white nobody says; save it "
+            "with 8 or 16 bits per channel"
+        )
+    layouts = {
+        arguments[0] if isinstance(arguments, tuple) else arguments for *_, arguments in image.tile
+    }
     tags = getattr(image, "tag_v2", {})  # of TIFF alone
     bits = max(np.atleast_1d(tags.get(BITS_PER_SAMPLE, 8)).tolist())
     deep = bits > 8 or any(";16" in str(layout) for layout in layouts)
@@ -134,8 +174,10 @@ def _require_depth(image: "ImageFile") -> str | None:
         return None
     if len(layouts) == 1 and tags.get(PLANAR, 1) == 1 and layouts <= {GREY_WITH_ALPHA, *LOWER}:
         return layouts.pop()
-    raise InputError(f"{bits if bits > 8 else 16} bits per channel in a layout that cannot be read "
-                     "in full; save it with 8")  # fmt: skip
+    raise InputError(
+        f"{bits if bits > 8 else 16} bits per channel in a layout that cannot be read "
+        "in full; save it with 8"
+    )
 
 
 def _load_lower(path: Path, layout: str) -> "Picture":
@@ -145,8 +187,10 @@ def _load_lower(path: Path, layout: str) -> "Picture":
     # Grey and alpha of 16 bits are four bytes: each as a channel of its own.
     name = "RGBA" if layout == GREY_WITH_ALPHA else LOWER[layout]
     with Image.open(path, formats=KINDS) as image:
-        image.tile = [tile._replace(args=(name, *tile.args[1:]) if isinstance(tile.args, tuple)
-                                    else name) for tile in image.tile]  # fmt: skip
+        image.tile = [
+            tile._replace(args=(name, *tile.args[1:]) if isinstance(tile.args, tuple) else name)
+            for tile in image.tile
+        ]
         image.load()
         return image
 
@@ -171,6 +215,11 @@ def _to_8_bits(band: "Picture", lower: "Picture | None", layout: str | None) -> 
     if key is not None:
         colours = np.atleast_3d(pixels)
         hidden = (np.atleast_3d(values) == np.array(key)).all(-1, keepdims=True)
-        pixels = np.concatenate([np.broadcast_to(colours, (*colours.shape[:2], 3)),
-                                 np.where(hidden, 0, 255).astype(np.uint8)], -1)  # fmt: skip
+        pixels = np.concatenate(
+            [
+                np.broadcast_to(colours, (*colours.shape[:2], 3)),
+                np.where(hidden, 0, 255).astype(np.uint8),
+            ],
+            -1,
+        )
     return Image.fromarray(pixels)

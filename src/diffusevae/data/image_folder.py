@@ -17,13 +17,25 @@ from diffusevae.data.image_file import FRAMES, LARGE, SHRUNK, SUFFIXES, TRANSPAR
 from diffusevae.data.resizing import resize
 
 # What programs leave in folders, beside names that begin with a dot (.dvcignore names them too).
-LEFT_BEHIND = frozenset({"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found",
-                         "Thumbs.db", "ehthumbs.db", "desktop.ini"})  # fmt: skip
+LEFT_BEHIND = frozenset(
+    {
+        "__MACOSX",
+        "@eaDir",
+        "#recycle",
+        "$RECYCLE.BIN",
+        "lost+found",
+        "Thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+    }
+)
 HIDDEN = "hidden"
 SHOWN = 5  # faults that a line names
-NOTES = {FRAMES: "with several frames or pages, of which the first is taken",
-         TRANSPARENT: "with transparent parts, which are put on white",
-         SHRUNK: f"of more than {LARGE:,} pixels, which are shrunk before they are resized"}
+NOTES = {
+    FRAMES: "with several frames or pages, of which the first is taken",
+    TRANSPARENT: "with transparent parts, which are put on white",
+    SHRUNK: f"of more than {LARGE:,} pixels, which are shrunk before they are resized",
+}
 
 
 @dataclass(frozen=True)
@@ -35,9 +47,12 @@ class Found:
 
 
 def read_image_folder(
-    folder: Path, size: int, interpolation: str, antialias: bool,
+    folder: Path,
+    size: int,
+    interpolation: str,
+    antialias: bool,
     say: Callable[[str], None] = lambda text: None,
-) -> tuple[Tensor, Tensor, list[str], list[str]]:  # fmt: skip
+) -> tuple[Tensor, Tensor, list[str], list[str]]:
     """Return images (uint8 N x C x size x size), labels (int64 N), names of classes and images.
 
     They are sorted by path. The middle square of each image is taken. C is 1 where no image has
@@ -93,9 +108,11 @@ def find_images(folder: Path) -> Found:
         raise InputError(f"{folder}: holds no image ({', '.join(SUFFIXES)}); put yours there")
     beside = [path for path in paths if path.parent == folder]
     if beside and len(beside) < len(paths):
-        raise InputError(f"{folder}: images lie both in sub-folders and beside them "
-                         f"({name_of(min(beside), folder)}); move them all into sub-folders (one "
-                         "for each class), or none")  # fmt: skip
+        raise InputError(
+            f"{folder}: images lie both in sub-folders and beside them "
+            f"({name_of(min(beside), folder)}); move them all into sub-folders (one "
+            "for each class), or none"
+        )
     return Found(tuple(sorted(paths)), _describe(folder, skipped))
 
 
@@ -134,8 +151,9 @@ def _find_fault(path: Path) -> str | None:
 def _describe(folder: Path, skipped: dict[str, list[str]]) -> str:
     if not skipped:
         return ""
-    kinds = ", ".join(f"{len(names)} {kind} ({min(names)})"
-                      for kind, names in sorted(skipped.items()))  # fmt: skip
+    kinds = ", ".join(
+        f"{len(names)} {kind} ({min(names)})" for kind, names in sorted(skipped.items())
+    )
     return f"{folder}: skipped what is not read as an image: {kinds}"
 
 
@@ -143,5 +161,6 @@ def _refuse(folder: Path, faults: Sequence[str], what: str) -> None:
     """Raise InputError if there are faults; the first ones are named."""
     if faults:
         more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-        raise InputError(f"{folder}: {len(faults)}{what}: {', '.join(faults[:SHOWN])}{more}; mend "
-                         "or remove them")  # fmt: skip
+        raise InputError(
+            f"{folder}: {len(faults)}{what}: {', '.join(faults[:SHOWN])}{more}; mend or remove them"
+        )

@@ -48,10 +48,14 @@ def prepare(
     prepared = {}
     for source in _read(config, raw_folder, say):
         for name, indices in source.splits.items():
-            resized = resize(source.images[indices], config.image_size, config.interpolation,
-                             config.antialias)
-            prepared[name] = {"images": resized, "labels": source.labels[indices],
-                              "indices": indices}  # fmt: skip
+            resized = resize(
+                source.images[indices], config.image_size, config.interpolation, config.antialias
+            )
+            prepared[name] = {
+                "images": resized,
+                "labels": source.labels[indices],
+                "indices": indices,
+            }
             say(f"{name}: {len(indices)} images {list(resized.shape[1:])}")
         shared = describe_shared(prepared, source.files) if source.files else None
         for warning in (describe_missing(source.labels, source.splits, source.classes), shared):
@@ -76,22 +80,24 @@ def describe_shared(prepared: dict[str, dict[str, Tensor]], files: Sequence[str]
                 example = example or f"{files[index]} in {split} is {files[twin]} in {other}"
     if not shared:
         return None
-    return (f"warning: images that are, pixel by pixel, in another split too: {shared} ({example})"
-            "; what is measured on them can be learned by heart: remove the copies")
+    return (
+        f"warning: images that are, pixel by pixel, in another split too: {shared} ({example})"
+        "; what is measured on them can be learned by heart: remove the copies"
+    )
 
 
-def _read(
-    config: DatasetConfig, raw_folder: Path, say: Callable[[str], None]
-) -> list[Source]:
+def _read(config: DatasetConfig, raw_folder: Path, say: Callable[[str], None]) -> list[Source]:
     digits = [str(label) for label in range(NUM_CLASSES)]  # of MNIST and Fashion-MNIST as well
     if config.official:
         train, test = read_official(config.source, raw_folder)
-        return [Source(*train, divide(config, train[1]), digits),
-                Source(*test, {"test": draw_test(config, test[1])}, digits)]  # fmt: skip
+        return [
+            Source(*train, divide(config, train[1]), digits),
+            Source(*test, {"test": draw_test(config, test[1])}, digits),
+        ]
     if config.source == "cifar10_test":
         images, labels = read_cifar10_test(raw_folder)
         return [Source(images, labels, divide(config, labels), digits)]
-    images, labels, classes, files = read_image_folder(raw_folder, config.image_size,
-                                                       config.interpolation, config.antialias,
-                                                       say)  # fmt: skip
+    images, labels, classes, files = read_image_folder(
+        raw_folder, config.image_size, config.interpolation, config.antialias, say
+    )
     return [Source(images, labels, divide(config, labels), classes, files)]

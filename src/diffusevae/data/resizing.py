@@ -10,10 +10,17 @@ def resize(images: Tensor, size: int, interpolation: str, antialias: bool) -> Te
     if interpolation == "nearest":
         return F.interpolate(images, (size, size), mode="nearest")
     resized = [
-        F.interpolate(chunk.to(torch.float32), (size, size), mode=interpolation,
-                      antialias=antialias, align_corners=False)
+        F.interpolate(
+            chunk.to(torch.float32),
+            (size, size),
+            mode=interpolation,
+            antialias=antialias,
+            align_corners=False,
+        )
         # bicubic interpolation overshoots
-        .round().clamp(0, 255).to(torch.uint8)
+        .round()
+        .clamp(0, 255)
+        .to(torch.uint8)
         for chunk in images.split(8192)  # in float, 8192 images of 32 x 32 are 34 MB
-    ]  # fmt: skip
+    ]
     return torch.cat(resized)

@@ -36,8 +36,11 @@ def find_misfits(params: SimpleNamespace, images: DatasetConfig) -> list[str]:
     section is tuned, what the search can draw takes the place of its values.
     """
     misfits: list[str] = []
-    drawn = {section: configs for stage in TUNABLE
-             for section, configs in _draw_sections(params, stage, misfits).items()}  # fmt: skip
+    drawn = {
+        section: configs
+        for stage in TUNABLE
+        for section, configs in _draw_sections(params, stage, misfits).items()
+    }
     first = SimpleNamespace(**vars(params) | {name: some[0] for name, some in drawn.items()})
     misfits += [*_misfits_of(first, images), *_misfits_of_levels(params, drawn)]
     for section, configs in drawn.items():
@@ -49,18 +52,24 @@ def find_misfits(params: SimpleNamespace, images: DatasetConfig) -> list[str]:
 def find_misfits_of_sizes(study: SimpleNamespace, image_size: int) -> list[str]:
     """Return what of a latent study does not fit its data set's images, image_size x image_size."""
     family, sprites = study.autoencoders, study.sprites
-    halved = {"beta_vae.model.channels": (len(study.beta_vae.model.channels), image_size),
-              "beta_vae.autoencoder.channels": (len(study.beta_vae.autoencoder.channels) + 1,
-                                                image_size),
-              "sprites.vae.channels": (len(sprites.vae.channels), sprites.image_size),
-              "autoencoders.network.channels": (len(family.network.channels), image_size),
-              "autoencoders.restoration.channels": (len(family.restoration.channels) - 1,
-                                                    image_size)}  # fmt: skip
-    misfits = [f"{place}: images of {side} x {side} cannot be halved {halvings} times; name fewer"
-               for place, (halvings, side) in halved.items() if side % 2**halvings]  # fmt: skip
-    misfits += [f"autoencoders.restoration.factors: {factor} does not divide images of "
-                f"{image_size} x {image_size}; use one that does"
-                for factor in family.restoration.factors if image_size % factor]  # fmt: skip
+    halved = {
+        "beta_vae.model.channels": (len(study.beta_vae.model.channels), image_size),
+        "beta_vae.autoencoder.channels": (len(study.beta_vae.autoencoder.channels) + 1, image_size),
+        "sprites.vae.channels": (len(sprites.vae.channels), sprites.image_size),
+        "autoencoders.network.channels": (len(family.network.channels), image_size),
+        "autoencoders.restoration.channels": (len(family.restoration.channels) - 1, image_size),
+    }
+    misfits = [
+        f"{place}: images of {side} x {side} cannot be halved {halvings} times; name fewer"
+        for place, (halvings, side) in halved.items()
+        if side % 2**halvings
+    ]
+    misfits += [
+        f"autoencoders.restoration.factors: {factor} does not divide images of "
+        f"{image_size} x {image_size}; use one that does"
+        for factor in family.restoration.factors
+        if image_size % factor
+    ]
     unet = family.segmentation.unet
     for side in (image_size, family.segmentation.tile):
         try:
@@ -74,17 +83,23 @@ def find_study_misfits(study: SimpleNamespace, experiment: SimpleNamespace) -> I
     """Yield what of a latent study does not fit the experiment whose models it uses."""
     place, sampler = "autoencoders.interpolation.sampler", study.autoencoders.interpolation.sampler
     if sampler.guidance > 0 and experiment.train_diffusevae.p_uncond == 0:
-        yield (f"{place}.guidance: needs a model trained without its condition too; set it to 0, "
-               "or the experiment's train_diffusevae.p_uncond above 0")  # fmt: skip
+        yield (
+            f"{place}.guidance: needs a model trained without its condition too; set it to 0, "
+            "or the experiment's train_diffusevae.p_uncond above 0"
+        )
     drawn = _draw_sections(experiment, "tune_ddpm", [])
     models = drawn.get("diffusion", [experiment.diffusion])
     most = most_steps(sampler.sampler, min(model.num_timesteps for model in models))
     if sampler.num_steps > most:
-        yield (f"{place}.num_steps: {sampler.num_steps}, but of the experiment's timesteps "
-               f"{sampler.sampler} can take only {most}; use at most {most}")  # fmt: skip
+        yield (
+            f"{place}.num_steps: {sampler.num_steps}, but of the experiment's timesteps "
+            f"{sampler.sampler} can take only {most}; use at most {most}"
+        )
     if not sampler.clip and any(model.open_ends for model in models):
-        yield (f"{place}.clip: false, but a model trained with diffusion.open_ends counts on it; "
-               "set it to true")  # fmt: skip
+        yield (
+            f"{place}.clip: false, but a model trained with diffusion.open_ends counts on it; "
+            "set it to true"
+        )
 
 
 def _misfits_of_levels(
@@ -99,8 +114,11 @@ def _misfits_of_levels(
 
 
 def _misfits_of(params: SimpleNamespace, images: DatasetConfig) -> list[str]:
-    return [*_misfits_of_images(params, images), *_misfits_of_numbers(params, images),
-            *_misfits_of_codes(params, images)]  # fmt: skip
+    return [
+        *_misfits_of_images(params, images),
+        *_misfits_of_numbers(params, images),
+        *_misfits_of_codes(params, images),
+    ]
 
 
 def _misfits_of_images(params: SimpleNamespace, images: DatasetConfig) -> Iterator[str]:
@@ -130,21 +148,31 @@ def _misfits_of_numbers(params: SimpleNamespace, images: DatasetConfig) -> Itera
     needed = count_needed(neighbours)
     smallest = min(params.sample.num_images, params.sample.num_generated)
     if smallest < needed:
-        yield (f"sample: {smallest} images; at least {needed} must be refined and generated where "
-               f"evaluate.neighbours is {neighbours}")  # fmt: skip
+        yield (
+            f"sample: {smallest} images; at least {needed} must be refined and generated where "
+            f"evaluate.neighbours is {neighbours}"
+        )
     for stage in ("train_diffusevae", "ablate"):
         if params.sampler.guidance > 0 and getattr(params, stage).p_uncond == 0:
-            yield ("sampler.guidance: needs a model trained without its condition too; set "
-                   f"{stage}.p_uncond above 0, or guidance to 0")  # fmt: skip
+            yield (
+                "sampler.guidance: needs a model trained without its condition too; set "
+                f"{stage}.p_uncond above 0, or guidance to 0"
+            )
     frontier, spacing = params.frontier, params.sampler.spacing
     points = [(name, steps) for name in frontier.samplers for steps in frontier.num_steps]
-    if any(starts_without_noise(name, steps, spacing)
-           for name, steps in [*points, ("ddim", frontier.converged_steps)]):  # fmt: skip
-        yield (f"frontier.num_steps, converged_steps: 1 with sampler.spacing {spacing} is a step "
-               "at t = 0, where there is no noise; use trailing, or 2 steps or more")  # fmt: skip
+    if any(
+        starts_without_noise(name, steps, spacing)
+        for name, steps in [*points, ("ddim", frontier.converged_steps)]
+    ):
+        yield (
+            f"frontier.num_steps, converged_steps: 1 with sampler.spacing {spacing} is a step "
+            "at t = 0, where there is no noise; use trailing, or 2 steps or more"
+        )
     if params.diffusion.open_ends and not params.sampler.clip:
-        yield ("sampler.clip: false, but a model trained with diffusion.open_ends counts on it; "
-               "set sampler.clip to true, or diffusion.open_ends to false")  # fmt: skip
+        yield (
+            "sampler.clip: false, but a model trained with diffusion.open_ends counts on it; "
+            "set sampler.clip to true, or diffusion.open_ends to false"
+        )
 
 
 def _limits(
@@ -155,38 +183,62 @@ def _limits(
     num_codes = min(params.train_vae.num_snapshot_codes, images.validation_images)
     num_timesteps = params.diffusion.num_timesteps
     yield "prior.num_components", params.prior.num_components, num_train, "training images"
-    yield ("sampler.num_steps", params.sampler.num_steps,
-           most_steps(params.sampler.sampler, num_timesteps), "timesteps")  # fmt: skip
+    yield (
+        "sampler.num_steps",
+        params.sampler.num_steps,
+        most_steps(params.sampler.sampler, num_timesteps),
+        "timesteps",
+    )
     yield "sample.num_images", params.sample.num_images, images.num_test, "test images"
-    yield ("figures.num_images", params.figures.num_images, params.sample.num_images,
-           "refined images (sample.num_images)")  # fmt: skip
-    yield ("figures.tsne_perplexity", params.figures.tsne_perplexity, num_codes - 1,
-           "other codes (train_vae.num_snapshot_codes, validation_images)")  # fmt: skip
-    yield ("ablate.num_train_images", params.ablate.num_train_images, num_train,
-           "training images")  # fmt: skip
-    yield ("ablate.num_test_images", params.ablate.num_test_images, images.num_test,
-           "test images")  # fmt: skip
-    yield ("compress.num_train_images", params.compress.num_train_images, num_train,
-           "training images")  # fmt: skip
-    yield ("compress.num_test_images", params.compress.num_test_images, images.num_test,
-           "test images")  # fmt: skip
+    yield (
+        "figures.num_images",
+        params.figures.num_images,
+        params.sample.num_images,
+        "refined images (sample.num_images)",
+    )
+    yield (
+        "figures.tsne_perplexity",
+        params.figures.tsne_perplexity,
+        num_codes - 1,
+        "other codes (train_vae.num_snapshot_codes, validation_images)",
+    )
+    yield ("ablate.num_train_images", params.ablate.num_train_images, num_train, "training images")
+    yield ("ablate.num_test_images", params.ablate.num_test_images, images.num_test, "test images")
+    yield (
+        "compress.num_train_images",
+        params.compress.num_train_images,
+        num_train,
+        "training images",
+    )
+    yield (
+        "compress.num_test_images",
+        params.compress.num_test_images,
+        images.num_test,
+        "test images",
+    )
     frontier = params.frontier
     largest = max(*frontier.num_steps, frontier.converged_steps)
     yield "frontier.num_steps, converged_steps", largest, num_timesteps, "timesteps"
     if "ddim_ahead" in frontier.samplers:
-        yield ("frontier.num_steps of ddim_ahead", max(frontier.num_steps),
-               most_steps("ddim_ahead", num_timesteps), "timesteps")  # fmt: skip
-    yield ("frontier.num_images", params.frontier.num_images,
-           images.validation_images // 2, "pairs of validation images")  # fmt: skip
+        yield (
+            "frontier.num_steps of ddim_ahead",
+            max(frontier.num_steps),
+            most_steps("ddim_ahead", num_timesteps),
+            "timesteps",
+        )
+    yield (
+        "frontier.num_images",
+        params.frontier.num_images,
+        images.validation_images // 2,
+        "pairs of validation images",
+    )
     for stage in ("train_vae", "train_ddpm", "train_diffusevae"):
         config = getattr(params, stage)
         for epoch in config.snapshot_epochs:
             yield f"{stage}.snapshot_epochs", epoch, config.epochs, f"epochs ({stage}.epochs)"
 
 
-def _draw_sections(
-    params: SimpleNamespace, stage: str, misfits: list[str]
-) -> dict[str, list[Any]]:
+def _draw_sections(params: SimpleNamespace, stage: str, misfits: list[str]) -> dict[str, list[Any]]:
     """Return the tuned sections with what the search can draw for each; add what is wrong."""
     space = getattr(params, stage).space
     try:
@@ -205,8 +257,9 @@ def _draw_sections(
             misfits += [f"{place}.{key}: unknown key; {suggest(key, known)}" for key in unknown]
         else:
             try:
-                drawn[section] = [override(config, values, place)
-                                  for values in list_combinations(keys, config)]  # fmt: skip
+                drawn[section] = [
+                    override(config, values, place) for values in list_combinations(keys, config)
+                ]
             except InputError as error:
                 misfits.append(str(error))
     return drawn if getattr(params, stage).n_trials else {}

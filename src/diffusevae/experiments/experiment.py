@@ -117,18 +117,22 @@ def load_latent_study(name: str, path: Path = PARAMS_FILE) -> LatentStudy:
         _require_source(source, f"{path} datasets.{dataset}.images.source")
         sources |= {source} & set(ASSETS)
     trained = experiment.targets[: experiment.targets.index(f"sample@{experiment.name}")]
-    needed = [*(f"download@{source}" for source in sorted(sources)),
-              *(f"prepare@{dataset}" for dataset in sorted(chosen)),
-              f"train_classifier@{entry['dataset']}", *trained]  # fmt: skip
+    needed = [
+        *(f"download@{source}" for source in sorted(sources)),
+        *(f"prepare@{dataset}" for dataset in sorted(chosen)),
+        f"train_classifier@{entry['dataset']}",
+        *trained,
+    ]
     return LatentStudy(name, entry["dataset"], experiment, tuple(dict.fromkeys(needed)))
 
 
-def _check(
-    path: Path, content: Mapping, roots: Sequence[str]
-) -> dict[str, SimpleNamespace]:
+def _check(path: Path, content: Mapping, roots: Sequence[str]) -> dict[str, SimpleNamespace]:
     """Return the data sets of params.yaml. Raises InputError that names every fault under roots."""
-    faults = [f"{path} {str(root)[:MAX_SHOWN]}: unknown key; {suggest(root, ROOTS)}"
-              for root in content if root not in ROOTS]  # fmt: skip
+    faults = [
+        f"{path} {str(root)[:MAX_SHOWN]}: unknown key; {suggest(root, ROOTS)}"
+        for root in content
+        if root not in ROOTS
+    ]
     entries = {root: _build_entries(path, content, root, faults) for root in roots}
     datasets, experiments = entries["datasets"], entries["experiments"]
     try:
@@ -138,26 +142,35 @@ def _check(
     for key, params in experiments.items():
         place = f"{path} experiments.{key}"
         if isinstance(params.dataset, str) and params.dataset not in content["datasets"]:
-            faults.append(f"{place}.dataset: there is no {params.dataset[:MAX_SHOWN]!r}; "
-                          f"{suggest(params.dataset, map(str, content['datasets']))}")  # fmt: skip
+            faults.append(
+                f"{place}.dataset: there is no {params.dataset[:MAX_SHOWN]!r}; "
+                f"{suggest(params.dataset, map(str, content['datasets']))}"
+            )
         elif params.sound and params.dataset in datasets and datasets[params.dataset].sound:
             images = datasets[params.dataset].images
             faults += [f"{place}.{misfit}" for misfit in find_misfits(params, images)]
     for key, params in entries.get("latent_studies", {}).items():
         place = f"{path} latent_studies.{key}"
-        for field, root in (("dataset", "datasets"), ("other_dataset", "datasets"),
-                            ("experiment", "experiments")):  # fmt: skip
+        for field, root in (
+            ("dataset", "datasets"),
+            ("other_dataset", "datasets"),
+            ("experiment", "experiments"),
+        ):
             value = getattr(params, field, None)
             if isinstance(value, str) and value not in content[root]:
-                faults.append(f"{place}.{field}: there is no {value[:MAX_SHOWN]!r}; "
-                              f"{suggest(value, map(str, content[root]))}")  # fmt: skip
+                faults.append(
+                    f"{place}.{field}: there is no {value[:MAX_SHOWN]!r}; "
+                    f"{suggest(value, map(str, content[root]))}"
+                )
         used = experiments.get(params.experiment) if params.sound else None
         if used is not None and used.sound:
             faults += [f"{place}.{misfit}" for misfit in find_study_misfits(params, used)]
         chosen = datasets.get(params.dataset) if params.sound else None
         if chosen is not None and chosen.sound:
-            faults += [f"{place}.{misfit}" for misfit in
-                       find_misfits_of_sizes(params, chosen.images.image_size)]  # fmt: skip
+            faults += [
+                f"{place}.{misfit}"
+                for misfit in find_misfits_of_sizes(params, chosen.images.image_size)
+            ]
     if faults:
         raise InputError("; also ".join(dict.fromkeys(faults)))
     return datasets
@@ -173,8 +186,10 @@ def _require_source(source: str, place: str) -> None:
     if (RAW / source).is_dir():
         find_images(RAW / source)  # what is wrong with it is said before any work
     else:
-        raise InputError(f"{place}: {source!r} is no known data set ({suggest(source, known)}), "
-                         f"and there is no folder {RAW / source} of your own images")
+        raise InputError(
+            f"{place}: {source!r} is no known data set ({suggest(source, known)}), "
+            f"and there is no folder {RAW / source} of your own images"
+        )
 
 
 def load_gate(path: Path = PARAMS_FILE) -> GateConfig:
@@ -215,8 +230,10 @@ def _build_entries(
     built = {}
     for name, entry in entries.items():
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            faults.append(f"{path} {root}: {str(name)[:MAX_SHOWN]!r} is no name; use letters, "
-                          "digits and _, at most 60 in all")  # fmt: skip
+            faults.append(
+                f"{path} {root}: {str(name)[:MAX_SHOWN]!r} is no name; use letters, "
+                "digits and _, at most 60 in all"
+            )
         elif not isinstance(entry, Mapping):
             faults.append(f"{path} {root}.{name}: expected a mapping of sections")
         else:
@@ -228,8 +245,11 @@ def _build_sections(
     place: str, entry: Mapping, sections: Mapping[str, Schema], faults: list[str]
 ) -> SimpleNamespace:
     before = len(faults)
-    faults += [f"{place}.{str(name)[:MAX_SHOWN]}: unknown key; {suggest(name, sections)}"
-               for name in entry if name not in sections]  # fmt: skip
+    faults += [
+        f"{place}.{str(name)[:MAX_SHOWN]}: unknown key; {suggest(name, sections)}"
+        for name in entry
+        if name not in sections
+    ]
     faults += [f"{place}.{name}: missing; add it" for name in sections if name not in entry]
     params = SimpleNamespace(dataset=entry.get("dataset"))
     for name in filter(entry.__contains__, sections):

@@ -24,8 +24,11 @@ def draw_schedules(config: DiffusionConfig) -> Figure:
     for name in ("linear", "cosine"):
         schedule = make_schedule(name, config.num_timesteps, config.beta_start, config.beta_end)
         t = np.arange(1, config.num_timesteps + 1)
-        options = {"color": COLOURS[name], "label": name,
-                   "linestyle": "-" if name == config.scheduler_type else "--"}  # fmt: skip
+        options = {
+            "color": COLOURS[name],
+            "label": name,
+            "linestyle": "-" if name == config.scheduler_type else "--",
+        }
         left.plot(t, schedule.snr_db.numpy(), **options)
         right.plot(t, schedule.alpha_bars.numpy(), **options)
     left.axhline(0, color=MUTED, linewidth=0.8)
@@ -44,16 +47,22 @@ def draw_losses(histories: Mapping[str, pd.DataFrame]) -> Figure:
         for model in models:
             history = histories[model]
             for part, column in (("validation", "validation_loss"), ("training", "train_loss")):
-                axes.plot(history["epoch"], history[column], lines[part], color=COLOURS[model],
-                          marker="o" if len(history) <= 20 else None)  # fmt: skip
+                axes.plot(
+                    history["epoch"],
+                    history[column],
+                    lines[part],
+                    color=COLOURS[model],
+                    marker="o" if len(history) <= 20 else None,
+                )
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.margins(x=0.08)
     label_axes(left, "VAE", "epoch", "loss")
     label_axes(right, "Diffusion", "epoch")
     keys = [Line2D([], [], color=COLOURS[model], label=name) for model, name in MODEL_NAMES.items()]
     keys += [Line2D([], [], color=INK, linestyle=line, label=part) for part, line in lines.items()]
-    figure.legend(handles=keys, loc="outside lower center", ncols=5,
-                  handlelength=1.2, columnspacing=1.0)  # fmt: skip
+    figure.legend(
+        handles=keys, loc="outside lower center", ncols=5, handlelength=1.2, columnspacing=1.0
+    )
     return figure
 
 
@@ -77,9 +86,16 @@ def _scatter_classes(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None
         own = points[labels == label]
         colour = CLASS_COLOURS[int(label) % len(CLASS_COLOURS)]
         axes.scatter(own[:, 0], own[:, 1], s=size, color=colour, alpha=0.75, linewidths=0)
-        axes.annotate(str(label), np.median(own, axis=0), ha="center", va="center", weight="bold",
-                      fontsize=13, color=INK,
-                      path_effects=[withStroke(linewidth=3, foreground="white")])  # fmt: skip
+        axes.annotate(
+            str(label),
+            np.median(own, axis=0),
+            ha="center",
+            va="center",
+            weight="bold",
+            fontsize=13,
+            color=INK,
+            path_effects=[withStroke(linewidth=3, foreground="white")],
+        )
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
@@ -95,8 +111,13 @@ def draw_paired_metrics(per_image: pd.DataFrame) -> Figure:
     for axes in grid.flat[len(names) :]:
         axes.set_axis_off()
     for axes, name in zip(grid.flat, names, strict=False):
-        _compare_histograms(axes, {model: per_image.loc[per_image["model"] == model, name]
-                                   for model in ("vae", "diffusevae")})  # fmt: skip
+        _compare_histograms(
+            axes,
+            {
+                model: per_image.loc[per_image["model"] == model, name]
+                for model in ("vae", "diffusevae")
+            },
+        )
         metric = METRICS[name]
         axes.set_title(f"{metric.name} {describe_direction(metric.better)}")
     grid.flat[len(names)].legend(*grid.flat[0].get_legend_handles_labels(), loc="center left")
@@ -121,8 +142,10 @@ def draw_distances(metrics: Mapping) -> Figure:
     """Return the Frechet distance of each way to generate, with its interval and the floor."""
     names = [name for name in WAYS if name in metrics["generated"]]
     figure, ((axes,),) = panels(1, 1, 0.9 + 0.5 * (len(names) + 1))
-    rows = [(WAYS[name][0], COLOURS[WAYS[name][1]], metrics["generated"][name]["frechet"])
-            for name in names]  # fmt: skip
+    rows = [
+        (WAYS[name][0], COLOURS[WAYS[name][1]], metrics["generated"][name]["frechet"])
+        for name in names
+    ]
     rows.append((FLOOR, COLOURS["real"], metrics["floor"]["frechet"]))
     # An interval may reach down to zero, which a logarithmic scale cannot: it ends at the edge.
     edge = min(max(entry["value"], 1e-6) for _, _, entry in rows) / 4

@@ -18,24 +18,51 @@ TITLE_HEIGHT, HEADING_HEIGHT = 0.32, 0.24  # inches, above a strip, above its co
 INK, MUTED, RULE = "#1f2937", "#6b7280", "#e5e7eb"
 # One colour per model everywhere, safe for colour-blind readers (after Okabe and Ito).
 COLOURS = {
-    "real": "#4b5563", "vae": "#0072b2", "ddpm": "#009e73", "diffusevae": "#d55e00",
-    "linear": "#7c3aed", "cosine": "#0891b2",
-}  # fmt: skip
+    "real": "#4b5563",
+    "vae": "#0072b2",
+    "ddpm": "#009e73",
+    "diffusevae": "#d55e00",
+    "linear": "#7c3aed",
+    "cosine": "#0891b2",
+}
 CLASS_COLOURS = (
-    "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd",
-    "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf",
-)  # fmt: skip
+    "#1f77b4",
+    "#ff7f0e",
+    "#2ca02c",
+    "#d62728",
+    "#9467bd",
+    "#8c564b",
+    "#e377c2",
+    "#7f7f7f",
+    "#bcbd22",
+    "#17becf",
+)
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
-    "font.size": 12.5, "axes.titlesize": 12.5, "axes.labelsize": 12.5, "legend.fontsize": 11.5,
-    "xtick.labelsize": 11.5, "ytick.labelsize": 11.5,
-    "text.color": INK, "axes.labelcolor": INK, "axes.titlecolor": INK, "axes.titlelocation": "left",
-    "axes.edgecolor": "#9ca3af", "xtick.color": MUTED, "ytick.color": MUTED,
-    "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "grid.color": RULE, "axes.axisbelow": True,
-    "lines.linewidth": 2, "lines.markersize": 5, "legend.frameon": False,
-    "axes.formatter.limits": (-3, 5), "axes.formatter.use_mathtext": True,
-}  # fmt: skip
+    "font.size": 12.5,
+    "axes.titlesize": 12.5,
+    "axes.labelsize": 12.5,
+    "legend.fontsize": 11.5,
+    "xtick.labelsize": 11.5,
+    "ytick.labelsize": 11.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.edgecolor": "#9ca3af",
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": RULE,
+    "axes.axisbelow": True,
+    "lines.linewidth": 2,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    "axes.formatter.limits": (-3, 5),
+    "axes.formatter.use_mathtext": True,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +106,25 @@ def draw_strips(
     height = top + sum(title + k * len(sheet) for sheet in sheets)
     figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
     for i, heading in enumerate(headings or ()):
-        figure.text((i + 0.5) / columns, 1 - top / 2 / height, heading, ha="center", va="center",
-                    color=MUTED, fontsize=10)  # fmt: skip
+        figure.text(
+            (i + 0.5) / columns,
+            1 - top / 2 / height,
+            heading,
+            ha="center",
+            va="center",
+            color=MUTED,
+            fontsize=10,
+        )
     y = height - top
     for strip, sheet in zip(strips, sheets, strict=True):
-        figure.text(0.004, (y - 0.55 * title) / height, strip.title, va="center",
-                    color=strip.colour, weight="bold")  # fmt: skip
+        figure.text(
+            0.004,
+            (y - 0.55 * title) / height,
+            strip.title,
+            va="center",
+            color=strip.colour,
+            weight="bold",
+        )
         y -= title + k * len(sheet)
         figure.figimage(sheet.repeat(k, axis=0).repeat(k, axis=1), 0, y, origin="upper")
     return figure

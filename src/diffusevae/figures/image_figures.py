@@ -19,9 +19,15 @@ Snapshots = Mapping[int, Tensors]  # by epoch
 
 FORWARD_SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of T: t = 100 .. 900 where T is 1000
 ONE_CHANNEL = UNetConfig(
-    base_channels=1, channel_multipliers=(1,), blocks_per_level=1, attention_levels=(),
-    num_heads=1, time_emb_dim=2, dropout=0.0, fuse=("concat",),
-)  # fmt: skip
+    base_channels=1,
+    channel_multipliers=(1,),
+    blocks_per_level=1,
+    attention_levels=(),
+    num_heads=1,
+    time_emb_dim=2,
+    dropout=0.0,
+    fuse=("concat",),
+)
 
 
 def choose_images(labels: Tensor, num_images: int) -> Tensor:
@@ -55,44 +61,63 @@ def draw_generated(real: Tensor, generated: Tensors, num_images: int) -> Figure:
 
 
 def _strips_of_pairs(pairs: Tensors) -> list[Strip]:
-    return [Strip("Real test images", pairs["real"], COLOURS["real"]),
-            Strip("VAE: its reconstruction", pairs["vae"], COLOURS["vae"]),
-            Strip("DiffuseVAE: the reconstruction refined", pairs["diffusevae"],
-                  COLOURS["diffusevae"])]  # fmt: skip
+    return [
+        Strip("Real test images", pairs["real"], COLOURS["real"]),
+        Strip("VAE: its reconstruction", pairs["vae"], COLOURS["vae"]),
+        Strip("DiffuseVAE: the reconstruction refined", pairs["diffusevae"], COLOURS["diffusevae"]),
+    ]
 
 
 def _strips_of(generated: Tensors) -> list[Strip]:
-    return [Strip(title, generated[name], COLOURS[model])
-            for name, (title, model) in WAYS.items() if name in generated]  # fmt: skip
+    return [
+        Strip(title, generated[name], COLOURS[model])
+        for name, (title, model) in WAYS.items()
+        if name in generated
+    ]
 
 
 def draw_refinements(snapshots: Snapshots, num_images: int) -> Figure:
     """Return test images, x_hat, and DiffuseVAE's samples at the first and last snapshot."""
     epochs = first_and_last(snapshots)
     last = snapshots[epochs[-1]]
-    strips = [Strip("Real test images", last["real"][:num_images], COLOURS["real"]),
-              Strip(r"VAE: $\hat{x}$, the condition", last["x_hat"][:num_images],
-                    COLOURS["vae"])]  # fmt: skip
-    strips += [Strip(f"DiffuseVAE after epoch {epoch}", snapshots[epoch]["samples"][:num_images],
-                     COLOURS["diffusevae"]) for epoch in epochs]  # fmt: skip
+    strips = [
+        Strip("Real test images", last["real"][:num_images], COLOURS["real"]),
+        Strip(r"VAE: $\hat{x}$, the condition", last["x_hat"][:num_images], COLOURS["vae"]),
+    ]
+    strips += [
+        Strip(
+            f"DiffuseVAE after epoch {epoch}",
+            snapshots[epoch]["samples"][:num_images],
+            COLOURS["diffusevae"],
+        )
+        for epoch in epochs
+    ]
     return draw_strips(strips, num_images)
 
 
 def draw_vae_reconstructions(snapshots: Snapshots, num_images: int) -> Figure:
     """Return validation images and their reconstructions at the first and last snapshot."""
     epochs = first_and_last(snapshots)
-    strips = [Strip("Real validation images", snapshots[epochs[0]]["real"][:num_images],
-                    COLOURS["real"])]  # fmt: skip
-    strips += [Strip(f"Reconstructed after epoch {epoch}",
-                     snapshots[epoch]["reconstruction"][:num_images], COLOURS["vae"])
-               for epoch in epochs]  # fmt: skip
+    strips = [
+        Strip("Real validation images", snapshots[epochs[0]]["real"][:num_images], COLOURS["real"])
+    ]
+    strips += [
+        Strip(
+            f"Reconstructed after epoch {epoch}",
+            snapshots[epoch]["reconstruction"][:num_images],
+            COLOURS["vae"],
+        )
+        for epoch in epochs
+    ]
     return draw_strips(strips, num_images)
 
 
 def draw_samples(snapshots: Snapshots, model: str, num_images: int) -> Figure:
     """Return two rows of samples of a model at the first and last snapshot."""
-    strips = [Strip(f"After epoch {epoch}", snapshots[epoch]["samples"][: 2 * num_images],
-                    COLOURS[model]) for epoch in first_and_last(snapshots)]  # fmt: skip
+    strips = [
+        Strip(f"After epoch {epoch}", snapshots[epoch]["samples"][: 2 * num_images], COLOURS[model])
+        for epoch in first_and_last(snapshots)
+    ]
     return draw_strips(strips, num_images)
 
 
@@ -108,9 +133,12 @@ def draw_trajectory(trajectory: Tensors, num_images: int = 3) -> Figure:
 
     strips = [
         Strip(r"$x_t$: the noisy image on its way to a clean one", rows(trajectory["x_t"]), INK),
-        Strip(r"$x_0$: the clean image the model predicts at that moment",
-              rows(trajectory["x_0"]), COLOURS["diffusevae"]),
-    ]  # fmt: skip
+        Strip(
+            r"$x_0$: the clean image the model predicts at that moment",
+            rows(trajectory["x_0"]),
+            COLOURS["diffusevae"],
+        ),
+    ]
     return draw_strips(strips, len(headings), headings)
 
 
@@ -129,9 +157,13 @@ def draw_forward(image: Tensor, config: DiffusionConfig, seed: int) -> Figure:
         x_0 = process.to_diffusion_range(image).expand(len(steps), *image.shape)
         x_t = process.add_noise(x_0, t, eps.expand_as(x_0))
         used = ", used here" if name == config.scheduler_type else ""
-        strips.append(Strip(f"{name.capitalize()} schedule{used}",
-                            torch.cat([image[None], process.to_unit_range(x_t)]),
-                            COLOURS[name]))  # fmt: skip
+        strips.append(
+            Strip(
+                f"{name.capitalize()} schedule{used}",
+                torch.cat([image[None], process.to_unit_range(x_t)]),
+                COLOURS[name],
+            )
+        )
     return draw_strips(strips, 1 + len(steps), ["image", *(f"t = {step}" for step in steps)])
 
 

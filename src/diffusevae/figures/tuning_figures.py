@@ -22,8 +22,14 @@ def draw_history(trials: pd.DataFrame, colour: str) -> Figure:
     figure, ((axes,),) = panels(1, 1, 2.9)
     completed = trials[trials["state"] == "complete"]
     _scatter_trials(axes, trials, trials["number"], colour)
-    axes.step(completed["number"], completed["value"].cummin(), where="post", color=INK,
-              linewidth=1.5, label="best so far")  # fmt: skip
+    axes.step(
+        completed["number"],
+        completed["value"].cummin(),
+        where="post",
+        color=INK,
+        linewidth=1.5,
+        label="best so far",
+    )
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.legend()
     label_axes(axes, "", "trial", "objective ↓")
@@ -62,11 +68,19 @@ def draw_slices(trials: pd.DataFrame, colour: str) -> Figure:
 
 def _scatter_trials(axes: Axes, trials: pd.DataFrame, x: pd.Series, colour: str) -> None:
     complete = trials["state"] == "complete"
-    axes.scatter(x[complete], trials["value"][complete], s=42, color=colour, label="complete",
-                 zorder=3)  # fmt: skip
+    axes.scatter(
+        x[complete], trials["value"][complete], s=42, color=colour, label="complete", zorder=3
+    )
     if not complete.all():
-        axes.scatter(x[~complete], trials["value"][~complete], s=42, facecolors="white",
-                     edgecolors=MUTED, label="pruned", zorder=3)  # fmt: skip
+        axes.scatter(
+            x[~complete],
+            trials["value"][~complete],
+            s=42,
+            facecolors="white",
+            edgecolors=MUTED,
+            label="pruned",
+            zorder=3,
+        )
 
 
 def _place(axes: Axes, values: pd.Series) -> pd.Series:

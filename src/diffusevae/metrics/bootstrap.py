@@ -19,17 +19,21 @@ def interval(
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
-        raise ValueError("a bootstrap needs one or more finite values in one row, "
-                         f"got shape {values.shape}")
+        raise ValueError(
+            f"a bootstrap needs one or more finite values in one row, got shape {values.shape}"
+        )
     if num_resamples < 1:
         raise ValueError(f"num_resamples must be positive, got {num_resamples}")
     generator = np.random.default_rng(seed)
     rows = max(1, MAX_DRAWS // len(values))
-    means = np.concatenate([
-        values[generator.integers(0, len(values), (min(rows, num_resamples - i), len(values)))]
-        .mean(axis=1)
-        for i in range(0, num_resamples, rows)
-    ])  # fmt: skip
+    means = np.concatenate(
+        [
+            values[
+                generator.integers(0, len(values), (min(rows, num_resamples - i), len(values)))
+            ].mean(axis=1)
+            for i in range(0, num_resamples, rows)
+        ]
+    )
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     value = values.mean()

@@ -39,8 +39,10 @@ def require(breaches: Sequence[str]) -> None:
     """Raise InputError with the first breaches, so that no table of such numbers is written."""
     if breaches:
         more = f" (and {len(breaches) - 3} more)" if len(breaches) > 3 else ""
-        raise InputError(f"evaluate: {'; '.join(breaches[:3])}{more}; no table is written of "
-                         "numbers that cannot be")
+        raise InputError(
+            f"evaluate: {'; '.join(breaches[:3])}{more}; no table is written of "
+            "numbers that cannot be"
+        )
 
 
 def find_breaches(columns: Mapping[str, object]) -> list[str]:
@@ -49,10 +51,15 @@ def find_breaches(columns: Mapping[str, object]) -> list[str]:
     Checked: a known name, finite values in the metric's range, MAE <= sqrt(MSE), EdgeSim <= 64 MSE,
     for every row. HistSim's bound of 2 is its range. All three hold of means too.
     """
-    values = {name: np.atleast_1d(np.asarray(column, dtype=np.float64))
-              for name, column in columns.items()}  # fmt: skip
-    unknown = [f"{name}: no such metric; known: {', '.join(METRICS)}"
-               for name in values if name not in METRICS]  # fmt: skip
+    values = {
+        name: np.atleast_1d(np.asarray(column, dtype=np.float64))
+        for name, column in columns.items()
+    }
+    unknown = [
+        f"{name}: no such metric; known: {', '.join(METRICS)}"
+        for name in values
+        if name not in METRICS
+    ]
     if unknown:
         return unknown
     breaches = [breach for name, column in values.items() for breach in _out_of_range(name, column)]
@@ -60,8 +67,10 @@ def find_breaches(columns: Mapping[str, object]) -> list[str]:
         excess = values[name] - bound * (1 + ROUNDING) - ROUNDING**2
         if (excess > 0).any():
             i = int(excess.argmax())
-            breaches.append(f"{name}: value {values[name].flat[i]:.6g} at row {i} exceeds its "
-                            f"bound {bound.flat[i]:.6g} given by mse")
+            breaches.append(
+                f"{name}: value {values[name].flat[i]:.6g} at row {i} exceeds its "
+                f"bound {bound.flat[i]:.6g} given by mse"
+            )
     return breaches
 
 
@@ -84,7 +93,8 @@ def find_breaches_of_means(means: Mapping[str, float], corruptions: pd.DataFrame
             breaches.append(
                 f"lpips: {means['lpips']:.3g} is below {rung['lpips']:.3g}, that of brightness "
                 f"raised by {rung['strength']:.3g}, although the MSE is {means['mse']:.3g} and not "
-                f"{rung['mse']:.3g}")
+                f"{rung['mse']:.3g}"
+            )
     return breaches
 
 
@@ -97,8 +107,10 @@ def measure_corruptions(
     pixel, such as more brightness where all is white, is no damage and left out.
     """
     real = real[:NUM_IMAGES]
-    rungs = [("none", 0.0), *((kind, strength) for kind, strengths in CORRUPTIONS.items()
-                              for strength in strengths)]  # fmt: skip
+    rungs = [
+        ("none", 0.0),
+        *((kind, strength) for kind, strengths in CORRUPTIONS.items() for strength in strengths),
+    ]
     rows = []
     for kind, strength in rungs:
         damaged = corrupt(real, kind, strength)
@@ -107,9 +119,16 @@ def measure_corruptions(
         values = measure_pairs(real, damaged)
         if lpips_model is not None:
             values["lpips"] = lpips(real.to(device), damaged.to(device), lpips_model)
-        rows.append({"corruption": kind, "strength": strength,
-                     **{name: float(values[name].mean()) if name in values else np.nan
-                        for name in PAIRED}})  # fmt: skip
+        rows.append(
+            {
+                "corruption": kind,
+                "strength": strength,
+                **{
+                    name: float(values[name].mean()) if name in values else np.nan
+                    for name in PAIRED
+                },
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -147,7 +166,7 @@ def corrupt(images: Tensor, kind: str, strength: float) -> Tensor:
         return (images + strength * drawn.to(images)).clamp(0, 1)
     assert kind == "blur", kind
     reach = round(4 * strength)
-    weights = torch.exp(-torch.arange(-reach, reach + 1).to(images) ** 2 / (2 * strength**2))
+    weights = torch.exp(-(torch.arange(-reach, reach + 1).to(images) ** 2) / (2 * strength**2))
     weights = (weights / weights.sum()).expand(images.shape[1], 1, 1, -1)
     groups = images.shape[1]
     along = F.conv2d(images, weights, padding=(0, reach), groups=groups)
@@ -168,9 +187,11 @@ def find_copies(
         for kind, other in (("training", "test"), ("test", "training")):
             copied = counts[kind]
             if chance_of_copies(copied, counts[other]) <= ALARM_RATE / 2:
-                lines.append(f"copies: images of {name} lie at {copied} of the {kind} images, at "
-                             f"{counts[other]} of as many {other} images; look at them beside "
-                             f"their nearest {kind} images before you trust their distances")
+                lines.append(
+                    f"copies: images of {name} lie at {copied} of the {kind} images, at "
+                    f"{counts[other]} of as many {other} images; look at them beside "
+                    f"their nearest {kind} images before you trust their distances"
+                )
     return lines
 
 
@@ -180,8 +201,10 @@ def count_copies(images: Tensor, train: Tensor, test: Tensor, seed: int) -> dict
     A copy is at most COPY_RATIO times as far from the image as from the nearest of the other kind.
     """
     number = min(len(train), len(test), MOST_COMPARED)
-    order = [torch.randperm(len(some), generator=generator(seed, "copies", i))[:number]
-             for i, some in enumerate((train, test))]  # fmt: skip
+    order = [
+        torch.randperm(len(some), generator=generator(seed, "copies", i))[:number]
+        for i, some in enumerate((train, test))
+    ]
     real = [_shrink(train[order[0]]), _shrink(test[order[1]])]
     near: tuple[set[int], set[int]] = (set(), set())
     for part in _shrink(images[:MOST_COMPARED]).split(500):

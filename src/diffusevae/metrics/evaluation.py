@@ -88,14 +88,20 @@ def evaluate(
     corruptions = measure_corruptions(pairs["real"], lpips_model, device)
     answers = compare_corruptions(reference, classifier, device)
     paired = summarise_pairs(frame, config.num_resamples, seed)
-    means = {model: {name: entry["value"] for name, entry in paired[model].items() if entry}
-             for model in MODELS}  # fmt: skip
+    means = {
+        model: {name: entry["value"] for name, entry in paired[model].items() if entry}
+        for model in MODELS
+    }
     warnings = [
-        *find_blind_metrics(corruptions, PAIRED), *find_blind_metrics(answers, WHOLE_SETS),
-        *(f"{model}_{breach}" for model in MODELS
-          for breach in find_breaches_of_means(means[model], corruptions)),
+        *find_blind_metrics(corruptions, PAIRED),
+        *find_blind_metrics(answers, WHOLE_SETS),
+        *(
+            f"{model}_{breach}"
+            for model in MODELS
+            for breach in find_breaches_of_means(means[model], corruptions)
+        ),
         *find_copies(generated, train.images, test.images, seed),
-    ]  # fmt: skip
+    ]
     metrics = {
         "num_images": len(pairs["real"]),
         "num_generated": num_generated,
@@ -105,10 +111,13 @@ def evaluate(
         "floor": distances["floor"],
         "intervals_of_sets": "mean over new draws of num_generated images",
         "classifier": describe_classifier(classifier, test, device),
-        "lpips": {"backbone": BACKBONE, "available": lpips_model is not None,
-                  "reason": lpips_reason},
+        "lpips": {
+            "backbone": BACKBONE,
+            "available": lpips_model is not None,
+            "reason": lpips_reason,
+        },
         "warnings": warnings,
-    }  # fmt: skip
+    }
     return metrics, frame, pd.concat([corruptions, answers[1:]], ignore_index=True)
 
 
@@ -122,8 +131,10 @@ def measure_models(
     """
     real = pairs["real"]
     if not len(real) or min(real.shape[2:]) < WINDOW:
-        raise InputError(f"evaluate pairs: images {' x '.join(map(str, real.shape))}; at least one "
-                         f"is needed, of {WINDOW} x {WINDOW} pixels or more (SSIM)")
+        raise InputError(
+            f"evaluate pairs: images {' x '.join(map(str, real.shape))}; at least one "
+            f"is needed, of {WINDOW} x {WINDOW} pixels or more (SSIM)"
+        )
     tables = []
     for model in MODELS:
         values = measure_pairs(real, pairs[model])
@@ -131,8 +142,9 @@ def measure_models(
             parts = zip(_batches(real, device), _batches(pairs[model], device), strict=True)
             values["lpips"] = torch.cat([lpips(x, y, lpips_model).cpu() for x, y in parts])
         require([f"{model}_{breach}" for breach in find_breaches(values)])
-        table = pd.DataFrame({"index": range(len(real)), "label": pairs["labels"].numpy(),
-                              "model": model})  # fmt: skip
+        table = pd.DataFrame(
+            {"index": range(len(real)), "label": pairs["labels"].numpy(), "model": model}
+        )
         for name in PAIRED:
             table[name] = values[name].double().numpy() if name in values else np.nan
         tables.append(table)
@@ -145,13 +157,17 @@ def summarise_pairs(frame: pd.DataFrame, num_resamples: int, seed: int) -> dict:
     All intervals resample the same images; the difference is paired image by image.
     """
     columns = {model: frame[frame["model"] == model].set_index("index") for model in MODELS}
-    columns["difference"] = (columns["diffusevae"][list(PAIRED)] - columns["vae"][list(PAIRED)])
+    columns["difference"] = columns["diffusevae"][list(PAIRED)] - columns["vae"][list(PAIRED)]
     seed = seed_of(seed, "evaluate", "pairs")
     return {
-        who: {name: None if table[name].isna().all()
-              else interval(table[name].to_numpy(), seed, num_resamples) for name in PAIRED}
+        who: {
+            name: None
+            if table[name].isna().all()
+            else interval(table[name].to_numpy(), seed, num_resamples)
+            for name in PAIRED
+        }
         for who, table in columns.items()
-    }  # fmt: skip
+    }
 
 
 def compare_sets(
@@ -168,12 +184,17 @@ def compare_sets(
     needed = count_needed(neighbours)
     for name, images in ({"reference": reference} | sets).items():
         if len(images) < needed:
-            raise InputError(f"evaluate {name}: {len(images)} images; with neighbours = "
-                             f"{neighbours} use at least {needed}")
+            raise InputError(
+                f"evaluate {name}: {len(images)} images; with neighbours = "
+                f"{neighbours} use at least {needed}"
+            )
     features = extract_features(classifier, reference, device)
-    return {name: _measure_distribution(features, extract_features(classifier, images, device),
-                                        neighbours)
-            for name, images in sets.items()}  # fmt: skip
+    return {
+        name: _measure_distribution(
+            features, extract_features(classifier, images, device), neighbours
+        )
+        for name, images in sets.items()
+    }
 
 
 def compare_corruptions(
@@ -185,9 +206,14 @@ def compare_corruptions(
     rows = []
     for strength in (0.0, *NOISE):
         damaged = extract_features(classifier, corrupt(real, "noise", strength), device)
-        rows.append({"corruption": "noise" if strength else "none", "strength": strength,
-                     "frechet": frechet_distance(features, damaged),
-                     "kid": kid(features, damaged)})  # fmt: skip
+        rows.append(
+            {
+                "corruption": "noise" if strength else "none",
+                "strength": strength,
+                "frechet": frechet_distance(features, damaged),
+                "kid": kid(features, damaged),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -204,16 +230,22 @@ def describe_classifier(
 ) -> dict[str, float]:
     """Return how good the classifier is whose features are used, and how many it has."""
     predicted = torch.cat([classifier(x).argmax(1).cpu() for x in _batches(test.images, device)])
-    return {"num_classes": classifier.num_classes,
-            "test_accuracy": float((predicted == test.labels).double().mean()),
-            "num_features": extract_features(classifier, test.images[:1], device).shape[1]}
+    return {
+        "num_classes": classifier.num_classes,
+        "test_accuracy": float((predicted == test.labels).double().mean()),
+        "num_features": extract_features(classifier, test.images[:1], device).shape[1],
+    }
 
 
 def flatten(metrics: dict) -> dict[str, float]:
     """Return the main values by one name each, e.g. diffusevae_ssim, ddpm_frechet, floor_kid."""
     tables = {**metrics["paired"], **metrics["generated"], "floor": metrics["floor"]}
-    return {f"{who}_{name}": entry["value"] for who, table in tables.items()
-            for name, entry in table.items() if entry is not None}  # fmt: skip
+    return {
+        f"{who}_{name}": entry["value"]
+        for who, table in tables.items()
+        for name, entry in table.items()
+        if entry is not None
+    }
 
 
 def _measure_set(real: Tensor, x_hat: Tensor) -> dict[str, float]:

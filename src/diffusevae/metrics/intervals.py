@@ -62,8 +62,9 @@ def frechet_difference(
     sets = [require_features(reference, each, SMALLEST)[1] for each in sets]
     reference = np.asarray(reference, dtype=np.float64)
     if len({len(each) for each in sets}) > 1:
-        raise ValueError(f"sets of {' and '.join(str(len(each)) for each in sets)} images are no "
-                         "pairs")
+        raise ValueError(
+            f"sets of {' and '.join(str(len(each)) for each in sets)} images are no pairs"
+        )
     with threadpool_limits(1, user_api="blas"):
         value = _change(reference, sets) - _frechet_bias(reference, sets)
         first, second = _frechet_variance(reference, sets)
@@ -81,12 +82,16 @@ def kid_interval(f: np.ndarray, g: np.ndarray) -> dict[str, float]:
     a, b = ((each - each.mean()) * 2 / len(each) for each in (in_f - from_f, in_g - from_g))
     first = float((a * a).sum() * n / (n - 1) + (b * b).sum() * m / (m - 1))
     (spread_f, pull_f), (spread_g, pull_g), (spread, pull) = (
-        _measure_kernel(f, in_f, a / n), _measure_kernel(g, in_g, b / m),
-        _measure_kernel(f, from_f, a / n, g, from_g, b / m))  # fmt: skip
+        _measure_kernel(f, in_f, a / n),
+        _measure_kernel(g, in_g, b / m),
+        _measure_kernel(f, from_f, a / n, g, from_g, b / m),
+    )
     second = 2 * spread_f / (n * (n - 1)) + 2 * spread_g / (m * (m - 1)) + 4 * spread / (n * m)
     # An image's kernel with itself is what the unbiased estimate leaves out.
-    bias = sum((np.mean(((each * each).mean(1) + 1) ** 3) - inside.mean()) / len(each)
-               for each, inside in ((f, in_f), (g, in_g)))  # fmt: skip
+    bias = sum(
+        (np.mean(((each * each).mean(1) + 1) ** 3) - inside.mean()) / len(each)
+        for each, inside in ((f, in_f), (g, in_g))
+    )
     value = float(in_f.mean() + in_g.mean() - 2 * from_f.mean())
     # How far the images that make the distance larger make its variance larger too (covariance).
     common = float((a**3).sum() + (b**3).sum()) + 4 * (pull_f + pull_g - 2 * pull)
@@ -103,8 +108,10 @@ def precision_recall_interval(
     real: N x D, generated: M x D. Raises ValueError for sets too small (`count_needed`).
     """
     real, generated = require_features(real, generated, count_needed(k))
-    return {"precision": _share_interval(generated, real, k),
-            "recall": _share_interval(real, generated, k)}  # fmt: skip
+    return {
+        "precision": _share_interval(generated, real, k),
+        "recall": _share_interval(real, generated, k),
+    }
 
 
 def count_needed(neighbours: int) -> int:
@@ -153,8 +160,10 @@ def _frechet_bias(reference: np.ndarray, sets: Sequence[np.ndarray]) -> float:
     blocks = min(BLOCKS, len(reference), len(sets[0]))
     in_reference = _label_parts(len(reference), blocks)
     in_sets = _label_parts(len(sets[0]), blocks)
-    left = [_change(reference[in_reference != b], [each[in_sets != b] for each in sets])
-            for b in range(blocks)]  # fmt: skip
+    left = [
+        _change(reference[in_reference != b], [each[in_sets != b] for each in sets])
+        for b in range(blocks)
+    ]
     return (blocks - 1) * (float(np.mean(left)) - _change(reference, sets))
 
 
@@ -179,8 +188,9 @@ def _influence_variance(reference: np.ndarray, sets: Sequence[np.ndarray], folds
         of_reference, of_sets = np.zeros(1), np.zeros(1)
         for sign, each in zip((1, -1), sets, strict=False):
             fit_g = fit_gaussian(each[(in_sets != fold) | (folds == 1)])
-            of_reference = of_reference + sign * _influence(reference[in_reference == fold],
-                                                            fit_f, fit_g)  # fmt: skip
+            of_reference = of_reference + sign * _influence(
+                reference[in_reference == fold], fit_f, fit_g
+            )
             of_sets = of_sets + sign * _influence(each[in_sets == fold], fit_g, fit_f)
         for i, found in enumerate((of_reference, of_sets)):
             total[i] += float(((found - found.mean()) ** 2).sum())
@@ -203,14 +213,17 @@ def _influence(
     inverse = np.where(values > floor, 1 / np.sqrt(values.clip(floor)), 0.0)
     turned = root @ vectors
     x = x - mean
-    return (2 * x @ (mean - other_mean) + (x * x).sum(1)
-            - ((x @ turned) ** 2 * inverse).sum(1))  # fmt: skip
+    return 2 * x @ (mean - other_mean) + (x * x).sum(1) - ((x @ turned) ** 2 * inverse).sum(1)
 
 
 def _measure_kernel(
-    f: np.ndarray, means_f: np.ndarray, a: np.ndarray,
-    g: np.ndarray | None = None, means_g: np.ndarray | None = None, b: np.ndarray | None = None,
-) -> tuple[float, float]:  # fmt: skip
+    f: np.ndarray,
+    means_f: np.ndarray,
+    a: np.ndarray,
+    g: np.ndarray | None = None,
+    means_g: np.ndarray | None = None,
+    b: np.ndarray | None = None,
+) -> tuple[float, float]:
     """Return mean square and weighted sum of the kernel less its rows' and columns' means.
 
     The weights are those of the rows, a, times those of the columns, b. Without g: f's kernel
@@ -245,7 +258,13 @@ def _share_interval(judged: np.ndarray, judges: np.ndarray, k: int) -> dict[str,
     own = near * (1 - near)
     count = own / (own / count + max(0.0, float(spread)) / 2)  # independent images, in effect
     middle = (share + Z_95**2 / 2 / count) / (1 + Z_95**2 / count)
-    reach = (Z_95 * np.sqrt(share * (1 - share) / count + (Z_95 / 2 / count) ** 2)
-             / (1 + Z_95**2 / count))  # fmt: skip
-    return {"value": share, "low": float(min(share, max(0.0, middle - reach))),
-            "high": float(max(share, min(1.0, middle + reach)))}  # fmt: skip
+    reach = (
+        Z_95
+        * np.sqrt(share * (1 - share) / count + (Z_95 / 2 / count) ** 2)
+        / (1 + Z_95**2 / count)
+    )
+    return {
+        "value": share,
+        "low": float(min(share, max(0.0, middle - reach))),
+        "high": float(max(share, min(1.0, middle + reach))),
+    }

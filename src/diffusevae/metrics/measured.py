@@ -19,14 +19,19 @@ COMPARED = ("vae", "diffusevae", "difference")
 UNMEASURED = "lpips"  # null in `paired` where no source had its network
 SETS = dict.fromkeys(DISTRIBUTION, ENTRY)
 SHAPE = {
-    "num_images": COUNT, "num_generated": COUNT,
+    "num_images": COUNT,
+    "num_generated": COUNT,
     "paired": {of: dict.fromkeys(PAIRED, ENTRY) for of in COMPARED},
     "set": {model: {"hist_sim": NUMBER, "psnr": NUMBER} for model in ("vae", "diffusevae")},
-    "generated": dict.fromkeys(WAYS, SETS), "floor": SETS,
-    "classifier": {"num_classes": COUNT, "num_features": COUNT,
-                   "test_accuracy": Annotated[float, Range(0, 1)]},
+    "generated": dict.fromkeys(WAYS, SETS),
+    "floor": SETS,
+    "classifier": {
+        "num_classes": COUNT,
+        "num_features": COUNT,
+        "test_accuracy": Annotated[float, Range(0, 1)],
+    },
     "lpips": {"backbone": str, "available": bool, "reason": str},
-}  # fmt: skip
+}
 # Since results were published with less: the text goes with the last of them.
 LATER = {"intervals_of_sets": str, "warnings": tuple[str, ...]}
 
@@ -47,15 +52,15 @@ def read_per_image(path: Path) -> pd.DataFrame:
     """Return evaluate's table of a row per image and model. Raises InputError."""
     columns: dict[str, Schema] = {"index": int, "label": int, "model": str}
     columns |= {name: float | None if name == UNMEASURED else float for name in PAIRED}
-    return read_table(path, columns,
-                      "make it again with the stage evaluate", least=2)  # fmt: skip
+    return read_table(path, columns, "make it again with the stage evaluate", least=2)
 
 
 def read_history(folder: Path) -> pd.DataFrame:
     """Return a training's history.csv, a row per epoch. Raises InputError."""
     columns = {"epoch": int, "train_loss": float, "validation_loss": float}
-    return read_table(folder / "history.csv", columns,
-                      f"make it again with the stage {folder.name}", least=1)  # fmt: skip
+    return read_table(
+        folder / "history.csv", columns, f"make it again with the stage {folder.name}", least=1
+    )
 
 
 def read_trials(folder: Path) -> pd.DataFrame:
@@ -63,8 +68,11 @@ def read_trials(folder: Path) -> pd.DataFrame:
 
     Raises InputError.
     """
-    return read_table(folder / "trials.csv", {"number": int, "state": str, "value": float | None},
-                      f"make it again with the stage {folder.name}")  # fmt: skip
+    return read_table(
+        folder / "trials.csv",
+        {"number": int, "state": str, "value": float | None},
+        f"make it again with the stage {folder.name}",
+    )
 
 
 def read_importances(folder: Path) -> pd.DataFrame:

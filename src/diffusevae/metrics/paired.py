@@ -33,25 +33,61 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "mse": Metric("MSE", "lower", 0, 1, "mean of (x - y)^2"),
     "psnr": Metric("PSNR (dB)", "higher", 0, 100, "10 log10(1 / MSE), MSE at least 1e-10"),
-    "ssim": Metric("SSIM", "higher", -1, 1,
-                   "structural similarity, Gaussian window 11 (inside the image), sigma 1.5, "
-                   "K1 0.01, K2 0.03, L 1"),
-    "lpips": Metric("LPIPS", "lower", 0, None,
-                    "distance of unit-normalised AlexNet features, weighted by the learned heads"),
+    "ssim": Metric(
+        "SSIM",
+        "higher",
+        -1,
+        1,
+        "structural similarity, Gaussian window 11 (inside the image), sigma 1.5, "
+        "K1 0.01, K2 0.03, L 1",
+    ),
+    "lpips": Metric(
+        "LPIPS",
+        "lower",
+        0,
+        None,
+        "distance of unit-normalised AlexNet features, weighted by the learned heads",
+    ),
     "mae": Metric("MAE", "lower", 0, 1, "mean of |x - y|"),
-    "edge_sim": Metric("EdgeSim", "lower", 0, SOBEL_GAIN,
-                       "mean of (|Sobel x| - |Sobel y|)^2, 3x3 kernels, not normalised"),
-    "hist_sim": Metric("HistSim", "lower", 0, 2,
-                       "sum over 256 bins of (h_x - h_y)^2 / (h_x + h_y + 1e-10)"),
-    "frechet": Metric("Fréchet distance", "lower", 0, None,
-                      "|m_r - m_g|^2 + tr(S_r + S_g - 2 (S_r S_g)^(1/2)) of classifier features"),
-    "kid": Metric("KID", "lower", None, None,
-                  "unbiased squared MMD of classifier features, kernel (a.b / D + 1)^3"),
-    "precision": Metric("Precision", "higher", 0, 1,
-                        "share of generated images within k-nearest-neighbour reach of real ones"),
-    "recall": Metric("Recall", "higher", 0, 1,
-                     "share of real images within k-nearest-neighbour reach of generated ones"),
-}  # fmt: skip
+    "edge_sim": Metric(
+        "EdgeSim",
+        "lower",
+        0,
+        SOBEL_GAIN,
+        "mean of (|Sobel x| - |Sobel y|)^2, 3x3 kernels, not normalised",
+    ),
+    "hist_sim": Metric(
+        "HistSim", "lower", 0, 2, "sum over 256 bins of (h_x - h_y)^2 / (h_x + h_y + 1e-10)"
+    ),
+    "frechet": Metric(
+        "Fréchet distance",
+        "lower",
+        0,
+        None,
+        "|m_r - m_g|^2 + tr(S_r + S_g - 2 (S_r S_g)^(1/2)) of classifier features",
+    ),
+    "kid": Metric(
+        "KID",
+        "lower",
+        None,
+        None,
+        "unbiased squared MMD of classifier features, kernel (a.b / D + 1)^3",
+    ),
+    "precision": Metric(
+        "Precision",
+        "higher",
+        0,
+        1,
+        "share of generated images within k-nearest-neighbour reach of real ones",
+    ),
+    "recall": Metric(
+        "Recall",
+        "higher",
+        0,
+        1,
+        "share of real images within k-nearest-neighbour reach of generated ones",
+    ),
+}
 PAIRED = ("mse", "psnr", "ssim", "lpips", "mae", "edge_sim", "hist_sim")
 DISTRIBUTION = ("frechet", "kid", "precision", "recall")
 
@@ -126,12 +162,19 @@ def hist_sim_of_set(x: Tensor, y: Tensor) -> float:
 
 def measure_pairs(x: Tensor, y: Tensor, batch_size: int = 1000) -> dict[str, Tensor]:
     """Return every paired metric but LPIPS, each with B values; memory is bounded by the batch."""
-    functions = {"mse": mse, "psnr": psnr, "ssim": ssim, "mae": mae, "edge_sim": edge_sim,
-                 "hist_sim": hist_sim}  # fmt: skip
+    functions = {
+        "mse": mse,
+        "psnr": psnr,
+        "ssim": ssim,
+        "mae": mae,
+        "edge_sim": edge_sim,
+        "hist_sim": hist_sim,
+    }
     assert len(x) == len(y), f"{len(x)} images against {len(y)}"
     parts = list(zip(x.split(batch_size), y.split(batch_size), strict=True))
-    return {name: torch.cat([function(*part) for part in parts])
-            for name, function in functions.items()}  # fmt: skip
+    return {
+        name: torch.cat([function(*part) for part in parts]) for name, function in functions.items()
+    }
 
 
 def _require_images(x: Tensor) -> None:

@@ -34,8 +34,9 @@ def unavailable(folder: Path, side: int = SMALLEST_SIDE) -> str | None:
         return None
     if (folder / MISSING_FILE).is_file():
         return " ".join((folder / MISSING_FILE).read_text().split()) or "no reason is given"
-    raise InputError(f"{folder}: holds neither {FEATURES_FILE} nor {MISSING_FILE}; "
-                     "run the download stage")
+    raise InputError(
+        f"{folder}: holds neither {FEATURES_FILE} nor {MISSING_FILE}; run the download stage"
+    )
 
 
 def load_lpips(folder: Path) -> nn.Module:
@@ -55,8 +56,9 @@ def load_lpips(folder: Path) -> nn.Module:
         net.load_state_dict({names[key]: value for key, value in features.items()})
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not AlexNet's features ({reason}); "
-                         "run the download stage again") from error
+        raise InputError(
+            f"{path}: not AlexNet's features ({reason}); run the download stage again"
+        ) from error
     return model.eval()
 
 
@@ -69,11 +71,15 @@ def lpips(x: Tensor, y: Tensor, model: nn.Module, batch_size: int = 500) -> Tens
     cannot take less. The mean over a test set is divided by the number of images once.
     """
     if x.shape != y.shape or x.ndim != 4 or x.shape[1] not in (1, 3):
-        raise ValueError("LPIPS compares images B x C x H x W of 1 or 3 channels, got shapes "
-                         f"{tuple(x.shape)} and {tuple(y.shape)}")
+        raise ValueError(
+            "LPIPS compares images B x C x H x W of 1 or 3 channels, got shapes "
+            f"{tuple(x.shape)} and {tuple(y.shape)}"
+        )
     if min(x.shape[2:]) < SMALLEST_SIDE:
-        raise ValueError(f"LPIPS needs images of {SMALLEST_SIDE} x {SMALLEST_SIDE} or more, got "
-                         f"{x.shape[2]} x {x.shape[3]}; resize them first")
+        raise ValueError(
+            f"LPIPS needs images of {SMALLEST_SIDE} x {SMALLEST_SIDE} or more, got "
+            f"{x.shape[2]} x {x.shape[3]}; resize them first"
+        )
     if len(x) == 0:
         raise ValueError("LPIPS needs at least one pair of images")
     x, y = x.expand(-1, 3, -1, -1), y.expand(-1, 3, -1, -1)

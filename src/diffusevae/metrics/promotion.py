@@ -70,9 +70,13 @@ class Judgement:
 
 
 def judge_all(
-    candidate: Made, champion: Made, real: Tensor, reference: np.ndarray,
-    features: Callable[[Tensor], np.ndarray], config: GateConfig,
-) -> list[Judgement]:  # fmt: skip
+    candidate: Made,
+    champion: Made,
+    real: Tensor,
+    reference: np.ndarray,
+    features: Callable[[Tensor], np.ndarray],
+    config: GateConfig,
+) -> list[Judgement]:
     """Return a judgement by each metric of the rule.
 
     real: N x C x H x W, the images refined; reference: features (M x D) of other real images.
@@ -87,10 +91,18 @@ def judge_all(
         else:
             ours, theirs = (values[name].double().numpy() for values in pairs)
             mine, other = ours.mean(), theirs.mean()
-            difference = interval(ours - theirs, seed_of(config.seed, "gate", name),
-                                  config.num_resamples)  # fmt: skip
-        judgements.append(Judgement(name, float(mine), float(other), difference,
-                                    judge_difference(name, difference, margin)))  # fmt: skip
+            difference = interval(
+                ours - theirs, seed_of(config.seed, "gate", name), config.num_resamples
+            )
+        judgements.append(
+            Judgement(
+                name,
+                float(mine),
+                float(other),
+                difference,
+                judge_difference(name, difference, margin),
+            )
+        )
     return judgements
 
 
@@ -106,8 +118,10 @@ def judge_difference(name: str, difference: Mapping[str, float], margin: float) 
 
 def decide(judgements: list[Judgement]) -> tuple[str, str]:
     """Return promote, refuse or hold, and the reason in one sentence."""
-    by = {verdict: [METRICS[each.metric].name for each in judgements if each.verdict == verdict]
-          for verdict in (BETTER, WORSE, NOT_PROVEN)}  # fmt: skip
+    by = {
+        verdict: [METRICS[each.metric].name for each in judgements if each.verdict == verdict]
+        for verdict in (BETTER, WORSE, NOT_PROVEN)
+    }
     if by[WORSE]:
         return REFUSE, f"worse by {', '.join(by[WORSE])}"
     if by[BETTER]:

@@ -31,22 +31,29 @@ class ClassifierConfig:
 class Classifier(nn.Module):
     """A small convolutional network; `features` (B x num_features) feed the last linear layer."""
 
-    def __init__(self, config: ClassifierConfig, image_shape: Sequence[int],
-                 num_classes: int) -> None:  # fmt: skip
+    def __init__(
+        self, config: ClassifierConfig, image_shape: Sequence[int], num_classes: int
+    ) -> None:
         super().__init__()
         check_halving(image_shape, range(4))
         self.config = config
         self.image_shape, self.num_classes = tuple(image_shape), num_classes
         channels, layers = image_shape[0], []
         for width in (config.base_channels, 2 * config.base_channels, 4 * config.base_channels):
-            layers += [nn.Conv2d(channels, width, 3, padding=1), group_norm(width), nn.SiLU(),
-                       nn.MaxPool2d(2)]
+            layers += [
+                nn.Conv2d(channels, width, 3, padding=1),
+                group_norm(width),
+                nn.SiLU(),
+                nn.MaxPool2d(2),
+            ]
             channels = width
         size = channels * (image_shape[1] // 8) * (image_shape[2] // 8)
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(size, config.num_features),
-                                  nn.SiLU())
-        self.head = nn.Sequential(nn.Dropout(config.dropout),
-                                  nn.Linear(config.num_features, num_classes))
+        self.body = nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(size, config.num_features), nn.SiLU()
+        )
+        self.head = nn.Sequential(
+            nn.Dropout(config.dropout), nn.Linear(config.num_features, num_classes)
+        )
 
     def features(self, x: Tensor) -> Tensor:
         """Return B x num_features for x in [0,1], B x C x H x W."""
@@ -98,8 +105,11 @@ def classify(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
 
 def save_classifier(path: Path, model: Classifier) -> None:
     """Write the weights with their configuration."""
-    config = {"image_shape": model.image_shape, "num_classes": model.num_classes,
-              "classifier": dataclasses.asdict(model.config)}  # fmt: skip
+    config = {
+        "image_shape": model.image_shape,
+        "num_classes": model.num_classes,
+        "classifier": dataclasses.asdict(model.config),
+    }
     save_tensors(path, model.state_dict(), config)
 
 
@@ -107,6 +117,9 @@ def save_classifier(path: Path, model: Classifier) -> None:
 def load_classifier(path: Path, device: torch.device | str = "cpu") -> Classifier:
     """Return the classifier of a checkpoint in eval mode. Raises InputError."""
     config = load_config(path)
-    model = Classifier(build(ClassifierConfig, config["classifier"], str(path)),
-                       tuple(config["image_shape"]), config["num_classes"])
+    model = Classifier(
+        build(ClassifierConfig, config["classifier"], str(path)),
+        tuple(config["image_shape"]),
+        config["num_classes"],
+    )
     return freeze(model, path, device)

@@ -24,9 +24,13 @@ def embed_codes(mu: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
         pca = PCA(components, svd_solver="randomized", random_state=seed)
         reduced = pca.fit_transform(mu.astype(np.float64))
         tsne = TSNE(
-            perplexity=choose_perplexity(len(mu), perplexity), n_jobs=1, random_state=seed,
-            init="pca" if components >= 2 else "random", max_iter=500, angle=0.7,
-        )  # fmt: skip
+            perplexity=choose_perplexity(len(mu), perplexity),
+            n_jobs=1,
+            random_state=seed,
+            init="pca" if components >= 2 else "random",
+            max_iter=500,
+            angle=0.7,
+        )
         return tsne.fit_transform(reduced)
 
 

@@ -43,8 +43,9 @@ class DiffusionConfig:
     @property
     def schedule(self) -> NoiseSchedule:
         """The noise schedule these numbers describe."""
-        return make_schedule(self.scheduler_type, self.num_timesteps, self.beta_start,
-                             self.beta_end)  # fmt: skip
+        return make_schedule(
+            self.scheduler_type, self.num_timesteps, self.beta_start, self.beta_end
+        )
 
 
 class DiffusionModel(nn.Module):
@@ -57,9 +58,13 @@ class DiffusionModel(nn.Module):
     sqrt_noise: Tensor  # T
 
     def __init__(
-        self, config: DiffusionConfig, unet_config: UNetConfig, image_shape: Sequence[int],
-        conditional: bool, p_uncond: float = 0.0,
-    ) -> None:  # fmt: skip
+        self,
+        config: DiffusionConfig,
+        unet_config: UNetConfig,
+        image_shape: Sequence[int],
+        conditional: bool,
+        p_uncond: float = 0.0,
+    ) -> None:
         super().__init__()
         self.config = config
         self.p_uncond = p_uncond
@@ -128,9 +133,13 @@ class DiffusionModel(nn.Module):
         return (1 + guidance) * output - guidance * self.unet(x_t, t, torch.zeros_like(condition))
 
     def losses(
-        self, x: Tensor, t: Tensor, eps: Tensor, x_hat: Tensor | None = None,
+        self,
+        x: Tensor,
+        t: Tensor,
+        eps: Tensor,
+        x_hat: Tensor | None = None,
         dropped: Tensor | None = None,
-    ) -> dict[str, Tensor]:  # fmt: skip
+    ) -> dict[str, Tensor]:
         """Return loss = E || target - f(x_t, t) ||^2 and noise_mse, the same error in units of eps.
 
         x and x_hat are B x C x H x W in [0,1]; `dropped` (B, bool) marks the images whose condition
@@ -155,9 +164,7 @@ class DiffusionModel(nn.Module):
         return values[t][:, None, None, None]
 
 
-def draw_noise(
-    shape: Sequence[int], num_timesteps: int, rng: Generator
-) -> tuple[Tensor, Tensor]:
+def draw_noise(shape: Sequence[int], num_timesteps: int, rng: Generator) -> tuple[Tensor, Tensor]:
     """Return t (B), uniform over 0 .. T-1, and eps (B x C x H x W) ~ N(0, I)."""
     t = torch.randint(num_timesteps, (shape[0],), generator=rng, device=rng.device)
     return t, torch.randn(*shape, generator=rng, device=rng.device)

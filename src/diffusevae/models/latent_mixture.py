@@ -62,19 +62,27 @@ def fit_prior(config: PriorConfig, mu: Tensor, seed: int) -> Prior:
     from sklearn.mixture import GaussianMixture
 
     if len(mu) < config.num_components:
-        raise InputError(f"num_components {config.num_components}: only {len(mu)} images to fit "
-                         "them to; use fewer")
+        raise InputError(
+            f"num_components {config.num_components}: only {len(mu)} images to fit "
+            "them to; use fewer"
+        )
     mixture = GaussianMixture(
-        config.num_components, covariance_type=config.covariance, max_iter=config.max_iterations,
-        reg_covar=1e-4, random_state=seed, tol=1e-2,
-    )  # fmt: skip
+        config.num_components,
+        covariance_type=config.covariance,
+        max_iter=config.max_iterations,
+        reg_covar=1e-4,
+        random_state=seed,
+        tol=1e-2,
+    )
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # max_iterations ends the fit, converged or not
         try:
             mixture.fit(mu.flatten(1).double().numpy())  # float32 loses small variances
         except ValueError as error:
-            raise InputError(f"prior.covariance: {config.covariance}: covariances cannot be told "
-                             "from rounding; use diag, or fewer components") from error
+            raise InputError(
+                f"prior.covariance: {config.covariance}: covariances cannot be told "
+                "from rounding; use diag, or fewer components"
+            ) from error
     weights, means, covariances = (
         torch.from_numpy(values)
         for values in (mixture.weights_, mixture.means_, mixture.covariances_)

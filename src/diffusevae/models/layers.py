@@ -40,13 +40,16 @@ class _NarrowGroupNorm(torch.autograd.Function):
         positions = x.shape[2:].numel()
         if positions >= MANY_POSITIONS:
             y, mean, rstd = torch.native_group_norm(
-                x, weight, bias, x.shape[0], x.shape[1], positions, groups, eps)
+                x, weight, bias, x.shape[0], x.shape[1], positions, groups, eps
+            )
             mean, rstd = mean[:, :, None], rstd[:, :, None]
         else:
             rows = _to_rows(x)
             n = positions * x.shape[1] // groups
-            mean, power = (_split(sums, groups).sum(2, keepdim=True).div_(n)
-                           for sums in (rows.sum(1), (rows * rows).sum(1)))
+            mean, power = (
+                _split(sums, groups).sum(2, keepdim=True).div_(n)
+                for sums in (rows.sum(1), (rows * rows).sum(1))
+            )
             rstd = torch.addcmul(power, mean, mean, value=-1).clamp_(min=0).add_(eps).rsqrt_()
             scale = rstd * _split(weight, groups)
             shift = torch.addcmul(_split(bias, groups), mean, scale, value=-1)
@@ -67,14 +70,20 @@ class _NarrowGroupNorm(torch.autograd.Function):
         dy_normed_sum = rstd * torch.addcmul(dy_rows_sum, mean, dy_sum, value=-1)
         # dx = rstd (w dy - mean(w dy) - normed mean(w dy normed)), means over the group; normed
         # is (x - mean) rstd. As a polynomial in dy and x that is two passes over the images.
-        of_dy, of_dy_normed = ((weight * sums).sum(2, keepdim=True).div_(n)
-                               for sums in (dy_sum, dy_normed_sum))
+        of_dy, of_dy_normed = (
+            (weight * sums).sum(2, keepdim=True).div_(n) for sums in (dy_sum, dy_normed_sum)
+        )
         by_x = -rstd * rstd * of_dy_normed
         constant = -torch.addcmul(rstd * of_dy, mean, by_x)
         by_x, constant = (_join(each.expand_as(dy_sum)) for each in (by_x, constant))
         dx = torch.addcmul(constant, dy, _join(rstd * weight)).addcmul_(rows, by_x)
-        return _to_images(dx, x), dy_normed_sum.sum(0).flatten(), dy_sum.sum(0).flatten(), None, \
-            None
+        return (
+            _to_images(dx, x),
+            dy_normed_sum.sum(0).flatten(),
+            dy_sum.sum(0).flatten(),
+            None,
+            None,
+        )
 
 
 def _to_rows(x: Tensor) -> Tensor:
@@ -107,9 +116,11 @@ def check_widths(base_channels: int, multipliers: Sequence[int]) -> None:
     for multiplier in multipliers:
         width = base_channels * multiplier
         if width > 8 and width % 8:
-            raise ValueError(f"base_channels {base_channels} x {multiplier} makes {width} "
-                             "channels, which GroupNorm cannot split into 8 groups; "
-                             "use a multiple of 8")
+            raise ValueError(
+                f"base_channels {base_channels} x {multiplier} makes {width} "
+                "channels, which GroupNorm cannot split into 8 groups; "
+                "use a multiple of 8"
+            )
 
 
 def zero_init(module: nn.Module) -> nn.Module:
@@ -123,8 +134,10 @@ def check_halving(image_shape: Sequence[int], levels: Sequence[int]) -> None:
     """Raise InputError unless H and W can be halved once per level but the last."""
     times = len(levels) - 1
     if any(size % 2**times for size in image_shape[1:]):
-        raise InputError(f"channel_multipliers {list(levels)}: images of {image_shape[1]} x "
-                         f"{image_shape[2]} cannot be halved {times} times; use fewer levels")
+        raise InputError(
+            f"channel_multipliers {list(levels)}: images of {image_shape[1]} x "
+            f"{image_shape[2]} cannot be halved {times} times; use fewer levels"
+        )
 
 
 class ResidualBlock(nn.Module):

@@ -72,15 +72,14 @@ class NoiseSchedule:
         last = float(self.alpha_bars[-1])
         if last <= MOST_SIGNAL:
             return None
-        return (f"warning: the schedule's last alpha_bar is {last:.3g}, so the model never sees "
-                "the pure noise that sampling starts from; raise beta_end or num_timesteps")
+        return (
+            f"warning: the schedule's last alpha_bar is {last:.3g}, so the model never sees "
+            "the pure noise that sampling starts from; raise beta_end or num_timesteps"
+        )
 
 
 def make_schedule(
-    scheduler_type: Scheduler,
-    num_timesteps: int,
-    beta_start: float,
-    beta_end: float,
+    scheduler_type: Scheduler, num_timesteps: int, beta_start: float, beta_end: float
 ) -> NoiseSchedule:
     """Return the schedule of that name; the cosine schedule has no use for the two betas."""
     if scheduler_type == "cosine":

@@ -52,12 +52,16 @@ class UNetConfig:
         levels = [*self.attention_levels, len(self.channel_multipliers) - 1]
         for level in levels:
             if level >= len(self.channel_multipliers):
-                raise ValueError(f"attention_levels: there is no level {level}; "
-                                 f"levels count from 0 to {len(self.channel_multipliers) - 1}")
+                raise ValueError(
+                    f"attention_levels: there is no level {level}; "
+                    f"levels count from 0 to {len(self.channel_multipliers) - 1}"
+                )
             width = self.base_channels * self.channel_multipliers[level]
             if width % self.num_heads:
-                raise ValueError(f"num_heads {self.num_heads} does not divide the {width} "
-                                 f"channels of level {level}")
+                raise ValueError(
+                    f"num_heads {self.num_heads} does not divide the {width} "
+                    f"channels of level {level}"
+                )
 
 
 class UNet(nn.Module):
@@ -122,9 +126,13 @@ class DownLevel(nn.Module):
     """Residual blocks (and attention) of one encoder level, then the way down to the next."""
 
     def __init__(
-        self, config: UNetConfig, fuse: Sequence[str], image_channels: int, level: int,
+        self,
+        config: UNetConfig,
+        fuse: Sequence[str],
+        image_channels: int,
+        level: int,
         widths: Sequence[int],
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         width, before = widths[level], widths[max(level - 1, 0)]
         self.fuse = _fuse(before, image_channels) if "down" in fuse else None
@@ -151,15 +159,20 @@ class UpLevel(nn.Module):
     """Joins a level's skip connection, residual blocks (and attention), then the way up."""
 
     def __init__(
-        self, config: UNetConfig, fuse: Sequence[str], image_channels: int, level: int,
+        self,
+        config: UNetConfig,
+        fuse: Sequence[str],
+        image_channels: int,
+        level: int,
         widths: Sequence[int],
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         width, after = widths[level], widths[max(level - 1, 0)]
         self.fuse_skip = _fuse(width, image_channels) if "skip" in fuse else None
         self.blocks = nn.ModuleList(
-            ResidualBlock(2 * width if i == 0 else width, width, config.dropout,
-                          config.time_emb_dim)
+            ResidualBlock(
+                2 * width if i == 0 else width, width, config.dropout, config.time_emb_dim
+            )
             for i in range(config.blocks_per_level)
         )
         attend = level in config.attention_levels
@@ -184,6 +197,7 @@ def _fuse(channels: int, image_channels: int) -> nn.Conv2d:
 def _concatenate_resized(h: Tensor, condition: Tensor) -> Tensor:
     """Return h (B x c x h x w) with the condition, resized to h x w, as further channels."""
     if condition.shape[-2:] != h.shape[-2:]:
-        condition = F.interpolate(condition, size=h.shape[-2:], mode="bilinear",
-                                  align_corners=False)
+        condition = F.interpolate(
+            condition, size=h.shape[-2:], mode="bilinear", align_corners=False
+        )
     return torch.cat([h, condition], dim=1)

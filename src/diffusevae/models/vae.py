@@ -43,8 +43,10 @@ class VAEConfig:
         check_widths(self.base_channels, self.channel_multipliers)
         levels = len(self.channel_multipliers)
         if any(level >= levels for level in self.attention_levels):
-            raise ValueError(f"attention_levels {list(self.attention_levels)} go beyond "
-                             f"level {levels - 1}; levels count from 0")
+            raise ValueError(
+                f"attention_levels {list(self.attention_levels)} go beyond "
+                f"level {levels - 1}; levels count from 0"
+            )
 
 
 class Encoder(nn.Module):
@@ -63,8 +65,11 @@ class Encoder(nn.Module):
             if level < len(widths) - 1:
                 layers.append(Downsample(channels))
         layers += _middle(channels, config.dropout)
-        layers += [group_norm(channels), nn.SiLU(),
-                   nn.Conv2d(channels, 2 * config.latent_channels, 3, padding=1)]
+        layers += [
+            group_norm(channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, 2 * config.latent_channels, 3, padding=1),
+        ]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,8 +102,11 @@ class Decoder(nn.Module):
 
 
 def _middle(channels: int, dropout: float) -> list[nn.Module]:
-    return [ResidualBlock(channels, channels, dropout), SelfAttention(channels),
-            ResidualBlock(channels, channels, dropout)]
+    return [
+        ResidualBlock(channels, channels, dropout),
+        SelfAttention(channels),
+        ResidualBlock(channels, channels, dropout),
+    ]
 
 
 class VAE(nn.Module):
@@ -167,11 +175,17 @@ def vae_loss(vae: VAE, x: Tensor, eps: Tensor) -> dict[str, Tensor]:
         reconstruction = F.mse_loss(torch.sigmoid(logits), x)
     else:
         others["mse"] = F.mse_loss(torch.sigmoid(logits.detach()), x)
-        reconstruction = (F.binary_cross_entropy_with_logits(logits, x) if kind == "bce"
-                          else F.l1_loss(torch.sigmoid(logits), x))  # fmt: skip
+        reconstruction = (
+            F.binary_cross_entropy_with_logits(logits, x)
+            if kind == "bce"
+            else F.l1_loss(torch.sigmoid(logits), x)
+        )
     kl = kl_divergence(mu, logvar).mean()
-    return {"loss": reconstruction + vae.config.kl_weight * kl,
-            "reconstruction": reconstruction, "kl": kl} | others
+    return {
+        "loss": reconstruction + vae.config.kl_weight * kl,
+        "reconstruction": reconstruction,
+        "kl": kl,
+    } | others
 
 
 def save_vae(path: Path, vae: VAE) -> None:

@@ -32,10 +32,12 @@ class Latents(PythonModel):
         if codes.ndim != 2 or codes.shape[1] != latents or not 0 < len(codes) <= MOST_CODES:
             raise MlflowException.invalid_parameter_value(
                 f"codes of shape {codes.shape}: expected B x {latents} with B from 1 to "
-                f"{MOST_CODES}")  # fmt: skip
+                f"{MOST_CODES}"
+            )
         if not (np.abs(codes) <= LARGEST).all():
             raise MlflowException.invalid_parameter_value(
-                f"codes must hold numbers in [{-LARGEST:g}, {LARGEST:g}]")  # fmt: skip
+                f"codes must hold numbers in [{-LARGEST:g}, {LARGEST:g}]"
+            )
         images = self.explorer.decode(codes.tolist())
         if (params or {}).get("refine"):
             images = self.explorer.refine(images)

@@ -12,8 +12,10 @@ from pathlib import Path
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
-MODELS = {"pyfunc_model": "diffusevae.registered.model:DiffuseVAE",
-          "pyfunc_latents": "diffusevae.registered.latents_model:Latents"}  # fmt: skip
+MODELS = {
+    "pyfunc_model": "diffusevae.registered.model:DiffuseVAE",
+    "pyfunc_latents": "diffusevae.registered.latents_model:Latents",
+}
 
 
 def load(here: Path) -> PythonModel:

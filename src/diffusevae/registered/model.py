@@ -71,7 +71,8 @@ class DiffuseVAE(PythonModel):
         if images.ndim != 4 or not 0 < len(images) <= most or images.shape[1:] != shape:
             raise MlflowException.invalid_parameter_value(
                 f"images of shape {images.shape}: expected B x {' x '.join(map(str, shape))} "
-                f"with B from 1 to {most}")  # fmt: skip
+                f"with B from 1 to {most}"
+            )
         if not (images.min() >= 0 and images.max() <= 1):
             raise MlflowException.invalid_parameter_value("images must hold numbers in [0, 1]")
         return torch.from_numpy(images)

@@ -40,8 +40,9 @@ def find_damage(model: Path) -> str | None:
 def require_unchanged(model: Path) -> None:
     """Raise ImportError, naming the file, where one in a model's folder is missing or changed."""
     if damage := find_damage(model):
-        raise ImportError(f"the model is damaged: {damage}; run its experiment again, which "
-                          "registers it anew")  # fmt: skip
+        raise ImportError(
+            f"the model is damaged: {damage}; run its experiment again, which registers it anew"
+        )
 
 
 def _hash(path: Path) -> str:

@@ -49,13 +49,14 @@ def forget_package() -> None:
 
 
 def require_own_code(model: Path) -> None:
-    """Raise ImportError unless the package imported is the one in a model's folder, byte by byte.
-    """
+    """Raise ImportError unless the imported package is that in a model's folder, byte by byte."""
     running = running_package()
     if hash_code(running) != hash_code(model / PACKAGE):
-        raise ImportError(f"{_name(model)} brings its own code, but this process runs that of "
-                          f"{_name(running.parents[1])}: load each in a process of its own, "
-                          "or serve it with `mlflow models serve`")
+        raise ImportError(
+            f"{_name(model)} brings its own code, but this process runs that of "
+            f"{_name(running.parents[1])}: load each in a process of its own, "
+            "or serve it with `mlflow models serve`"
+        )
 
 
 def _name(folder: Path) -> str:

@@ -88,30 +88,36 @@ def build_report(inputs: ReportInputs) -> str:
     """Return the report as HTML. Everything that comes from files is escaped."""
     source, scale = inputs.source, inputs.scale
     sections = {picture.section for picture in inputs.pictures}
-    return _environment().from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        inputs=inputs,
-        metrics=inputs.metrics,
-        dataset=DATASET_NAMES.get(source, inputs.params["dataset"]),
-        pictures={name: [p for p in inputs.pictures if p.section == name] for name in sections},
-        summary=summarise(inputs),
-        tiles=choose_tiles(inputs.metrics),
-        paired=tables.paired_rows(inputs.metrics["paired"]),
-        whole_sets={model: {name: tables.format_value(name, value) for name, value in row.items()}
-                    for model, row in inputs.metrics["set"].items()},
-        generated=tables.generated_rows(inputs.metrics["generated"], inputs.metrics["floor"]),
-        generated_columns=[METRICS[name] for name in tables.DISTRIBUTION],
-        study=tables.study_rows(source, inputs.metrics) if source in PRINTED else [],
-        scale=scale,
-        comparable=scale.reaches(STUDY_SCALE),
-        caveats=tables.study_caveats(),
-        citation=CITATION,
-        models=[describe_model(name, model) for name, model in inputs.models.items()],
-        chosen=choose_tuned(inputs),
-        params=tables.flatten(inputs.params),
-        glossary=tables.glossary_rows(),
-        timings_start=Markup(TIMINGS_START),
-        timings_end=Markup(TIMINGS_END),
-    )  # fmt: skip
+    return (
+        _environment()
+        .from_string(TEMPLATE.read_text(encoding="utf-8"))
+        .render(
+            inputs=inputs,
+            metrics=inputs.metrics,
+            dataset=DATASET_NAMES.get(source, inputs.params["dataset"]),
+            pictures={name: [p for p in inputs.pictures if p.section == name] for name in sections},
+            summary=summarise(inputs),
+            tiles=choose_tiles(inputs.metrics),
+            paired=tables.paired_rows(inputs.metrics["paired"]),
+            whole_sets={
+                model: {name: tables.format_value(name, value) for name, value in row.items()}
+                for model, row in inputs.metrics["set"].items()
+            },
+            generated=tables.generated_rows(inputs.metrics["generated"], inputs.metrics["floor"]),
+            generated_columns=[METRICS[name] for name in tables.DISTRIBUTION],
+            study=tables.study_rows(source, inputs.metrics) if source in PRINTED else [],
+            scale=scale,
+            comparable=scale.reaches(STUDY_SCALE),
+            caveats=tables.study_caveats(),
+            citation=CITATION,
+            models=[describe_model(name, model) for name, model in inputs.models.items()],
+            chosen=choose_tuned(inputs),
+            params=tables.flatten(inputs.params),
+            glossary=tables.glossary_rows(),
+            timings_start=Markup(TIMINGS_START),
+            timings_end=Markup(TIMINGS_END),
+        )
+    )
 
 
 def summarise(inputs: ReportInputs) -> list[str]:
@@ -147,16 +153,23 @@ def summarise(inputs: ReportInputs) -> list[str]:
 def choose_tiles(metrics: Mapping) -> list[dict]:
     """Return the headline numbers: a metric, its direction, and who scored what."""
     paired, generated = metrics["paired"], metrics["generated"]
-    sources = [(name, paired["vae"], paired["diffusevae"], "test images restored")
-               for name in ("mse", "ssim", "hist_sim")]  # fmt: skip
-    sources.append(("frechet", generated["vae_prior"], generated["diffusevae_gmm"],
-                    "images generated"))  # fmt: skip
+    sources = [
+        (name, paired["vae"], paired["diffusevae"], "test images restored")
+        for name in ("mse", "ssim", "hist_sim")
+    ]
+    sources.append(
+        ("frechet", generated["vae_prior"], generated["diffusevae_gmm"], "images generated")
+    )
     return [
-        {"name": METRICS[name].name, "direction": tables.describe_direction(METRICS[name].better),
-         "vae": tables.format_value(name, vae[name]["value"]),
-         "diffusevae": tables.format_value(name, diffusevae[name]["value"]), "of": of}
+        {
+            "name": METRICS[name].name,
+            "direction": tables.describe_direction(METRICS[name].better),
+            "vae": tables.format_value(name, vae[name]["value"]),
+            "diffusevae": tables.format_value(name, diffusevae[name]["value"]),
+            "of": of,
+        }
         for name, vae, diffusevae, of in sources
-    ]  # fmt: skip
+    ]
 
 
 def describe_model(name: str, model: TrainedModel) -> dict[str, str]:
@@ -175,10 +188,19 @@ def choose_tuned(inputs: ReportInputs) -> list[dict]:
     """Return each search with its number of trials, and each chosen value beside its base value."""
     found = []
     for stage, best in inputs.best.items():
-        rows = [(f"{section}.{key}", tables.show(inputs.params[section][key]), tables.show(value))
-                for section, values in best.items() for key, value in values.items()]  # fmt: skip
-        found.append({"stage": stage, "model": MODEL_NAMES[stage.removeprefix("tune_")],
-                      "num_trials": inputs.num_trials[stage], "rows": rows})  # fmt: skip
+        rows = [
+            (f"{section}.{key}", tables.show(inputs.params[section][key]), tables.show(value))
+            for section, values in best.items()
+            for key, value in values.items()
+        ]
+        found.append(
+            {
+                "stage": stage,
+                "model": MODEL_NAMES[stage.removeprefix("tune_")],
+                "num_trials": inputs.num_trials[stage],
+                "rows": rows,
+            }
+        )
     return found
 
 
@@ -228,5 +250,9 @@ def _describe_timing(name: str, value: float) -> str:
 
 
 def _environment(strict: bool = True) -> Environment:
-    return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
-                       undefined=StrictUndefined if strict else Undefined)  # fmt: skip
+    return Environment(
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined if strict else Undefined,
+    )

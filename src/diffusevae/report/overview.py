@@ -53,10 +53,14 @@ def read_study(folder: Path, name: str, extra: Markup | str = "") -> Study:
     """Return the study in its stage's folder. Raises InputError where a file is missing."""
     chapter = read_chapter(folder)
     mend = f"make it again with the stage {name}"
-    pictures = [Picture(part.title, part.caption, name, read_png(folder / part.file, mend))
-                for part in chapter.pictures]  # fmt: skip
-    tables = [show_table(part.title, part.caption, read_table(folder / part.file, {}, mend))
-              for part in chapter.tables]  # fmt: skip
+    pictures = [
+        Picture(part.title, part.caption, name, read_png(folder / part.file, mend))
+        for part in chapter.pictures
+    ]
+    tables = [
+        show_table(part.title, part.caption, read_table(folder / part.file, {}, mend))
+        for part in chapter.tables
+    ]
     return Study(name, chapter, pictures, tables, extra)
 
 
@@ -65,17 +69,25 @@ def build_overview(name: str, params: Mapping[str, str], studies: Sequence[Study
 
     params: dataset, other_dataset and experiment of the latent study `name`.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True)  # fmt: skip
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     claims = [(study, claim) for study in studies for claim in study.chapter.claims]
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        name=name, params=params, studies=studies, claims=claims,
-        verdicts={verdict: sum(claim.verdict == verdict for _, claim in claims)
-                  for verdict in ("holds", "fails", "open")},
-        headline=describe_headline, style=Markup(_report_style()),
+        name=name,
+        params=params,
+        studies=studies,
+        claims=claims,
+        verdicts={
+            verdict: sum(claim.verdict == verdict for _, claim in claims)
+            for verdict in ("holds", "fails", "open")
+        },
+        headline=describe_headline,
+        style=Markup(_report_style()),
         script_source=Markup(SCRIPT_SOURCE),
-        timings_start=Markup(TIMINGS_START), timings_end=Markup(TIMINGS_END),
-    )  # fmt: skip
+        timings_start=Markup(TIMINGS_START),
+        timings_end=Markup(TIMINGS_END),
+    )
 
 
 def describe_headline(headline: Headline) -> Cell:
@@ -92,17 +104,31 @@ def show_table(title: str, caption: str, table: pd.DataFrame) -> ShownTable:
     intervals = _find_intervals(list(table.columns))
     hidden = {bound for bounds in intervals.values() for bound in bounds}
     columns = [column for column in table.columns if column not in hidden]
-    rows = [[_cell(row[column], *(row[bound] for bound in intervals.get(column, ())))
-             for column in columns] for row in table.head(LONGEST_TABLE).to_dict("records")]
+    rows = [
+        [
+            _cell(row[column], *(row[bound] for bound in intervals.get(column, ())))
+            for column in columns
+        ]
+        for row in table.head(LONGEST_TABLE).to_dict("records")
+    ]
     numeric = [pd.api.types.is_numeric_dtype(table[column]) for column in columns]
-    return ShownTable(title, caption, [column.replace("_", " ") for column in columns], numeric,
-                      rows, max(0, len(table) - LONGEST_TABLE))  # fmt: skip
+    return ShownTable(
+        title,
+        caption,
+        [column.replace("_", " ") for column in columns],
+        numeric,
+        rows,
+        max(0, len(table) - LONGEST_TABLE),
+    )
 
 
 def _find_intervals(columns: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Return the two bounds of every column that has them."""
-    found = {column: (f"{column}_low", f"{column}_high") for column in columns
-             if {f"{column}_low", f"{column}_high"} <= set(columns)}  # fmt: skip
+    found = {
+        column: (f"{column}_low", f"{column}_high")
+        for column in columns
+        if {f"{column}_low", f"{column}_high"} <= set(columns)
+    }
     if "low" in columns[1:] and "high" in columns:
         found[columns[columns.index("low") - 1]] = ("low", "high")
     return found

@@ -12,8 +12,17 @@ from diffusevae.report.reference_study import CAVEATS, CORRECTIONS, PRINTED, cor
 
 NOT_MEASURED, NOT_GIVEN = "not measured", "not given"
 MODELS = ("vae", "diffusevae")
-DECIMALS = {"mse": 5, "psnr": 2, "ssim": 3, "lpips": 4, "mae": 4, "edge_sim": 3, "hist_sim": 3,
-            "precision": 3, "recall": 3}  # fmt: skip
+DECIMALS = {
+    "mse": 5,
+    "psnr": 2,
+    "ssim": 3,
+    "lpips": 4,
+    "mae": 4,
+    "edge_sim": 3,
+    "hist_sim": 3,
+    "precision": 3,
+    "recall": 3,
+}
 SIGNIFICANT = 3  # digits of metrics whose scale depends on the features: Frechet distance, KID
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -78,18 +87,31 @@ def paired_rows(paired: Mapping) -> list[Row]:
         winner = judge(name, difference)
         cells = [format_cell(name, paired[model][name], model == winner) for model in MODELS]
         remark = MODEL_NAMES.get(winner, "no clear difference")
-        rows.append(Row(METRICS[name].name, describe_direction(METRICS[name].better),
-                        (*cells, format_cell(name, difference)),
-                        NOT_MEASURED if difference is None else remark))  # fmt: skip
+        rows.append(
+            Row(
+                METRICS[name].name,
+                describe_direction(METRICS[name].better),
+                (*cells, format_cell(name, difference)),
+                NOT_MEASURED if difference is None else remark,
+            )
+        )
     return rows
 
 
 def generated_rows(generated: Mapping, floor: Mapping) -> list[Row]:
     """Return a row per way to generate and one for the floor; the best of each column is marked."""
     best = {name: _best_way(generated, name) for name in DISTRIBUTION}
-    rows = [Row(title, "", tuple(format_cell(name, generated[way][name], best[name] == way)
-                                 for name in DISTRIBUTION))
-            for way, (title, _) in WAYS.items() if way in generated]  # fmt: skip
+    rows = [
+        Row(
+            title,
+            "",
+            tuple(
+                format_cell(name, generated[way][name], best[name] == way) for name in DISTRIBUTION
+            ),
+        )
+        for way, (title, _) in WAYS.items()
+        if way in generated
+    ]
     floor_cells = tuple(format_cell(name, floor[name]) for name in DISTRIBUTION)
     return [*rows, Row(FLOOR, "", floor_cells)]
 
@@ -107,16 +129,45 @@ def study_rows(dataset: str, metrics: Mapping) -> list[Row]:
     """
     rows = []
     for name in PAIRED:
-        rows.append(_study_row(METRICS[name].name, name, {
-            model: (_as_printed(PRINTED[dataset][model][name]), _corrected(dataset, model, name),
-                    metrics["paired"][model][name]) for model in MODELS}))  # fmt: skip
+        rows.append(
+            _study_row(
+                METRICS[name].name,
+                name,
+                {
+                    model: (
+                        _as_printed(PRINTED[dataset][model][name]),
+                        _corrected(dataset, model, name),
+                        metrics["paired"][model][name],
+                    )
+                    for model in MODELS
+                },
+            )
+        )
         if name == "psnr":
-            rows.append(_study_row("PSNR (dB) of the mean MSE", name, {
-                model: (NOT_GIVEN, _psnr_of_printed(dataset, model),
-                        {"value": metrics["set"][model][name]}) for model in MODELS}))  # fmt: skip
-    rows.append(_study_row("HistSim of all images at once", "hist_sim", {
-        model: (NOT_GIVEN, NOT_GIVEN, {"value": metrics["set"][model]["hist_sim"]})
-        for model in MODELS}))  # fmt: skip
+            rows.append(
+                _study_row(
+                    "PSNR (dB) of the mean MSE",
+                    name,
+                    {
+                        model: (
+                            NOT_GIVEN,
+                            _psnr_of_printed(dataset, model),
+                            {"value": metrics["set"][model][name]},
+                        )
+                        for model in MODELS
+                    },
+                )
+            )
+    rows.append(
+        _study_row(
+            "HistSim of all images at once",
+            "hist_sim",
+            {
+                model: (NOT_GIVEN, NOT_GIVEN, {"value": metrics["set"][model]["hist_sim"]})
+                for model in MODELS
+            },
+        )
+    )
     return rows
 
 
@@ -153,10 +204,13 @@ def study_caveats() -> list[tuple[str, str]]:
 def glossary_rows() -> list[tuple[str, str, str]]:
     """Return (metric, direction and range, formula) of every metric."""
     return [
-        (metric.name, f"{describe_direction(metric.better)}; {_describe_range(metric)}",
-         metric.formula)
+        (
+            metric.name,
+            f"{describe_direction(metric.better)}; {_describe_range(metric)}",
+            metric.formula,
+        )
         for metric in METRICS.values()
-    ]  # fmt: skip
+    ]
 
 
 def _describe_range(metric: Metric) -> str:

@@ -48,8 +48,10 @@ def check_pair(diffusevae: Path, vae_sha256: str) -> None:
     """Raise InputError unless this DiffuseVAE was trained on the VAE with that hash."""
     trained_on = load_config(diffusevae).get("vae_sha256")
     if trained_on != vae_sha256:
-        raise InputError(f"{diffusevae}: was trained on the VAE {str(trained_on)[:12]}, not on "
-                         f"{vae_sha256[:12]}; load the pair that belongs together")
+        raise InputError(
+            f"{diffusevae}: was trained on the VAE {str(trained_on)[:12]}, not on "
+            f"{vae_sha256[:12]}; load the pair that belongs together"
+        )
 
 
 def load_models(
@@ -61,9 +63,12 @@ def load_models(
     """
     vae, diffusevae = (f / "model.safetensors" for f in (train_vae, train_diffusevae))
     check_pair(diffusevae, sha256_of(vae))
-    return Models(load_vae(vae, device), load_prior(train_vae / "prior.safetensors"),
-                  load_diffusion(train_ddpm / "model.safetensors", device),
-                  load_diffusion(diffusevae, device))  # fmt: skip
+    return Models(
+        load_vae(vae, device),
+        load_prior(train_vae / "prior.safetensors"),
+        load_diffusion(train_ddpm / "model.safetensors", device),
+        load_diffusion(diffusevae, device),
+    )
 
 
 def refine(
@@ -75,15 +80,27 @@ def refine(
     not included. Raises InputError where there are too few test images.
     """
     if num_images > len(test.images):
-        raise InputError(f"sample.num_images {num_images}: there are only {len(test.images)} test "
-                         "images; use at most as many")
+        raise InputError(
+            f"sample.num_images {num_images}: there are only {len(test.images)} test "
+            "images; use at most as many"
+        )
     device = next(models.vae.parameters()).device
     images = test.images[:num_images].to(device)
     x_hat = _timed(log, "vae", num_images, lambda: reconstruct_all(models.vae, images))
-    refined = _timed(log, "diffusevae", num_images, lambda: sample(
-        models.diffusevae, config, num_images, seed, x_hat, progress=log.progress("refine")))
-    return {"real": images.cpu().float() / 255, "vae": x_hat.cpu(), "diffusevae": refined,
-            "labels": test.labels[:num_images]}
+    refined = _timed(
+        log,
+        "diffusevae",
+        num_images,
+        lambda: sample(
+            models.diffusevae, config, num_images, seed, x_hat, progress=log.progress("refine")
+        ),
+    )
+    return {
+        "real": images.cpu().float() / 255,
+        "vae": x_hat.cpu(),
+        "diffusevae": refined,
+        "labels": test.labels[:num_images],
+    }
 
 
 @torch.inference_mode()
@@ -114,10 +131,21 @@ def generate(
         decoded = decode_new_codes(models, name, num_images, seed)
         images[f"vae_{name}"] = decoded.cpu()
         images[f"diffusevae_{name}"] = sample(
-            models.diffusevae, config, num_images, seed + 1, decoded,
-            progress=log.progress(f"generate diffusevae_{name}"))
-    images["ddpm"] = _timed(log, "ddpm", num_images, lambda: sample(
-        models.ddpm, config, num_images, seed + 1, progress=log.progress("generate ddpm")))
+            models.diffusevae,
+            config,
+            num_images,
+            seed + 1,
+            decoded,
+            progress=log.progress(f"generate diffusevae_{name}"),
+        )
+    images["ddpm"] = _timed(
+        log,
+        "ddpm",
+        num_images,
+        lambda: sample(
+            models.ddpm, config, num_images, seed + 1, progress=log.progress("generate ddpm")
+        ),
+    )
     return images
 
 
@@ -139,9 +167,12 @@ def record_trajectory(
     sample(models.diffusevae, whole, len(x_hat), seed, x_hat, callback=keep)
     chosen = torch.linspace(0, len(moments) - 1, min(TRAJECTORY_MOMENTS, len(moments))).round()
     kept = [moments[int(i)] for i in chosen]
-    return {"t": torch.tensor([t for t, _, _ in kept]),
-            "x_t": torch.stack([x_t for _, x_t, _ in kept]),
-            "x_0": torch.stack([x_0 for _, _, x_0 in kept]), "x_hat": x_hat.cpu()}
+    return {
+        "t": torch.tensor([t for t, _, _ in kept]),
+        "x_t": torch.stack([x_t for _, x_t, _ in kept]),
+        "x_0": torch.stack([x_0 for _, _, x_0 in kept]),
+        "x_hat": x_hat.cpu(),
+    }
 
 
 def draw_snapshot(
@@ -155,8 +186,11 @@ def draw_snapshot(
         return {"samples": sample(models.ddpm, config, SNAPSHOT_IMAGES, seed)}
     images = test.images[:SNAPSHOT_IMAGES].to(next(models.vae.parameters()).device)
     x_hat = reconstruct_all(models.vae, images)
-    return {"samples": sample(models.diffusevae, config, len(images), seed, x_hat),
-            "x_hat": x_hat, "real": to_unit(images)}
+    return {
+        "samples": sample(models.diffusevae, config, len(images), seed, x_hat),
+        "x_hat": x_hat,
+        "real": to_unit(images),
+    }
 
 
 def _timed(log, name: str, num_images: int, make: Callable[[], Tensor]) -> Tensor:

@@ -50,8 +50,10 @@ class SamplerConfig:
 
     def __post_init__(self) -> None:
         if starts_without_noise(self.sampler, self.num_steps, self.spacing):
-            raise ValueError(f"num_steps 1 with spacing {self.spacing} is a step at t = 0, where "
-                             "the model has seen no noise to start from; use trailing, or 2 steps")
+            raise ValueError(
+                f"num_steps 1 with spacing {self.spacing} is a step at t = 0, where "
+                "the model has seen no noise to start from; use trailing, or 2 steps"
+            )
 
 
 def starts_without_noise(sampler: str, num_steps: int, spacing: str) -> bool:
@@ -73,8 +75,10 @@ def choose_timesteps(num_timesteps: int, num_steps: int, spacing: str = "trailin
     Raises InputError where more steps are asked for than the chain has.
     """
     if num_steps > num_timesteps:
-        raise InputError(f"num_steps {num_steps} is more than the {num_timesteps} timesteps of "
-                         f"the model; use at most {num_timesteps}")
+        raise InputError(
+            f"num_steps {num_steps} is more than the {num_timesteps} timesteps of "
+            f"the model; use at most {num_timesteps}"
+        )
     steps = range(num_steps)
     if spacing == "trailing":
         return [round(num_timesteps - i * num_timesteps / num_steps) - 1 for i in steps]
@@ -89,8 +93,10 @@ def check_guidance(config: SamplerConfig, p_uncond: float) -> None:
     What such a network answers to "none" means nothing, and guidance moves away from it.
     """
     if config.guidance > 0 and p_uncond == 0:
-        raise InputError(f"guidance {config.guidance:g}: needs a model trained without its "
-                         "condition too; set guidance to 0, or train one with p_uncond above 0")
+        raise InputError(
+            f"guidance {config.guidance:g}: needs a model trained without its "
+            "condition too; set guidance to 0, or train one with p_uncond above 0"
+        )
 
 
 @torch.inference_mode()
@@ -124,19 +130,28 @@ def sample(
 
 
 def _sample_batch(
-    model: DiffusionModel, config: SamplerConfig, count: int, place: tuple[int, int],
-    x_hat: Tensor | None, callback: Callback | None,
-) -> Tensor:  # fmt: skip
+    model: DiffusionModel,
+    config: SamplerConfig,
+    count: int,
+    place: tuple[int, int],
+    x_hat: Tensor | None,
+    callback: Callback | None,
+) -> Tensor:
     seed, start = place
-    rng = generator(seed, "sample", 0 if config.shared_noise else start,
-                    device=model.sqrt_noise.device)  # fmt: skip
+    rng = generator(
+        seed, "sample", 0 if config.shared_noise else start, device=model.sqrt_noise.device
+    )
     alpha_bars = model.schedule.alpha_bars.tolist()
     timesteps, ahead = _choose_steps(config, model.schedule.num_timesteps)
     low, high = model.x_0_bounds
 
     def draw() -> Tensor:
-        drawn = torch.randn(1 if config.shared_noise else count, *model.unet.image_shape,
-                            generator=rng, device=rng.device)  # fmt: skip
+        drawn = torch.randn(
+            1 if config.shared_noise else count,
+            *model.unet.image_shape,
+            generator=rng,
+            device=rng.device,
+        )
         return config.temperature * drawn.expand(count, -1, -1, -1)
 
     x = draw().contiguous(memory_format=torch.channels_last)
@@ -176,7 +191,9 @@ def _choose_steps(config: SamplerConfig, num_timesteps: int) -> tuple[list[int],
     if config.sampler != "ddim_ahead":
         return choose_timesteps(num_timesteps, config.num_steps, config.spacing), None
     if config.num_steps >= num_timesteps:
-        raise InputError(f"num_steps {config.num_steps}: ddim_ahead leaves one of the model's "
-                         f"{num_timesteps} timesteps out; use at most {num_timesteps - 1}")
+        raise InputError(
+            f"num_steps {config.num_steps}: ddim_ahead leaves one of the model's "
+            f"{num_timesteps} timesteps out; use at most {num_timesteps - 1}"
+        )
     *timesteps, ahead = choose_timesteps(num_timesteps, config.num_steps + 1, config.spacing)
     return timesteps, ahead

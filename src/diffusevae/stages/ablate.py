@@ -59,20 +59,28 @@ def run(params, *, train: Path, validation: Path, test: Path, vae: Path, out: Pa
     chosen = {path: load_split(path).images[:count].to(device) for path, count in counts.items()}
     x_hats = {path: reconstruct_all(frozen, images) for path, images in chosen.items()}
     setting = Setting(
-        params.diffusion, params.unet, params.diffusion_optimiser, params.sampler,
-        Images(chosen[train], x_hats[train]), Images(chosen[validation], x_hats[validation]),
-        Images(to_unit(chosen[test]), x_hats[test]), config.epochs,
+        params.diffusion,
+        params.unet,
+        params.diffusion_optimiser,
+        params.sampler,
+        Images(chosen[train], x_hats[train]),
+        Images(chosen[validation], x_hats[validation]),
+        Images(to_unit(chosen[test]), x_hats[test]),
+        config.epochs,
         config.p_uncond,
-    )  # fmt: skip
+    )
 
     def train_one(setting: Setting, fuse: tuple[Fuse, ...], seed: int) -> tuple:
         name = f"{name_variant(fuse)}-{seed}"
         progress = Progress.of(f"ablate-{name}", params, [train, validation, vae], log.message)
         with log.trial(name, {"fuse": name_variant(fuse), "seed": seed}) as one:
             row, refined = train_variant(
-                setting, fuse, seed,
-                Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume), progress,
-            )  # fmt: skip
+                setting,
+                fuse,
+                seed,
+                Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume),
+                progress,
+            )
             one.summary({k: v for k, v in row.items() if not isinstance(v, str)})
         trained.append(progress)
         return row, refined

@@ -39,9 +39,20 @@ SECTIONS = {"seed": int, "dataset": str, "other_dataset": str, "autoencoders": F
 
 
 def run(
-    params, *, train: Path, validation: Path, test: Path, other_train: Path, other_test: Path,
-    classifier: Path, train_vae: Path, train_diffusevae: Path, nuclei: Path, out: Path, log,
-) -> None:  # fmt: skip
+    params,
+    *,
+    train: Path,
+    validation: Path,
+    test: Path,
+    other_train: Path,
+    other_test: Path,
+    classifier: Path,
+    train_vae: Path,
+    train_diffusevae: Path,
+    nuclei: Path,
+    out: Path,
+    log,
+) -> None:
     """Write the chapter with its figures and tables to `out`. Raises InputError."""
     use_one_thread()
     device = choose_device()
@@ -49,15 +60,30 @@ def run(
     config = params.autoencoders
     tested = load_split(test)
     num_test = config.num_test_images
-    data = Data(params.dataset, load_split(train).images[: config.num_train_images].to(device),
-                load_split(validation).images[: config.num_validation_images].to(device),
-                tested.images[:num_test].to(device), tested.labels[:num_test], params.seed)
-    other = divide(params.other_dataset, load_split(other_train).images.to(device),
-                   load_split(other_test).images.to(device), data)  # fmt: skip
+    data = Data(
+        params.dataset,
+        load_split(train).images[: config.num_train_images].to(device),
+        load_split(validation).images[: config.num_validation_images].to(device),
+        tested.images[:num_test].to(device),
+        tested.labels[:num_test],
+        params.seed,
+    )
+    other = divide(
+        params.other_dataset,
+        load_split(other_train).images.to(device),
+        load_split(other_test).images.to(device),
+        data,
+    )
     vae, diffusevae = (f / "model.safetensors" for f in (train_vae, train_diffusevae))
     check_pair(diffusevae, sha256_of(vae))
-    given = Given(data, other, load_classifier(classifier, device), load_vae(vae, device),
-                  load_diffusion(diffusevae, device), nuclei)
+    given = Given(
+        data,
+        other,
+        load_classifier(classifier, device),
+        load_vae(vae, device),
+        load_diffusion(diffusevae, device),
+        nuclei,
+    )
     _check_sizes(given)
     check_guidance(config.interpolation.sampler, given.diffusevae.p_uncond)
     models: dict[str, Any] = {}  # each what its fitting makes
@@ -71,7 +97,8 @@ def run(
             with log.trial(name, facts) as one:
                 models[name], history = fit(
                     Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume),
-                    trained[-1])  # fmt: skip
+                    trained[-1],
+                )
                 one.summary({"validation_loss": min(row["validation_loss"] for row in history)})
         return models[name]
 
@@ -90,10 +117,14 @@ def run(
 def _check_sizes(given: Given) -> None:
     """Raise InputError where models and data sets are of images of different shapes."""
     shape = tuple(given.data.train.shape[1:])
-    for what, found in (("the other data set", given.other.train.shape[1:]),
-                        ("the classifier", given.classifier.image_shape),
-                        ("the VAE", given.first_stage.image_shape)):  # fmt: skip
+    for what, found in (
+        ("the other data set", given.other.train.shape[1:]),
+        ("the classifier", given.classifier.image_shape),
+        ("the VAE", given.first_stage.image_shape),
+    ):
         if tuple(found) != shape:
-            raise InputError(f"autoencoders: {what} has images of "
-                             f"{' x '.join(map(str, found))}, the data set "
-                             f"{' x '.join(map(str, shape))}; choose ones of the same shape")
+            raise InputError(
+                f"autoencoders: {what} has images of "
+                f"{' x '.join(map(str, found))}, the data set "
+                f"{' x '.join(map(str, shape))}; choose ones of the same shape"
+            )

@@ -52,7 +52,8 @@ def run(
         trained.append(progress)
         with log.trial(name, {"kind": kind, "seed": seed}) as one:
             callbacks: Callbacks[nn.Module] = Callbacks(
-                lambda epoch, row, _: one.epoch(row), one.batch, one.resume)
+                lambda epoch, row, _: one.epoch(row), one.batch, one.resume
+            )
             data = (split.images, held_out.images, config.epochs, seed, callbacks, progress)
             if kind == "beta_vae":
                 model, _ = fit_vector_vae(config.model, config.optimiser, *data)
@@ -63,19 +64,26 @@ def run(
             one.summary(chapter.name_metrics(found.numbers))
         return model if kind == "beta_vae" else plain, found
 
-    models = {kind: [train_one(kind, seed) for seed in config.seeds]
-              for kind in ("beta_vae", "autoencoder")}  # fmt: skip
+    models = {
+        kind: [train_one(kind, seed) for seed in config.seeds]
+        for kind in ("beta_vae", "autoencoder")
+    }
     findings = {kind: [found for _, found in pairs] for kind, pairs in models.items()}
     mus = [encode_images(model, split.images)[0] for model, _ in models["beta_vae"]]
-    judged = [(model, archetypes.find_class_archetypes(model, mu, split.labels),
-               archetypes.find_cluster_archetypes(model, mu, split.labels, config.num_clusters,
-                                                  seed))
-              for (model, _), mu, seed in zip(models["beta_vae"], mus, config.seeds, strict=True)]
+    judged = [
+        (
+            model,
+            archetypes.find_class_archetypes(model, mu, split.labels),
+            archetypes.find_cluster_archetypes(model, mu, split.labels, config.num_clusters, seed),
+        )
+        for (model, _), mu, seed in zip(models["beta_vae"], mus, config.seeds, strict=True)
+    ]
     right = {}
     for level in config.noise_levels:
         log.message(f"recognising images with noise of {level:g}")
-        right[level] = archetypes.recognise_noisy(judged, judges.classifier, judges.images,
-                                                  unseen.labels, level, params.seed)
+        right[level] = archetypes.recognise_noisy(
+            judged, judges.classifier, judges.images, unseen.labels, level, params.seed
+        )
     ranking = digits_study.rank_latents(dict(zip(config.seeds, findings["beta_vae"], strict=True)))
     tables = {
         "cards.csv": findings["beta_vae"][0].cards,
@@ -89,14 +97,25 @@ def run(
         table.to_csv(out / name, index=False)
     model, of_class, of_cluster = judged[0]
     save_vector_vae(out / "model.safetensors", model)
-    save_tensors(out / "archetypes.safetensors",
-                 {f"{kind}_{part}": getattr(one, part)
-                  for kind, one in (("class", of_class), ("cluster", of_cluster))
-                  for part in ("codes", "images", "labels")})  # fmt: skip
+    save_tensors(
+        out / "archetypes.safetensors",
+        {
+            f"{kind}_{part}": getattr(one, part)
+            for kind, one in (("class", of_class), ("cluster", of_cluster))
+            for part in ("codes", "images", "labels")
+        },
+    )
     with figure_style():
-        for name, figure in draw_all(model, models["autoencoder"][0][0], findings, ranking,
-                                     tables["recognition.csv"], (of_class, of_cluster),
-                                     judges.images, unseen.labels).items():  # fmt: skip
+        for name, figure in draw_all(
+            model,
+            models["autoencoder"][0][0],
+            findings,
+            ranking,
+            tables["recognition.csv"],
+            (of_class, of_cluster),
+            judges.images,
+            unseen.labels,
+        ).items():
             save_figure(figure, out / name)
     found = describe(config, tables, right, params.seed)
     chapter.write_chapter(out, found)

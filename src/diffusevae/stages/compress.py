@@ -61,10 +61,15 @@ def run(params, *, train: Path, validation: Path, test: Path, out: Path, log) ->
         progress = Progress.of(f"compress-{name}", params, [train, validation], log.message)
         with log.trial(name, {"code": describe_code(code), "seed": seed}) as one:
             vae, _ = fit_vae(
-                size_vae(params.vae, config, code, images.shape[-1]), params.vae_optimiser,
-                images, held_out, epochs, seed,
-                Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume), progress,
-            )  # fmt: skip
+                size_vae(params.vae, config, code, images.shape[-1]),
+                params.vae_optimiser,
+                images,
+                held_out,
+                epochs,
+                seed,
+                Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume),
+                progress,
+            )
             restored = reconstruct_all(vae, unseen.to(device))
             values = measure(real, restored)
             one.summary({name: values[name].mean() for name in MEASURED})

@@ -23,9 +23,17 @@ SECTIONS = {"seed": int, "evaluate": EvaluateConfig}
 
 
 def run(
-    params, *, pairs: Path, generated: Path, train: Path, test: Path, classifier: Path,
-    lpips: Path, out: Path, log,
-) -> None:  # fmt: skip
+    params,
+    *,
+    pairs: Path,
+    generated: Path,
+    train: Path,
+    test: Path,
+    classifier: Path,
+    lpips: Path,
+    out: Path,
+    log,
+) -> None:
     """Write metrics.json, per_image.csv and corruptions.csv to `out`."""
     device = choose_device()
     images = load_tensors(pairs)
@@ -33,11 +41,17 @@ def run(
     if reason is not None:
         log.message(f"LPIPS is left out: {reason}")
     metrics, frame, corruptions = evaluate(
-        images, load_tensors(generated), load_split(train), load_split(test),
+        images,
+        load_tensors(generated),
+        load_split(train),
+        load_split(test),
         load_classifier(classifier, device),
         load_lpips(lpips).to(device) if reason is None else None,
-        reason or "", params.evaluate, params.seed, device,
-    )  # fmt: skip
+        reason or "",
+        params.evaluate,
+        params.seed,
+        device,
+    )
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(metrics, sort_keys=True, indent=2, allow_nan=False)
     (out / "metrics.json").write_text(text + "\n")

@@ -47,9 +47,16 @@ SECTIONS = {"seed": int, "sampler": SamplerConfig, "frontier": FrontierConfig}
 
 
 def run(
-    params, *, validation: Path, train_vae: Path, train_ddpm: Path, train_diffusevae: Path,
-    classifier: Path, out: Path, log,
-) -> None:  # fmt: skip
+    params,
+    *,
+    validation: Path,
+    train_vae: Path,
+    train_ddpm: Path,
+    train_diffusevae: Path,
+    classifier: Path,
+    out: Path,
+    log,
+) -> None:
     """Write frontier.csv and .png, default.json (the sampler chosen, null if none), budget.*."""
     device = choose_device()
     log.dataset(validation, "validation")
@@ -59,15 +66,18 @@ def run(
     both = load_split(validation).images[: 2 * config.num_images].to(device)
     images, others = both[: config.num_images], both[config.num_images :]
     if min(len(images), len(others)) < SMALLEST:
-        raise InputError(f"frontier: {len(both)} validation images; at least {SMALLEST} to refine "
-                         f"and as many others are needed: raise frontier.num_images (now "
-                         f"{config.num_images}) or the images of the split")
+        raise InputError(
+            f"frontier: {len(both)} validation images; at least {SMALLEST} to refine "
+            f"and as many others are needed: raise frontier.num_images (now "
+            f"{config.num_images}) or the images of the split"
+        )
     subject = Subject(
-        to_unit(images).cpu(), reconstruct_all(models.vae, images),
+        to_unit(images).cpu(),
+        reconstruct_all(models.vae, images),
         decode_new_codes(models, "gmm", len(images), params.seed),
         lambda made: extract_features(network, made, device),
         extract_features(network, others, device),
-    )  # fmt: skip
+    )
     best = measure_point(models, converged(params.sampler, config), subject, params.seed)
     rows = []
     points: dict[tuple, np.ndarray] = {}  # the way, eta and steps of a sampler: features
@@ -78,8 +88,9 @@ def run(
         name = f"{sampler.sampler}_eta{sampler.eta:g}_{sampler.num_steps}_seconds_per_image"
         log.timing(name, (time.monotonic() - start) / (3 * len(images)))
         points[tuple(key.values())] = point["diffusevae_frechet"]
-        rows.append(key | compare(point, best, subject.reference, config.num_resamples,
-                                  params.seed))  # fmt: skip
+        rows.append(
+            key | compare(point, best, subject.reference, config.num_resamples, params.seed)
+        )
         values = "  ".join(f"{name} {rows[-1][name]:.4g}" for name in QUANTITIES)
         log.message(f"{sampler.sampler} eta {sampler.eta:g} {sampler.num_steps} steps  {values}")
     table = pd.DataFrame(rows)
@@ -90,24 +101,32 @@ def run(
         save_figure(draw_frontier(table, end), out / "frontier.png")
     chosen = choose_default(table)
     log.message(f"default: {chosen or 'none, as every point is worse than the converged sampler'}")
-    files = {"vae": train_vae / "model.safetensors", "prior": train_vae / "prior.safetensors",
-             "diffusevae": train_diffusevae / "model.safetensors",
-             "classifier": classifier}  # fmt: skip
+    files = {
+        "vae": train_vae / "model.safetensors",
+        "prior": train_vae / "prior.safetensors",
+        "diffusevae": train_diffusevae / "model.safetensors",
+        "classifier": classifier,
+    }
     default = {
         "files": {name: sha256_of(path) for name, path in files.items()},
-        "params": {"seed": params.seed, "sampler": asdict(params.sampler),
-                   "frontier": asdict(config)},
-        "num_images": len(images), "converged": {name: end[name] for name in QUANTITIES},
+        "params": {
+            "seed": params.seed,
+            "sampler": asdict(params.sampler),
+            "frontier": asdict(config),
+        },
+        "num_images": len(images),
+        "converged": {name: end[name] for name in QUANTITIES},
         "sampler": chosen and asdict(params.sampler) | chosen,
         "measured": chosen and read_point(table, chosen),
-    }  # fmt: skip
+    }
     (out / "default.json").write_text(json.dumps(default, indent=2, sort_keys=True) + "\n")
     features = {
-        "x_hat": subject.features(subject.x_hat), "vae_gmm": subject.features(subject.decoded),
+        "x_hat": subject.features(subject.x_hat),
+        "vae_gmm": subject.features(subject.decoded),
         "vae_prior": subject.features(decode_new_codes(models, "prior", len(images), params.seed)),
         "diffusevae_converged": best["diffusevae_frechet"],
         "diffusevae": points.get(tuple((chosen or {}).values()), best["diffusevae_frechet"]),
-    }  # fmt: skip
+    }
     budget = split_distance(features, subject.reference)
     budget.to_csv(out / "budget.csv", index=False)
     with figure_style():

@@ -26,13 +26,17 @@ def run(
     params, *, beta_vae: Path, sprites: Path, spectra: Path, autoencoders: Path, out: Path, log
 ) -> None:
     """Write overview.html to `out`."""
-    studies = [read_study(beta_vae, "beta_vae", make_sliders(beta_vae)),
-               read_study(sprites, "sprites"), read_study(spectra, "spectra"),
-               read_study(autoencoders, "autoencoders")]  # fmt: skip
+    studies = [
+        read_study(beta_vae, "beta_vae", make_sliders(beta_vae)),
+        read_study(sprites, "sprites"),
+        read_study(spectra, "spectra"),
+        read_study(autoencoders, "autoencoders"),
+    ]
     sections = {name: getattr(params, name) for name in SECTIONS}
     out.mkdir(parents=True, exist_ok=True)
-    (out / "overview.html").write_text(build_overview(params.key, sections, studies),
-                                       encoding="utf-8")  # fmt: skip
+    (out / "overview.html").write_text(
+        build_overview(params.key, sections, studies), encoding="utf-8"
+    )
     log.artifact(out / "overview.html")
 
 

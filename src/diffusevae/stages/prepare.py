@@ -1,6 +1,6 @@
 """Resize a downloaded data set, or a folder of images, and split it into train, validation, test.
 
-    python -m diffusevae.stages prepare mnist --raw data/raw/mnist --out data/prepared/mnist
+python -m diffusevae.stages prepare mnist --raw data/raw/mnist --out data/prepared/mnist
 """
 
 from pathlib import Path

@@ -25,10 +25,25 @@ from diffusevae.report.reference_study import Scale
 
 ROOT = "experiments"
 SECTIONS = {"dataset": str, "seed": int} | dict.fromkeys(
-    ("vae", "vae_optimiser", "tune_vae", "train_vae", "prior", "diffusion", "unet",
-     "diffusion_optimiser", "tune_ddpm", "train_ddpm", "train_diffusevae", "sampler", "sample",
-     "evaluate", "figures"), dict,
-)  # fmt: skip
+    (
+        "vae",
+        "vae_optimiser",
+        "tune_vae",
+        "train_vae",
+        "prior",
+        "diffusion",
+        "unet",
+        "diffusion_optimiser",
+        "tune_ddpm",
+        "train_ddpm",
+        "train_diffusevae",
+        "sampler",
+        "sample",
+        "evaluate",
+        "figures",
+    ),
+    dict,
+)
 
 
 @dataclass(frozen=True)
@@ -42,9 +57,19 @@ class Caption:
 
 
 def run(
-    params, *, train: Path, figures: Path, evaluate: Path, train_vae: Path, train_ddpm: Path,
-    train_diffusevae: Path, tune_vae: Path, tune_ddpm: Path, out: Path, log,
-) -> None:  # fmt: skip
+    params,
+    *,
+    train: Path,
+    figures: Path,
+    evaluate: Path,
+    train_vae: Path,
+    train_ddpm: Path,
+    train_diffusevae: Path,
+    tune_vae: Path,
+    tune_ddpm: Path,
+    out: Path,
+    log,
+) -> None:
     """Write report.html to `out`."""
     images = DatasetConfig(**load_config(train))
     metrics = read_metrics(evaluate / "metrics.json")
@@ -52,17 +77,24 @@ def run(
     inputs = ReportInputs(
         experiment=params.key,
         source=images.source,
-        scale=Scale(images.num_train, params.train_vae["epochs"],
-                    params.train_diffusevae["epochs"], metrics["num_images"]),
+        scale=Scale(
+            images.num_train,
+            params.train_vae["epochs"],
+            params.train_diffusevae["epochs"],
+            metrics["num_images"],
+        ),
         params={name: getattr(params, name) for name in SECTIONS},
         metrics=metrics,
         pictures=read_pictures(figures),
-        models={"vae": load_model(train_vae), "ddpm": load_model(train_ddpm),
-                "diffusevae": load_model(train_diffusevae)},
+        models={
+            "vae": load_model(train_vae),
+            "ddpm": load_model(train_ddpm),
+            "diffusevae": load_model(train_diffusevae),
+        },
         latent_shape=load_config(train_vae / "prior.safetensors")["latent_shape"],
         best={stage: read_best(folder, params) for stage, folder in searches.items()},
         num_trials={stage: len(read_trials(folder)) for stage, folder in searches.items()},
-    )  # fmt: skip
+    )
     out.mkdir(parents=True, exist_ok=True)
     (out / "report.html").write_text(build_report(inputs), encoding="utf-8")
     log.artifact(out / "report.html")
@@ -75,8 +107,10 @@ def read_best(search: Path, params: SimpleNamespace) -> Mapping[str, Mapping]:
     for section, values in best.items():
         base = getattr(params, str(section), None)
         if not isinstance(values, Mapping) or not isinstance(base, Mapping) or values.keys() - base:
-            raise InputError(f"{path} {section}: is no section with values of params.yaml; make it "
-                             f"again with the stage {search.name}")
+            raise InputError(
+                f"{path} {section}: is no section with values of params.yaml; make it "
+                f"again with the stage {search.name}"
+            )
     return best
 
 
@@ -94,5 +128,4 @@ def load_model(folder: Path) -> TrainedModel:
     """Return what the report says of the model in a training stage's folder."""
     path = folder / "model.safetensors"
     num_parameters = sum(tensor.numel() for tensor in load_tensors(path).values())
-    return TrainedModel(sha256_of(path), num_parameters, load_config(path),
-                        read_history(folder))  # fmt: skip
+    return TrainedModel(sha256_of(path), num_parameters, load_config(path), read_history(folder))

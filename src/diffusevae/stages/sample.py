@@ -43,7 +43,10 @@ def run(
     for name, folder in (("ddpm", train_ddpm), ("diffusevae", train_diffusevae)):
         for path in sorted((folder / "snapshots").glob("*.safetensors")):
             model = load_diffusion(path, device)
-            early = (dataclasses.replace(models, ddpm=model) if name == "ddpm"
-                     else dataclasses.replace(models, diffusevae=model))  # fmt: skip
+            early = (
+                dataclasses.replace(models, ddpm=model)
+                if name == "ddpm"
+                else dataclasses.replace(models, diffusevae=model)
+            )
             drawn = draw_snapshot(early, name, params.sampler, split, params.seed)
             save_tensors(out / "snapshots" / name / path.name, drawn)

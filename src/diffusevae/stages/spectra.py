@@ -65,10 +65,14 @@ def run(params, *, source: Path, out: Path, log) -> None:
     config, device = params.spectra, choose_device()
     spectra, copies = drop_copies(read_spectra(source))
     check_lines(spectra)
-    folds = {seed: split_folds(spectra.labels, spectra.names, config.num_folds, seed)
-             for seed in config.seeds}  # fmt: skip
-    log.message(f"{len(spectra.labels)} spectra of {len(spectra.names)} minerals; {len(copies)} "
-                "copies of them dropped")  # fmt: skip
+    folds = {
+        seed: split_folds(spectra.labels, spectra.names, config.num_folds, seed)
+        for seed in config.seeds
+    }
+    log.message(
+        f"{len(spectra.labels)} spectra of {len(spectra.names)} minerals; {len(copies)} "
+        "copies of them dropped"
+    )
     trained: list[Progress] = []
 
     def train(seed: int, part: str, rows: Tensor) -> VectorVAE:
@@ -76,10 +80,13 @@ def run(params, *, source: Path, out: Path, log) -> None:
         progress = Progress.of(f"spectra-{name}", params, [source / FILE], log.message)
         with log.trial(name, {"seed": seed, "part": part}) as one:
             model, _ = fit_spectra(
-                config, spectra.intensities[rows].to(device), spectra.labels[rows].to(device),
-                seed, Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume),
+                config,
+                spectra.intensities[rows].to(device),
+                spectra.labels[rows].to(device),
+                seed,
+                Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume),
                 progress,
-            )  # fmt: skip
+            )
         trained.append(progress)
         return model
 
@@ -91,22 +98,33 @@ def run(params, *, source: Path, out: Path, log) -> None:
             model = train(seed, f"fold{number}", known)
             hits.append(judge_fold(model, spectra, known, held_out, config.noise_levels, seed))
             compared.append(compare_archetypes(model, spectra, known, held_out, seed))
-    lines = [measure_lines(model, spectra, config.traversal_steps, config.line_window, params.seed)
-             for model in models]  # fmt: skip
+    lines = [
+        measure_lines(model, spectra, config.traversal_steps, config.line_window, params.seed)
+        for model in models
+    ]
     archetypes = build_archetypes(models[0], spectra)
     findings = Findings(
-        spectra, copies, config.num_folds, summarise_hits(pd.concat(hits), params.seed), lines,
+        spectra,
+        copies,
+        config.num_folds,
+        summarise_hits(pd.concat(hits), params.seed),
+        lines,
         summarise_lines(lines, spectra, archetypes["pseudo_spectra"], config.line_window),
-        pd.concat(compared), params.seed,
-    )  # fmt: skip
+        pd.concat(compared),
+        params.seed,
+    )
     out.mkdir(parents=True, exist_ok=True)
     pd.concat(hits).to_csv(out / "hits.csv", index=False)
     write_results(out, models[0], archetypes, findings)
     for progress in trained:  # only now: a killed study goes on with its last training
         progress.clear()
     write_chapter(out, write_up(findings))
-    log.summary({f"accuracy_{row.method}_noise_{row.noise:g}": row.accuracy
-                 for row in findings.accuracy.itertuples()})  # fmt: skip
+    log.summary(
+        {
+            f"accuracy_{row.method}_noise_{row.noise:g}": row.accuracy
+            for row in findings.accuracy.itertuples()
+        }
+    )
     log.artifact(out)
 
 
@@ -117,23 +135,30 @@ def write_results(
     spectra = findings.spectra
     latents = rank_latents(model, spectra, findings.lines[0])
     save_vector_vae(out / "model.safetensors", model)
-    save_tensors(out / "archetypes.safetensors",
-                 archetypes | {"shift": torch.from_numpy(spectra.shift)},
-                 {"minerals": spectra.names})  # fmt: skip
+    save_tensors(
+        out / "archetypes.safetensors",
+        archetypes | {"shift": torch.from_numpy(spectra.shift)},
+        {"minerals": spectra.names},
+    )
     tables = {
-        "accuracy": findings.accuracy, "line_latents": findings.lines[0],
-        "lines": findings.line_summary, "latents": latents,
+        "accuracy": findings.accuracy,
+        "line_latents": findings.lines[0],
+        "lines": findings.line_summary,
+        "latents": latents,
         "pseudo_spectra": summarise_archetypes(findings.compared, archetypes, spectra),
-    }  # fmt: skip
+    }
     for name, table in tables.items():
         table.to_csv(out / f"{name}.csv", index=False, float_format="%.4g")
     with figure_style():
         for mineral in TRAVERSED:
             code = archetypes["codes"][spectra.names.index(mineral)]
             decoded = traverse_all(model, code[None], SHOWN_STEPS)[0]
-            save_figure(draw_traversals(decoded, spectra.shift, mineral, latents),
-                        out / f"traversals_{mineral.lower()}.png")  # fmt: skip
+            save_figure(
+                draw_traversals(decoded, spectra.shift, mineral, latents),
+                out / f"traversals_{mineral.lower()}.png",
+            )
         save_figure(draw_lines(findings.lines[0], latents), out / "lines.png")
-        save_figure(draw_pseudo_spectra(archetypes["pseudo_spectra"], spectra),
-                    out / "pseudo_spectra.png")  # fmt: skip
+        save_figure(
+            draw_pseudo_spectra(archetypes["pseudo_spectra"], spectra), out / "pseudo_spectra.png"
+        )
         save_figure(draw_accuracy(findings.accuracy), out / "accuracy.png")

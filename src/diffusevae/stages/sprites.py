@@ -49,31 +49,48 @@ def run(params, *, source: Path, out: Path, log) -> None:
         progress = Progress.of(f"sprites-{name}", params, [source], log.message)
         with log.trial(name, {"objective": objective, "seed": seed}) as one:
             model, _ = fit_disentangling(
-                objective, config.objectives, config.vae, config.optimiser, train, validation,
-                config.steps, seed, (SIDE / config.image_size) ** 2,
-                Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume), progress,
-            )  # fmt: skip
+                objective,
+                config.objectives,
+                config.vae,
+                config.optimiser,
+                train,
+                validation,
+                config.steps,
+                seed,
+                (SIDE / config.image_size) ** 2,
+                Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume),
+                progress,
+            )
             measured = measure_run(objective, seed, model, images)
             one.summary(measured.scores)
         log.message("  ".join(f"{key} {value:.3f}" for key, value in measured.scores.items()))
         trained.append(progress)
         return measured
 
-    runs = [train_one(objective, seed) for objective in get_args(Objective)
-            for seed in config.seeds]  # fmt: skip
+    runs = [
+        train_one(objective, seed) for objective in get_args(Objective) for seed in config.seeds
+    ]
     table = tabulate_runs(runs)
-    best = {name: max((one for one in runs if one.objective == name), key=lambda r: r.mean_score)
-            for name in NAMES}  # fmt: skip
+    best = {
+        name: max((one for one in runs if one.objective == name), key=lambda r: r.mean_score)
+        for name in NAMES
+    }
     shown = max(best.values(), key=lambda one: one.mean_score)
     out.mkdir(parents=True, exist_ok=True)
     table.to_csv(out / "runs.csv", index=False)
     summarise_runs(table).to_csv(out / "table.csv", index=False)
     save_pictures(out, table, best, shown, images)
-    chapter = tell_sprites(config, table, shown, number_images(sprites.values),
-                           isinstance(sprites, DrawnSprites))  # fmt: skip
+    chapter = tell_sprites(
+        config, table, shown, number_images(sprites.values), isinstance(sprites, DrawnSprites)
+    )
     write_chapter(out, chapter)
-    log.summary({f"{name}_{score}": value for score in SCORES
-                 for name, value in table.groupby("objective")[score].median().items()})
+    log.summary(
+        {
+            f"{name}_{score}": value
+            for score in SCORES
+            for name, value in table.groupby("objective")[score].median().items()
+        }
+    )
     for progress in trained:  # only now: a killed study goes on with its last training
         progress.clear()
     log.artifact(out)

@@ -26,13 +26,19 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
     device = choose_device()
     log.dataset(train, "training")
     progress = Progress.of("train_classifier", params, [train, validation], log.message)
-    known, held_out = ((split.images.to(device), split.labels.to(device))
-                       for split in map(load_split, (train, validation)))  # fmt: skip
+    known, held_out = (
+        (split.images.to(device), split.labels.to(device))
+        for split in map(load_split, (train, validation))
+    )
     model, history = fit_classifier(
-        params.classifier, params.classifier_optimiser, known, held_out,
-        params.seed, Callbacks(lambda epoch, row, _: log.epoch(row), log.batch, log.resume),
+        params.classifier,
+        params.classifier_optimiser,
+        known,
+        held_out,
+        params.seed,
+        Callbacks(lambda epoch, row, _: log.epoch(row), log.batch, log.resume),
         progress,
-    )  # fmt: skip
+    )
     save_classifier(out / "model.safetensors", model)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)
     progress.clear()

@@ -50,10 +50,18 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
         log.message(warning)
     images, held_out = (Images(load_split(path).images.to(device)) for path in (train, validation))
     model, history = fit_diffusion(
-        params.diffusion, params.unet, params.diffusion_optimiser, images, held_out,
-        config.epochs, config.p_uncond, params.seed,
-        Callbacks(on_epoch, log.batch, log.resume), progress, group,
-    )  # fmt: skip
+        params.diffusion,
+        params.unet,
+        params.diffusion_optimiser,
+        images,
+        held_out,
+        config.epochs,
+        config.p_uncond,
+        params.seed,
+        Callbacks(on_epoch, log.batch, log.resume),
+        progress,
+        group,
+    )
     if not group.is_first:
         return
     progress.copy_kept(out)

@@ -60,10 +60,18 @@ def run(params, *, train: Path, validation: Path, vae: Path, out: Path, log) -> 
     if warning := params.diffusion.schedule.warning:
         log.message(warning)
     model, history = fit_diffusion(
-        params.diffusion, params.unet, params.diffusion_optimiser, images, held_out,
-        config.epochs, config.p_uncond, params.seed,
-        Callbacks(on_epoch, log.batch, log.resume), progress, group,
-    )  # fmt: skip
+        params.diffusion,
+        params.unet,
+        params.diffusion_optimiser,
+        images,
+        held_out,
+        config.epochs,
+        config.p_uncond,
+        params.seed,
+        Callbacks(on_epoch, log.batch, log.resume),
+        progress,
+        group,
+    )
     if sha256_of(vae) != vae_sha256:
         raise InputError(f"{vae}: changed while DiffuseVAE was trained on it; run this stage again")
     if not group.is_first:

@@ -44,23 +44,31 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
     def on_epoch(epoch: int, row: dict, vae) -> None:
         log.epoch(row)
         if epoch in params.train_vae.snapshot_epochs:
-            snapshot = take_snapshot(vae, held_out, params.train_vae.num_snapshot_codes,
-                                     params.seed)  # fmt: skip
+            snapshot = take_snapshot(
+                vae, held_out, params.train_vae.num_snapshot_codes, params.seed
+            )
             save_tensors(progress.kept / f"snapshots/epoch_{epoch:04d}.safetensors", snapshot)
 
     vae, history = fit_vae(
-        params.vae, params.vae_optimiser, images, held_out.images.to(device),
-        params.train_vae.epochs, params.seed, Callbacks(on_epoch, log.batch, log.resume), progress,
+        params.vae,
+        params.vae_optimiser,
+        images,
+        held_out.images.to(device),
+        params.train_vae.epochs,
+        params.seed,
+        Callbacks(on_epoch, log.batch, log.resume),
+        progress,
         group,
-    )  # fmt: skip
+    )
     if not group.is_first:
         return
     progress.copy_kept(out)
     save_vae(out / "model.safetensors", vae)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)
     log.message(f"fitting {params.prior.num_components} Gaussians to the codes")
-    save_prior(out / "prior.safetensors",
-               fit_prior(params.prior, encode_all(vae, images), params.seed))  # fmt: skip
+    save_prior(
+        out / "prior.safetensors", fit_prior(params.prior, encode_all(vae, images), params.seed)
+    )
     progress.clear()
     log.artifact(out)
     log.tag("model_sha256", sha256_of(out / "model.safetensors"))

@@ -47,8 +47,9 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
     variances_in = {"unit": principal_variances(to_unit(all_images))}
     variances_in["centred"] = 4 * variances_in["unit"]  # 2 x - 1
     drawn = list_combinations(config.space.get("diffusion", {}), params.diffusion)
-    levels = shared_levels(override(params.diffusion, values, "tune_ddpm.space.diffusion").schedule
-                           for values in drawn)  # fmt: skip
+    levels = shared_levels(
+        override(params.diffusion, values, "tune_ddpm.space.diffusion").schedule for values in drawn
+    )
 
     def objective(values: dict, slot: int, report) -> None:
         diffusion, unet, optimiser = (
@@ -58,19 +59,25 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
         variances = variances_in[diffusion.image_range]
         floor = floor_of_eps(diffusion.schedule, variances)
         with log.trial(slot, values, PRUNED) as trial:
+
             def on_epoch(epoch: int, row: dict, model: DiffusionModel) -> None:
                 fair = measure_x_0_error(model, shown, variances, params.seed, levels)
                 row = row | {"validation_x_0_error": fair}
                 trial.epoch(row)
-                report(epoch, {"study": row["validation_noise_mse"], "fair": fair,
-                               "floor": floor})  # fmt: skip
+                report(epoch, {"study": row["validation_noise_mse"], "fair": fair, "floor": floor})
 
             fit_diffusion(
-                diffusion, unet, optimiser, images, held_out, config.epochs, 0.0, params.seed,
+                diffusion,
+                unet,
+                optimiser,
+                images,
+                held_out,
+                config.epochs,
+                0.0,
+                params.seed,
                 Callbacks(on_epoch, log.batch),
-            )  # fmt: skip
+            )
 
     name = identify("tune_ddpm", params, [train, validation], without={"tune_ddpm": ["n_trials"]})
-    save_result(search(config, name, params.seed, vars(params), objective, log.message),
-                out)  # fmt: skip
+    save_result(search(config, name, params.seed, vars(params), objective, log.message), out)
     log.artifact(out)

@@ -39,9 +39,11 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
 
     def objective(values: dict, slot: int, report) -> None:
         vae = override(params.vae, values.get("vae", {}), "tune_vae.space.vae")
-        optimiser = override(params.vae_optimiser, values.get("vae_optimiser", {}),
-                             "tune_vae.space.vae_optimiser")  # fmt: skip
+        optimiser = override(
+            params.vae_optimiser, values.get("vae_optimiser", {}), "tune_vae.space.vae_optimiser"
+        )
         with log.trial(slot, values, PRUNED) as trial:
+
             def on_epoch(epoch: int, row: dict, model: VAE) -> None:
                 error = row.get("validation_mse", row["validation_reconstruction"])
                 fair = bound_vae(error, row["validation_kl"], len(variances))
@@ -51,10 +53,16 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
                 losses = {"study": row["validation_loss"], "fair": fair}
                 report(epoch, losses | ({"floor": floor} if vae.reconstruction == "mse" else {}))
 
-            fit_vae(vae, optimiser, images, held_out, config.epochs, params.seed,
-                    Callbacks(on_epoch, log.batch))  # fmt: skip
+            fit_vae(
+                vae,
+                optimiser,
+                images,
+                held_out,
+                config.epochs,
+                params.seed,
+                Callbacks(on_epoch, log.batch),
+            )
 
     name = identify("tune_vae", params, [train, validation], without={"tune_vae": ["n_trials"]})
-    save_result(search(config, name, params.seed, vars(params), objective, log.message),
-                out)  # fmt: skip
+    save_result(search(config, name, params.seed, vars(params), objective, log.message), out)
     log.artifact(out)

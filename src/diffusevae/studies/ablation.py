@@ -69,20 +69,34 @@ def name_variant(fuse: Sequence[Fuse]) -> str:
 
 
 def train_variant(
-    setting: Setting, fuse: Sequence[Fuse], seed: int, callbacks: Callbacks,
+    setting: Setting,
+    fuse: Sequence[Fuse],
+    seed: int,
+    callbacks: Callbacks,
     progress: Progress | None = None,
-) -> tuple[dict[str, object], Tensor]:  # fmt: skip
+) -> tuple[dict[str, object], Tensor]:
     """Return a row of the table and the refined test images (N x C x H x W in [0, 1], CPU)."""
     unet = dataclasses.replace(setting.unet, fuse=tuple(fuse))
     model, history = fit_diffusion(
-        setting.diffusion, unet, setting.optimiser, setting.train, setting.validation,
-        setting.epochs, setting.p_uncond, seed, callbacks, progress,
-    )  # fmt: skip
+        setting.diffusion,
+        unet,
+        setting.optimiser,
+        setting.train,
+        setting.validation,
+        setting.epochs,
+        setting.p_uncond,
+        seed,
+        callbacks,
+        progress,
+    )
     x_hat = setting.test.condition
     refined = sample(model, setting.sampler, len(x_hat), seed, x_hat)
-    row = {"variant": name_variant(fuse), "seed": seed,
-           "num_parameters": sum(p.numel() for p in model.parameters()),
-           "validation_loss": min(row["validation_loss"] for row in history)}  # fmt: skip
+    row = {
+        "variant": name_variant(fuse),
+        "seed": seed,
+        "num_parameters": sum(p.numel() for p in model.parameters()),
+        "validation_loss": min(row["validation_loss"] for row in history),
+    }
     return row | measure(setting.test.x, refined), refined
 
 
@@ -96,11 +110,17 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     """Return one row per variant: its mean over seeds, and the least and the largest of them."""
     rows = []
     for variant, group in runs.groupby("variant", sort=False):
-        row = {"variant": variant, "num_parameters": group["num_parameters"].iloc[0],
-               "num_seeds": len(group)}  # fmt: skip
+        row = {
+            "variant": variant,
+            "num_parameters": group["num_parameters"].iloc[0],
+            "num_seeds": len(group),
+        }
         for name in MEASURED:
-            row |= {name: group[name].mean(), f"{name}_low": group[name].min(),
-                    f"{name}_high": group[name].max()}  # fmt: skip
+            row |= {
+                name: group[name].mean(),
+                f"{name}_low": group[name].min(),
+                f"{name}_high": group[name].max(),
+            }
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -114,8 +134,14 @@ def draw_table(runs: pd.DataFrame) -> Figure:
     for axes, name in zip(grid.flat, MEASURED, strict=True):
         places = trained["variant"].map(names.index)
         axes.axvline(vae[name], color=COLOURS["vae"], linestyle="--", label=VAE)
-        axes.plot(trained[name], places, "o", color=COLOURS["diffusevae"], alpha=0.55,
-                  label="DiffuseVAE, one training each")  # fmt: skip
+        axes.plot(
+            trained[name],
+            places,
+            "o",
+            color=COLOURS["diffusevae"],
+            alpha=0.55,
+            label="DiffuseVAE, one training each",
+        )
         means = trained.groupby("variant", sort=False)[name].mean()
         axes.plot(means, range(len(names)), "|", color=INK, markersize=16, label="mean")
         axes.set_yticks(range(len(names)), names)
@@ -128,10 +154,14 @@ def draw_table(runs: pd.DataFrame) -> Figure:
 
 def draw_images(test: Images, refined: Mapping[str, Tensor], columns: int = 10) -> Figure:
     """Return real images, the VAE's reconstructions, and each variant's refinements of them."""
-    strips = [Strip("Real test images", test.x[:columns].cpu(), COLOURS["real"]),
-              Strip("VAE: its reconstruction", test.condition[:columns].cpu(), COLOURS["vae"])]
-    strips += [Strip(f"DiffuseVAE, fuse: {name}", images[:columns], COLOURS["diffusevae"])
-               for name, images in refined.items()]  # fmt: skip
+    strips = [
+        Strip("Real test images", test.x[:columns].cpu(), COLOURS["real"]),
+        Strip("VAE: its reconstruction", test.condition[:columns].cpu(), COLOURS["vae"]),
+    ]
+    strips += [
+        Strip(f"DiffuseVAE, fuse: {name}", images[:columns], COLOURS["diffusevae"])
+        for name, images in refined.items()
+    ]
     return draw_strips(strips, columns)
 
 
@@ -142,8 +172,10 @@ def run_variants(
 
     `train(setting, fuse, seed)` trains one.
     """
-    rows = [{"variant": VAE, "seed": config.seeds[0], "num_parameters": 0}
-            | measure(setting.test.x, setting.test.condition)]  # fmt: skip
+    rows = [
+        {"variant": VAE, "seed": config.seeds[0], "num_parameters": 0}
+        | measure(setting.test.x, setting.test.condition)
+    ]
     shown: dict[str, Tensor] = {}
     for fuse in config.variants:
         for seed in config.seeds:

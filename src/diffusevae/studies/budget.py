@@ -31,11 +31,15 @@ def split_distance(features: Mapping[str, np.ndarray], reference: np.ndarray) ->
     features: N x D by set, N the same, the same noise in the same row; reference: M x D of real
     images. All are extrapolated to infinitely many images, so that the parts add up.
     """
-    return pd.DataFrame([
-        {"part": part} | frechet_difference(reference, features[now],
-                                            None if before is None else features[before])
-        for part, (now, before) in PARTS.items()
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {"part": part}
+            | frechet_difference(
+                reference, features[now], None if before is None else features[before]
+            )
+            for part, (now, before) in PARTS.items()
+        ]
+    )
 
 
 def draw_budget(rows: pd.DataFrame) -> Figure:
@@ -46,14 +50,22 @@ def draw_budget(rows: pd.DataFrame) -> Figure:
         is_step = row.part in steps
         left = start if is_step else 0.0
         colour = COLOURS["ddpm"] if row.value <= 0 else COLOURS["real"]
-        axes.barh(y, row.value, left=left, height=0.55, color=colour if is_step else MUTED,
-                  alpha=0.55)  # fmt: skip
+        axes.barh(
+            y, row.value, left=left, height=0.55, color=colour if is_step else MUTED, alpha=0.55
+        )
         axes.plot([left + row.low, left + row.high], [y, y], color=INK, linewidth=1.5)
-        axes.annotate(f"{row.value:+.1f}", (max(left + row.high, left), y), xytext=(6, 0),
-                      textcoords="offset points", va="center", color=INK)  # fmt: skip
+        axes.annotate(
+            f"{row.value:+.1f}",
+            (max(left + row.high, left), y),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            color=INK,
+        )
         start = left + row.value
-    axes.set_yticks(range(len(rows)), [part.replace(": ", ":\n", 1) for part in rows["part"]],
-                    color=INK)  # fmt: skip
+    axes.set_yticks(
+        range(len(rows)), [part.replace(": ", ":\n", 1) for part in rows["part"]], color=INK
+    )
     axes.invert_yaxis()
     axes.margins(x=0.22)
     axes.grid(visible=False, axis="y")

@@ -51,8 +51,9 @@ class CompressConfig:
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"{name}: expected one or more, each once")
         if len(self.epochs) != len(self.codes):
-            raise ValueError(f"epochs: {len(self.epochs)} numbers for {len(self.codes)} codes; "
-                             "give one for each")
+            raise ValueError(
+                f"epochs: {len(self.epochs)} numbers for {len(self.codes)} codes; give one for each"
+            )
         for code in self.codes:
             if len(code) != 3 or code[1] != code[2]:
                 raise ValueError(f"codes: {list(code)} is not [Cz, h, w] with h = w")
@@ -68,13 +69,18 @@ def size_vae(
     levels = len(config.channel_multipliers)
     fitting = [n for n in range(levels) if code[1] * 2**n == image_size]
     if not fitting:
-        raise InputError(f"compress.codes: {list(code)}: images of {image_size} x {image_size} do "
-                         f"not come down to {code[1]} x {code[1]} in the "
-                         f"{levels - 1} halvings that "
-                         "compress.channel_multipliers allow; change one of them")
+        raise InputError(
+            f"compress.codes: {list(code)}: images of {image_size} x {image_size} do "
+            f"not come down to {code[1]} x {code[1]} in the "
+            f"{levels - 1} halvings that "
+            "compress.channel_multipliers allow; change one of them"
+        )
     multipliers = config.channel_multipliers[: fitting[0] + 1]
-    values = {"latent_channels": code[0], "channel_multipliers": multipliers,
-              "kl_weight": config.kl_weight}  # fmt: skip
+    values = {
+        "latent_channels": code[0],
+        "channel_multipliers": multipliers,
+        "kl_weight": config.kl_weight,
+    }
     return override(vae, values, "compress")
 
 
@@ -118,9 +124,11 @@ def measure(real: Tensor, restored: Tensor) -> dict[str, np.ndarray]:
 
 
 def compare(
-    pca: Mapping[str, np.ndarray], vaes: Sequence[Mapping[str, np.ndarray]], seed: int,
+    pca: Mapping[str, np.ndarray],
+    vaes: Sequence[Mapping[str, np.ndarray]],
+    seed: int,
     num_resamples: int = 2000,
-) -> dict[str, float | bool]:  # fmt: skip
+) -> dict[str, float | bool]:
     """Return a row of the table: each metric of both, and of VAE minus PCA with its 95 % interval.
 
     The difference of an image is averaged over the VAEs (one for each seed of the training), and
@@ -135,11 +143,12 @@ def compare(
         row |= {
             f"{name}_pca": float(pca[name].mean()),
             f"{name}_vae": float(np.mean([vae[name].mean() for vae in vaes])),
-            f"{name}_change": found["value"], f"{name}_low": found["low"],
+            f"{name}_change": found["value"],
+            f"{name}_low": found["low"],
             f"{name}_high": found["high"],
             f"{name}_worst": float(means.max() if lower else means.min()),
             f"{name}_vae_better": bool(found["high"] < 0 if lower else found["low"] > 0),
-        }  # fmt: skip
+        }
     return row
 
 
@@ -164,6 +173,8 @@ def draw_table(runs: pd.DataFrame) -> Figure:
 def draw_images(real: Tensor, restored: Mapping[str, Tensor], columns: int) -> Figure:
     """Return real images and what each code restores of them, by title ("PCA ..." or "VAE ...")."""
     strips = [Strip("Real test images", real[:columns], COLOURS["real"])]
-    strips += [Strip(title, images[:columns].cpu(), COLOURS["vae"] if VAE in title else INK)
-               for title, images in restored.items()]  # fmt: skip
+    strips += [
+        Strip(title, images[:columns].cpu(), COLOURS["vae"] if VAE in title else INK)
+        for title, images in restored.items()
+    ]
     return draw_strips(strips, columns)

@@ -26,8 +26,7 @@ from diffusevae.metrics.paired import ssim
 from diffusevae.sampling.generation import Models
 from diffusevae.sampling.samplers import SamplerConfig, SamplerName, sample
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#7c3aed", "#0891b2", "#4b5563",
-           "#b45309")  # fmt: skip
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#7c3aed", "#0891b2", "#4b5563", "#b45309")
 LOG_RATIO = 10  # a range of distances from this factor on is drawn logarithmically
 
 
@@ -72,8 +71,10 @@ def list_points(base: SamplerConfig, config: FrontierConfig) -> list[SamplerConf
     points = []
     for name in config.samplers:
         for eta in config.etas if name == "ddim" else (0.0,):
-            points += [dataclasses.replace(base, sampler=name, eta=eta, num_steps=num_steps)
-                       for num_steps in config.num_steps]  # fmt: skip
+            points += [
+                dataclasses.replace(base, sampler=name, eta=eta, num_steps=num_steps)
+                for num_steps in config.num_steps
+            ]
     return points
 
 
@@ -91,18 +92,22 @@ def measure_point(
     return {
         "ddpm_frechet": subject.features(sample(models.ddpm, sampler, count, seed + 1)),
         "diffusevae_frechet": subject.features(
-            sample(models.diffusevae, sampler, count, seed + 1, subject.decoded)),
+            sample(models.diffusevae, sampler, count, seed + 1, subject.decoded)
+        ),
         "diffusevae_ssim": ssim(subject.real, refined).double().numpy(),
-    }  # fmt: skip
+    }
 
 
 QUANTITIES = ("ddpm_frechet", "diffusevae_frechet", "diffusevae_ssim")
 
 
 def compare(
-    point: Mapping[str, np.ndarray], best: Mapping[str, np.ndarray], reference: np.ndarray,
-    num_resamples: int, seed: int,
-) -> dict[str, float | bool]:  # fmt: skip
+    point: Mapping[str, np.ndarray],
+    best: Mapping[str, np.ndarray],
+    reference: np.ndarray,
+    num_resamples: int,
+    seed: int,
+) -> dict[str, float | bool]:
     """Return a row: each quantity's value, and its difference from the converged one with interval.
 
     Differences are paired: both sides have the same images and noise. That of Fréchet distances is
@@ -120,9 +125,13 @@ def compare(
             row[name], end = (frechet_distance(reference, each[name]) for each in (point, best))
             difference = frechet_difference(reference, point[name], best[name])
             worse = difference["low"] > 0
-        row |= {f"{name}_converged": end, f"{name}_change": difference["value"],
-                f"{name}_low": difference["low"], f"{name}_high": difference["high"],
-                f"{name}_not_worse": not worse}  # fmt: skip
+        row |= {
+            f"{name}_converged": end,
+            f"{name}_change": difference["value"],
+            f"{name}_low": difference["low"],
+            f"{name}_high": difference["high"],
+            f"{name}_not_worse": not worse,
+        }
     return row
 
 
@@ -137,8 +146,11 @@ def choose_default(rows: pd.DataFrame) -> dict[str, object] | None:
     if not len(good):
         return None
     best = good.sort_values(["num_steps", "diffusevae_frechet"], kind="stable").iloc[0]
-    return {"sampler": best["sampler"], "eta": float(best["eta"]),
-            "num_steps": int(best["num_steps"])}  # fmt: skip
+    return {
+        "sampler": best["sampler"],
+        "eta": float(best["eta"]),
+        "num_steps": int(best["num_steps"]),
+    }
 
 
 def read_point(rows: pd.DataFrame, chosen: Mapping[str, object]) -> dict[str, float]:
@@ -152,9 +164,11 @@ def draw_frontier(rows: pd.DataFrame, end: Mapping[str, float]) -> Figure:
 
     Filled points are not worse than the converged sampler, whose values `end` are dashed lines.
     """
-    titles = {"ddpm_frechet": f"{MODEL_NAMES['ddpm']}: Fréchet distance ↓",
-              "diffusevae_frechet": f"{MODEL_NAMES['diffusevae']}: Fréchet distance ↓",
-              "diffusevae_ssim": f"{MODEL_NAMES['diffusevae']}: SSIM of refinements ↑"}  # fmt: skip
+    titles = {
+        "ddpm_frechet": f"{MODEL_NAMES['ddpm']}: Fréchet distance ↓",
+        "diffusevae_frechet": f"{MODEL_NAMES['diffusevae']}: Fréchet distance ↓",
+        "diffusevae_ssim": f"{MODEL_NAMES['diffusevae']}: SSIM of refinements ↑",
+    }
     figure, grid = panels(len(titles), 1, 2.5 * len(titles) + 0.6, sharex=True)
     for axes, (name, title) in zip(grid[:, 0], titles.items(), strict=True):
         axes.axhline(end[name], color=MUTED, linestyle="--", linewidth=1.2)
@@ -164,8 +178,13 @@ def draw_frontier(rows: pd.DataFrame, end: Mapping[str, float]) -> Figure:
             axes.plot(line["num_steps"], line[name], color=colour, label=label)
             good = line[f"{name}_not_worse"]
             axes.plot(line["num_steps"][good], line[name][good], "o", color=colour)
-            axes.plot(line["num_steps"][~good], line[name][~good], "o", color=colour,
-                      markerfacecolor="white")  # fmt: skip
+            axes.plot(
+                line["num_steps"][~good],
+                line[name][~good],
+                "o",
+                color=colour,
+                markerfacecolor="white",
+            )
         axes.set_xscale("log")
         if name.endswith("frechet") and rows[name].max() > LOG_RATIO * rows[name].min():
             axes.set_yscale("log")

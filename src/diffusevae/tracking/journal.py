@@ -50,8 +50,11 @@ class Journal:
     def read(self) -> list[dict]:
         """Return the messages of all whole lines; a power cut or a full disk may have torn some."""
         self._file.seek(0)
-        return [message for line in self._file.read().split(b"\n")
-                if (message := _parse(line)) is not None]  # fmt: skip
+        return [
+            message
+            for line in self._file.read().split(b"\n")
+            if (message := _parse(line)) is not None
+        ]
 
     def remove(self) -> None:
         """Delete the file: MLflow has it all."""

@@ -13,8 +13,12 @@ from urllib.parse import quote
 
 from diffusevae.core.errors import EnvironmentFailure
 
-ADDRESSES = (("experiments", "artifact_location"), ("runs", "artifact_uri"),
-             ("logged_models", "artifact_location"), ("model_versions", "storage_location"))
+ADDRESSES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
 WAIT_SECONDS = 30  # for another process's transaction
 
 
@@ -36,7 +40,8 @@ def move_in(home: Path) -> None:
                     database.execute(
                         f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
                         f"WHERE substr({column}, 1, ?) = ?",
-                        (home.as_uri(), len(old) + 1, len(old) + 1, f"{old}/"))  # fmt: skip
+                        (home.as_uri(), len(old) + 1, len(old) + 1, f"{old}/"),
+                    )
 
 
 def _find_homes(database: sqlite3.Connection) -> set[str]:
@@ -86,7 +91,8 @@ def _upgrade(path: Path, revision: str) -> None:
         copy.unlink()
         raise EnvironmentFailure(
             f"{path}: is of a newer MLflow (its tables are {revision}); use the code that made it, "
-            "or move ./mlflow away to begin anew") from error
+            "or move ./mlflow away to begin anew"
+        ) from error
     finally:
         engine.dispose()
     kept.unlink(missing_ok=True)

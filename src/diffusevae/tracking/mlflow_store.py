@@ -56,8 +56,10 @@ def require_address() -> None:
         reason = f"needs the package {error.name}, which is not installed"
     except (ArgumentError, ValueError):
         pass
-    raise InputError(f"MLFLOW_TRACKING_URI: {reason}; write http://HOST:PORT or "
-                     "sqlite:////FOLDER/mlflow.db, or unset it")
+    raise InputError(
+        f"MLFLOW_TRACKING_URI: {reason}; write http://HOST:PORT or "
+        "sqlite:////FOLDER/mlflow.db, or unset it"
+    )
 
 
 def connect():
@@ -154,6 +156,8 @@ def first_line(error: Exception) -> str:
     if "error code 401" in str(error):
         return "the login is refused; set MLFLOW_TRACKING_PASSWORD (and _USERNAME) to the server's"
     if OTHER_TABLES in str(error):
-        return ("its database is of another version of MLflow; where it is older, back it up, then "
-                "run `.venv/bin/python -m mlflow db upgrade` with its address")
+        return (
+            "its database is of another version of MLflow; where it is older, back it up, then "
+            "run `.venv/bin/python -m mlflow db upgrade` with its address"
+        )
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -58,9 +58,15 @@ class Runs:
         return self._client
 
     def open(
-        self, run: int, milliseconds: int, name: str, parent: int | str | None, params: dict,
-        tags: dict, experiment: str,
-    ) -> None:  # fmt: skip
+        self,
+        run: int,
+        milliseconds: int,
+        name: str,
+        parent: int | str | None,
+        params: dict,
+        tags: dict,
+        experiment: str,
+    ) -> None:
         """Start a run under `parent`, a run's number here or id in MLflow, or in an experiment."""
         from mlflow.entities import Param
 
@@ -107,8 +113,12 @@ class Runs:
         """Record the data set a stage read: its name and the SHA-256 of the file as digest."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        data = Dataset(name=Path(path).parent.name, digest=sha256[:36], source_type="local",
-                       source=json.dumps({"path": path, "sha256": sha256}))
+        data = Dataset(
+            name=Path(path).parent.name,
+            digest=sha256[:36],
+            source_type="local",
+            source=json.dumps({"path": path, "sha256": sha256}),
+        )
         tags = [InputTag("mlflow.data.context", context)]
         self.client.log_inputs(self.ids[run], datasets=[DatasetInput(data, tags)])
 
@@ -197,8 +207,10 @@ class _Sender(Thread):
             self._journal.append(message)
         except OSError as error:
             if not self._unkept:
-                say(f"warning: {self._journal.path}: {first_line(error)}; what MLflow does not "
-                    "take at once is lost")  # fmt: skip
+                say(
+                    f"warning: {self._journal.path}: {first_line(error)}; what MLflow does not "
+                    "take at once is lost"
+                )
             self._unkept = True
         self._messages.put(message)
 
@@ -212,13 +224,18 @@ class _Sender(Thread):
         self._ended.set()
         while self.is_alive():
             now, away_since = time.monotonic(), self._away_since
-            if (away_since is not None and now - away_since > WAIT_SECONDS
-                    and now - ended > LAST_TRY_SECONDS):  # fmt: skip
+            if (
+                away_since is not None
+                and now - away_since > WAIT_SECONDS
+                and now - ended > LAST_TRY_SECONDS
+            ):
                 self._stopped.set()
                 self.join(0.2)  # to let go of the journal, unless it hangs in a call
                 path = os.path.relpath(self._journal.path)
-                return say(f"warning: what MLflow did not take is kept in {path}; the next run "
-                           "sends it, or `python -m tasks.recording`")
+                return say(
+                    f"warning: what MLflow did not take is kept in {path}; the next run "
+                    "sends it, or `python -m tasks.recording`"
+                )
             self.join(0.05)
 
     def run(self) -> None:
@@ -317,6 +334,7 @@ def hash_files(path: Path) -> str:
 
 def _group(messages: Iterable[dict | None]) -> Iterator[dict]:
     """Put metrics of a run that come one after the other together: one call sends them all."""
+
     def same(message: dict | None) -> object:
         return message and (message["do"], message["run"])
 
@@ -347,8 +365,16 @@ def _may_pass(error: Exception) -> bool:
 
     if isinstance(error, MlflowException):
         return error.error_code not in REFUSALS
-    return isinstance(error, (requests.RequestException, SQLAlchemyError, ConnectionError,
-                              TimeoutError, EnvironmentFailure))  # fmt: skip
+    return isinstance(
+        error,
+        (
+            requests.RequestException,
+            SQLAlchemyError,
+            ConnectionError,
+            TimeoutError,
+            EnvironmentFailure,
+        ),
+    )
 
 
 def main() -> None:

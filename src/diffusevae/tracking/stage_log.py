@@ -49,26 +49,41 @@ class Recorder:
             try:
                 self._socket.connect(address)
             except OSError as error:
-                raise InputError(f"{RECORDER_VARIABLE}: nobody records at {address!r} ({error}); "
-                                 "unset it") from error
+                raise InputError(
+                    f"{RECORDER_VARIABLE}: nobody records at {address!r} ({error}); unset it"
+                ) from error
         elif importlib.util.find_spec("mlflow") is None:
             print("tracking is off: mlflow is not installed", flush=True)
         else:
             self._socket, theirs = socket.socketpair()
             with theirs:
-                self._process = subprocess.Popen([sys.executable, "-m", "diffusevae.tracking.recorder"],
-                                                 stdin=theirs.fileno(), start_new_session=True)
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "diffusevae.tracking.recorder"],
+                    stdin=theirs.fileno(),
+                    start_new_session=True,
+                )
 
     def open(
-        self, name: str, parent: int | str | None, params: Mapping[str, object],
-        tags: Mapping[str, str] | None = None, experiment: str = "",
-    ) -> int:  # fmt: skip
+        self,
+        name: str,
+        parent: int | str | None,
+        params: Mapping[str, object],
+        tags: Mapping[str, str] | None = None,
+        experiment: str = "",
+    ) -> int:
         """Start a run; return its number here. `parent` is such a number, or an MLflow run's id."""
         number = self._num_runs
         self._num_runs += 1
         flat = {key: str(value) for key, value in _flatten(params).items()}
-        self.record("open", number, name=name, parent=parent, params=flat, tags=dict(tags or {}),
-                    experiment=experiment)  # fmt: skip
+        self.record(
+            "open",
+            number,
+            name=name,
+            parent=parent,
+            params=flat,
+            tags=dict(tags or {}),
+            experiment=experiment,
+        )
         return number
 
     def record(self, action: str, run: int, **arguments) -> None:
@@ -133,6 +148,7 @@ class Log:
 
     def progress(self, label: str) -> Callable[[int, int], None]:
         """Return a function (done, total) that prints a share now and then."""
+
         def show(done: int, total: int) -> None:
             now = time.monotonic()
             if now - self._last_progress >= PROGRESS_SECONDS and done < total:
@@ -164,9 +180,11 @@ class Log:
 
     @contextmanager
     def trial(
-        self, number: int | str, params: Mapping[str, object],
+        self,
+        number: int | str,
+        params: Mapping[str, object],
         pruned: tuple[type[Exception], ...] = (),
-    ) -> Iterator["Log"]:  # fmt: skip
+    ) -> Iterator["Log"]:
         """Open a run nested under this stage's for one Optuna trial, or one training of several.
 
         It ends as FINISHED, FAILED or KILLED; by an exception of `pruned` as FINISHED, with the tag
@@ -208,8 +226,13 @@ def track_stage(
     stage: str, key: str, params: Mapping[str, object], recorder: Recorder
 ) -> Iterator[Log]:
     """Open the MLflow run of a stage and close it as FINISHED, FAILED or KILLED."""
-    run = recorder.open(stage, os.environ.get(PARENT_VARIABLE), params,
-                        tags={"stage": stage, "key": key}, experiment=key)  # fmt: skip
+    run = recorder.open(
+        stage,
+        os.environ.get(PARENT_VARIABLE),
+        params,
+        tags={"stage": stage, "key": key},
+        experiment=key,
+    )
     log = Log(recorder, run)
     start = time.monotonic()
     status = "FAILED"

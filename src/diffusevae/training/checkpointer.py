@@ -87,21 +87,31 @@ class Progress:
 
 
 def identify(
-    stage: str, params: SimpleNamespace, data: Sequence[Path],
+    stage: str,
+    params: SimpleNamespace,
+    data: Sequence[Path],
     without: Mapping[str, Sequence[str]] | None = None,
-) -> str:  # fmt: skip
+) -> str:
     """Return stage-key-hash, the hash changing with all that a stage's result depends on.
 
     That is its sections of params.yaml (less the keys in `without`, by section), the content of its
     data files, this package's code and the version of torch.
     """
-    sections = {name: dataclasses.asdict(value) if dataclasses.is_dataclass(value)
-                and not isinstance(value, type) else value
-                for name, value in vars(params).items()}  # fmt: skip
+    sections = {
+        name: dataclasses.asdict(value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type)
+        else value
+        for name, value in vars(params).items()
+    }
     for section, keys in (without or {}).items():
         sections[section] = {k: v for k, v in sections[section].items() if k not in keys}
-    text = json.dumps([sections, [sha256_of(path) for path in data], torch.__version__,
-                       [sha256_of(path) for path in sorted(CODE.rglob("*.py"))]],
-                      sort_keys=True)  # fmt: skip
+    text = json.dumps(
+        [
+            sections,
+            [sha256_of(path) for path in data],
+            torch.__version__,
+            [sha256_of(path) for path in sorted(CODE.rglob("*.py"))],
+        ],
+        sort_keys=True,
+    )
     return f"{stage}-{params.key}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-

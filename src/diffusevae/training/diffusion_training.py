@@ -65,11 +65,13 @@ def fit_diffusion(
     device = train.x.device
     torch.manual_seed(seed_of(seed, "diffusion"))  # initial weights
     conditional = train.x_hat is not None
-    model = DiffusionModel(config, unet_config, train.x.shape[1:], conditional,
-                           p_uncond).to(device)  # fmt: skip
+    model = DiffusionModel(config, unet_config, train.x.shape[1:], conditional, p_uncond).to(device)
 
     def losses(
-        model: DiffusionModel, images: Images, indices: Tensor | slice, rows: slice,
+        model: DiffusionModel,
+        images: Images,
+        indices: Tensor | slice,
+        rows: slice,
         *keys: int | str,
     ) -> Losses:
         x, x_hat = images.at(indices)
@@ -78,8 +80,13 @@ def fit_diffusion(
         dropped = None
         if conditional and p_uncond > 0 and model.training:
             dropped = torch.rand(len(x), generator=rng, device=device) < p_uncond
-        return model.losses(x[rows], t[rows], eps[rows], None if x_hat is None else x_hat[rows],
-                            None if dropped is None else dropped[rows])  # fmt: skip
+        return model.losses(
+            x[rows],
+            t[rows],
+            eps[rows],
+            None if x_hat is None else x_hat[rows],
+            None if dropped is None else dropped[rows],
+        )
 
     def batch_loss(
         model: DiffusionModel, indices: Tensor, epoch: int, batch: int, rows: slice

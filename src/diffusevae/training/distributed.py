@@ -72,8 +72,10 @@ def join_group(device: torch.device) -> Group:
     if not torch.distributed.is_torchelastic_launched():
         return ALONE
     if missing := [name for name in OF_TORCHRUN if not os.environ.get(name)]:
-        raise InputError(f"{', '.join(missing)}: not set, and TORCHELASTIC_RUN_ID is; start by "
-                         "torchrun, which sets all, or unset TORCHELASTIC_RUN_ID")
+        raise InputError(
+            f"{', '.join(missing)}: not set, and TORCHELASTIC_RUN_ID is; start by "
+            "torchrun, which sets all, or unset TORCHELASTIC_RUN_ID"
+        )
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")

@@ -28,8 +28,10 @@ def num_processes() -> int:
     text = os.environ.get(PROCESSES_VARIABLE) or "1"
     if text.isascii() and text.isdecimal() and 1 <= int(text) <= MOST_PROCESSES:
         return int(text)
-    raise InputError(f"{PROCESSES_VARIABLE}: {text!r} is not a number of processes; write a whole "
-                     f"number from 1 to {MOST_PROCESSES}")
+    raise InputError(
+        f"{PROCESSES_VARIABLE}: {text!r} is not a number of processes; write a whole "
+        f"number from 1 to {MOST_PROCESSES}"
+    )
 
 
 def rank() -> int | None:
@@ -41,8 +43,10 @@ def rank() -> int | None:
         return None
     text = os.environ.get("RANK", "")
     if not (text.isascii() and text.isdecimal()):
-        raise InputError(f"RANK: {text!r} is no rank, and TORCHELASTIC_RUN_ID is set; start by "
-                         "torchrun, which sets both, or unset TORCHELASTIC_RUN_ID")
+        raise InputError(
+            f"RANK: {text!r} is no rank, and TORCHELASTIC_RUN_ID is set; start by "
+            "torchrun, which sets both, or unset TORCHELASTIC_RUN_ID"
+        )
     return int(text)
 
 
@@ -65,10 +69,16 @@ def launch(argv: list[str], count: int) -> None:
     with tempfile.TemporaryDirectory(prefix="diffusevae-") as folder:
         logs = DefaultLogsSpecs(folder, redirects={each: Std.ALL for each in range(1, count)})
         config = LaunchConfig(
-            min_nodes=1, max_nodes=1, nproc_per_node=count, run_id=uuid.uuid4().hex,
-            rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0", local_addr="127.0.0.1",
-            max_restarts=0, logs_specs=logs,
-        )  # fmt: skip
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=count,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="127.0.0.1:0",
+            local_addr="127.0.0.1",
+            max_restarts=0,
+            logs_specs=logs,
+        )
         try:
             elastic_launch(config, sys.executable)("-m", "diffusevae.stages", *argv)
         except ChildFailedError as error:
@@ -91,12 +101,16 @@ def _check_devices(count: int) -> None:
     if not device.startswith("cuda") or not torch.cuda.is_available():
         return
     if device != "cuda":
-        raise InputError(f"{PROCESSES_VARIABLE}: {count} processes need a GPU each, and "
-                         f"{DEVICE_VARIABLE} is {device}; name GPUs by CUDA_VISIBLE_DEVICES")
+        raise InputError(
+            f"{PROCESSES_VARIABLE}: {count} processes need a GPU each, and "
+            f"{DEVICE_VARIABLE} is {device}; name GPUs by CUDA_VISIBLE_DEVICES"
+        )
     if count > torch.cuda.device_count():
-        raise InputError(f"{PROCESSES_VARIABLE}: {count} processes need a GPU each, and there are "
-                         f"{torch.cuda.device_count()}; use no more than that, or "
-                         f"{DEVICE_VARIABLE}=cpu")
+        raise InputError(
+            f"{PROCESSES_VARIABLE}: {count} processes need a GPU each, and there are "
+            f"{torch.cuda.device_count()}; use no more than that, or "
+            f"{DEVICE_VARIABLE}=cpu"
+        )
 
 
 def _show_errors(folder: Path, failed: int) -> None:
@@ -110,6 +124,7 @@ def _cause(codes: dict[int, int]) -> int:
 
     SIGTERM ended those that were left; exit code 1 may be of one whose connection was lost.
     """
+
     def doubt(process: int) -> tuple[bool, bool, bool]:
         code = codes[process]
         return code in (-signal.SIGTERM, 128 + signal.SIGTERM), code == 1, code < 0

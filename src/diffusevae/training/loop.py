@@ -71,9 +71,15 @@ class Fit(Generic[Model]):
 
 
 def fit(
-    model: Model, config: OptimiserConfig, epochs: int, seed: int, task: Fit[Model],
-    callbacks: Callbacks[Model], progress: Progress | None = None, group: Group = ALONE,
-) -> tuple[Model, History]:  # fmt: skip
+    model: Model,
+    config: OptimiserConfig,
+    epochs: int,
+    seed: int,
+    task: Fit[Model],
+    callbacks: Callbacks[Model],
+    progress: Progress | None = None,
+    group: Group = ALONE,
+) -> tuple[Model, History]:
     """Train `model` in place; return the averaged model of the best epoch and the history.
 
     The history has one row per epoch: epoch (from 1), train_<name> and validation_<name> of every
@@ -101,9 +107,15 @@ def fit(
 
 
 def _train_epoch(
-    state: State, config: OptimiserConfig, epochs: int, seed: int, task: Fit,
-    callbacks: Callbacks, progress: Progress | None, group: Group,
-) -> dict[str, float]:  # fmt: skip
+    state: State,
+    config: OptimiserConfig,
+    epochs: int,
+    seed: int,
+    task: Fit,
+    callbacks: Callbacks,
+    progress: Progress | None,
+    group: Group,
+) -> dict[str, float]:
     """Go through the images once, or through what is left of them; return each loss's mean."""
     state.model.train()
     device = next(state.model.parameters()).device
@@ -134,11 +146,14 @@ def _train_epoch(
 
 
 def _judge_epoch(
-    state: State, config: OptimiserConfig, trained: Mapping[str, float], task: Fit,
-    callbacks: Callbacks, progress: Progress | None,
-) -> dict[str, float]:  # fmt: skip
-    """Return the epoch's row of the history, which `on_epoch` has got; a signal stops it at once.
-    """
+    state: State,
+    config: OptimiserConfig,
+    trained: Mapping[str, float],
+    task: Fit,
+    callbacks: Callbacks,
+    progress: Progress | None,
+) -> dict[str, float]:
+    """Return the epoch's row of the history, as `on_epoch` got it; a signal stops it at once."""
     try:
         with interruption.deferred(False):
             validated = task.validate(state.averaged)
@@ -182,5 +197,7 @@ def _set_learning_rate(
 def _check_finite(row: dict[str, float], config: OptimiserConfig) -> None:
     for name, value in row.items():
         if not math.isfinite(value):
-            raise Diverged(f"training: {name} is {value} after epoch {row['epoch']} at learning "
-                             f"rate {config.learning_rate}; use a smaller learning_rate")
+            raise Diverged(
+                f"training: {name} is {value} after epoch {row['epoch']} at learning "
+                f"rate {config.learning_rate}; use a smaller learning_rate"
+            )

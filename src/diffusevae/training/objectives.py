@@ -86,17 +86,22 @@ def shared_levels(schedules: Iterable[NoiseSchedule]) -> tuple[int, ...]:
         highest = min(highest, float(schedule.snr_db[0]))
     levels = tuple(level for level in LEVELS_DB if lowest <= level <= highest)
     if not levels:
-        raise InputError(f"diffusion: its noise levels have none of {LEVELS_DB[0]} to "
-                         f"{LEVELS_DB[-1]} dB in common, by which objective fair compares; change "
-                         "beta_start, beta_end or num_timesteps")
+        raise InputError(
+            f"diffusion: its noise levels have none of {LEVELS_DB[0]} to "
+            f"{LEVELS_DB[-1]} dB in common, by which objective fair compares; change "
+            "beta_start, beta_end or num_timesteps"
+        )
     return levels
 
 
 @torch.inference_mode()
 def measure_x_0_error(
-    model: DiffusionModel, images: Tensor, variances: np.ndarray, seed: int,
+    model: DiffusionModel,
+    images: Tensor,
+    variances: np.ndarray,
+    seed: int,
     levels: Sequence[int] = LEVELS_DB,
-) -> float:  # fmt: skip
+) -> float:
     """Return the error of the predicted x_0 as a multiple of a linear denoiser's least one.
 
     It is taken at the timesteps nearest to the levels (signal-to-noise ratios in dB), which are the

@@ -37,16 +37,28 @@ class State(Generic[Model]):
 
     def pack(self) -> tuple[dict[str, Tensor], dict[str, object]]:
         """Return it as tensors by name and as what JSON can hold."""
-        parts = {"model": self.model.state_dict(), "averaged": self.averaged.state_dict(),
-                 "best": self.best_weights, "totals": self.totals,
-                 "optimiser": self.optimiser.state[self.weights]}  # fmt: skip
-        tensors = {f"{part}/{name}": tensor for part, named in parts.items()
-                   for name, tensor in named.items()}  # fmt: skip
+        parts = {
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "best": self.best_weights,
+            "totals": self.totals,
+            "optimiser": self.optimiser.state[self.weights],
+        }
+        tensors = {
+            f"{part}/{name}": tensor
+            for part, named in parts.items()
+            for name, tensor in named.items()
+        }
         # A file's tensors and facts are sorted by name; lists keep the columns in their order.
         history = [list(row.items()) for row in self.history]
-        return tensors, {"epoch": self.epoch, "batch": self.batch, "step": self.step,
-                         "best": self.best, "history": history,
-                         "totals": list(self.totals)}  # fmt: skip
+        return tensors, {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "step": self.step,
+            "best": self.best,
+            "history": history,
+            "totals": list(self.totals),
+        }
 
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Take over what `pack` returned."""
@@ -60,9 +72,11 @@ class State(Generic[Model]):
         self.best_weights = {name: tensor.to(device) for name, tensor in parts["best"].items()}
         self.totals = {name: parts["totals"][name].to(device) for name in facts["totals"]}
         self.optimiser.state[self.weights] = {
-            name: value.to(device) for name, value in parts["optimiser"].items()}
+            name: value.to(device) for name, value in parts["optimiser"].items()
+        }
         self.epoch, self.batch, self.step, self.best = (
-            facts[name] for name in ("epoch", "batch", "step", "best"))
+            facts[name] for name in ("epoch", "batch", "step", "best")
+        )
         self.history = [dict(row) for row in facts["history"]]
 
 
@@ -74,8 +88,14 @@ def join_weights(model: nn.Module) -> nn.Parameter:
     """
     parameters = list(model.parameters())
     sizes = [parameter.numel() for parameter in parameters]
-    vector = nn.Parameter(torch.cat([p.detach().as_strided((size,), (1,))
-                                     for p, size in zip(parameters, sizes, strict=True)]))
+    vector = nn.Parameter(
+        torch.cat(
+            [
+                p.detach().as_strided((size,), (1,))
+                for p, size in zip(parameters, sizes, strict=True)
+            ]
+        )
+    )
     for parameter, part in zip(parameters, vector.detach().split(sizes), strict=True):
         parameter.data = part.as_strided(parameter.shape, parameter.stride())
     if any(parameter.requires_grad for parameter in parameters):

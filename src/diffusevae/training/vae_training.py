@@ -48,9 +48,7 @@ def fit_vae(
         rng = generator(seed, "vae", *keys, device=train_images.device)
         return torch.randn(count, *vae.latent_shape, generator=rng, device=rng.device)
 
-    def batch_loss(
-        model: VAE, indices: Tensor, epoch: int, batch: int, rows: slice
-    ) -> Losses:
+    def batch_loss(model: VAE, indices: Tensor, epoch: int, batch: int, rows: slice) -> Losses:
         eps = noise(len(indices), epoch, batch)[rows]
         return vae_loss(model, to_unit(train_images[indices[rows]]), eps)
 

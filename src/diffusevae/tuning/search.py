@@ -54,9 +54,13 @@ Objective = Callable[[Values, int, Callable[[int, Losses], None]], None]
 
 
 def search(
-    config: SearchConfig, name: str, seed: int, base: Mapping[str, object], objective: Objective,
+    config: SearchConfig,
+    name: str,
+    seed: int,
+    base: Mapping[str, object],
+    objective: Objective,
     say: Callable[[str], None] = lambda text: None,
-) -> Result:  # fmt: skip
+) -> Result:
     """Run the trials that the study `name` still lacks and return its result.
 
     The first trial has the values of `base`, the sections of params.yaml that the space is about.
@@ -109,18 +113,24 @@ def save_result(result: Result, folder: Path) -> None:
 def _result(finished: list[FrozenTrial], config: SearchConfig, name: str, seed: int) -> Result:
     completed = [t for t in finished if t.state == TrialState.COMPLETE]
     if not completed:
-        raise InputError(f"study {name}: every trial was pruned; widen the space or "
-                         "raise startup_trials")
+        raise InputError(
+            f"study {name}: every trial was pruned; widen the space or raise startup_trials"
+        )
     best: Values = {section: {} for section in config.space}
     for name, value in sorted(min(completed, key=_value_of).params.items()):
         section, key = name.split(".")
         best[section][key] = value
-    rows = [{"number": t.user_attrs[SLOT], "state": t.state.name.lower(),
-             "value": _last_value(t),
-             "epochs": len(t.intermediate_values),
-             **{k: v for k, v in sorted(t.user_attrs.items()) if k != SLOT},
-             **dict(sorted(t.params.items()))}  # a database gives them in any order
-            for t in finished]  # fmt: skip
+    rows = [
+        {
+            "number": t.user_attrs[SLOT],
+            "state": t.state.name.lower(),
+            "value": _last_value(t),
+            "epochs": len(t.intermediate_values),
+            **{k: v for k, v in sorted(t.user_attrs.items()) if k != SLOT},
+            **dict(sorted(t.params.items())),
+        }  # a database gives them in any order
+        for t in finished
+    ]
     return Result(best, pd.DataFrame(rows), _importances(completed, seed))
 
 

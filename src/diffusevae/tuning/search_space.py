@@ -42,11 +42,11 @@ def suggest_values(trial, space: Space, base: Mapping[str, object]) -> Values:
                 continue
             low, high, log = options["low"], options["high"], options.get("log", False)
             if isinstance(getattr(base[section], key), int):
-                drawn[key] = trial.suggest_int(name, low, high, log=log,
-                                               step=options.get("step", 1))  # fmt: skip
+                drawn[key] = trial.suggest_int(
+                    name, low, high, log=log, step=options.get("step", 1)
+                )
             else:
-                drawn[key] = trial.suggest_float(name, low, high, log=log,
-                                                 step=options.get("step"))  # fmt: skip
+                drawn[key] = trial.suggest_float(name, low, high, log=log, step=options.get("step"))
     return values
 
 
@@ -60,24 +60,26 @@ def check_space(space: Space) -> None:
                 {"choices"} <= set(options) <= {"choices", "only_if"}
                 or {"low", "high"} <= set(options) <= {"low", "high", "log", "step", "only_if"}
             ):
-                raise InputError(f"space.{section}.{key}: {reprlib.repr(options)} is no range; "
-                                 "write {choices: [...]} or "
-                                 "{low: .., high: .., log: true, step: ..}")
+                raise InputError(
+                    f"space.{section}.{key}: {reprlib.repr(options)} is no range; "
+                    "write {choices: [...]} or "
+                    "{low: .., high: .., log: true, step: ..}"
+                )
             fault = _find_fault(options) or _find_fault_of_condition(key, keys)
             if fault:
                 raise InputError(f"space.{section}.{key}: {fault}")
 
 
-def list_combinations(
-    keys: Mapping[str, Options], base: object
-) -> Iterator[dict[str, object]]:
+def list_combinations(keys: Mapping[str, Options], base: object) -> Iterator[dict[str, object]]:
     """Yield what can be drawn for a section's keys, to see whether it fits.
 
     That is every combination of choices, whole numbers, steps and ends of other ranges; of very
     many combinations, or values, some. `base` is the section in params.yaml.
     """
-    values = {key: _list_values(options, isinstance(getattr(base, key), int))
-              for key, options in keys.items()}  # fmt: skip
+    values = {
+        key: _list_values(options, isinstance(getattr(base, key), int))
+        for key, options in keys.items()
+    }
     rows: Iterable[Sequence] = itertools.product(*values.values())
     if math.prod(map(len, values.values())) > MOST_COMBINATIONS:
         rng = random.Random(0)
@@ -114,15 +116,19 @@ def apply_best(params: SimpleNamespace, path: Path) -> SimpleNamespace:
 
 def _is_drawn(options: Options, drawn: Mapping[str, object]) -> bool:
     """Return whether the `only_if` of a key holds for what was drawn so far."""
-    return all(key in drawn and drawn[key] == value
-               for key, value in options.get("only_if", {}).items())  # fmt: skip
+    return all(
+        key in drawn and drawn[key] == value for key, value in options.get("only_if", {}).items()
+    )
 
 
 def _allows(options: Options, value: object) -> bool:
     if "choices" in options:
         return value in options["choices"]
-    return _is_number(value) and options["low"] <= value <= options["high"] and (
-        "step" not in options or _is_whole((value - options["low"]) / options["step"]))
+    return (
+        _is_number(value)
+        and options["low"] <= value <= options["high"]
+        and ("step" not in options or _is_whole((value - options["low"]) / options["step"]))
+    )
 
 
 def _list_values(options: Options, whole: bool) -> list:

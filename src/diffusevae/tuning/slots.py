@@ -29,8 +29,13 @@ def open_study(name: str, n_trials: int, seed: int, pruner: BasePruner) -> Study
     storage = study_storage.connect()
 
     def open_it() -> Study:
-        return optuna.create_study(study_name=name, storage=storage, pruner=pruner,
-                                   sampler=_SlotSampler(seed), load_if_exists=True)  # fmt: skip
+        return optuna.create_study(
+            study_name=name,
+            storage=storage,
+            pruner=pruner,
+            sampler=_SlotSampler(seed),
+            load_if_exists=True,
+        )
 
     with study_storage.alone(), study_storage.damage_named():
         study = open_it()
@@ -45,9 +50,12 @@ def open_study(name: str, n_trials: int, seed: int, pruner: BasePruner) -> Study
 
 
 def run_slots(
-    study: Study, n_trials: int, first: Mapping[str, object],
-    run_trial: Callable[[Trial, int], float], say: Callable[[str], None],
-) -> list[FrozenTrial]:  # fmt: skip
+    study: Study,
+    n_trials: int,
+    first: Mapping[str, object],
+    run_trial: Callable[[Trial, int], float],
+    say: Callable[[str], None],
+) -> list[FrozenTrial]:
     """Take waiting trials, one after the other, until every slot is finished; return those trials.
 
     `first` has the values of slot 0. `run_trial(trial, slot)` returns the trial's value or raises

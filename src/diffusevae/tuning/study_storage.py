@@ -48,17 +48,22 @@ def connect() -> RDBStorage:
     stays locked, or where the tables are of another Optuna.
     """
     url = _url()
-    options: dict = {"heartbeat_interval": HEARTBEAT_SECONDS, "grace_period": GRACE_SECONDS} \
-        if is_shared() else {}  # fmt: skip
-    wait, seconds = ("timeout", WAIT_SECONDS) if _is_sqlite(url) else \
-        ("connect_timeout", CONNECT_SECONDS)  # fmt: skip
+    options: dict = (
+        {"heartbeat_interval": HEARTBEAT_SECONDS, "grace_period": GRACE_SECONDS}
+        if is_shared()
+        else {}
+    )
+    wait, seconds = (
+        ("timeout", WAIT_SECONDS) if _is_sqlite(url) else ("connect_timeout", CONNECT_SECONDS)
+    )
     options["engine_kwargs"] = {"connect_args": {wait: seconds}, "pool_pre_ping": True}
     with _waiting_said(url), alone(), damage_named(), warnings.catch_warnings():
         if _is_sqlite(url):
             database_file.require(_file(url))
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        storage = _Storage(url.render_as_string(hide_password=False), skip_compatibility_check=True,
-                           **options)  # fmt: skip
+        storage = _Storage(
+            url.render_as_string(hide_password=False), skip_compatibility_check=True, **options
+        )
         _fit(storage, url)
     if _is_sqlite(url):
         _serialise(storage.engine)
@@ -72,12 +77,15 @@ def _fit(storage: RDBStorage, url: sqlalchemy.URL) -> None:
         return
     name = STORAGE_VARIABLE if is_shared() else str(url.database)
     if found not in storage.get_all_versions():
-        raise EnvironmentFailure(f"{name}: its tables ({found}) are of a newer Optuna; use the "
-                                 "code that made them, or another database")
+        raise EnvironmentFailure(
+            f"{name}: its tables ({found}) are of a newer Optuna; use the "
+            "code that made them, or another database"
+        )
     if is_shared():
         raise EnvironmentFailure(
             f"{name}: its tables ({found}) are of an older Optuna; when no worker is at work, back "
-            'it up, then run `.venv/bin/optuna storage upgrade --storage "$' + name + '"`')
+            'it up, then run `.venv/bin/optuna storage upgrade --storage "$' + name + '"`'
+        )
     kept = f"{url.database}.before-{found}"
     with closing(sqlite3.connect(_file(url))) as old, closing(sqlite3.connect(kept)) as new:
         old.backup(new)
@@ -114,9 +122,11 @@ def alone() -> Iterator[None]:
     try:
         connection = engine.connect()
     except OperationalError as error:
-        raise EnvironmentFailure(f"{STORAGE_VARIABLE}: {url.render_as_string()} does not answer "
-                                 f"({str(error.orig).splitlines()[0]}); start it or mend the "
-                                 "address") from error
+        raise EnvironmentFailure(
+            f"{STORAGE_VARIABLE}: {url.render_as_string()} does not answer "
+            f"({str(error.orig).splitlines()[0]}); start it or mend the "
+            "address"
+        ) from error
     with connection:
         connection.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({LOCK_KEY})"))
         yield
@@ -133,8 +143,9 @@ def damage_named() -> Iterator[None]:
 @contextmanager
 def _waiting_said(url: sqlalchemy.URL) -> Iterator[None]:
     """Say what is waited for, once, where a server and its other users let us wait."""
-    text = hide_passwords(f"waiting for {url.render_as_string()}, to connect up to "
-                          f"{CONNECT_SECONDS:g} s")  # fmt: skip
+    text = hide_passwords(
+        f"waiting for {url.render_as_string()}, to connect up to {CONNECT_SECONDS:g} s"
+    )
     timer = Timer(SILENT_SECONDS, lambda: print(text, flush=True))
     timer.daemon = True
     if not _is_sqlite(url):
@@ -182,8 +193,10 @@ def _url() -> sqlalchemy.URL:
         return url
     if kind == "postgresql":
         return url.set(drivername="postgresql+psycopg")
-    raise InputError(f"{STORAGE_VARIABLE}: {kind} is not what it can be; write "
-                     "postgresql://user:password@host/database or sqlite:////path/of/file.db")
+    raise InputError(
+        f"{STORAGE_VARIABLE}: {kind} is not what it can be; write "
+        "postgresql://user:password@host/database or sqlite:////path/of/file.db"
+    )
 
 
 def _is_sqlite(url: sqlalchemy.URL) -> bool:

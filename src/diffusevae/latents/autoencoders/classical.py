@@ -49,10 +49,13 @@ def filter_images(x: Tensor, method: str, setting: float, noise: float) -> Tenso
     return torch.from_numpy(np.clip(images, 0, 1)).float()
 
 
-def choose_setting(
-    real: Tensor, noisy: Tensor, method: str, noise: float, metric: str
-) -> float:
+def choose_setting(real: Tensor, noisy: Tensor, method: str, noise: float, metric: str) -> float:
     """Return the setting of a classical filter that is best for these images by that metric."""
     sign = 1 if METRICS[metric].better == "lower" else -1
-    return min(FILTERS[method], key=lambda setting: sign * float(
-        MEASURED[metric](real, filter_images(noisy, method, setting, noise)).mean()))  # fmt: skip
+    return min(
+        FILTERS[method],
+        key=lambda setting: (
+            sign
+            * float(MEASURED[metric](real, filter_images(noisy, method, setting, noise)).mean())
+        ),
+    )

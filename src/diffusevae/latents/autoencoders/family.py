@@ -60,8 +60,7 @@ class FamilyConfig:
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """What comes from other stages: two data sets, the classifier, an experiment's models, nuclei.
-    """
+    """What other stages made: two data sets, the classifier, an experiment's models, nuclei."""
 
     data: Data
     other: Data
@@ -84,12 +83,16 @@ def study_family(config: FamilyConfig, given: Given, train: Train) -> list[Part]
         study_denoising(config.restoration, data, train),
         study_super_resolution(config.restoration, data, train),
         study_manifold(config.manifold, network, data, train),
-        study_other_data(network, max(config.undercomplete.latents), seed, data, given.other,
-                         train),
-    ]  # fmt: skip
+        study_other_data(
+            network, max(config.undercomplete.latents), seed, data, given.other, train
+        ),
+    ]
     ae = train_autoencoder(AE, network, latents, data, seed, train)
     vae = train_autoencoder(VAE, network, latents, data, seed, train, beta=config.sampled_beta)
     models = Generators(ae, vae, given.first_stage, given.diffusevae)
-    return [*parts, study_interpolation(config.interpolation, models, given.classifier, data),
-            study_holes(config.holes, ae, vae, given.classifier, data),
-            study_losses(config.losses, network, data, train)]  # fmt: skip
+    return [
+        *parts,
+        study_interpolation(config.interpolation, models, given.classifier, data),
+        study_holes(config.holes, ae, vae, given.classifier, data),
+        study_losses(config.losses, network, data, train),
+    ]

@@ -73,9 +73,15 @@ def study_holes(
     for way, made in images.items():
         found = frechet_interval(real, _features(classifier, made, device))
         sure = apply(classifier, made.to(device)).softmax(1).amax(1)
-        rows.append({"images": way, **spread(sure, data.seed, "confidence"),
-                     "frechet": found["value"], "frechet_low": found["low"],
-                     "frechet_high": found["high"]})  # fmt: skip
+        rows.append(
+            {
+                "images": way,
+                **spread(sure, data.seed, "confidence"),
+                "frechet": found["value"],
+                "frechet_low": found["low"],
+                "frechet_high": found["high"],
+            }
+        )
     return _report(pd.DataFrame(rows), images, count)
 
 
@@ -88,49 +94,88 @@ def _report(table: pd.DataFrame, images: Mapping[str, Tensor], count: int) -> Pa
     own, blind = rows[f"{VAE}, {STANDARD}"], rows[f"{AE}, {STANDARD}"]
     box, fitted = rows[f"{AE}, {BOX}"], rows[f"{AE}, {GAUSSIAN}"]
     of = f"{count} decoded codes against {count} test images, 95 % interval"
-    evidence = "; ".join(f"{way}: Fréchet distance {describe(row, 'frechet', 1)}, confidence "
-                         f"{describe(row, 'confidence', 3)}" for way, row in rows.items())
+    evidence = "; ".join(
+        f"{way}: Fréchet distance {describe(row, 'frechet', 1)}, confidence "
+        f"{describe(row, 'confidence', 3)}"
+        for way, row in rows.items()
+    )
     worse = min(blind["frechet_low"], box["frechet_low"])
     return Part(
-        summary=(f"Codes drawn at random: from N(0, I) the VAE's images are {own['frechet']:.0f} "
-                 f"from real ones (Fréchet distance on the classifier's features), the "
-                 f"autoencoder's {blind['frechet']:.0f}, from the box of its codes "
-                 f"{box['frechet']:.0f}, from a Gaussian fitted to them "
-                 f"{fitted['frechet']:.0f}; real training images "
-                 f"{rows[REAL]['frechet']:.0f}.",),
+        summary=(
+            f"Codes drawn at random: from N(0, I) the VAE's images are {own['frechet']:.0f} "
+            f"from real ones (Fréchet distance on the classifier's features), the "
+            f"autoencoder's {blind['frechet']:.0f}, from the box of its codes "
+            f"{box['frechet']:.0f}, from a Gaussian fitted to them "
+            f"{fitted['frechet']:.0f}; real training images "
+            f"{rows[REAL]['frechet']:.0f}.",
+        ),
         headlines=(
             headline(f"Fréchet distance of {VAE}, {STANDARD}", own, "frechet", of),
-            Headline(f"Fréchet distance of {AE}, {STANDARD}", blind["frechet"],
-                     blind["frechet_low"], blind["frechet_high"], of),
+            Headline(
+                f"Fréchet distance of {AE}, {STANDARD}",
+                blind["frechet"],
+                blind["frechet_low"],
+                blind["frechet_high"],
+                of,
+            ),
         ),
         claims=(
-            Claim("Codes drawn at random decode to nonsense in an autoencoder, to digits in a VAE",
-                  COURSE, judge(own["frechet_high"] < worse,
-                                own["frechet_low"] > min(blind["frechet_high"],
-                                                         box["frechet_high"])),
-                  f"{evidence}; {of}"),
-            Claim("An autoencoder cannot be sampled even where its codes' Gaussian is fitted",
-                  COURSE, judge(own["frechet_high"] < fitted["frechet_low"],
-                                own["frechet_low"] > fitted["frechet_high"]),
-                  f"Fréchet distance {describe(fitted, 'frechet', 1)} against "
-                  f"{describe(own, 'frechet', 1)} for the VAE from N(0, I); {of}"),
+            Claim(
+                "Codes drawn at random decode to nonsense in an autoencoder, to digits in a VAE",
+                COURSE,
+                judge(
+                    own["frechet_high"] < worse,
+                    own["frechet_low"] > min(blind["frechet_high"], box["frechet_high"]),
+                ),
+                f"{evidence}; {of}",
+            ),
+            Claim(
+                "An autoencoder cannot be sampled even where its codes' Gaussian is fitted",
+                COURSE,
+                judge(
+                    own["frechet_high"] < fitted["frechet_low"],
+                    own["frechet_low"] > fitted["frechet_high"],
+                ),
+                f"Fréchet distance {describe(fitted, 'frechet', 1)} against "
+                f"{describe(own, 'frechet', 1)} for the VAE from N(0, I); {of}",
+            ),
         ),
         pictures=(
-            (Picture("holes.png", "Random codes, decoded",
-                     "Fréchet distance to real test images (left, lower is better) and the "
-                     "classifier's confidence (right), 95 % intervals."), _draw(table)),
-            (Picture("holes_images.png", "What random codes decode to",
-                     "Not chosen: the first images of each way to draw a code."),
-             draw_strips([Strip(way, made[:SHOWN], _colour(way))
-                          for way, made in images.items()], COLUMNS)),
+            (
+                Picture(
+                    "holes.png",
+                    "Random codes, decoded",
+                    "Fréchet distance to real test images (left, lower is better) and the "
+                    "classifier's confidence (right), 95 % intervals.",
+                ),
+                _draw(table),
+            ),
+            (
+                Picture(
+                    "holes_images.png",
+                    "What random codes decode to",
+                    "Not chosen: the first images of each way to draw a code.",
+                ),
+                draw_strips(
+                    [Strip(way, made[:SHOWN], _colour(way)) for way, made in images.items()],
+                    COLUMNS,
+                ),
+            ),
         ),
-        tables=((Table("holes.csv", "Random codes, decoded",
-                       "Fréchet distance on the classifier's features and the mean of its largest "
-                       "probability, with 95 % intervals. N(0, I): standard normal codes; a "
-                       "fitted Gaussian: with mean and covariance of the training images' codes; "
-                       "the box: each number uniform between its least and greatest there."),
-                 table),),
-    )  # fmt: skip
+        tables=(
+            (
+                Table(
+                    "holes.csv",
+                    "Random codes, decoded",
+                    "Fréchet distance on the classifier's features and the mean of its largest "
+                    "probability, with 95 % intervals. N(0, I): standard normal codes; a "
+                    "fitted Gaussian: with mean and covariance of the training images' codes; "
+                    "the box: each number uniform between its least and greatest there.",
+                ),
+                table,
+            ),
+        ),
+    )
 
 
 def _colour(way: str) -> str:
@@ -141,11 +186,11 @@ def _draw(table: pd.DataFrame) -> Figure:
     figure, grid = panels(1, 2, 3.2, sharey=True)
     colours = [_colour(way) for way in table["images"]]
     names = [way.split(" (")[0] if way == REAL else way for way in table["images"]]
-    for axes, name, title in zip(grid.flat, ("frechet", "confidence"),
-                                 ("Fréchet distance ↓", "Confidence"), strict=True):
+    for axes, name, title in zip(
+        grid.flat, ("frechet", "confidence"), ("Fréchet distance ↓", "Confidence"), strict=True
+    ):
         bars = [table[name] - table[f"{name}_low"], table[f"{name}_high"] - table[name]]
-        axes.barh(names, table[name], xerr=bars, color=colours, capsize=3, ecolor=MUTED,
-                  height=0.6)  # fmt: skip
+        axes.barh(names, table[name], xerr=bars, color=colours, capsize=3, ecolor=MUTED, height=0.6)
         axes.grid(axis="y", visible=False)
         label_axes(axes, title)
     grid[0, 0].invert_yaxis()

@@ -35,8 +35,13 @@ from diffusevae.sampling.samplers import SamplerConfig, sample
 
 START, END = 3, 5
 FADE, FIRST_STAGE, DIFFUSEVAE = "pixel cross-fade", "VAE of the experiment", "DiffuseVAE"
-METHOD_COLOURS = {FADE: MUTED, AE: FAMILY_COLOURS[AE], VAE: FAMILY_COLOURS[VAE],
-                  FIRST_STAGE: COLOURS["linear"], DIFFUSEVAE: COLOURS["diffusevae"]}  # fmt: skip
+METHOD_COLOURS = {
+    FADE: MUTED,
+    AE: FAMILY_COLOURS[AE],
+    VAE: FAMILY_COLOURS[VAE],
+    FIRST_STAGE: COLOURS["linear"],
+    DIFFUSEVAE: COLOURS["diffusevae"],
+}
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,9 @@ class InterpolationConfig:
 
     def __post_init__(self) -> None:
         if not self.sampler.shared_noise:
-            raise ValueError("sampler.shared_noise: false, but along a path only the code must "
-                             "change; use true")
+            raise ValueError(
+                "sampler.shared_noise: false, but along a path only the code must change; use true"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +82,10 @@ def find_pairs(config: InterpolationConfig, data: Data) -> tuple[Tensor, Tensor]
     for label in (START, END):
         found = (data.labels == label).nonzero()[: config.num_pairs, 0]
         if len(found) < config.num_pairs:
-            raise InputError(f"interpolation.num_pairs {config.num_pairs}: there are only "
-                             f"{len(found)} test images of class {label}; use at most as many")
+            raise InputError(
+                f"interpolation.num_pairs {config.num_pairs}: there are only "
+                f"{len(found)} test images of class {label}; use at most as many"
+            )
         images.append(data.test[found.to(data.test.device)])
     return images[0], images[1]
 
@@ -89,6 +97,7 @@ def draw_paths(
 
     DiffuseVAE refines the images of the VAE it was trained on, all from the same noise.
     """
+
     def walk(encode: Callable[[Tensor], Tensor], decode: Callable[[Tensor], Tensor]) -> Tensor:
         first, last = (apply(encode, images).to(images.device) for images in (start, end))
         codes = interpolate(first, last, config.num_steps)
@@ -127,95 +136,159 @@ def study_interpolation(
         sure = chances.amax(2)
         others = 1 - chances[:, :, START] - chances[:, :, END]
         for i, share in enumerate(np.linspace(0, 1, config.num_steps)):
-            rows.append({
-                "method": method, "share": round(float(share), 4),
-                **spread(sure[:, i], data.seed, "confidence"),
-                f"p_{START}": float(chances[:, i, START].mean()),
-                f"p_{END}": float(chances[:, i, END].mean()),
-                **spread(others[:, i], data.seed, "p_other"),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "method": method,
+                    "share": round(float(share), 4),
+                    **spread(sure[:, i], data.seed, "confidence"),
+                    f"p_{START}": float(chances[:, i, START].mean()),
+                    f"p_{END}": float(chances[:, i, END].mean()),
+                    **spread(others[:, i], data.seed, "p_other"),
+                }
+            )
         lowest[method] = sure.amin(1)
-        summary.append({"method": method, **spread(lowest[method], data.seed, "lowest"),
-                        **spread(others.mean(1), data.seed, "p_other"),
-                        **spread(largest_step(images), data.seed, "largest_step")})
+        summary.append(
+            {
+                "method": method,
+                **spread(lowest[method], data.seed, "lowest"),
+                **spread(others.mean(1), data.seed, "p_other"),
+                **spread(largest_step(images), data.seed, "largest_step"),
+            }
+        )
     for row in summary:
         if row["method"] != FADE:
             row |= spread(lowest[row["method"]] - lowest[FADE], data.seed, "lowest_change")
-    against_ae = {method: spread(lowest[method] - lowest[AE], data.seed, "change")
-                  for method in (VAE, FIRST_STAGE, DIFFUSEVAE)}  # fmt: skip
+    against_ae = {
+        method: spread(lowest[method] - lowest[AE], data.seed, "change")
+        for method in (VAE, FIRST_STAGE, DIFFUSEVAE)
+    }
     against_vae = spread(lowest[DIFFUSEVAE] - lowest[FIRST_STAGE], data.seed, "change")
-    return _report(config, pd.DataFrame(rows), pd.DataFrame(summary), against_ae, against_vae,
-                   paths)  # fmt: skip
+    return _report(
+        config, pd.DataFrame(rows), pd.DataFrame(summary), against_ae, against_vae, paths
+    )
 
 
 def _report(
-    config: InterpolationConfig, table: pd.DataFrame, summary: pd.DataFrame,
-    against_ae: dict[str, dict[str, float]], against_vae: dict[str, float],
+    config: InterpolationConfig,
+    table: pd.DataFrame,
+    summary: pd.DataFrame,
+    against_ae: dict[str, dict[str, float]],
+    against_vae: dict[str, float],
     paths: dict[str, Tensor],
-) -> Part:  # fmt: skip
+) -> Part:
     rows = summary.set_index("method").to_dict("index")
     of = f"mean of {config.num_pairs} pairs of test images, 95 % interval over pairs"
     change = against_ae[VAE]
     lows = "; ".join(f"{method} {describe(row, 'lowest', 3)}" for method, row in rows.items())
     fade = rows[VAE]
     return Part(
-        summary=(f"On the way from a {START} to a {END} the classifier's confidence sinks to "
-                 + ", ".join(f"{row['lowest']:.2f} ({method})" for method, row in rows.items())
-                 + f" at the least sure image of a path, on average over {config.num_pairs} "
-                 "pairs.",),
+        summary=(
+            f"On the way from a {START} to a {END} the classifier's confidence sinks to "
+            + ", ".join(f"{row['lowest']:.2f} ({method})" for method, row in rows.items())
+            + f" at the least sure image of a path, on average over {config.num_pairs} "
+            "pairs.",
+        ),
         headlines=(
-            headline(f"{START} to {END}: lowest confidence on the path, VAE less AE", change,
-                     "change", of),
-            headline(f"{START} to {END}: lowest confidence, DiffuseVAE less its VAE",
-                     against_vae, "change", of),
+            headline(
+                f"{START} to {END}: lowest confidence on the path, VAE less AE",
+                change,
+                "change",
+                of,
+            ),
+            headline(
+                f"{START} to {END}: lowest confidence, DiffuseVAE less its VAE",
+                against_vae,
+                "change",
+                of,
+            ),
         ),
         claims=(
-            Claim("Between two codes of a VAE lie digits, more surely than between an AE's",
-                  COURSE, judge(change["change_low"] > 0, change["change_high"] < 0),
-                  f"lowest confidence on a path: {lows}; VAE less AE "
-                  f"{describe(change, 'change', 3)}; {of}"),
-            Claim("A path through the code is better than a cross-fade of pixels", COURSE,
-                  judge(fade["lowest_change_low"] > 0, fade["lowest_change_high"] < 0),
-                  f"lowest confidence, VAE less cross-fade "
-                  f"{describe(fade, 'lowest_change', 3)}; {of}"),
-            Claim("DiffuseVAE makes clearer digits of the images between than its VAE does",
-                  "what DiffuseVAE is for",
-                  judge(against_vae["change_low"] > 0, against_vae["change_high"] < 0),
-                  f"lowest confidence, DiffuseVAE less its VAE "
-                  f"{describe(against_vae, 'change', 3)}; {of}"),
+            Claim(
+                "Between two codes of a VAE lie digits, more surely than between an AE's",
+                COURSE,
+                judge(change["change_low"] > 0, change["change_high"] < 0),
+                f"lowest confidence on a path: {lows}; VAE less AE "
+                f"{describe(change, 'change', 3)}; {of}",
+            ),
+            Claim(
+                "A path through the code is better than a cross-fade of pixels",
+                COURSE,
+                judge(fade["lowest_change_low"] > 0, fade["lowest_change_high"] < 0),
+                f"lowest confidence, VAE less cross-fade "
+                f"{describe(fade, 'lowest_change', 3)}; {of}",
+            ),
+            Claim(
+                "DiffuseVAE makes clearer digits of the images between than its VAE does",
+                "what DiffuseVAE is for",
+                judge(against_vae["change_low"] > 0, against_vae["change_high"] < 0),
+                f"lowest confidence, DiffuseVAE less its VAE "
+                f"{describe(against_vae, 'change', 3)}; {of}",
+            ),
         ),
         pictures=(
-            (Picture("interpolation.png", f"How sure a classifier is between a {START} and a "
-                     f"{END}",
-                     "Left: the largest probability of any class along the path, with 95 % "
-                     f"intervals over {config.num_pairs} pairs. Right: the probability of any "
-                     f"digit but {START} and {END}. The cross-fade of pixels is the control."),
-             _draw(table)),
-            (Picture("interpolation_images.png", f"From a {START} to a {END}",
-                     "The first two pairs of test images. DiffuseVAE refines what the experiment's "
-                     "VAE decodes, all images from the same noise."), _draw_paths(paths)),
+            (
+                Picture(
+                    "interpolation.png",
+                    f"How sure a classifier is between a {START} and a {END}",
+                    "Left: the largest probability of any class along the path, with 95 % "
+                    f"intervals over {config.num_pairs} pairs. Right: the probability of any "
+                    f"digit but {START} and {END}. The cross-fade of pixels is the control.",
+                ),
+                _draw(table),
+            ),
+            (
+                Picture(
+                    "interpolation_images.png",
+                    f"From a {START} to a {END}",
+                    "The first two pairs of test images. DiffuseVAE refines what the experiment's "
+                    "VAE decodes, all images from the same noise.",
+                ),
+                _draw_paths(paths),
+            ),
         ),
         tables=(
-            (Table("interpolation.csv", "Along the path",
-                   "confidence: the classifier's largest probability; p_other: of any class but "
-                   f"{START} and {END}; means over pairs with 95 % intervals."), table),
-            (Table("interpolation_summary.csv", "Whole paths",
-                   "lowest: confidence at the least sure image of a path; lowest_change: less the "
-                   "cross-fade's; p_other: mean over the path; largest_step: the largest change "
-                   "of pixels between neighbours over the mean one (1: even)."), summary),
+            (
+                Table(
+                    "interpolation.csv",
+                    "Along the path",
+                    "confidence: the classifier's largest probability; p_other: of any class but "
+                    f"{START} and {END}; means over pairs with 95 % intervals.",
+                ),
+                table,
+            ),
+            (
+                Table(
+                    "interpolation_summary.csv",
+                    "Whole paths",
+                    "lowest: confidence at the least sure image of a path; lowest_change: less the "
+                    "cross-fade's; p_other: mean over the path; largest_step: the largest change "
+                    "of pixels between neighbours over the mean one (1: even).",
+                ),
+                summary,
+            ),
         ),
-    )  # fmt: skip
+    )
 
 
 def _draw(table: pd.DataFrame) -> Figure:
     figure, grid = panels(1, 2, 3.7)
-    for axes, name, title in zip(grid.flat, ("confidence", "p_other"),
-                                 ("Confidence", f"Neither {START} nor {END}"), strict=True):
+    for axes, name, title in zip(
+        grid.flat,
+        ("confidence", "p_other"),
+        ("Confidence", f"Neither {START} nor {END}"),
+        strict=True,
+    ):
         for method, own in table.groupby("method", sort=False):
             colour = METHOD_COLOURS[method]
             axes.plot(own["share"], own[name], color=colour, label=method)
-            axes.fill_between(own["share"], own[f"{name}_low"], own[f"{name}_high"], color=colour,
-                              alpha=0.15, linewidth=0)  # fmt: skip
+            axes.fill_between(
+                own["share"],
+                own[f"{name}_low"],
+                own[f"{name}_high"],
+                color=colour,
+                alpha=0.15,
+                linewidth=0,
+            )
         label_axes(axes, title, f"share of the {END}", "probability")
     grid[0, 1].set_ylabel("")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -224,6 +297,8 @@ def _draw(table: pd.DataFrame) -> Figure:
 
 def _draw_paths(paths: dict[str, Tensor], num_pairs: int = 2) -> Figure:
     columns = next(iter(paths.values())).shape[1]
-    strips = [Strip(method, images[:num_pairs].flatten(0, 1), METHOD_COLOURS[method])
-              for method, images in paths.items()]  # fmt: skip
+    strips = [
+        Strip(method, images[:num_pairs].flatten(0, 1), METHOD_COLOURS[method])
+        for method, images in paths.items()
+    ]
     return draw_strips(strips, columns)

@@ -52,27 +52,38 @@ def study_losses(config: LossesConfig, network: NetworkConfig, data: Data, train
     for i, loss in enumerate(LOSSES):
         found: dict[str, list[np.ndarray]] = {name: [] for name in MEASURED}
         for seed in config.seeds:
-            model = train_autoencoder(AE, network, config.latents, data, seed, train,
-                                      reconstruction=loss)  # fmt: skip
+            model = train_autoencoder(
+                AE, network, config.latents, data, seed, train, reconstruction=loss
+            )
             restored = apply(model.reconstruct, data.test)
             for name, measure in MEASURED.items():
                 found[name].append(measure(restored, real).double().numpy())
             if seed == config.seeds[0]:
-                strips.append(Strip(f"trained on {NAMES[loss]}", restored[:SHOWN],
-                                    CLASS_COLOURS[i]))  # fmt: skip
+                strips.append(
+                    Strip(f"trained on {NAMES[loss]}", restored[:SHOWN], CLASS_COLOURS[i])
+                )
         values[loss] = {name: np.mean(each, axis=0) for name, each in found.items()}
-    rows = [{"trained_on": loss} | {key: value for name, own in measured.items()
-                                    for key, value in spread(own, data.seed, name).items()}
-            for loss, measured in values.items()]  # fmt: skip
+    rows = [
+        {"trained_on": loss}
+        | {
+            key: value
+            for name, own in measured.items()
+            for key, value in spread(own, data.seed, name).items()
+        }
+        for loss, measured in values.items()
+    ]
     return _report(config, pd.DataFrame(rows), values, strips, data.seed)
 
 
 def _report(
-    config: LossesConfig, table: pd.DataFrame, values: dict[str, dict[str, np.ndarray]],
-    strips: list[Strip], seed: int,
-) -> Part:  # fmt: skip
+    config: LossesConfig,
+    table: pd.DataFrame,
+    values: dict[str, dict[str, np.ndarray]],
+    strips: list[Strip],
+    seed: int,
+) -> Part:
     count = len(values["mse"]["mse"])
-    of = (f"mean of {count} test images and {len(config.seeds)} seeds, 95 % interval over images")
+    of = f"mean of {count} test images and {len(config.seeds)} seeds, 95 % interval over images"
     # Each loss against the best of the others, by its own measure.
     wins, losses, evidence = [], [], []
     for loss in LOSSES:
@@ -81,38 +92,75 @@ def _report(
         change = spread(values[loss][loss] - values[best][loss], seed, "change")
         wins.append(change["change_high"] < 0)
         losses.append(change["change_low"] > 0)
-        evidence.append(f"by {NAMES[loss]}, trained on {NAMES[loss]} less trained on "
-                        f"{NAMES[best]}: {describe(change, 'change', 5)}")  # fmt: skip
+        evidence.append(
+            f"by {NAMES[loss]}, trained on {NAMES[loss]} less trained on "
+            f"{NAMES[best]}: {describe(change, 'change', 5)}"
+        )
     sharpest = table.loc[table["ssim"].idxmax()]
-    rival = max((loss for loss in LOSSES if loss != "l1"),
-                key=lambda loss: values[loss]["ssim"].mean())  # fmt: skip
+    rival = max(
+        (loss for loss in LOSSES if loss != "l1"), key=lambda loss: values[loss]["ssim"].mean()
+    )
     sharper = spread(values["l1"]["ssim"] - values[rival]["ssim"], seed, "change")
     return Part(
-        summary=(f"Of the same autoencoder ({config.latents} numbers) trained on MSE, BCE and L1, "
-                 f"the one trained on {NAMES[sharpest['trained_on']]} has the highest SSIM "
-                 f"({sharpest['ssim']:.3f}).",),
-        headlines=(headline(f"SSIM of AE-{config.latents} trained on L1 less trained on "
-                            f"{NAMES[rival]}", sharper, "change", of),),
+        summary=(
+            f"Of the same autoencoder ({config.latents} numbers) trained on MSE, BCE and L1, "
+            f"the one trained on {NAMES[sharpest['trained_on']]} has the highest SSIM "
+            f"({sharpest['ssim']:.3f}).",
+        ),
+        headlines=(
+            headline(
+                f"SSIM of AE-{config.latents} trained on L1 less trained on {NAMES[rival]}",
+                sharper,
+                "change",
+                of,
+            ),
+        ),
         claims=(
-            Claim("A reconstruction loss wins by its own measure", "what one would expect",
-                  judge(all(wins), any(losses)), f"{'; '.join(evidence)}; {of}"),
-            Claim("L1 is the reconstruction loss to choose (L1 + beta KL)", COURSE,
-                  judge(sharper["change_low"] > 0, sharper["change_high"] < 0),
-                  f"SSIM trained on L1 less trained on {NAMES[rival]}: "
-                  f"{describe(sharper, 'change')}; {of}"),
+            Claim(
+                "A reconstruction loss wins by its own measure",
+                "what one would expect",
+                judge(all(wins), any(losses)),
+                f"{'; '.join(evidence)}; {of}",
+            ),
+            Claim(
+                "L1 is the reconstruction loss to choose (L1 + beta KL)",
+                COURSE,
+                judge(sharper["change_low"] > 0, sharper["change_high"] < 0),
+                f"SSIM trained on L1 less trained on {NAMES[rival]}: "
+                f"{describe(sharper, 'change')}; {of}",
+            ),
         ),
         pictures=(
-            (Picture("losses.png", "Three losses, four measures",
-                     "The same autoencoder trained on each loss (rows), by each measure on test "
-                     "images; 95 % intervals over images."), _draw(table)),
-            (Picture("losses_images.png", "What each loss makes of the same images",
-                     "Test images restored by the autoencoder trained on each loss."),
-             draw_strips(strips, SHOWN)),
+            (
+                Picture(
+                    "losses.png",
+                    "Three losses, four measures",
+                    "The same autoencoder trained on each loss (rows), by each measure on test "
+                    "images; 95 % intervals over images.",
+                ),
+                _draw(table),
+            ),
+            (
+                Picture(
+                    "losses_images.png",
+                    "What each loss makes of the same images",
+                    "Test images restored by the autoencoder trained on each loss.",
+                ),
+                draw_strips(strips, SHOWN),
+            ),
         ),
-        tables=((Table("losses.csv", "Reconstruction losses compared",
-                       "BCE in nats per pixel, MSE and L1 per pixel; 95 % intervals over test "
-                       "images, averaged over seeds."), table),),
-    )  # fmt: skip
+        tables=(
+            (
+                Table(
+                    "losses.csv",
+                    "Reconstruction losses compared",
+                    "BCE in nats per pixel, MSE and L1 per pixel; 95 % intervals over test "
+                    "images, averaged over seeds.",
+                ),
+                table,
+            ),
+        ),
+    )
 
 
 def _draw(table: pd.DataFrame) -> Figure:
@@ -121,8 +169,14 @@ def _draw(table: pd.DataFrame) -> Figure:
     for axes, name in zip(grid.flat, MEASURED, strict=True):
         bars = np.stack([table[name] - table[f"{name}_low"], table[f"{name}_high"] - table[name]])
         for i, loss in enumerate(names):
-            axes.errorbar(table[name][i], loss, xerr=bars[:, i : i + 1], fmt="o", capsize=4,
-                          color=CLASS_COLOURS[i])  # fmt: skip
+            axes.errorbar(
+                table[name][i],
+                loss,
+                xerr=bars[:, i : i + 1],
+                fmt="o",
+                capsize=4,
+                color=CLASS_COLOURS[i],
+            )
         axes.margins(y=0.3)
         axes.invert_yaxis() if name == "mse" else None
         better = "higher" if name == "ssim" else "lower"

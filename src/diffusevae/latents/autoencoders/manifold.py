@@ -65,8 +65,16 @@ def study_manifold(
 ) -> Part:
     """Train it; compare error and separation of classes with PCA's first two numbers."""
     network = dataclasses.replace(network, hidden=config.hidden, epochs=config.epochs)
-    model = train_autoencoder(VAE, network, LATENTS, data, config.seed, train, beta=config.beta,
-                              reconstruction=config.reconstruction)  # fmt: skip
+    model = train_autoencoder(
+        VAE,
+        network,
+        LATENTS,
+        data,
+        config.seed,
+        train,
+        beta=config.beta,
+        reconstruction=config.reconstruction,
+    )
     test, real, labels = data.test.cpu(), to_unit(data.test.cpu()), data.labels.numpy()
     pca = fit_pca(data.train)
     linear_codes = ((real.flatten(1).double() - pca.mean) @ pca.axes[:, :LATENTS]).numpy()
@@ -74,51 +82,96 @@ def study_manifold(
     linear = mse(real, pca.reconstruct(test, LATENTS))
     learned = mse(real, apply(model.reconstruct, data.test))
     rows = [
-        {"model": PCA, **spread(linear, data.seed, "mse"),
-         "class_accuracy": knn_accuracy(linear_codes, labels, NEIGHBOURS)},
-        {"model": VAE, **spread(learned, data.seed, "mse"),
-         **spread(learned - linear, data.seed, "mse_change"),
-         "class_accuracy": knn_accuracy(codes, labels, NEIGHBOURS)},
-    ]  # fmt: skip
+        {
+            "model": PCA,
+            **spread(linear, data.seed, "mse"),
+            "class_accuracy": knn_accuracy(linear_codes, labels, NEIGHBOURS),
+        },
+        {
+            "model": VAE,
+            **spread(learned, data.seed, "mse"),
+            **spread(learned - linear, data.seed, "mse_change"),
+            "class_accuracy": knn_accuracy(codes, labels, NEIGHBOURS),
+        },
+    ]
     return _report(config, pd.DataFrame(rows), model, codes, linear_codes, labels)
 
 
 def _report(
-    config: ManifoldConfig, table: pd.DataFrame, model: VectorVAE, codes: np.ndarray,
-    linear_codes: np.ndarray, labels: np.ndarray,
-) -> Part:  # fmt: skip
+    config: ManifoldConfig,
+    table: pd.DataFrame,
+    model: VectorVAE,
+    codes: np.ndarray,
+    linear_codes: np.ndarray,
+    labels: np.ndarray,
+) -> Part:
     pca, vae = table.to_dict("records")
     device = next(model.parameters()).device
     images = apply(model.decode, grid_codes(config.side).to(device))
     of = f"mean of {len(labels)} test images, one training (seed {config.seed}), 95 % interval"
-    verdict = judge(vae["mse_change_high"] < 0 and vae["class_accuracy"] > pca["class_accuracy"],
-                    vae["mse_change_low"] > 0)  # fmt: skip
+    verdict = judge(
+        vae["mse_change_high"] < 0 and vae["class_accuracy"] > pca["class_accuracy"],
+        vae["mse_change_low"] > 0,
+    )
     return Part(
-        summary=(f"A VAE of two numbers restores test images with a squared error of "
-                 f"{vae['mse']:.4f} (PCA of two: {pca['mse']:.4f}); the {NEIGHBOURS} nearest codes "
-                 f"name the class of {vae['class_accuracy']:.0%} (PCA: "
-                 f"{pca['class_accuracy']:.0%}).",),
-        headlines=(headline("VAE-2 squared error less PCA-2's", vae, "mse_change", of),),
-        claims=(Claim("Two latents of a VAE are a map of the data on which the classes lie apart",
-                      COURSE, verdict,
-                      f"squared error less PCA-2's {describe(vae, 'mse_change')}; class by "
-                      f"{NEIGHBOURS} nearest neighbours {vae['class_accuracy']:.3f} against "
-                      f"{pca['class_accuracy']:.3f} for PCA-2; {of}"),),
-        pictures=(
-            (Picture("manifold.png", "What the two numbers draw",
-                     f"{config.side} x {config.side} decoded codes, evenly spaced in probability "
-                     "under N(0, I): the first number grows to the right, the second upwards."),
-             draw_strips([Strip("Images decoded from a grid of two-number codes", images,
-                                FAMILY_COLOURS[VAE])], config.side)),
-            (Picture("scatter.png", "Where test images lie",
-                     "The codes of test images, coloured by class: of the VAE (left; mean of "
-                     "q(z|x)) and of PCA (right)."), _draw(codes, linear_codes, labels)),
+        summary=(
+            f"A VAE of two numbers restores test images with a squared error of "
+            f"{vae['mse']:.4f} (PCA of two: {pca['mse']:.4f}); the {NEIGHBOURS} nearest codes "
+            f"name the class of {vae['class_accuracy']:.0%} (PCA: "
+            f"{pca['class_accuracy']:.0%}).",
         ),
-        tables=((Table("manifold.csv", "Two numbers per image",
-                       "class_accuracy: share of test codes whose class the "
-                       f"{NEIGHBOURS} nearest other codes vote for; mse with 95 % intervals."),
-                 table),),
-    )  # fmt: skip
+        headlines=(headline("VAE-2 squared error less PCA-2's", vae, "mse_change", of),),
+        claims=(
+            Claim(
+                "Two latents of a VAE are a map of the data on which the classes lie apart",
+                COURSE,
+                verdict,
+                f"squared error less PCA-2's {describe(vae, 'mse_change')}; class by "
+                f"{NEIGHBOURS} nearest neighbours {vae['class_accuracy']:.3f} against "
+                f"{pca['class_accuracy']:.3f} for PCA-2; {of}",
+            ),
+        ),
+        pictures=(
+            (
+                Picture(
+                    "manifold.png",
+                    "What the two numbers draw",
+                    f"{config.side} x {config.side} decoded codes, evenly spaced in probability "
+                    "under N(0, I): the first number grows to the right, the second upwards.",
+                ),
+                draw_strips(
+                    [
+                        Strip(
+                            "Images decoded from a grid of two-number codes",
+                            images,
+                            FAMILY_COLOURS[VAE],
+                        )
+                    ],
+                    config.side,
+                ),
+            ),
+            (
+                Picture(
+                    "scatter.png",
+                    "Where test images lie",
+                    "The codes of test images, coloured by class: of the VAE (left; mean of "
+                    "q(z|x)) and of PCA (right).",
+                ),
+                _draw(codes, linear_codes, labels),
+            ),
+        ),
+        tables=(
+            (
+                Table(
+                    "manifold.csv",
+                    "Two numbers per image",
+                    "class_accuracy: share of test codes whose class the "
+                    f"{NEIGHBOURS} nearest other codes vote for; mse with 95 % intervals.",
+                ),
+                table,
+            ),
+        ),
+    )
 
 
 def _draw(codes: np.ndarray, linear_codes: np.ndarray, labels: np.ndarray) -> Figure:
@@ -126,9 +179,22 @@ def _draw(codes: np.ndarray, linear_codes: np.ndarray, labels: np.ndarray) -> Fi
     for axes, points, name in zip(grid.flat, (codes, linear_codes), (VAE, PCA), strict=True):
         for label in np.unique(labels):
             own = points[labels == label]
-            axes.scatter(own[:, 0], own[:, 1], s=5, alpha=0.7, linewidths=0,
-                         color=CLASS_COLOURS[label % len(CLASS_COLOURS)], label=str(label))
+            axes.scatter(
+                own[:, 0],
+                own[:, 1],
+                s=5,
+                alpha=0.7,
+                linewidths=0,
+                color=CLASS_COLOURS[label % len(CLASS_COLOURS)],
+                label=str(label),
+            )
         label_axes(axes, f"{name}: two numbers", "first number", "second number")
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=10,
-                  markerscale=3, handletextpad=0.1, columnspacing=0.8)  # fmt: skip
+    figure.legend(
+        *grid[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=10,
+        markerscale=3,
+        handletextpad=0.1,
+        columnspacing=0.8,
+    )
     return figure

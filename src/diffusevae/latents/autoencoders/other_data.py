@@ -26,9 +26,13 @@ def divide(name: str, images: Tensor, test: Tensor, like: Data) -> Data:
     """
     num_train = min(len(like.train), len(images) - len(like.validation))
     return dataclasses.replace(
-        like, name=name, train=images[:num_train], validation=images[-len(like.validation) :],
-        test=test[: len(like.test)], labels=like.labels[:0],
-    )  # fmt: skip
+        like,
+        name=name,
+        train=images[:num_train],
+        validation=images[-len(like.validation) :],
+        test=test[: len(like.test)],
+        labels=like.labels[:0],
+    )
 
 
 def study_other_data(
@@ -46,22 +50,29 @@ def study_other_data(
         pca = fit_pca(learned.train)
         for tested_on, tested in sets.items():
             real = to_unit(tested.test.cpu())
-            restored = {AE: apply(model.reconstruct, tested.test),
-                        PCA: pca.reconstruct(tested.test.cpu(), latents)}  # fmt: skip
+            restored = {
+                AE: apply(model.reconstruct, tested.test),
+                PCA: pca.reconstruct(tested.test.cpu(), latents),
+            }
             shown[trained_on, tested_on] = restored[AE][:SHOWN]
             for kind, images in restored.items():
                 errors[kind, trained_on, tested_on] = mse(real, images)
-                rows.append({"model": kind, "trained_on": trained_on, "tested_on": tested_on}
-                            | spread(mse(real, images), data.seed, "mse"))  # fmt: skip
+                rows.append(
+                    {"model": kind, "trained_on": trained_on, "tested_on": tested_on}
+                    | spread(mse(real, images), data.seed, "mse")
+                )
     for row in rows:  # what a model of the other data loses against one of these data
         native = errors[row["model"], row["tested_on"], row["tested_on"]]
         own = errors[row["model"], row["trained_on"], row["tested_on"]]
         row |= spread(own - native, data.seed, "mse_loss")
     for tested_on, tested in sets.items():
-        strips.append(Strip(f"Test images: {tested_on}", to_unit(tested.test[:SHOWN].cpu()),
-                            COLOURS["real"]))  # fmt: skip
-        strips += [Strip(f"AE trained on {trained_on}", shown[trained_on, tested_on],
-                         FAMILY_COLOURS[AE]) for trained_on in sets]  # fmt: skip
+        strips.append(
+            Strip(f"Test images: {tested_on}", to_unit(tested.test[:SHOWN].cpu()), COLOURS["real"])
+        )
+        strips += [
+            Strip(f"AE trained on {trained_on}", shown[trained_on, tested_on], FAMILY_COLOURS[AE])
+            for trained_on in sets
+        ]
     return _report(pd.DataFrame(rows), strips, latents, len(data.test), seed)
 
 
@@ -71,56 +82,102 @@ def _report(
     learned = table[table["model"] == AE]
     foreign = learned[learned["trained_on"] != learned["tested_on"]].to_dict("records")
     native = learned[learned["trained_on"] == learned["tested_on"]].to_dict("records")
-    specific = judge(all(row["mse_loss_low"] > 0 for row in foreign),
-                     any(row["mse_loss_high"] < 0 for row in foreign))  # fmt: skip
+    specific = judge(
+        all(row["mse_loss_low"] > 0 for row in foreign),
+        any(row["mse_loss_high"] < 0 for row in foreign),
+    )
     lossy = judge(all(row["mse_low"] > 0 for row in native), False)
     of = f"mean of {num_images} test images, one training (seed {seed}), 95 % interval"
-    loss = "; ".join(f"trained on {row['trained_on']}, tested on {row['tested_on']}: "
-                     f"{describe(row, 'mse')}, {describe(row, 'mse_loss')} more than the model of "
-                     "those data" for row in foreign)  # fmt: skip
+    loss = "; ".join(
+        f"trained on {row['trained_on']}, tested on {row['tested_on']}: "
+        f"{describe(row, 'mse')}, {describe(row, 'mse_loss')} more than the model of "
+        "those data"
+        for row in foreign
+    )
     times = [f["mse"] / n["mse"] for f, n in zip(foreign, native[::-1], strict=True)]
     return Part(
         summary=tuple(
             f"On {row['tested_on']} an autoencoder of {latents} numbers trained on "
             f"{row['trained_on']} makes {ratio:.1f} times the error of one trained there."
-            for row, ratio in zip(foreign, times, strict=True)),
-        headlines=tuple(Headline(f"AE-{latents} trained on {row['trained_on']}, tested on "
-                                 f"{row['tested_on']}: squared error more than a native's",
-                                 row["mse_loss"], row["mse_loss_low"], row["mse_loss_high"], of)
-                        for row in foreign),
+            for row, ratio in zip(foreign, times, strict=True)
+        ),
+        headlines=tuple(
+            Headline(
+                f"AE-{latents} trained on {row['trained_on']}, tested on "
+                f"{row['tested_on']}: squared error more than a native's",
+                row["mse_loss"],
+                row["mse_loss_low"],
+                row["mse_loss_high"],
+                of,
+            )
+            for row in foreign
+        ),
         claims=(
-            Claim("An autoencoder is specific to the data it was trained on", COURSE, specific,
-                  f"{loss}; {of}"),
-            Claim("An autoencoder is lossy, and learns without labels", COURSE, lossy,
-                  "the error on its own kind of data is " + " and ".join(
-                      describe(row, "mse") for row in native)
-                  + f", not zero; no label was used in training; {of}"),
+            Claim(
+                "An autoencoder is specific to the data it was trained on",
+                COURSE,
+                specific,
+                f"{loss}; {of}",
+            ),
+            Claim(
+                "An autoencoder is lossy, and learns without labels",
+                COURSE,
+                lossy,
+                "the error on its own kind of data is "
+                + " and ".join(describe(row, "mse") for row in native)
+                + f", not zero; no label was used in training; {of}",
+            ),
         ),
         pictures=(
-            (Picture("other_data.png", "Trained on one kind of data, tested on another",
-                     f"Squared error of codes of {latents} numbers on the test images of both data "
-                     "sets, with 95 % intervals. Pale: models of the other data."),
-             _draw(table)),
-            (Picture("other_data_images.png", "What a model of other data restores",
-                     "Test images of both data sets, restored by the autoencoder of either."),
-             draw_strips(strips, SHOWN)),
+            (
+                Picture(
+                    "other_data.png",
+                    "Trained on one kind of data, tested on another",
+                    f"Squared error of codes of {latents} numbers on the test images of both data "
+                    "sets, with 95 % intervals. Pale: models of the other data.",
+                ),
+                _draw(table),
+            ),
+            (
+                Picture(
+                    "other_data_images.png",
+                    "What a model of other data restores",
+                    "Test images of both data sets, restored by the autoencoder of either.",
+                ),
+                draw_strips(strips, SHOWN),
+            ),
         ),
-        tables=((Table("other_data.csv", "Cross table of errors",
-                       f"Squared error of codes of {latents} numbers, with 95 % intervals; "
-                       "mse_loss: how much more it is than that of the model trained on the data "
-                       "it is tested on, image by image."), table),),
-    )  # fmt: skip
+        tables=(
+            (
+                Table(
+                    "other_data.csv",
+                    "Cross table of errors",
+                    f"Squared error of codes of {latents} numbers, with 95 % intervals; "
+                    "mse_loss: how much more it is than that of the model trained on the data "
+                    "it is tested on, image by image.",
+                ),
+                table,
+            ),
+        ),
+    )
 
 
 def _draw(table: pd.DataFrame) -> Figure:
     figure, grid = panels(1, 2, 2.6, sharey=True)
-    for axes, (tested_on, own) in zip(grid.flat, table.groupby("tested_on", sort=False),
-                                      strict=True):  # fmt: skip
+    for axes, (tested_on, own) in zip(
+        grid.flat, table.groupby("tested_on", sort=False), strict=True
+    ):
         own = own.sort_values(["model", "trained_on"], ascending=False)
         bars = [own["mse"] - own["mse_low"], own["mse_high"] - own["mse"]]
-        drawn = axes.barh(own["model"] + " of " + own["trained_on"], own["mse"], xerr=bars,
-                          capsize=3, ecolor=MUTED, height=0.6,
-                          color=[FAMILY_COLOURS[model] for model in own["model"]])  # fmt: skip
+        drawn = axes.barh(
+            own["model"] + " of " + own["trained_on"],
+            own["mse"],
+            xerr=bars,
+            capsize=3,
+            ecolor=MUTED,
+            height=0.6,
+            color=[FAMILY_COLOURS[model] for model in own["model"]],
+        )
         for bar, trained_on in zip(drawn, own["trained_on"], strict=True):
             bar.set_alpha(1 if trained_on == tested_on else 0.5)
         axes.grid(axis="y", visible=False)

@@ -32,15 +32,12 @@ class Train(Protocol):
     A name is trained once: who asks again gets the same model.
     """
 
-    def __call__(
-        self, name: str, facts: Mapping[str, object], fit: Fitting[Model], /
-    ) -> Model: ...
+    def __call__(self, name: str, facts: Mapping[str, object], fit: Fitting[Model], /) -> Model: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data set by name: uint8 images N x C x H x W on the device to use; the test images' labels.
-    """
+    """A named data set: uint8 images N x C x H x W on the device to use; test images' labels."""
 
     name: str
     train: Tensor

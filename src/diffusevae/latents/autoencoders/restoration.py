@@ -36,9 +36,15 @@ from diffusevae.metrics.paired import METRICS
 from diffusevae.training.loop import OptimiserConfig
 
 SHOWN = 10
-METHOD_COLOURS = {"Gaussian filter": COLOURS["vae"], "median filter": COLOURS["diffusevae"],
-                  "Wiener filter": COLOURS["linear"], "nothing": MUTED, AE: FAMILY_COLOURS[AE],
-                  "bilinear": COLOURS["vae"], "bicubic": COLOURS["diffusevae"]}  # fmt: skip
+METHOD_COLOURS = {
+    "Gaussian filter": COLOURS["vae"],
+    "median filter": COLOURS["diffusevae"],
+    "Wiener filter": COLOURS["linear"],
+    "nothing": MUTED,
+    AE: FAMILY_COLOURS[AE],
+    "bilinear": COLOURS["vae"],
+    "bicubic": COLOURS["diffusevae"],
+}
 Restored = Mapping[str, Mapping[str, tuple[float, Tensor]]]  # metric, method: setting, images
 
 
@@ -91,22 +97,38 @@ class Restorer(nn.Module):
 
 
 def train_restorer(
-    name: str, facts: dict[str, object], config: RestorationConfig, epochs: int,
-    damage: Callable[[Tensor, torch.Generator], Tensor], data: Data, train: Train,
-) -> Restorer:  # fmt: skip
+    name: str,
+    facts: dict[str, object],
+    config: RestorationConfig,
+    epochs: int,
+    damage: Callable[[Tensor, torch.Generator], Tensor],
+    data: Data,
+    train: Train,
+) -> Restorer:
     """Return a network trained to undo `damage`, which it sees anew in every epoch."""
-    def pairs(
-        part: str, indices: Tensor, rng: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+
+    def pairs(part: str, indices: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         x = to_unit((data.train if part == "train" else data.validation)[indices])
         return damage(x, rng), x
 
     torch.manual_seed(config.seed)  # initial weights
     model = Restorer(config.channels, data.train.shape[1]).to(data.train.device)
     counts = len(data.train), len(data.validation)
-    return train(name, facts, lambda callbacks, progress: fit_pairs(
-        model, config.optimiser, epochs, config.seed, counts, pairs, squared_error, callbacks,
-        progress))  # fmt: skip
+    return train(
+        name,
+        facts,
+        lambda callbacks, progress: fit_pairs(
+            model,
+            config.optimiser,
+            epochs,
+            config.seed,
+            counts,
+            pairs,
+            squared_error,
+            callbacks,
+            progress,
+        ),
+    )
 
 
 def study_denoising(config: RestorationConfig, data: Data, train: Train) -> Part:
@@ -118,35 +140,48 @@ def study_denoising(config: RestorationConfig, data: Data, train: Train) -> Part
         return add_noise(x, levels, rng)
 
     facts = {"kind": "denoising", "highest_noise": highest, "seed": config.seed}
-    network = train_restorer("denoising", facts, config, config.denoising_epochs, damage, data,
-                             train)  # fmt: skip
+    network = train_restorer(
+        "denoising", facts, config, config.denoising_epochs, damage, data, train
+    )
     real, known = (to_unit(part.cpu()) for part in (data.test, data.validation))
     known = known[: config.num_settings_images]
     rows, strips = [], [Strip("Real test images", real[:SHOWN], COLOURS["real"])]
     for noise in config.noise_levels:
-        noisy, known_noisy = (add_noise(x, noise, generator(data.seed, "noise", part, str(noise)))
-                              for part, x in (("test", real), ("validation", known)))
+        noisy, known_noisy = (
+            add_noise(x, noise, generator(data.seed, "noise", part, str(noise)))
+            for part, x in (("test", real), ("validation", known))
+        )
         learned = apply(network.restore, noisy.to(data.test.device))
         restored: dict[str, dict[str, tuple[float, Tensor]]] = {}
         for metric in MEASURED:
             restored[metric] = {AE: (noise, learned)}
             for method in FILTERS:
                 setting = choose_setting(known, known_noisy, method, noise, metric)
-                restored[metric][method] = (
-                    setting, filter_images(noisy, method, setting, noise))  # fmt: skip
+                restored[metric][method] = (setting, filter_images(noisy, method, setting, noise))
         rows += compare_restored(real, restored, data.seed, {"noise": noise})
         best = best_rival(pd.DataFrame(rows), {"noise": noise}, "mse")
         strips += [
             Strip(f"Noise {noise:g}", noisy[:SHOWN].clamp(0, 1), MUTED),
-            Strip(f"the best classical method: {best['method']}",
-                  restored["mse"][best["method"]][1][:SHOWN], INK),
+            Strip(
+                f"the best classical method: {best['method']}",
+                restored["mse"][best["method"]][1][:SHOWN],
+                INK,
+            ),
             Strip("denoising autoencoder", learned[:SHOWN], FAMILY_COLOURS[AE]),
-        ]  # fmt: skip
+        ]
     return _report(
-        "denoising", "Denoising", "noise", "standard deviation of the noise", pd.DataFrame(rows),
-        strips, len(real), config.seed,
-        "A denoising autoencoder, one network for every noise level,", "classical filtering",
-        "A denoising autoencoder restores clean images from noisy ones, better than filters do")
+        "denoising",
+        "Denoising",
+        "noise",
+        "standard deviation of the noise",
+        pd.DataFrame(rows),
+        strips,
+        len(real),
+        config.seed,
+        "A denoising autoencoder, one network for every noise level,",
+        "classical filtering",
+        "A denoising autoencoder restores clean images from noisy ones, better than filters do",
+    )
 
 
 def study_super_resolution(config: RestorationConfig, data: Data, train: Train) -> Part:
@@ -159,24 +194,43 @@ def study_super_resolution(config: RestorationConfig, data: Data, train: Train) 
             return enlarge(shrink(x, factor), factor, "bicubic")
 
         facts = {"kind": "super_resolution", "factor": factor, "seed": config.seed}
-        network = train_restorer(f"super_resolution-{factor}", facts, config,
-                                 config.super_resolution_epochs, damage, data, train)  # fmt: skip
+        network = train_restorer(
+            f"super_resolution-{factor}",
+            facts,
+            config,
+            config.super_resolution_epochs,
+            damage,
+            data,
+            train,
+        )
         learned = apply(network.restore, damage(real).to(data.test.device))
         small = shrink(real, factor)
         methods: dict[str, tuple[float, Tensor]] = {AE: (factor, learned)}
-        methods |= {mode: (factor, enlarge(small, factor, mode))
-                    for mode in ("bilinear", "bicubic")}  # fmt: skip
-        rows += compare_restored(real, dict.fromkeys(MEASURED, methods), data.seed,
-                                 {"factor": factor})  # fmt: skip
+        methods |= {
+            mode: (factor, enlarge(small, factor, mode)) for mode in ("bilinear", "bicubic")
+        }
+        rows += compare_restored(
+            real, dict.fromkeys(MEASURED, methods), data.seed, {"factor": factor}
+        )
         pixels = F.interpolate(small[:SHOWN], scale_factor=factor, mode="nearest")
-        strips += [Strip(f"The pixels of a small image, to be enlarged x {factor}", pixels, MUTED),
-                   Strip("bicubic", methods["bicubic"][1][:SHOWN], INK),
-                   Strip("super-resolution autoencoder", learned[:SHOWN], FAMILY_COLOURS[AE])]
+        strips += [
+            Strip(f"The pixels of a small image, to be enlarged x {factor}", pixels, MUTED),
+            Strip("bicubic", methods["bicubic"][1][:SHOWN], INK),
+            Strip("super-resolution autoencoder", learned[:SHOWN], FAMILY_COLOURS[AE]),
+        ]
     return _report(
-        "super_resolution", "Super-resolution", "factor", "enlarged by", pd.DataFrame(rows),
-        strips, len(real), config.seed, "A super-resolution autoencoder",
+        "super_resolution",
+        "Super-resolution",
+        "factor",
+        "enlarged by",
+        pd.DataFrame(rows),
+        strips,
+        len(real),
+        config.seed,
+        "A super-resolution autoencoder",
         "bilinear and bicubic enlargement",
-        "An autoencoder enlarges images better than interpolation does")
+        "An autoencoder enlarges images better than interpolation does",
+    )
 
 
 def compare_restored(
@@ -188,11 +242,15 @@ def compare_restored(
     """
     rows = []
     for metric, methods in restored.items():
-        values = {method: MEASURED[metric](real, images)
-                  for method, (_, images) in methods.items()}  # fmt: skip
+        values = {method: MEASURED[metric](real, images) for method, (_, images) in methods.items()}
         for method, (setting, _) in methods.items():
-            row = {**place, "metric": metric, "method": method, "setting": setting,
-                   **spread(values[method], seed, "value")}  # fmt: skip
+            row = {
+                **place,
+                "metric": metric,
+                "method": method,
+                "setting": setting,
+                **spread(values[method], seed, "value"),
+            }
             if method != AE:
                 row |= spread(values[AE] - values[method], seed, "change")
             rows.append(row)
@@ -209,9 +267,18 @@ def best_rival(table: pd.DataFrame, place: Mapping[str, float], metric: str) -> 
 
 
 def _report(
-    file: str, title: str, level: str, axis: str, table: pd.DataFrame, strips: list[Strip],
-    num_images: int, seed: int, subject: str, rivals: str, claim: str,
-) -> Part:  # fmt: skip
+    file: str,
+    title: str,
+    level: str,
+    axis: str,
+    table: pd.DataFrame,
+    strips: list[Strip],
+    num_images: int,
+    seed: int,
+    subject: str,
+    rivals: str,
+    claim: str,
+) -> Part:
     of = f"mean of {num_images} test images, one training (seed {seed}), 95 % interval"
     better, worse, evidence, headlines = [], [], [], []
     for value in table[level].unique():
@@ -222,35 +289,74 @@ def _report(
             better.append(ends[1] < 0 if lower else ends[0] > 0)
             worse.append(ends[0] > 0 if lower else ends[1] < 0)
             if metric == "mse":
-                evidence.append(f"{level} {value:g}: {best['value'] + best['change']:.4f} against "
-                                f"{best['value']:.4f} ({best['method']})")  # fmt: skip
-                headlines.append(Headline(
-                    f"{title}, {level} {value:g}: squared error less the best classical method's",
-                    best["change"], best["change_low"], best["change_high"], of))  # fmt: skip
+                evidence.append(
+                    f"{level} {value:g}: {best['value'] + best['change']:.4f} against "
+                    f"{best['value']:.4f} ({best['method']})"
+                )
+                headlines.append(
+                    Headline(
+                        f"{title}, {level} {value:g}: squared error "
+                        "less the best classical method's",
+                        best["change"],
+                        best["change_low"],
+                        best["change_high"],
+                        of,
+                    )
+                )
     verdict = judge(all(better), any(worse))
-    words = {"holds": "beats", "fails": "does not always beat",
-             "open": "is not everywhere proven better than"}  # fmt: skip
+    words = {
+        "holds": "beats",
+        "fails": "does not always beat",
+        "open": "is not everywhere proven better than",
+    }
     places = ", ".join(f"{value:g}" for value in table[level].unique())
     return Part(
-        summary=(f"{subject} {words[verdict]} {rivals} in squared error and SSIM at {level} "
-                 f"{places} ({num_images} test images).",),
-        headlines=tuple(headlines),
-        claims=(Claim(claim, COURSE, verdict, f"squared error {'; '.join(evidence)}; SSIM in the "
-                      f"table; {of}"),),
-        pictures=(
-            (Picture(f"{file}.png", f"{title}: the autoencoder against classical methods",
-                     f"Test images at each {level}, 95 % intervals as bars (mostly smaller than "
-                     "the points). Each classical method has the setting that is best on "
-                     "validation images at that place and for that metric."),
-             _draw(table, level, axis)),
-            (Picture(f"{file}_images.png", f"{title}: what comes out",
-                     "The same test images damaged, restored by the best classical method, and "
-                     "by the autoencoder."), draw_strips(strips, SHOWN)),
+        summary=(
+            f"{subject} {words[verdict]} {rivals} in squared error and SSIM at {level} "
+            f"{places} ({num_images} test images).",
         ),
-        tables=((Table(f"{file}.csv", title,
-                       "Means over test images with 95 % intervals; change: the autoencoder's "
-                       "value less the method's, image by image."), table),),
-    )  # fmt: skip
+        headlines=tuple(headlines),
+        claims=(
+            Claim(
+                claim,
+                COURSE,
+                verdict,
+                f"squared error {'; '.join(evidence)}; SSIM in the table; {of}",
+            ),
+        ),
+        pictures=(
+            (
+                Picture(
+                    f"{file}.png",
+                    f"{title}: the autoencoder against classical methods",
+                    f"Test images at each {level}, 95 % intervals as bars (mostly smaller than "
+                    "the points). Each classical method has the setting that is best on "
+                    "validation images at that place and for that metric.",
+                ),
+                _draw(table, level, axis),
+            ),
+            (
+                Picture(
+                    f"{file}_images.png",
+                    f"{title}: what comes out",
+                    "The same test images damaged, restored by the best classical method, and "
+                    "by the autoencoder.",
+                ),
+                draw_strips(strips, SHOWN),
+            ),
+        ),
+        tables=(
+            (
+                Table(
+                    f"{file}.csv",
+                    title,
+                    "Means over test images with 95 % intervals; change: the autoencoder's "
+                    "value less the method's, image by image.",
+                ),
+                table,
+            ),
+        ),
+    )
 
 
 def _draw(table: pd.DataFrame, level: str, axis: str) -> Figure:
@@ -258,13 +364,21 @@ def _draw(table: pd.DataFrame, level: str, axis: str) -> Figure:
     for axes, metric in zip(grid.flat, MEASURED, strict=True):
         for method, own in table[table["metric"] == metric].groupby("method", sort=False):
             bars = [own["value"] - own["value_low"], own["value_high"] - own["value"]]
-            axes.errorbar(own[level], own["value"], yerr=bars, fmt="o-", capsize=3,
-                          color=METHOD_COLOURS[method], label=method,
-                          linewidth=2.5 if method == AE else 1.5)  # fmt: skip
+            axes.errorbar(
+                own[level],
+                own["value"],
+                yerr=bars,
+                fmt="o-",
+                capsize=3,
+                color=METHOD_COLOURS[method],
+                label=method,
+                linewidth=2.5 if method == AE else 1.5,
+            )
         axes.set_xticks(table[level].unique())
         if metric == "mse":
             axes.set_yscale("log")
-        label_axes(axes, f"{METRICS[metric].name} {describe_direction(METRICS[metric].better)}",
-                   axis)  # fmt: skip
+        label_axes(
+            axes, f"{METRICS[metric].name} {describe_direction(METRICS[metric].better)}", axis
+        )
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

@@ -19,9 +19,7 @@ CLUTTER_SIDE = 8  # pixels of a piece of another digit
 Masks = tuple[Tensor, Tensor]  # images and masks, N x 1 x H x W in [0, 1]
 
 
-def hide_digits(
-    images: Tensor, num_clutter: int, noise: float, rng: Generator
-) -> Masks:
+def hide_digits(images: Tensor, num_clutter: int, noise: float, rng: Generator) -> Masks:
     """Return digits among pieces of other digits and noise, and the mask of the digit.
 
     images: uint8 N x 1 x H x W, on the CPU. Each gets `num_clutter` squares of 8 x 8 pixels, cut
@@ -46,8 +44,7 @@ def hide_digits(
 
 
 def read_nuclei(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the microscope's image and its mask (H x W: grey values; 0 or 1). Raises InputError.
-    """
+    """Return a microscope's image and its mask (H x W: grey values; 0 or 1). Raises InputError."""
     from PIL import Image
 
     arrays = []
@@ -56,18 +53,21 @@ def read_nuclei(folder: Path) -> tuple[np.ndarray, np.ndarray]:
             with Image.open(folder / name) as picture:
                 arrays.append(np.array(picture).astype(np.float32))
         except (OSError, ValueError, SyntaxError) as error:
-            raise InputError(f"{folder / name}: cannot be read as an image ({error}); run "
-                             "dvc repro download@nuclei") from error
+            raise InputError(
+                f"{folder / name}: cannot be read as an image ({error}); run "
+                "dvc repro download@nuclei"
+            ) from error
     image, mask = arrays
     if image.ndim != 2 or image.shape != mask.shape:
-        raise InputError(f"{folder}: the image is {image.shape}, the mask {mask.shape}; both must "
-                         "be one grey picture of the same size; run dvc repro download@nuclei")
+        raise InputError(
+            f"{folder}: the image is {image.shape}, the mask {mask.shape}; both must "
+            "be one grey picture of the same size; run dvc repro download@nuclei"
+        )
     return image, (mask > 0).astype(np.float32)
 
 
 def cut_tiles(picture: np.ndarray, side: int) -> Tensor:
-    """Return the squares of a picture (H x W) side by side, N x 1 x side x side; the rest is cut.
-    """
+    """Return a picture's (H x W) squares side by side, N x 1 x side x side; the rest is cut."""
     height, width = (length // side * side for length in picture.shape)
     squares = torch.from_numpy(picture[:height, :width].copy())
     squares = squares.reshape(height // side, side, width // side, side).transpose(1, 2)
@@ -77,8 +77,7 @@ def cut_tiles(picture: np.ndarray, side: int) -> Tensor:
 def crop_tiles(
     image: np.ndarray, mask: np.ndarray, side: int, count: int, rng: np.random.Generator
 ) -> Masks:
-    """Return random squares, turned and mirrored at random, and their masks: N x 1 x side x side.
-    """
+    """Return random squares, turned and mirrored, and their masks: N x 1 x side x side."""
     squares = []
     for _ in range(count):
         top, left = (int(rng.integers(length - side + 1)) for length in image.shape)

@@ -103,10 +103,10 @@ def best_threshold(images: Tensor, masks: Tensor) -> float:
 
 
 def train_segmenter(
-    name: str, config: SegmentationConfig, epochs: int, pairs: Masks, held_out: Masks,
-    train: Train,
-) -> Segmenter:  # fmt: skip
+    name: str, config: SegmentationConfig, epochs: int, pairs: Masks, held_out: Masks, train: Train
+) -> Segmenter:
     """Return a segmenter trained on the binary cross-entropy; images and masks on the device."""
+
     def choose(part: str, indices: Tensor, _) -> Masks:
         images, masks = pairs if part == "train" else held_out
         return images[indices], masks[indices]
@@ -119,8 +119,13 @@ def train_segmenter(
     model = Segmenter(config.unet, pairs[0].shape[1:]).to(pairs[0].device)
     counts = len(pairs[0]), len(held_out[0])
     facts = {"kind": "segmentation", "images": counts[0], "seed": config.seed}
-    return train(f"segmentation-{name}", facts, lambda callbacks, progress: fit_pairs(
-        model, config.optimiser, epochs, config.seed, counts, choose, error, callbacks, progress))
+    return train(
+        f"segmentation-{name}",
+        facts,
+        lambda callbacks, progress: fit_pairs(
+            model, config.optimiser, epochs, config.seed, counts, choose, error, callbacks, progress
+        ),
+    )
 
 
 def study_segmentation(config: SegmentationConfig, nuclei: Path, data: Data, train: Train) -> Part:
@@ -128,21 +133,27 @@ def study_segmentation(config: SegmentationConfig, nuclei: Path, data: Data, tra
     image, mask = read_nuclei(nuclei)
     smallest = min(image.shape[0] * config.validation_share, image.shape[1] / 2)
     if smallest < config.tile:
-        raise InputError(f"segmentation.tile {config.tile}: the nuclei image is cut into parts, "
-                         f"the smallest {int(smallest)} pixels wide; use a smaller tile")
+        raise InputError(
+            f"segmentation.tile {config.tile}: the nuclei image is cut into parts, "
+            f"the smallest {int(smallest)} pixels wide; use a smaller tile"
+        )
     tasks = {"digits": _make_digits(config, data), "nuclei": _make_nuclei(config, image, mask)}
     epochs = {"digits": config.digit_epochs, "nuclei": config.nuclei_epochs}
     rows, shown = [], {}
     for task, (known, held_out, unseen) in tasks.items():
         device = data.train.device
-        known_there, held_out_there = ((images.to(device), masks.to(device))
-                                       for images, masks in (known, held_out))  # fmt: skip
+        known_there, held_out_there = (
+            (images.to(device), masks.to(device)) for images, masks in (known, held_out)
+        )
         network = train_segmenter(task, config, epochs[task], known_there, held_out_there, train)
         images, masks = unseen
         threshold = best_threshold(*known)
         otsu = torch.tensor([otsu_threshold(one.numpy()) for one in images]).view(-1, 1, 1, 1)
-        predicted = {UNET: apply(network, images.to(device)) > 0, OTSU: images > otsu,
-                     GLOBAL: images > threshold}  # fmt: skip
+        predicted = {
+            UNET: apply(network, images.to(device)) > 0,
+            OTSU: images > otsu,
+            GLOBAL: images > threshold,
+        }
         rows += compare_masks(task, predicted, masks, data.seed)
         shown[task] = images, masks, predicted
     return _report(config, pd.DataFrame(rows), shown)
@@ -150,12 +161,17 @@ def study_segmentation(config: SegmentationConfig, nuclei: Path, data: Data, tra
 
 def _make_digits(config: SegmentationConfig, data: Data) -> tuple[Masks, Masks, Masks]:
     """Return hidden digits to train with, to validate with and to test."""
-    def hide(part: str, images: Tensor) -> Masks:
-        return hide_digits(images.cpu(), config.num_clutter, config.noise,
-                           generator(config.seed, "clutter", part))  # fmt: skip
 
-    return (hide("train", data.train[: config.num_digits]), hide("validation", data.validation),
-            hide("test", data.test))  # fmt: skip
+    def hide(part: str, images: Tensor) -> Masks:
+        return hide_digits(
+            images.cpu(), config.num_clutter, config.noise, generator(config.seed, "clutter", part)
+        )
+
+    return (
+        hide("train", data.train[: config.num_digits]),
+        hide("validation", data.validation),
+        hide("test", data.test),
+    )
 
 
 def _make_nuclei(
@@ -169,12 +185,15 @@ def _make_nuclei(
     lowest = image.shape[0] - round(config.validation_share * image.shape[0])
     image = (image / image[:, :middle].max()).clip(0, 1).astype(np.float32)
     rng = np.random.default_rng(config.seed)
-    known = crop_tiles(image[:lowest, :middle], mask[:lowest, :middle], config.tile,
-                       config.num_tiles, rng)  # fmt: skip
+    known = crop_tiles(
+        image[:lowest, :middle], mask[:lowest, :middle], config.tile, config.num_tiles, rng
+    )
 
     def cut(rows: slice, columns: slice) -> Masks:
-        return (cut_tiles(image[rows, columns], config.tile),
-                cut_tiles(mask[rows, columns], config.tile))  # fmt: skip
+        return (
+            cut_tiles(image[rows, columns], config.tile),
+            cut_tiles(mask[rows, columns], config.tile),
+        )
 
     return known, cut(slice(lowest, None), slice(0, middle)), cut(slice(None), slice(middle, None))
 
@@ -185,12 +204,18 @@ def compare_masks(
     """Return a row for each method: its IoU, and the UNet's less its, over images with a mask."""
     there = masks.flatten(1).any(1)
     masks = masks[there] > INSIDE
-    scores = {method: intersection_over_union(one[there], masks)
-              for method, one in predicted.items()}  # fmt: skip
+    scores = {
+        method: intersection_over_union(one[there], masks) for method, one in predicted.items()
+    }
     rows = []
     for method, own in scores.items():
-        row = {"task": task, "method": method, "images": len(own), **spread(own, seed, "iou"),
-               "iou_of_all": float(_pooled(predicted[method][there], masks))}  # fmt: skip
+        row = {
+            "task": task,
+            "method": method,
+            "images": len(own),
+            **spread(own, seed, "iou"),
+            "iou_of_all": float(_pooled(predicted[method][there], masks)),
+        }
         if method != UNET:
             row |= spread(scores[UNET] - own, seed, "change")
         rows.append(row)
@@ -203,9 +228,10 @@ def _pooled(predicted: Tensor, masks: Tensor) -> Tensor:
 
 
 def _report(
-    config: SegmentationConfig, table: pd.DataFrame,
+    config: SegmentationConfig,
+    table: pd.DataFrame,
     shown: dict[str, tuple[Tensor, Tensor, dict[str, Tensor]]],
-) -> Part:  # fmt: skip
+) -> Part:
     rows = {task: own.set_index("method").to_dict("index") for task, own in table.groupby("task")}
     evidence, better, worse, headlines, summary = [], [], [], [], []
     for task, own in rows.items():
@@ -214,48 +240,93 @@ def _report(
         unet, best = own[UNET], own[rival]
         kind = "test images" if task == "digits" else "squares of the unseen half of one image"
         of = f"mean of {unet['images']} {kind}, one training (seed {config.seed}), 95 % interval"
-        evidence.append(f"{task}: IoU {describe(unet, 'iou', 3)} against {describe(best, 'iou', 3)}"
-                        f" ({rival}), difference {describe(best, 'change', 3)}, {of}")  # fmt: skip
+        evidence.append(
+            f"{task}: IoU {describe(unet, 'iou', 3)} against {describe(best, 'iou', 3)}"
+            f" ({rival}), difference {describe(best, 'change', 3)}, {of}"
+        )
         better.append(best["change_low"] > 0)
         worse.append(best["change_high"] < 0)
-        headlines += [headline(f"Segmentation of {task}: IoU of the UNet", unet, "iou", of),
-                      headline(f"Segmentation of {task}: UNet less {rival}", best, "change", of)]
+        headlines += [
+            headline(f"Segmentation of {task}: IoU of the UNet", unet, "iou", of),
+            headline(f"Segmentation of {task}: UNet less {rival}", best, "change", of),
+        ]
         summary.append(f"{task}: {unet['iou']:.3f} ({rival}: {best['iou']:.3f})")
-    strips_of: dict[str, Callable[[], Figure]] = {task: partial(_draw_masks, *found)
-                                                  for task, found in shown.items()}  # fmt: skip
+    strips_of: dict[str, Callable[[], Figure]] = {
+        task: partial(_draw_masks, *found) for task, found in shown.items()
+    }
     return Part(
-        summary=("The diffusion model's UNet, given images in the place of noise, marks what "
-                 f"belongs to a thing; mean IoU on unseen images, {'; '.join(summary)}. The nuclei "
-                 "are one image: half of it to learn from, half to test.",),
-        headlines=tuple(headlines),
-        claims=(Claim("A U-Net segments images (skips carry what the code loses)", COURSE,
-                      judge(all(better), any(worse)), "; ".join(evidence)),),
-        pictures=(
-            (Picture("segmentation.png", "IoU of the UNet and of thresholds",
-                     "Mean intersection over union on unseen images with 95 % intervals; 1 is "
-                     "perfect."), _draw(table)),
-            (Picture("segmentation_digits.png", "Digits among clutter",
-                     "Digits among pieces of other digits and noise; which pixels are the "
-                     "digit's, as it is, by the UNet, and by the best single threshold."),
-             strips_of["digits"]()),
-            (Picture("segmentation_nuclei.png", "Nuclei under a microscope",
-                     "Squares of the half of the image that was not learned from, their masks, "
-                     "and what the UNet and a threshold find."), strips_of["nuclei"]()),
+        summary=(
+            "The diffusion model's UNet, given images in the place of noise, marks what "
+            f"belongs to a thing; mean IoU on unseen images, {'; '.join(summary)}. The nuclei "
+            "are one image: half of it to learn from, half to test.",
         ),
-        tables=((Table("segmentation.csv", "Segmentation",
-                       "iou: mean over test images (or squares of the unseen half of the one "
-                       "nuclei image) in which there is something to find, with 95 % intervals; "
-                       "iou_of_all: of all their pixels together; change: the UNet's IoU less the "
-                       "method's, image by image."), table),),
-    )  # fmt: skip
+        headlines=tuple(headlines),
+        claims=(
+            Claim(
+                "A U-Net segments images (skips carry what the code loses)",
+                COURSE,
+                judge(all(better), any(worse)),
+                "; ".join(evidence),
+            ),
+        ),
+        pictures=(
+            (
+                Picture(
+                    "segmentation.png",
+                    "IoU of the UNet and of thresholds",
+                    "Mean intersection over union on unseen images with 95 % intervals; 1 is "
+                    "perfect.",
+                ),
+                _draw(table),
+            ),
+            (
+                Picture(
+                    "segmentation_digits.png",
+                    "Digits among clutter",
+                    "Digits among pieces of other digits and noise; which pixels are the "
+                    "digit's, as it is, by the UNet, and by the best single threshold.",
+                ),
+                strips_of["digits"](),
+            ),
+            (
+                Picture(
+                    "segmentation_nuclei.png",
+                    "Nuclei under a microscope",
+                    "Squares of the half of the image that was not learned from, their masks, "
+                    "and what the UNet and a threshold find.",
+                ),
+                strips_of["nuclei"](),
+            ),
+        ),
+        tables=(
+            (
+                Table(
+                    "segmentation.csv",
+                    "Segmentation",
+                    "iou: mean over test images (or squares of the unseen half of the one "
+                    "nuclei image) in which there is something to find, with 95 % intervals; "
+                    "iou_of_all: of all their pixels together; change: the UNet's IoU less the "
+                    "method's, image by image.",
+                ),
+                table,
+            ),
+        ),
+    )
 
 
 def _draw(table: pd.DataFrame) -> Figure:
     figure, grid = panels(1, 2, 2.6, sharey=True)
     for axes, (task, own) in zip(grid.flat, table.groupby("task", sort=False), strict=True):
         bars = [own["iou"] - own["iou_low"], own["iou_high"] - own["iou"]]
-        axes.barh(own["method"], own["iou"], xerr=bars, capsize=3, ecolor=MUTED, height=0.6,
-                  color=[METHOD_COLOURS[method] for method in own["method"]])
+        axes.barh(
+            own["method"],
+            own["iou"],
+            xerr=bars,
+            capsize=3,
+            ecolor=MUTED,
+            height=0.6,
+            color=[METHOD_COLOURS[method] for method in own["method"]],
+        )
         axes.set_xlim(0, 1)
         axes.set_xticks([0, 0.5, 1])
         axes.grid(axis="y", visible=False)
@@ -266,8 +337,12 @@ def _draw(table: pd.DataFrame) -> Figure:
 
 def _draw_masks(images: Tensor, masks: Tensor, predicted: dict[str, Tensor]) -> Figure:
     shown = masks.flatten(1).any(1).nonzero()[:SHOWN, 0]
-    strips = [Strip("Unseen images", images[shown], COLOURS["real"]),
-              Strip("what is to be found", masks[shown], COLOURS["real"])]  # fmt: skip
-    strips += [Strip(method, predicted[method][shown].float(), METHOD_COLOURS[method])
-               for method in (UNET, GLOBAL)]  # fmt: skip
+    strips = [
+        Strip("Unseen images", images[shown], COLOURS["real"]),
+        Strip("what is to be found", masks[shown], COLOURS["real"]),
+    ]
+    strips += [
+        Strip(method, predicted[method][shown].float(), METHOD_COLOURS[method])
+        for method in (UNET, GLOBAL)
+    ]
     return draw_strips(strips, SHOWN)

@@ -49,6 +49,7 @@ def restore(model: VectorVAE, x: Tensor) -> Tensor:
 
 def make_sparse_loss(penalty: float) -> Loss:
     """Return the loss with that lambda, mean over the images; it takes no noise."""
+
     def loss(model: VectorVAE, x: Tensor, eps: Tensor) -> Losses:
         code = sparse_code(model, x)
         error = reconstruction_error(model.decoder(code), x, model.config.reconstruction)
@@ -62,22 +63,42 @@ def study_sparse(config: SparseConfig, network: NetworkConfig, data: Data, train
     real = to_unit(data.test.cpu())
     rows, strips = [], [Strip("Real test images", real[:SHOWN], COLOURS["real"])]
     for penalty in config.penalties:
-        facts = {"kind": "sparse", "latents": config.latents, "penalty": penalty,
-                 "seed": config.seed}  # fmt: skip
-        model = train_with_loss(f"sparse-{penalty:g}", facts, network, make_sparse_loss(penalty),
-                                config.latents, data, config.seed, train)  # fmt: skip
+        facts = {
+            "kind": "sparse",
+            "latents": config.latents,
+            "penalty": penalty,
+            "seed": config.seed,
+        }
+        model = train_with_loss(
+            f"sparse-{penalty:g}",
+            facts,
+            network,
+            make_sparse_loss(penalty),
+            config.latents,
+            data,
+            config.seed,
+            train,
+        )
         code = apply(partial(sparse_code, model), data.test)
         restored = apply(partial(restore, model), data.test)
         used = code.abs() >= NEAR_ZERO
-        rows.append({
-            "lambda": penalty, **spread((~used).double().mean(1), data.seed, "near_zero"),
-            **spread(code.abs().double().mean(1), data.seed, "mean_abs"),
-            "never_used": float((~used.any(0)).double().mean()),
-            **spread(mse(real, restored), data.seed, "mse"),
-        })  # fmt: skip
-        strips.append(Strip(f"lambda {penalty:g}: {used.double().sum(1).mean():.0f} of "
-                            f"{config.latents} numbers used for an image", restored[:SHOWN],
-                            FAMILY_COLOURS[AE]))  # fmt: skip
+        rows.append(
+            {
+                "lambda": penalty,
+                **spread((~used).double().mean(1), data.seed, "near_zero"),
+                **spread(code.abs().double().mean(1), data.seed, "mean_abs"),
+                "never_used": float((~used.any(0)).double().mean()),
+                **spread(mse(real, restored), data.seed, "mse"),
+            }
+        )
+        strips.append(
+            Strip(
+                f"lambda {penalty:g}: {used.double().sum(1).mean():.0f} of "
+                f"{config.latents} numbers used for an image",
+                restored[:SHOWN],
+                FAMILY_COLOURS[AE],
+            )
+        )
     return _report(config, pd.DataFrame(rows), strips, len(real))
 
 
@@ -91,45 +112,91 @@ def _report(
     dearer = bool(last["mse_low"] > first["mse_high"])
     of = f"mean of {num_images} test images, one training (seed {config.seed})"
     return Part(
-        summary=(f"A penalty lambda on the size of the code's {config.latents} numbers, from "
-                 f"{first['lambda']:g} to {last['lambda']:g}, moves the share of them that is "
-                 f"near zero from {share} and the squared error from {error}.",),
-        headlines=(Headline(f"Sparse AE, lambda {last['lambda']:g}: share of the code near zero",
-                            last["near_zero"], last["near_zero_low"], last["near_zero_high"],
-                            of + ", 95 % interval"),),
-        claims=(Claim("An L1 penalty makes the code sparse, and sparsity costs accuracy", COURSE,
-                      judge(sparser and dearer, not sparser),
-                      f"near zero {share}, squared error {error} from lambda {first['lambda']:g} "
-                      f"to {last['lambda']:g}; {of}"),),
-        pictures=(
-            (Picture("sparse.png", "Sparsity against error",
-                     "Left: the error over the share of near-zero numbers (less than "
-                     f"{NEAR_ZERO:g}), a point for each lambda. Right: the mean size of a number "
-                     "of the code. Bars: 95 % intervals over test images."), _draw(table)),
-            (Picture("sparse_images.png", "Restored from sparse codes",
-                     "The same test images restored by the autoencoder of each lambda."),
-             draw_strips(strips, SHOWN)),
+        summary=(
+            f"A penalty lambda on the size of the code's {config.latents} numbers, from "
+            f"{first['lambda']:g} to {last['lambda']:g}, moves the share of them that is "
+            f"near zero from {share} and the squared error from {error}.",
         ),
-        tables=((Table("sparse.csv", "Sparse autoencoder",
-                       f"near_zero: share of the {config.latents} numbers below {NEAR_ZERO:g}, "
-                       "mean_abs: mean |a|, never_used: share of numbers that are near zero for "
-                       "every test image; 95 % intervals over test images."), table),),
-    )  # fmt: skip
+        headlines=(
+            Headline(
+                f"Sparse AE, lambda {last['lambda']:g}: share of the code near zero",
+                last["near_zero"],
+                last["near_zero_low"],
+                last["near_zero_high"],
+                of + ", 95 % interval",
+            ),
+        ),
+        claims=(
+            Claim(
+                "An L1 penalty makes the code sparse, and sparsity costs accuracy",
+                COURSE,
+                judge(sparser and dearer, not sparser),
+                f"near zero {share}, squared error {error} from lambda {first['lambda']:g} "
+                f"to {last['lambda']:g}; {of}",
+            ),
+        ),
+        pictures=(
+            (
+                Picture(
+                    "sparse.png",
+                    "Sparsity against error",
+                    "Left: the error over the share of near-zero numbers (less than "
+                    f"{NEAR_ZERO:g}), a point for each lambda. Right: the mean size of a number "
+                    "of the code. Bars: 95 % intervals over test images.",
+                ),
+                _draw(table),
+            ),
+            (
+                Picture(
+                    "sparse_images.png",
+                    "Restored from sparse codes",
+                    "The same test images restored by the autoencoder of each lambda.",
+                ),
+                draw_strips(strips, SHOWN),
+            ),
+        ),
+        tables=(
+            (
+                Table(
+                    "sparse.csv",
+                    "Sparse autoencoder",
+                    f"near_zero: share of the {config.latents} numbers below {NEAR_ZERO:g}, "
+                    "mean_abs: mean |a|, never_used: share of numbers that are near zero for "
+                    "every test image; 95 % intervals over test images.",
+                ),
+                table,
+            ),
+        ),
+    )
 
 
 def _draw(table: pd.DataFrame) -> Figure:
     figure, grid = panels(1, 2, 3.2, sharey=True)
     colour = FAMILY_COLOURS[AE]
     below, above = table["mse"] - table["mse_low"], table["mse_high"] - table["mse"]
-    for axes, name, x in zip(grid.flat, ("near_zero", "mean_abs"),
-                             ("share of the code near zero", "mean |a|"), strict=True):  # fmt: skip
-        axes.errorbar(table[name], table["mse"], yerr=[below, above], fmt="o-", color=colour,
-                      capsize=3)  # fmt: skip
+    for axes, name, x in zip(
+        grid.flat,
+        ("near_zero", "mean_abs"),
+        ("share of the code near zero", "mean |a|"),
+        strict=True,
+    ):
+        axes.errorbar(
+            table[name], table["mse"], yerr=[below, above], fmt="o-", color=colour, capsize=3
+        )
         for row in table.to_dict("records"):
-            axes.annotate(f"{row['lambda']:g}", (row[name], row["mse"]), (6, 6),
-                          textcoords="offset points", fontsize=10)  # fmt: skip
+            axes.annotate(
+                f"{row['lambda']:g}",
+                (row[name], row["mse"]),
+                (6, 6),
+                textcoords="offset points",
+                fontsize=10,
+            )
         axes.margins(x=0.15, y=0.15)
         label_axes(axes, x=x)
-    label_axes(grid[0, 0], "Squared error; labels: lambda", "share of the code near zero",
-               "mean squared error")  # fmt: skip
+    label_axes(
+        grid[0, 0],
+        "Squared error; labels: lambda",
+        "share of the code near zero",
+        "mean squared error",
+    )
     return figure

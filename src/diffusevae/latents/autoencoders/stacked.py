@@ -123,16 +123,29 @@ def train_greedily(
         torch.manual_seed(config.seed + i)  # initial weights
         layer = TiedLayer(pixels.shape[1], outputs, i == 0, i == len(config.widths) - 1)
         facts = {"kind": "stacked", "layer": i + 1, "outputs": outputs, "seed": config.seed}
-        layers.append(_fit(f"stacked-layer-{i + 1}", facts, layer.to(pixels.device), config,
-                           config.layer_epochs, pixels, held_out, train))  # fmt: skip
+        layers.append(
+            _fit(
+                f"stacked-layer-{i + 1}",
+                facts,
+                layer.to(pixels.device),
+                config,
+                config.layer_epochs,
+                pixels,
+                held_out,
+                train,
+            )
+        )
         pixels, held_out = (apply(layers[-1].encode, x).to(x.device) for x in (pixels, held_out))
     return StackedAutoencoder(layers)
 
 
 def fine_tune(
-    config: StackedConfig, greedy: StackedAutoencoder, pixels: Tensor, held_out: Tensor,
+    config: StackedConfig,
+    greedy: StackedAutoencoder,
+    pixels: Tensor,
+    held_out: Tensor,
     train: Train,
-) -> StackedAutoencoder:  # fmt: skip
+) -> StackedAutoencoder:
     """Return a copy of the stack that was trained as a whole; the weights stay tied."""
     stack = copy.deepcopy(greedy).requires_grad_(True)
     facts = {"kind": "stacked", "layer": "all", "seed": config.seed}
@@ -140,27 +153,48 @@ def fine_tune(
 
 
 def _fit(
-    name: str, facts: Mapping[str, object], model: Model, config: StackedConfig, epochs: int,
-    inputs: Tensor, held_out: Tensor, train: Train,
-) -> Model:  # fmt: skip
+    name: str,
+    facts: Mapping[str, object],
+    model: Model,
+    config: StackedConfig,
+    epochs: int,
+    inputs: Tensor,
+    held_out: Tensor,
+    train: Train,
+) -> Model:
     """Train a model to give its inputs back."""
+
     def pairs(part: str, indices: Tensor, _) -> tuple[Tensor, Tensor]:
         x = (inputs if part == "train" else held_out)[indices]
         return x, x
 
     counts = len(inputs), len(held_out)
-    return train(name, facts, lambda callbacks, progress: fit_pairs(
-        model, config.optimiser, epochs, config.seed, counts, pairs, squared_error, callbacks,
-        progress))  # fmt: skip
+    return train(
+        name,
+        facts,
+        lambda callbacks, progress: fit_pairs(
+            model,
+            config.optimiser,
+            epochs,
+            config.seed,
+            counts,
+            pairs,
+            squared_error,
+            callbacks,
+            progress,
+        ),
+    )
 
 
 def study_stacked(config: StackedConfig, data: Data, train: Train) -> Part:
     """Train the stack, before and after fine-tuning; compare with PCA of as many numbers."""
     size = config.image_size
     images, held_out, unseen = (
-        resize(part, size, "bilinear", False) for part in (data.train, data.validation, data.test))
+        resize(part, size, "bilinear", False) for part in (data.train, data.validation, data.test)
+    )
     pixels, held_out_pixels, unseen_pixels = (
-        to_unit(part).flatten(1) for part in (images, held_out, unseen))
+        to_unit(part).flatten(1) for part in (images, held_out, unseen)
+    )
     greedy = train_greedily(config, pixels, held_out_pixels, train)
     tuned = fine_tune(config, greedy, pixels, held_out_pixels, train)
     real = to_unit(unseen.cpu())
@@ -172,8 +206,10 @@ def study_stacked(config: StackedConfig, data: Data, train: Train) -> Part:
     linear = mse(real, restored[PCA])
     rows = []
     for model, images in restored.items():
-        rows.append({"model": model, "numbers": config.widths[-1]}
-                    | spread(mse(real, images), data.seed, "mse"))  # fmt: skip
+        rows.append(
+            {"model": model, "numbers": config.widths[-1]}
+            | spread(mse(real, images), data.seed, "mse")
+        )
         if model != PCA:
             rows[-1] |= spread(mse(real, images) - linear, data.seed, "mse_change")
     return _report(config, pd.DataFrame(rows), real, restored)
@@ -187,40 +223,72 @@ def _report(
     size, code = config.image_size, config.widths[-1]
     layers = "-".join(map(str, (size * size, *config.widths)))
     of = f"mean of {len(real)} test images, one training (seed {config.seed}), 95 % interval"
-    evidence = (f"squared error {describe(tuned, 'mse')} (before fine-tuning "
-                f"{describe(greedy, 'mse')}), PCA-{code} {describe(rows[PCA], 'mse')}; less PCA's "
-                f"{describe(tuned, 'mse_change')}; {of}")  # fmt: skip
+    evidence = (
+        f"squared error {describe(tuned, 'mse')} (before fine-tuning "
+        f"{describe(greedy, 'mse')}), PCA-{code} {describe(rows[PCA], 'mse')}; less PCA's "
+        f"{describe(tuned, 'mse_change')}; {of}"
+    )
     strips = [Strip("Real test images", real[:SHOWN], COLOURS["real"])]
-    strips += [Strip(f"{model}: {code} numbers", images[:SHOWN],
-                     FAMILY_COLOURS[PCA if model == PCA else AE])
-               for model, images in restored.items()]  # fmt: skip
+    strips += [
+        Strip(
+            f"{model}: {code} numbers", images[:SHOWN], FAMILY_COLOURS[PCA if model == PCA else AE]
+        )
+        for model, images in restored.items()
+    ]
     verdict = judge(tuned["mse_change_high"] < 0, tuned["mse_change_low"] > 0)
     tuning = judge(tuned["mse_high"] < greedy["mse_low"], tuned["mse_low"] > greedy["mse_high"])
     return Part(
-        summary=(f"The stacked autoencoder {layers} with tied weights, trained layer by layer and "
-                 f"then as a whole on images brought to {size} x {size}, has a squared error of "
-                 f"{tuned['mse']:.4f}; PCA with {code} numbers has {rows[PCA]['mse']:.4f}.",),
-        headlines=(headline(f"Stacked AE-{code} squared error less PCA-{code}'s", tuned,
-                            "mse_change", of),),
+        summary=(
+            f"The stacked autoencoder {layers} with tied weights, trained layer by layer and "
+            f"then as a whole on images brought to {size} x {size}, has a squared error of "
+            f"{tuned['mse']:.4f}; PCA with {code} numbers has {rows[PCA]['mse']:.4f}.",
+        ),
+        headlines=(
+            headline(f"Stacked AE-{code} squared error less PCA-{code}'s", tuned, "mse_change", of),
+        ),
         claims=(
-            Claim(f"A stacked autoencoder beats PCA with {code} numbers", COURSE, verdict,
-                  evidence),
-            Claim("Training the whole stack improves on training layer by layer", COURSE, tuning,
-                  evidence),
+            Claim(
+                f"A stacked autoencoder beats PCA with {code} numbers", COURSE, verdict, evidence
+            ),
+            Claim(
+                "Training the whole stack improves on training layer by layer",
+                COURSE,
+                tuning,
+                evidence,
+            ),
         ),
         pictures=(
-            (Picture("stacked.png", f"Stacked autoencoder against PCA, {code} numbers",
-                     "Mean squared error of test images with 95 % intervals; lower is better."),
-             _draw(table)),
-            (Picture("stacked_images.png", f"Restored from {code} numbers",
-                     f"Test images at {size} x {size} and what PCA and the stack restore of them, "
-                     "before and after it was trained as a whole."), draw_strips(strips, SHOWN)),
+            (
+                Picture(
+                    "stacked.png",
+                    f"Stacked autoencoder against PCA, {code} numbers",
+                    "Mean squared error of test images with 95 % intervals; lower is better.",
+                ),
+                _draw(table),
+            ),
+            (
+                Picture(
+                    "stacked_images.png",
+                    f"Restored from {code} numbers",
+                    f"Test images at {size} x {size} and what PCA and the stack restore of them, "
+                    "before and after it was trained as a whole.",
+                ),
+                draw_strips(strips, SHOWN),
+            ),
         ),
-        tables=((Table("stacked.csv", f"Stacked autoencoder {layers}",
-                       f"Squared error of test images, which were resized from their size in the "
-                       f"prepared data to {size} x {size} (bilinear), with 95 % intervals; "
-                       "mse_change is the difference to PCA, image by image."), table),),
-    )  # fmt: skip
+        tables=(
+            (
+                Table(
+                    "stacked.csv",
+                    f"Stacked autoencoder {layers}",
+                    f"Squared error of test images, which were resized from their size in the "
+                    f"prepared data to {size} x {size} (bilinear), with 95 % intervals; "
+                    "mse_change is the difference to PCA, image by image.",
+                ),
+                table,
+            ),
+        ),
+    )
 
 
 def _draw(table: pd.DataFrame) -> Figure:
@@ -228,8 +296,15 @@ def _draw(table: pd.DataFrame) -> Figure:
     axes = grid[0, 0]
     colours = [FAMILY_COLOURS[PCA if model == PCA else AE] for model in table["model"]]
     errors = [table["mse"] - table["mse_low"], table["mse_high"] - table["mse"]]
-    axes.barh(table["model"], table["mse"], xerr=errors, color=colours, capsize=3, ecolor=MUTED,
-              height=0.6)  # fmt: skip
+    axes.barh(
+        table["model"],
+        table["mse"],
+        xerr=errors,
+        color=colours,
+        capsize=3,
+        ecolor=MUTED,
+        height=0.6,
+    )
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     label_axes(axes, "Test error (lower is better)", "mean squared error")

@@ -67,19 +67,22 @@ def study_undercomplete(
                 restored = apply(model.reconstruct, data.test)
                 errors.append(mse(real, restored).numpy())
                 if seed == config.seeds[0]:
-                    strips.append(Strip(f"{kind} from {latents} numbers", restored[:SHOWN],
-                                        FAMILY_COLOURS[kind]))  # fmt: skip
-                runs.append({"model": kind, "numbers": latents, "seed": seed,
-                             "mse": errors[-1].mean()})  # fmt: skip
-            rows.append({"model": kind, "numbers": latents,
-                         **compare_errors(errors, linear, data.seed)})  # fmt: skip
+                    strips.append(
+                        Strip(
+                            f"{kind} from {latents} numbers", restored[:SHOWN], FAMILY_COLOURS[kind]
+                        )
+                    )
+                runs.append(
+                    {"model": kind, "numbers": latents, "seed": seed, "mse": errors[-1].mean()}
+                )
+            rows.append(
+                {"model": kind, "numbers": latents, **compare_errors(errors, linear, data.seed)}
+            )
     table, runs = pd.DataFrame(rows), pd.DataFrame(runs).astype({"seed": "Int64"})
     return _report(config, table, runs, strips, len(real))
 
 
-def compare_errors(
-    errors: Sequence[np.ndarray], linear: np.ndarray, seed: int
-) -> dict[str, float]:
+def compare_errors(errors: Sequence[np.ndarray], linear: np.ndarray, seed: int) -> dict[str, float]:
     """Return mse and mse_change (less PCA's) with intervals, of the models of several seeds.
 
     An image's error is averaged over the seeds and the images are resampled; mse_worst is the
@@ -87,48 +90,95 @@ def compare_errors(
     """
     mean = np.mean(errors, axis=0)
     worst = max(float((error - linear).mean()) for error in errors)
-    return (spread(mean, seed, "mse") | spread(mean - linear, seed, "mse_change")
-            | {"mse_worst": worst, "num_seeds": len(errors)})  # fmt: skip
+    return (
+        spread(mean, seed, "mse")
+        | spread(mean - linear, seed, "mse_change")
+        | {"mse_worst": worst, "num_seeds": len(errors)}
+    )
 
 
 def _report(
-    config: UndercompleteConfig, table: pd.DataFrame, runs: pd.DataFrame, strips: list[Strip],
+    config: UndercompleteConfig,
+    table: pd.DataFrame,
+    runs: pd.DataFrame,
+    strips: list[Strip],
     num_images: int,
-) -> Part:  # fmt: skip
+) -> Part:
     learned = table[table["model"] != PCA]
     better = bool((learned["mse_change_high"] < 0).all() and (learned["mse_worst"] < 0).all())
     worse = bool((learned["mse_change_low"] > 0).any())
     changes = "; ".join(
         f"{row['model']}-{row['numbers']} {describe(row, 'mse')}, less PCA "
-        f"{describe(row, 'mse_change')}" for row in learned.to_dict("records"))  # fmt: skip
+        f"{describe(row, 'mse_change')}"
+        for row in learned.to_dict("records")
+    )
     of = f"mean of {num_images} test images and {len(config.seeds)} seeds, 95 % interval"
     sizes = " and ".join(map(str, config.latents))
-    verdict = {"holds": "better than", "fails": "not everywhere better than",
-               "open": "not proven better than"}[judge(better, worse)]  # fmt: skip
+    verdict = {
+        "holds": "better than",
+        "fails": "not everywhere better than",
+        "open": "not proven better than",
+    }[judge(better, worse)]
     return Part(
-        summary=(f"Autoencoders and VAEs of {sizes} numbers are {verdict} PCA with as many numbers "
-                 f"on {num_images} test images, with {len(config.seeds)} seeds each.",),
-        headlines=tuple(
-            headline(f"{row['model']}-{row['numbers']} squared error less PCA's", row,
-                     "mse_change", of) for row in learned.to_dict("records")),
-        claims=(Claim("A non-linear undercomplete autoencoder compresses better than PCA",
-                      COURSE, judge(better, worse), f"squared error: {changes}; {of}"),),
-        pictures=(
-            (Picture("undercomplete.png", "Autoencoders against PCA",
-                     "Mean squared error of test images over the size of the code: a point for "
-                     "every training, the line joins their means. Lower is better."),
-             _draw(runs)),
-            (Picture("undercomplete_images.png", "What each code restores",
-                     "The first test images and what PCA, the autoencoder and the VAE restore of "
-                     "them from as many numbers."), draw_strips(strips, SHOWN)),
+        summary=(
+            f"Autoencoders and VAEs of {sizes} numbers are {verdict} PCA with as many numbers "
+            f"on {num_images} test images, with {len(config.seeds)} seeds each.",
         ),
-        tables=((Table("undercomplete.csv", "Autoencoder and VAE against PCA",
-                       "Squared error of test images with 95 % bootstrap intervals over images; "
-                       "mse_change is the difference to PCA of as many numbers, image by image; "
-                       "mse_worst that of the seed that comes off worst."), table),
-                (Table("undercomplete_runs.csv", "Every training", "Mean squared error of the "
-                       "test images."), runs)),
-    )  # fmt: skip
+        headlines=tuple(
+            headline(
+                f"{row['model']}-{row['numbers']} squared error less PCA's", row, "mse_change", of
+            )
+            for row in learned.to_dict("records")
+        ),
+        claims=(
+            Claim(
+                "A non-linear undercomplete autoencoder compresses better than PCA",
+                COURSE,
+                judge(better, worse),
+                f"squared error: {changes}; {of}",
+            ),
+        ),
+        pictures=(
+            (
+                Picture(
+                    "undercomplete.png",
+                    "Autoencoders against PCA",
+                    "Mean squared error of test images over the size of the code: a point for "
+                    "every training, the line joins their means. Lower is better.",
+                ),
+                _draw(runs),
+            ),
+            (
+                Picture(
+                    "undercomplete_images.png",
+                    "What each code restores",
+                    "The first test images and what PCA, the autoencoder and the VAE restore of "
+                    "them from as many numbers.",
+                ),
+                draw_strips(strips, SHOWN),
+            ),
+        ),
+        tables=(
+            (
+                Table(
+                    "undercomplete.csv",
+                    "Autoencoder and VAE against PCA",
+                    "Squared error of test images with 95 % bootstrap intervals over images; "
+                    "mse_change is the difference to PCA of as many numbers, image by image; "
+                    "mse_worst that of the seed that comes off worst.",
+                ),
+                table,
+            ),
+            (
+                Table(
+                    "undercomplete_runs.csv",
+                    "Every training",
+                    "Mean squared error of the test images.",
+                ),
+                runs,
+            ),
+        ),
+    )
 
 
 def _draw(runs: pd.DataFrame) -> Figure:
@@ -140,7 +190,11 @@ def _draw(runs: pd.DataFrame) -> Figure:
         axes.plot(own["numbers"], own["mse"], "o", color=colour, alpha=0.6)
     axes.set_xticks(sorted(runs["numbers"].unique()))
     axes.set_ylim(bottom=0)
-    label_axes(axes, "Test error by size of the code (lower is better)", "numbers in the code",
-               "mean squared error")  # fmt: skip
+    label_axes(
+        axes,
+        "Test error by size of the code (lower is better)",
+        "numbers in the code",
+        "mean squared error",
+    )
     axes.legend()
     return figure

@@ -61,9 +61,13 @@ def find_cluster_archetypes(
 
 @torch.inference_mode()
 def recognise_noisy(
-    models: Sequence[tuple[VectorVAE, Archetypes, Archetypes]], classifier: nn.Module,
-    images: Tensor, labels: Tensor, level: float, seed: int,
-) -> list[dict[str, np.ndarray]]:  # fmt: skip
+    models: Sequence[tuple[VectorVAE, Archetypes, Archetypes]],
+    classifier: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    level: float,
+    seed: int,
+) -> list[dict[str, np.ndarray]]:
     """Return for each model, and each of WAYS, whether it recognises each image (N) under noise.
 
     A model comes with its class and its cluster archetypes. images N x C x H x W in [0, 1]; the
@@ -103,9 +107,18 @@ def summarise_recognition(
             by_seed = np.stack([one[way] for one in found])
             accuracy = interval(by_seed.mean(0), seed_of(seed, "recognition", way))
             means = by_seed.mean(1)
-            rows.append({"noise": level, "way": way, "title": title, "accuracy": accuracy["value"],
-                         "low": accuracy["low"], "high": accuracy["high"],
-                         "low_seed": means.min(), "high_seed": means.max()})  # fmt: skip
+            rows.append(
+                {
+                    "noise": level,
+                    "way": way,
+                    "title": title,
+                    "accuracy": accuracy["value"],
+                    "low": accuracy["low"],
+                    "high": accuracy["high"],
+                    "low_seed": means.min(),
+                    "high_seed": means.max(),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -116,5 +129,5 @@ def compare_ways(
 
     Images are resampled; an image's difference is averaged over levels and seeds.
     """
-    differences = [run[one] - run[other] for found in right.values() for run in found]  # fmt: skip
+    differences = [run[one] - run[other] for found in right.values() for run in found]
     return interval(np.mean(differences, axis=0), seed_of(seed, "compare", one, other))

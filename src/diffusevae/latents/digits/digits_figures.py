@@ -18,9 +18,14 @@ from diffusevae.latents.models.beta_vae import VectorVAE
 from diffusevae.latents.models.deterministic import ConvolutionalAutoencoder
 
 COLUMNS = 13
-LINES = {"latent_class": ("#0072b2", "-"), "latent_cluster": ("#0072b2", "--"),
-         "pixels_class": ("#d55e00", "-"), "pixels_cluster": ("#d55e00", "--"),
-         "denoise": ("#009e73", "-"), "classify": ("#4b5563", ":")}  # fmt: skip
+LINES = {
+    "latent_class": ("#0072b2", "-"),
+    "latent_cluster": ("#0072b2", "--"),
+    "pixels_class": ("#d55e00", "-"),
+    "pixels_cluster": ("#d55e00", "--"),
+    "denoise": ("#009e73", "-"),
+    "classify": ("#4b5563", ":"),
+}
 
 
 def draw_traversals(model: VectorVAE, code: Tensor, cards: pd.DataFrame) -> Figure:
@@ -35,20 +40,25 @@ def draw_traversals(model: VectorVAE, code: Tensor, cards: pd.DataFrame) -> Figu
 
 def draw_jumps(
     beta_vae: tuple[VectorVAE, Tensor, pd.DataFrame],
-    autoencoder: tuple[ConvolutionalAutoencoder, Tensor, pd.DataFrame], rows: int = 3,
-) -> Figure:  # fmt: skip
+    autoencoder: tuple[ConvolutionalAutoencoder, Tensor, pd.DataFrame],
+    rows: int = 3,
+) -> Figure:
     """Return the traversals that change the image most, of both models: (model, codes, cards).
 
     The first code is traversed; the autoencoder's reach is that of its codes.
     """
     strips = []
     for name, (model, codes, cards) in (("Beta-VAE", beta_vae), ("Autoencoder", autoencoder)):
-        centre, scale = ((0.0 * codes[0], 1.0 + 0.0 * codes[0]) if name == "Beta-VAE"
-                         else (codes.mean(0), codes.std(0)))  # fmt: skip
+        centre, scale = (
+            (0.0 * codes[0], 1.0 + 0.0 * codes[0])
+            if name == "Beta-VAE"
+            else (codes.mean(0), codes.std(0))
+        )
         for card in cards.nlargest(rows, "pixels").to_dict("records"):
             latent = card["latent"]
-            path = traverse(model, codes[:1], latent, COLUMNS, float(centre[latent]),
-                            float(scale[latent]))[0]  # fmt: skip
+            path = traverse(
+                model, codes[:1], latent, COLUMNS, float(centre[latent]), float(scale[latent])
+            )[0]
             title = f"{name}, latent {latent}: largest step {card['jump']:.1f} times the mean"
             strips.append(Strip(title, path, COLOURS["vae" if name == "Beta-VAE" else "real"]))
     return draw_strips(strips, COLUMNS, _places())
@@ -68,8 +78,13 @@ def draw_cards(cards: pd.DataFrame) -> Figure:
         values = cards[f"effect_{name}"].to_numpy()
         ends = cards[[f"effect_{name}_low", f"effect_{name}_high"]].to_numpy().T
         colours = [COLOURS["vae"] if kl >= traversals.USED else MUTED for kl in cards["kl"]]
-        axes.barh(range(len(cards)), values, color=colours, xerr=np.abs(ends - values),
-                  error_kw={"ecolor": INK, "elinewidth": 1})  # fmt: skip
+        axes.barh(
+            range(len(cards)),
+            values,
+            color=colours,
+            xerr=np.abs(ends - values),
+            error_kw={"ecolor": INK, "elinewidth": 1},
+        )
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_title(name)
         axes.set_xlabel("share" if name == "class" else "s.d.")
@@ -104,13 +119,22 @@ def draw_archetypes(
     firsts = torch.stack([images[(labels == label).nonzero()[0, 0]] for label in classes.labels])
     order = clusters.labels.argsort(stable=True)
     count = len(classes.labels)
-    return draw_strips([
-        Strip("A real image of each class", firsts, COLOURS["real"]),
-        Strip("Class archetypes: the mean code of a class, decoded", classes.images,
-              COLOURS["vae"]),
-        Strip("Cluster archetypes: the centres of k-means clusters, decoded",
-              clusters.images[order], COLOURS["vae"]),
-    ], count)  # fmt: skip
+    return draw_strips(
+        [
+            Strip("A real image of each class", firsts, COLOURS["real"]),
+            Strip(
+                "Class archetypes: the mean code of a class, decoded",
+                classes.images,
+                COLOURS["vae"],
+            ),
+            Strip(
+                "Cluster archetypes: the centres of k-means clusters, decoded",
+                clusters.images[order],
+                COLOURS["vae"],
+            ),
+        ],
+        count,
+    )
 
 
 def draw_recognition(table: pd.DataFrame) -> Figure:
@@ -128,10 +152,15 @@ def draw_recognition(table: pd.DataFrame) -> Figure:
 
 
 def draw_all(
-    model: VectorVAE, autoencoder: ConvolutionalAutoencoder,
-    findings: Mapping[str, Sequence[Findings]], ranking: pd.DataFrame, recognition: pd.DataFrame,
-    archetypes: tuple[Archetypes, Archetypes], images: Tensor, labels: Tensor,
-) -> dict[str, Figure]:  # fmt: skip
+    model: VectorVAE,
+    autoencoder: ConvolutionalAutoencoder,
+    findings: Mapping[str, Sequence[Findings]],
+    ranking: pd.DataFrame,
+    recognition: pd.DataFrame,
+    archetypes: tuple[Archetypes, Archetypes],
+    images: Tensor,
+    labels: Tensor,
+) -> dict[str, Figure]:
     """Return every picture of the study by its file name; findings of the first seed are shown."""
     beta_vae, deterministic = findings["beta_vae"][0], findings["autoencoder"][0]
     codes, other = torch.from_numpy(beta_vae.mu), torch.from_numpy(deterministic.mu)
@@ -139,8 +168,9 @@ def draw_all(
         "traversals.png": draw_traversals(model, codes[:1], beta_vae.cards),
         "cards.png": draw_cards(beta_vae.cards),
         "ranking.png": draw_ranking(ranking),
-        "jumps.png": draw_jumps((model, codes, beta_vae.cards),
-                                (autoencoder, other, deterministic.cards)),
+        "jumps.png": draw_jumps(
+            (model, codes, beta_vae.cards), (autoencoder, other, deterministic.cards)
+        ),
         "archetypes.png": draw_archetypes(*archetypes, images, labels),
         "recognition.png": draw_recognition(recognition),
-    }  # fmt: skip
+    }

@@ -28,10 +28,7 @@ from diffusevae.latents.models.beta_vae import (
     encode_images,
     kl_of_latents,
 )
-from diffusevae.latents.models.deterministic import (
-    AutoencoderConfig,
-    ConvolutionalAutoencoder,
-)
+from diffusevae.latents.models.deterministic import AutoencoderConfig, ConvolutionalAutoencoder
 from diffusevae.latents.page.chapter import Claim, Headline
 from diffusevae.metrics.distribution import frechet_distance
 from diffusevae.models.classifier import Classifier
@@ -94,21 +91,27 @@ class Findings:
 
 
 @torch.inference_mode()
-def study_beta_vae(
-    model: VectorVAE, judges: Judges, config: BetaVAEConfig, seed: int
-) -> Findings:
+def study_beta_vae(model: VectorVAE, judges: Judges, config: BetaVAEConfig, seed: int) -> Findings:
     """Return the findings on a beta-VAE."""
     mu, logvar = encode_images(model, judges.split.images)
     kl = kl_of_latents(mu, logvar).mean(0).numpy()
     effects = traversals.traverse_all(
-        model, mu[: config.num_traversed], config.steps, judges.classifier, judges.spread,
+        model,
+        mu[: config.num_traversed],
+        config.steps,
+        judges.classifier,
+        judges.spread,
         lambda latent: (0.0, 1.0),
-    )  # fmt: skip
+    )
     cards = traversals.make_cards(effects, kl, seed)
     z = torch.randn(len(mu), mu.shape[1], generator=generator(seed, "prior"))
     numbers = _tabulate(model, mu, cards, z, judges)
-    return Findings(cards, mu.numpy(), numbers | {
-        "latents in use": float((kl >= traversals.USED).sum()), "KL in nats": float(kl.sum())})
+    return Findings(
+        cards,
+        mu.numpy(),
+        numbers
+        | {"latents in use": float((kl >= traversals.USED).sum()), "KL in nats": float(kl.sum())},
+    )
 
 
 @torch.inference_mode()
@@ -123,9 +126,13 @@ def study_autoencoder(
     codes = apply(model.encode, judges.split.images)
     centre, scale = codes.mean(0), codes.std(0)
     effects = traversals.traverse_all(
-        model, codes[: config.num_traversed], config.steps, judges.classifier, judges.spread,
+        model,
+        codes[: config.num_traversed],
+        config.steps,
+        judges.classifier,
+        judges.spread,
         lambda latent: (float(centre[latent]), float(scale[latent])),
-    )  # fmt: skip
+    )
     cards = traversals.make_cards(effects, np.full(codes.shape[1], np.nan), seed)
     eps = torch.randn(codes.shape, generator=generator(seed, "prior"))
     numbers = _tabulate(model, codes, cards, centre + scale * eps, judges)
@@ -133,14 +140,19 @@ def study_autoencoder(
 
 
 def _tabulate(
-    model: VectorVAE | ConvolutionalAutoencoder, codes: Tensor, cards: pd.DataFrame, z: Tensor,
+    model: VectorVAE | ConvolutionalAutoencoder,
+    codes: Tensor,
+    cards: pd.DataFrame,
+    z: Tensor,
     judges: Judges,
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float]:
     """Return the numbers of the comparison that both kinds of model have."""
     restored = torch.cat([model.decode(part) for part in codes.split(BATCH)])
     made = torch.cat([model.decode(part) for part in z.split(BATCH)])
-    features = [torch.cat([judges.classifier.features(part) for part in images.split(BATCH)])
-                for images in (judges.images, made)]  # fmt: skip
+    features = [
+        torch.cat([judges.classifier.features(part) for part in images.split(BATCH)])
+        for images in (judges.images, made)
+    ]
     used = cards[~(cards["kl"] < traversals.USED)]
     used = cards if used.empty else used
     return {
@@ -172,8 +184,11 @@ def compare(beta_vaes: Sequence[Findings], autoencoders: Sequence[Findings]) -> 
         entry: dict[str, object] = {"number": name, "row": row}
         for kind, findings in (("autoencoder", autoencoders), ("beta_vae", beta_vaes)):
             values = [one.numbers.get(name, np.nan) for one in findings]
-            entry |= {kind: np.median(values), f"{kind}_low": min(values),
-                      f"{kind}_high": max(values)}  # fmt: skip
+            entry |= {
+                kind: np.median(values),
+                f"{kind}_low": min(values),
+                f"{kind}_high": max(values),
+            }
         rows.append(entry)
     return pd.DataFrame(rows)
 
@@ -190,10 +205,19 @@ def rank_latents(findings: Mapping[int, Findings]) -> pd.DataFrame:
         matched, likeness = agreement.match_latents(found.mu, first.mu)
         ranks = {name: agreement.rank(found.cards[name]) for name in ("kl", "pixels")}
         for i, card in enumerate(found.cards.to_dict("records")):
-            rows.append({"seed": seed, "latent": i, "meaning": card["meaning"], "kl": card["kl"],
-                         "pixels": card["pixels"], "rank_kl": ranks["kl"][i],
-                         "rank_pixels": ranks["pixels"][i], "match": matched[i],
-                         "likeness": likeness[i]})  # fmt: skip
+            rows.append(
+                {
+                    "seed": seed,
+                    "latent": i,
+                    "meaning": card["meaning"],
+                    "kl": card["kl"],
+                    "pixels": card["pixels"],
+                    "rank_kl": ranks["kl"][i],
+                    "rank_pixels": ranks["pixels"][i],
+                    "match": matched[i],
+                    "likeness": likeness[i],
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -207,10 +231,17 @@ def measure_agreement(ranking: pd.DataFrame, seed: int) -> pd.DataFrame:
     for by, column in (("index", "latent"), ("matched codes", "match")):
         for score in ("kl", "pixels"):
             table = ranking.pivot(index="seed", columns=column, values=score).to_numpy()
-            rows.append({"latents compared by": by, "ranked by": score,
-                         "Kendall's W": agreement.concordance(table), "chance": 1 / len(table),
-                         "p": agreement.chance_of_concordance(
-                             table, seed_of(seed, "agreement", by, score))})  # fmt: skip
+            rows.append(
+                {
+                    "latents compared by": by,
+                    "ranked by": score,
+                    "Kendall's W": agreement.concordance(table),
+                    "chance": 1 / len(table),
+                    "p": agreement.chance_of_concordance(
+                        table, seed_of(seed, "agreement", by, score)
+                    ),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -219,35 +250,40 @@ def judge_neuron(ranking: pd.DataFrame) -> Claim:
     seeds = ranking["seed"].nunique()
     latents = ranking["latent"].nunique()
     # Counted from 1 as the study counts its rows, or from 0 as its code does: either would do.
-    tops = {score: ranking.loc[ranking.groupby("seed")[score].idxmax(), "latent"]
-            for score in ("kl", "pixels")}  # fmt: skip
+    tops = {
+        score: ranking.loc[ranking.groupby("seed")[score].idxmax(), "latent"]
+        for score in ("kl", "pixels")
+    }
     hits = max(int((top == index).sum()) for top in tops.values() for index in (NEURON - 1, NEURON))
     by_chance = float(binom.sf(hits - 1, seeds, 1 / latents)) if hits else 1.0
     order = ", ".join(map(str, tops["kl"]))
     verdict: Verdict = "holds" if hits == seeds else "fails"
     return Claim(
-        f"Neuron {NEURON} is the dominant one", SOURCE, verdict,
+        f"Neuron {NEURON} is the dominant one",
+        SOURCE,
+        verdict,
         f"Counted from 1 or from 0, it leads in at most {hits} of {seeds} trainings that differ in "
         f"their seed alone (one of {latents} would in as many or more with probability "
         f"{by_chance:.2g}). By KL the leaders are latents {order}, counted from 0: which index a "
         "meaning lands on is an accident of the seed.",
-    )  # fmt: skip
+    )
 
 
 def judge_orders(ranking: pd.DataFrame, agreed: pd.DataFrame) -> list[Claim]:
     """Return verdicts on whether seeds agree, and whether KL tells which latent matters."""
-    w = {(row["latents compared by"], row["ranked by"]): row
-         for row in agreed.to_dict("records")}  # fmt: skip
+    w = {(row["latents compared by"], row["ranked by"]): row for row in agreed.to_dict("records")}
     by_index, by_match = w["index", "kl"], w["matched codes", "kl"]
     w_index, w_match = by_index["Kendall's W"], by_match["Kendall's W"]
     w_index, w_match = by_index["Kendall's W"], by_match["Kendall's W"]
-    within = [float(spearmanr(own["kl"], own["pixels"]).statistic)
-              for _, own in ranking.groupby("seed")]  # fmt: skip
+    within = [
+        float(spearmanr(own["kl"], own["pixels"]).statistic) for _, own in ranking.groupby("seed")
+    ]
     others = ranking[ranking["seed"] != ranking["seed"].iloc[0]]
     used = others[others["kl"] >= traversals.USED]
     return [
         Claim(
-            "A latent's index has a meaning", SOURCE,
+            "A latent's index has a meaning",
+            SOURCE,
             "holds" if by_index["p"] < 0.05 else "fails",
             f"Kendall's W of the order by KL over {ranking['seed'].nunique()} seeds is "
             f"{w_index:.2f} by index (p = {by_index['p']:.2g}; by chance "
@@ -256,12 +292,13 @@ def judge_orders(ranking: pd.DataFrame, agreed: pd.DataFrame) -> list[Claim]:
             f"|correlation| of {used['likeness'].median():.2f}.",
         ),
         Claim(
-            "The latent with the largest KL changes the image most", SOURCE,
+            "The latent with the largest KL changes the image most",
+            SOURCE,
             "holds" if min(within) > 0.5 else "fails",
             f"Spearman's correlation of KL with the change of the pixels, within a training: from "
             f"{min(within):.2f} to {max(within):.2f}.",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def judge_comparison(table: pd.DataFrame) -> list[Claim]:
@@ -270,10 +307,12 @@ def judge_comparison(table: pd.DataFrame) -> list[Claim]:
 
     def say(name: str, digits: int) -> str:
         row = rows.loc[name]
-        return (f"{name}: beta-VAE {row['beta_vae']:.{digits}f} [{row['beta_vae_low']:.{digits}f}, "
-                f"{row['beta_vae_high']:.{digits}f}], autoencoder {row['autoencoder']:.{digits}f} "
-                f"[{row['autoencoder_low']:.{digits}f}, {row['autoencoder_high']:.{digits}f}]; "
-                "median of the seeds, least and greatest.")  # fmt: skip
+        return (
+            f"{name}: beta-VAE {row['beta_vae']:.{digits}f} [{row['beta_vae_low']:.{digits}f}, "
+            f"{row['beta_vae_high']:.{digits}f}], autoencoder {row['autoencoder']:.{digits}f} "
+            f"[{row['autoencoder_low']:.{digits}f}, {row['autoencoder_high']:.{digits}f}]; "
+            "median of the seeds, least and greatest."
+        )
 
     def verdict(name: str, higher: bool) -> Verdict:
         row = rows.loc[name]
@@ -282,18 +321,28 @@ def judge_comparison(table: pd.DataFrame) -> list[Claim]:
         return judge(above, below) if higher else judge(below, above)
 
     said = {
-        "The autoencoder's traversals jump, the beta-VAE's are smooth":
-            ("traversal: largest step over mean step", False, 2),
-        "The beta-VAE's latents are easier to interpret":
-            ("R² of a shape by its best latent", True, 2),
-        "The autoencoder's latents are entangled":
-            ("mean |correlation| of two latents", False, 3),
-        "The beta-VAE can generate, the autoencoder cannot":
-            ("generation: Fréchet distance", False, 1),
+        "The autoencoder's traversals jump, the beta-VAE's are smooth": (
+            "traversal: largest step over mean step",
+            False,
+            2,
+        ),
+        "The beta-VAE's latents are easier to interpret": (
+            "R² of a shape by its best latent",
+            True,
+            2,
+        ),
+        "The autoencoder's latents are entangled": ("mean |correlation| of two latents", False, 3),
+        "The beta-VAE can generate, the autoencoder cannot": (
+            "generation: Fréchet distance",
+            False,
+            1,
+        ),
         "The autoencoder reconstructs better": ("reconstruction MSE", True, 4),
-    }  # fmt: skip
-    return [Claim(claim, SOURCE, verdict(name, higher), say(name, digits))
-            for claim, (name, higher, digits) in said.items()]  # fmt: skip
+    }
+    return [
+        Claim(claim, SOURCE, verdict(name, higher), say(name, digits))
+        for claim, (name, higher, digits) in said.items()
+    ]
 
 
 def judge_recognition(
@@ -305,19 +354,32 @@ def judge_recognition(
     claims, headlines = [], []
     noisy = {level: right[level] for level in levels}
     for other, name, claim in (
-        ("pixels_class", "comparing pixels",
-         "A noisy image is recognised better among codes than among pixels"),
+        (
+            "pixels_class",
+            "comparing pixels",
+            "A noisy image is recognised better among codes than among pixels",
+        ),
         ("denoise", "denoising first", "Comparing codes beats denoising before classifying"),
     ):
         change = archetypes.compare_ways(noisy, "latent_class", other, seed)
-        claims.append(Claim(
-            claim, SOURCE, judge(change["low"] > 0, change["high"] < 0),
-            f"Accuracy of the nearest class archetype among codes, less that of "
-            f"'{archetypes.WAYS[other]}': {100 * change['value']:+.1f} points "
-            f"[{100 * change['low']:+.1f}, {100 * change['high']:+.1f}], over {span} (95 % "
-            "interval over images).",
-        ))  # fmt: skip
-        headlines.append(Headline(
-            f"recognition: accuracy of comparing codes less that of {name}", change["value"],
-            change["low"], change["high"], f"over {span}, 95 % interval over images"))
+        claims.append(
+            Claim(
+                claim,
+                SOURCE,
+                judge(change["low"] > 0, change["high"] < 0),
+                f"Accuracy of the nearest class archetype among codes, less that of "
+                f"'{archetypes.WAYS[other]}': {100 * change['value']:+.1f} points "
+                f"[{100 * change['low']:+.1f}, {100 * change['high']:+.1f}], over {span} (95 % "
+                "interval over images).",
+            )
+        )
+        headlines.append(
+            Headline(
+                f"recognition: accuracy of comparing codes less that of {name}",
+                change["value"],
+                change["low"],
+                change["high"],
+                f"over {span}, 95 % interval over images",
+            )
+        )
     return claims, headlines

@@ -22,8 +22,10 @@ def concordance(scores: np.ndarray) -> float:
     ranks = np.apply_along_axis(rankdata, 1, scores)
     m, n = ranks.shape
     sums = ranks.sum(0)
-    ties = sum((counts**3 - counts).sum()
-               for counts in (np.unique(row, return_counts=True)[1] for row in ranks))  # fmt: skip
+    ties = sum(
+        (counts**3 - counts).sum()
+        for counts in (np.unique(row, return_counts=True)[1] for row in ranks)
+    )
     most = m**2 * (n**3 - n) - m * ties
     return float(12 * ((sums - sums.mean()) ** 2).sum() / most) if most else 1.0
 
@@ -44,8 +46,10 @@ def match_latents(reference: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray,
     Both are N x latents, codes of the same images. The matching with the largest sum of absolute
     correlations (Hungarian method); a latent that does not vary correlates with nothing.
     """
-    a, b = (np.nan_to_num((x - x.mean(0)) / np.where(x.std(0) > 1e-9, x.std(0), np.inf))
-            for x in (reference, codes))  # fmt: skip
+    a, b = (
+        np.nan_to_num((x - x.mean(0)) / np.where(x.std(0) > 1e-9, x.std(0), np.inf))
+        for x in (reference, codes)
+    )
     correlations = np.abs(a.T @ b) / len(a)
     rows, columns = linear_sum_assignment(-correlations)
     return columns, correlations[rows, columns]

@@ -60,8 +60,7 @@ def information_by_quadrature(
 
 
 def _sums_by_value(column: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the matrix values x N that averages over the images of each value, and their shares.
-    """
+    """Return the matrix, values x N, that averages over each value's images, and their shares."""
     one_hot = torch.nn.functional.one_hot(column.long()).T.float()
     one_hot = one_hot[one_hot.sum(1) > 0]
     counts = one_hot.sum(1)
@@ -87,8 +86,11 @@ def information_by_sampling(
         bins, width = bins.view_as(z), -(-z.numel() // share)
         for k, column in enumerate(factors.T):
             count = int(column.max()) + 1
-            cells = torch.bincount((column[:, None] * width + bins).flatten(),
-                                   minlength=count * width).view(count, width).double()  # fmt: skip
+            cells = (
+                torch.bincount((column[:, None] * width + bins).flatten(), minlength=count * width)
+                .view(count, width)
+                .double()
+            )
             result[j, k] = _information_of_counts(cells)
     return result
 
@@ -96,8 +98,9 @@ def information_by_sampling(
 def _information_of_counts(cells: Tensor) -> Tensor:
     """Return the mutual information of rows and columns of counts, in nats, less its bias."""
     total = cells.sum()
-    entropy = [torch.special.entr(part / total).sum()
-               for part in (cells.sum(0), cells.sum(1), cells)]  # fmt: skip
+    entropy = [
+        torch.special.entr(part / total).sum() for part in (cells.sum(0), cells.sum(1), cells)
+    ]
     filled = [int((part > 0).sum()) for part in (cells.sum(0), cells.sum(1), cells)]
     bias = (filled[2] - filled[0] - filled[1] + 1) / (2 * total)
     return entropy[0] + entropy[1] - entropy[2] - bias
@@ -126,8 +129,7 @@ def importances(codes: Tensor, targets: list[Tensor], seed: int) -> tuple[np.nda
     half = len(codes) // 2
     columns, told = [], []
     for target in targets:
-        forest = RandomForestRegressor(TREES, min_samples_leaf=LEAF, random_state=seed,
-                                       n_jobs=-1)  # fmt: skip
+        forest = RandomForestRegressor(TREES, min_samples_leaf=LEAF, random_state=seed, n_jobs=-1)
         forest.fit(codes[:half].numpy(), np.squeeze(target[:half].numpy()))
         forest.set_params(n_jobs=1)  # several would add their trees in the order they are done
         predicted = forest.predict(codes[half:].numpy()).reshape(target[half:].shape)
@@ -150,8 +152,10 @@ def disentanglement_completeness(importance: np.ndarray) -> tuple[float, float]:
     by_latent, by_factor = importance.sum(1), importance.sum(0)
     disentangled = 1 - _entropy(importance / np.maximum(by_latent, 1e-300)[:, None], 1)
     complete = 1 - _entropy(importance / np.maximum(by_factor, 1e-300), 0)
-    return (float((disentangled * by_latent).sum() / total),
-            float((complete * (by_factor > 0)).mean()))  # fmt: skip
+    return (
+        float((disentangled * by_latent).sum() / total),
+        float((complete * (by_factor > 0)).mean()),
+    )
 
 
 def _entropy(shares: np.ndarray, axis: int) -> np.ndarray:

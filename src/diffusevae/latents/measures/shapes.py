@@ -24,8 +24,9 @@ def measure_shapes(images: Tensor) -> dict[str, Tensor]:
     ink = images.double().mean(1)
     area = ink.sum((1, 2))
     mass = area.clamp(min=TINY)
-    y, x = (torch.arange(length, dtype=torch.float64, device=ink.device) for length in
-            ink.shape[1:])  # fmt: skip
+    y, x = (
+        torch.arange(length, dtype=torch.float64, device=ink.device) for length in ink.shape[1:]
+    )
     mean_x, mean_y = (ink.sum(1) * x).sum(1) / mass, (ink.sum(2) * y).sum(1) / mass
     from_x, from_y = x - mean_x[:, None], y - mean_y[:, None]
     mu_20 = (ink.sum(1) * from_x**2).sum(1) / mass

@@ -67,8 +67,7 @@ def measure_effects(
     effects["class"] = (classes != classes[:, :1]).any(1).double().numpy()
     effects["pixels"] = (paths[:, -1] - paths[:, 0]).flatten(1).square().mean(1).sqrt().numpy()
     effects["jump"] = largest_step(paths).numpy()
-    effects["confidence"] = (
-        logits.softmax(1).amax(1).reshape(num_images, steps).mean(1).numpy())  # fmt: skip
+    effects["confidence"] = logits.softmax(1).amax(1).reshape(num_images, steps).mean(1).numpy()
     return effects
 
 
@@ -114,8 +113,9 @@ def name_meaning(card: Mapping[str, float]) -> str:
         return "unused"
     sizes = {name: abs(card[f"effect_{name}"]) for name in SHAPES}
     least = max(STRONG, max(sizes.values()) / 2)
-    named = [name for name in sorted(sizes, key=sizes.__getitem__, reverse=True)
-             if sizes[name] >= least]  # fmt: skip
+    named = [
+        name for name in sorted(sizes, key=sizes.__getitem__, reverse=True) if sizes[name] >= least
+    ]
     if card["effect_class"] > 0.5:
         named.append("class")
     return ", ".join(named) or "detail"
@@ -127,8 +127,9 @@ def explain_shapes(codes: np.ndarray, images: Tensor) -> float:
     codes N x latents of the images N x C x H x W.
     """
     shapes = measure_shapes(images)
-    best = [max(_correlation(code, shapes[name].numpy()) ** 2 for code in codes.T)
-            for name in SHAPES]  # fmt: skip
+    best = [
+        max(_correlation(code, shapes[name].numpy()) ** 2 for code in codes.T) for name in SHAPES
+    ]
     return float(np.mean(best))
 
 
@@ -148,10 +149,17 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def traverse_all(
-    model: Decoder, codes: Tensor, steps: int, classifier: nn.Module,
-    spread: Mapping[str, float], places: Callable[[int], tuple[float, float]],
-) -> dict[int, dict[str, np.ndarray]]:  # fmt: skip
+    model: Decoder,
+    codes: Tensor,
+    steps: int,
+    classifier: nn.Module,
+    spread: Mapping[str, float],
+    places: Callable[[int], tuple[float, float]],
+) -> dict[int, dict[str, np.ndarray]]:
     """Return the effects of every latent; `places` gives the centre and scale of its traversal."""
-    return {latent: measure_effects(traverse(model, codes, latent, steps, *places(latent)),
-                                    classifier, spread)
-            for latent in range(codes.shape[1])}  # fmt: skip
+    return {
+        latent: measure_effects(
+            traverse(model, codes, latent, steps, *places(latent)), classifier, spread
+        )
+        for latent in range(codes.shape[1])
+    }

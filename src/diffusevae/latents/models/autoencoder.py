@@ -48,37 +48,76 @@ def autoencoder_loss(model: VectorVAE, x: Tensor, eps: Tensor) -> Losses:
 
 
 def train_autoencoder(
-    kind: Kind, network: NetworkConfig, latents: int, data: Data, seed: int,
-    train: Train, dataset: str = "", beta: float = 0.0,
+    kind: Kind,
+    network: NetworkConfig,
+    latents: int,
+    data: Data,
+    seed: int,
+    train: Train,
+    dataset: str = "",
+    beta: float = 0.0,
     reconstruction: Reconstruction = "mse",
-) -> VectorVAE:  # fmt: skip
+) -> VectorVAE:
     """Return a trained autoencoder or VAE of so many latents."""
     losses: dict[Kind, Loss] = {AE: autoencoder_loss, VAE: beta_vae_loss}
-    facts = {"kind": kind, "latents": latents, "reconstruction": reconstruction, "beta": beta,
-             "seed": seed, "dataset": dataset}  # fmt: skip
+    facts = {
+        "kind": kind,
+        "latents": latents,
+        "reconstruction": reconstruction,
+        "beta": beta,
+        "seed": seed,
+        "dataset": dataset,
+    }
     name = "-".join(str(value).lower() for value in facts.values() if value != "")
-    return train_with_loss(name, facts, network, losses[kind], latents, data, seed, train,
-                           beta, reconstruction)  # fmt: skip
+    return train_with_loss(
+        name, facts, network, losses[kind], latents, data, seed, train, beta, reconstruction
+    )
 
 
 def train_with_loss(
-    name: str, facts: Mapping[str, object], network: NetworkConfig, loss: Loss, latents: int,
-    data: Data, seed: int, train: Train, beta: float = 0.0,
+    name: str,
+    facts: Mapping[str, object],
+    network: NetworkConfig,
+    loss: Loss,
+    latents: int,
+    data: Data,
+    seed: int,
+    train: Train,
+    beta: float = 0.0,
     reconstruction: Reconstruction = "mse",
-) -> VectorVAE:  # fmt: skip
+) -> VectorVAE:
     """Return a VectorVAE trained with any loss."""
-    config = VectorVAEConfig(latents, network.channels, network.hidden, reconstruction, beta,
-                             "mean")  # fmt: skip
-    return train(name, facts, lambda callbacks, progress: fit_vector_vae(
-        config, network.optimiser, data.train, data.validation, network.epochs, seed, callbacks,
-        progress, loss))  # fmt: skip
+    config = VectorVAEConfig(
+        latents, network.channels, network.hidden, reconstruction, beta, "mean"
+    )
+    return train(
+        name,
+        facts,
+        lambda callbacks, progress: fit_vector_vae(
+            config,
+            network.optimiser,
+            data.train,
+            data.validation,
+            network.epochs,
+            seed,
+            callbacks,
+            progress,
+            loss,
+        ),
+    )
 
 
 def fit_pairs(
-    model: Model, optimiser: OptimiserConfig, epochs: int, seed: int, counts: Sequence[int],
-    pairs: Pairs, error: Callable[[Tensor, Tensor], Tensor], callbacks: Callbacks,
+    model: Model,
+    optimiser: OptimiserConfig,
+    epochs: int,
+    seed: int,
+    counts: Sequence[int],
+    pairs: Pairs,
+    error: Callable[[Tensor, Tensor], Tensor],
+    callbacks: Callbacks,
     progress: Progress | None = None,
-) -> tuple[Model, History]:  # fmt: skip
+) -> tuple[Model, History]:
     """Train a network to map inputs to targets; same contract as `training.fit`.
 
     counts: training and validation items; error(output, target) has a number for each of them.
@@ -86,9 +125,7 @@ def fit_pairs(
     device = next(model.parameters()).device
     num_train, num_validation = counts
 
-    def batch_loss(
-        model: Model, indices: Tensor, epoch: int, batch: int, rows: slice
-    ) -> Losses:
+    def batch_loss(model: Model, indices: Tensor, epoch: int, batch: int, rows: slice) -> Losses:
         rng = generator(seed, "pairs", epoch, batch, device=device)
         inputs, targets = pairs("train", indices[rows], rng)
         return {"loss": error(model(inputs), targets).mean()}
@@ -115,5 +152,6 @@ def squared_error(output: Tensor, target: Tensor) -> Tensor:
 def apply(network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """Return what a network makes of inputs, N x ..., on the CPU; uint8 is brought to [0, 1]."""
     parts = inputs.split(BATCH)
-    return torch.cat([network(to_unit(part) if part.dtype == torch.uint8 else part).cpu()
-                      for part in parts])  # fmt: skip
+    return torch.cat(
+        [network(to_unit(part) if part.dtype == torch.uint8 else part).cpu() for part in parts]
+    )

@@ -58,8 +58,10 @@ class VectorVAE(nn.Module):
         halvings = len(config.channels)
         if any(length % 2**halvings for length in shape[1:]):
             lengths = " x ".join(map(str, shape[1:]))
-            raise InputError(f"channels {list(config.channels)}: {lengths} cannot be halved "
-                             f"{halvings} times; name fewer channels")
+            raise InputError(
+                f"channels {list(config.channels)}: {lengths} cannot be halved "
+                f"{halvings} times; name fewer channels"
+            )
         self.config, self.shape = config, tuple(shape)
         convolution, transposed = CONVOLUTIONS[len(shape) - 1]
         widths = [shape[0], *config.channels]
@@ -112,9 +114,7 @@ def kl_of_latents(mu: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mu**2 + logvar.exp() - 1 - logvar)
 
 
-def beta_vae_loss(
-    model: VectorVAE, x: Tensor, eps: Tensor, seen: Tensor | None = None
-) -> Losses:
+def beta_vae_loss(model: VectorVAE, x: Tensor, eps: Tensor, seen: Tensor | None = None) -> Losses:
     """Return loss = reconstruction + beta KL and both parts, of x in [0, 1] (ROWS B2).
 
     `eps` (B x latents) is the noise of the code; `seen` is what the encoder gets where that is not
@@ -125,15 +125,24 @@ def beta_vae_loss(
     reconstruction = reconstruction_error(logits, x, model.config.reconstruction)
     kl = kl_of_latents(mu, logvar).sum(1)
     total = torch.sum if model.config.normalisation == "sum" else torch.mean
-    return {"loss": total(reconstruction + model.config.beta * kl),
-            "reconstruction": total(reconstruction), "kl": total(kl)}  # fmt: skip
+    return {
+        "loss": total(reconstruction + model.config.beta * kl),
+        "reconstruction": total(reconstruction),
+        "kl": total(kl),
+    }
 
 
 def fit_vector_vae(
-    config: VectorVAEConfig, optimiser: OptimiserConfig, train: Tensor, validation: Tensor,
-    epochs: int, seed: int, callbacks: Callbacks, progress: Progress | None = None,
+    config: VectorVAEConfig,
+    optimiser: OptimiserConfig,
+    train: Tensor,
+    validation: Tensor,
+    epochs: int,
+    seed: int,
+    callbacks: Callbacks,
+    progress: Progress | None = None,
     loss: Callable[[VectorVAE, Tensor, Tensor], Losses] = beta_vae_loss,
-) -> tuple[VectorVAE, History]:  # fmt: skip
+) -> tuple[VectorVAE, History]:
     """Train on uint8 images N x C x H x W, on the device to use; return (averaged model, history).
 
     Same contract as `training.fit`; what the history has of the validation is always of one image.
@@ -163,8 +172,9 @@ def fit_vector_vae(
                 totals[name] = totals.get(name, 0.0) + float(value) * share
         return totals
 
-    return fit(model, optimiser, epochs, seed, Fit(batch_loss, validate, len(train)), callbacks,
-               progress)  # fmt: skip
+    return fit(
+        model, optimiser, epochs, seed, Fit(batch_loss, validate, len(train)), callbacks, progress
+    )
 
 
 @torch.inference_mode()

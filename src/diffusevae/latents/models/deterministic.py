@@ -65,9 +65,15 @@ class ConvolutionalAutoencoder(nn.Module):
 
 
 def fit_autoencoder(
-    config: AutoencoderConfig, optimiser: OptimiserConfig, train: Tensor, validation: Tensor,
-    epochs: int, seed: int, callbacks: Callbacks, progress: Progress | None = None,
-) -> ConvolutionalAutoencoder:  # fmt: skip
+    config: AutoencoderConfig,
+    optimiser: OptimiserConfig,
+    train: Tensor,
+    validation: Tensor,
+    epochs: int,
+    seed: int,
+    callbacks: Callbacks,
+    progress: Progress | None = None,
+) -> ConvolutionalAutoencoder:
     """Train on uint8 images N x C x H x W and return the averaged model."""
     torch.manual_seed(seed)  # initial weights
     model = ConvolutionalAutoencoder(config, train.shape[1:]).to(train.device)
@@ -78,6 +84,14 @@ def fit_autoencoder(
         x = to_unit(images[part][indices])
         return x, x
 
-    return fit_pairs(model, optimiser, epochs, seed, (len(train), len(validation)), pairs,
-                     lambda logits, x: reconstruction_error(logits, x, "bce"), callbacks,
-                     progress)[0]  # fmt: skip
+    return fit_pairs(
+        model,
+        optimiser,
+        epochs,
+        seed,
+        (len(train), len(validation)),
+        pairs,
+        lambda logits, x: reconstruction_error(logits, x, "bce"),
+        callbacks,
+        progress,
+    )[0]

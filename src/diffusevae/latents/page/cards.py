@@ -41,7 +41,9 @@ def read_cards(path: Path, latents: int) -> list[Card]:
     """
     table = read_table(path, COLUMNS, "make it again with the stage beta_vae")
     if sorted(table["latent"]) != list(range(latents)):
-        raise InputError(f"{path}: is of {len(table)} latents, but the model has those from 0 to "
-                         f"{latents - 1}; take the cards of this model")
+        raise InputError(
+            f"{path}: is of {len(table)} latents, but the model has those from 0 to "
+            f"{latents - 1}; take the cards of this model"
+        )
     cards = [Card(int(row.latent), float(row.kl), str(row.meaning)) for row in table.itertuples()]
     return sorted(cards, key=lambda card: (-card.kl, card.latent))

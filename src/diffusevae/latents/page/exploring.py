@@ -27,10 +27,13 @@ from diffusevae.sampling.generation import check_pair
 from diffusevae.sampling.samplers import SamplerConfig, check_guidance, sample
 
 FILES = {
-    "latents": "latents.safetensors", "cards": "cards.csv", "vae": "vae.safetensors",
-    "diffusevae": "diffusevae.safetensors", "sampler": "sampler.json",
+    "latents": "latents.safetensors",
+    "cards": "cards.csv",
+    "vae": "vae.safetensors",
+    "diffusevae": "diffusevae.safetensors",
+    "sampler": "sampler.json",
     "images": "images.safetensors",
-}  # fmt: skip
+}
 WEIGHTS = ("latents", "vae", "diffusevae")
 SEED = 0  # of the refinement's noise: the same code gives the same picture
 STRIP = 9  # images from one code to another
@@ -65,8 +68,9 @@ class Explorer:
     def encode_test_image(self, index: int) -> list[float]:
         """Return the code of a test image. Raises InputError where there is no such image."""
         if not 0 <= index < len(self.images):
-            raise InputError(f"test image {index}: there are the images 0 to "
-                             f"{len(self.images) - 1}")
+            raise InputError(
+                f"test image {index}: there are the images 0 to {len(self.images) - 1}"
+            )
         return self.encode(to_unit(self.images[index]))
 
     @torch.inference_mode()
@@ -91,8 +95,9 @@ class Explorer:
         if not 0 <= latent < self.latents:
             raise InputError(f"latent {latent}: this model has the latents 0 to {self.latents - 1}")
         if not -REACH <= value <= REACH:
-            raise InputError(f"latent {latent}: {value:g} is out of range; allowed {-REACH:g} to "
-                             f"{REACH:g}")
+            raise InputError(
+                f"latent {latent}: {value:g} is out of range; allowed {-REACH:g} to {REACH:g}"
+            )
         return [*code[:latent], value, *code[latent + 1 :]]
 
     def describe(self, codes: Sequence[Sequence[float]], refined: bool) -> dict[str, str]:
@@ -103,11 +108,12 @@ class Explorer:
             "Title": "Generated image",
             "Source": "generated image: made by a model, not drawn or photographed",
             "Software": "DiffuseVAE, make explore",
-            "Process": f"decoded by a beta-VAE, refined by DiffuseVAE ({steps})" if refined
+            "Process": f"decoded by a beta-VAE, refined by DiffuseVAE ({steps})"
+            if refined
             else "decoded by a beta-VAE",
             "Code": json.dumps(rounded[0] if len(rounded) == 1 else rounded),
             **self.made_by,
-        }  # fmt: skip
+        }
 
 
 def load_explorer(folder: Path, made_by: Mapping[str, str]) -> Explorer:
@@ -121,15 +127,24 @@ def load_explorer(folder: Path, made_by: Mapping[str, str]) -> Explorer:
     model, vae = load_vector_vae(paths["latents"]), load_vae(paths["vae"])
     images = load_tensors(paths["images"])["images"]
     if not model.shape == tuple(vae.image_shape) == tuple(images.shape[1:]):
-        raise InputError(f"{folder}: images of {_times(model.shape)} have the latents, but the VAE "
-                         f"is for {_times(vae.image_shape)} and test images are "
-                         f"{_times(images.shape[1:])}; use an experiment on the same images")
+        raise InputError(
+            f"{folder}: images of {_times(model.shape)} have the latents, but the VAE "
+            f"is for {_times(vae.image_shape)} and test images are "
+            f"{_times(images.shape[1:])}; use an experiment on the same images"
+        )
     sampler = read_as(SamplerConfig, paths["sampler"], "write it again with the registered model")
     diffusevae = load_diffusion(paths["diffusevae"])
     check_guidance(sampler, diffusevae.p_uncond)
     hashes = {f"SHA-256 of {name}": sha256_of(paths[name]) for name in WEIGHTS}
-    return Explorer(model, read_cards(paths["cards"], model.config.latents), vae, diffusevae,
-                    sampler, images, dict(made_by) | hashes)  # fmt: skip
+    return Explorer(
+        model,
+        read_cards(paths["cards"], model.config.latents),
+        vae,
+        diffusevae,
+        sampler,
+        images,
+        dict(made_by) | hashes,
+    )
 
 
 def interpolate(start: Sequence[float], end: Sequence[float], share: float) -> list[float]:
@@ -156,12 +171,15 @@ def read_drawing(png: bytes, shape: Sequence[int]) -> Tensor:
             size = opened.size
             fits = size[0] * height == size[1] * width and not (size[0] % width or size[1] % height)
             if not fits or max(size) > LARGEST_DRAWING:
-                raise InputError(f"a drawing of {size[0]} x {size[1]} pixels: expected {width} x "
-                                 f"{height}, or a multiple of it up to {LARGEST_DRAWING} pixels")
+                raise InputError(
+                    f"a drawing of {size[0]} x {size[1]} pixels: expected {width} x "
+                    f"{height}, or a multiple of it up to {LARGEST_DRAWING} pixels"
+                )
             pixels = torch.from_numpy(np.array(opened.convert("L")))
     except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"the drawing: cannot be read as a PNG image ({error}); draw it "
-                         "again") from error
+        raise InputError(
+            f"the drawing: cannot be read as a PNG image ({error}); draw it again"
+        ) from error
     if not pixels.any():
         raise InputError("the drawing: is empty; draw something in white")
     image = F.adaptive_avg_pool2d(to_unit(pixels)[None, None], (height, width))[0]  # 1 x H x W

@@ -47,8 +47,9 @@ for (const latent of box.querySelectorAll(".latent"))
 for (const choice of box.querySelectorAll("[name=start]")) choice.addEventListener("change", start);
 start();
 """
-SCRIPT_SOURCE = "'sha256-" + base64.b64encode(
-    hashlib.sha256(SCRIPT.encode()).digest()).decode("ascii") + "'"  # for a page's script-src
+SCRIPT_SOURCE = (
+    "'sha256-" + base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode("ascii") + "'"
+)  # for a page's script-src
 
 
 def draw_sliders(
@@ -60,13 +61,22 @@ def draw_sliders(
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     height, width = model.shape[1:]
-    return Markup(environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        starts=[_draw_start(model, cards, code, name)
-                for code, name in zip(codes, names, strict=True)],
-        cards=cards, unused=[card for card in cards if not card.used],
-        rows={card.latent: row for row, card in enumerate(cards)},
-        width=width, height=height, reach=REACH, step=STEP, script=Markup(SCRIPT),
-    ))  # fmt: skip
+    return Markup(
+        environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+            starts=[
+                _draw_start(model, cards, code, name)
+                for code, name in zip(codes, names, strict=True)
+            ],
+            cards=cards,
+            unused=[card for card in cards if not card.used],
+            rows={card.latent: row for row, card in enumerate(cards)},
+            width=width,
+            height=height,
+            reach=REACH,
+            step=STEP,
+            script=Markup(SCRIPT),
+        )
+    )
 
 
 @torch.inference_mode()

@@ -100,24 +100,35 @@ def read_spectra(folder: Path) -> Spectra:
     if fault := find_fault(**arrays):
         raise _unusable(path, fault)
     intensities = scale(torch.from_numpy(arrays["spectra"].astype(np.float32)))
-    return Spectra(arrays["shift"].astype(np.float64), intensities.unsqueeze(1),
-                   torch.from_numpy(arrays["label"].astype(np.int64)),
-                   tuple(map(str, arrays["names"])))  # fmt: skip
+    return Spectra(
+        arrays["shift"].astype(np.float64),
+        intensities.unsqueeze(1),
+        torch.from_numpy(arrays["label"].astype(np.int64)),
+        tuple(map(str, arrays["names"])),
+    )
 
 
 def find_fault(
     shift: np.ndarray, spectra: np.ndarray, label: np.ndarray, names: np.ndarray
 ) -> str | None:
     """Return what is wrong with the fields of a file, or None."""
-    for name, array, rank, kinds in (("shift", shift, 1, "iuf"), ("spectra", spectra, 2, "iuf"),
-                                     ("label", label, 1, "iu"), ("names", names, 1, "U")):
+    for name, array, rank, kinds in (
+        ("shift", shift, 1, "iuf"),
+        ("spectra", spectra, 2, "iuf"),
+        ("label", label, 1, "iu"),
+        ("names", names, 1, "U"),
+    ):
         if array.ndim != rank or array.dtype.kind not in kinds or not array.size:
             what = {"iuf": "numbers", "iu": "whole numbers", "U": "text"}[kinds]
-            return (f"{name} is {array.dtype} {list(array.shape)}, expected {what} in "
-                    f"{rank} dimension{'s' * (rank > 1)}")
+            return (
+                f"{name} is {array.dtype} {list(array.shape)}, expected {what} in "
+                f"{rank} dimension{'s' * (rank > 1)}"
+            )
     if spectra.shape != (len(label), len(shift)):
-        return (f"spectra are {list(spectra.shape)}, expected {[len(label), len(shift)]} for "
-                f"{len(label)} labels and {len(shift)} shifts")
+        return (
+            f"spectra are {list(spectra.shape)}, expected {[len(label), len(shift)]} for "
+            f"{len(label)} labels and {len(shift)} shifts"
+        )
     if not np.isfinite(shift).all() or (np.diff(shift) <= 0).any():
         return "shift does not increase from channel to channel, expected cm^-1 in rising order"
     if len(bad := np.flatnonzero(~np.isfinite(spectra).all(1))):
@@ -125,8 +136,10 @@ def find_fault(
     if len(bad := np.flatnonzero(spectra.max(1) <= 0)):
         return f"spectrum {bad[0]} has no intensity above 0, expected a line at least"
     if label.min() < 0 or label.max() >= len(names):
-        return (f"labels go from {label.min()} to {label.max()}, expected 0 to {len(names) - 1} "
-                f"for {len(names)} names")
+        return (
+            f"labels go from {label.min()} to {label.max()}, expected 0 to {len(names) - 1} "
+            f"for {len(names)} names"
+        )
     if len(set(names)) < len(names):
         return "names has a name twice, expected each once"
     return None
@@ -152,8 +165,9 @@ def drop_copies(spectra: Spectra) -> tuple[Spectra, list[tuple[int, int]]]:
         if kept != index:
             pairs.append((kept, index))
     rows = sorted(first.values())
-    distinct = Spectra(spectra.shift, spectra.intensities[rows], spectra.labels[rows],
-                       spectra.names)  # fmt: skip
+    distinct = Spectra(
+        spectra.shift, spectra.intensities[rows], spectra.labels[rows], spectra.names
+    )
     return distinct, sorted(pairs)
 
 
@@ -166,11 +180,15 @@ def split_folds(
     """
     counts = torch.bincount(labels, minlength=len(names))
     if num_folds > counts.min():
-        raise InputError(f"spectra.num_folds: {num_folds}, but {names[int(counts.argmin())]} has "
-                         f"{counts.min()} spectra, of which each fold needs one; use fewer folds")
+        raise InputError(
+            f"spectra.num_folds: {num_folds}, but {names[int(counts.argmin())]} has "
+            f"{counts.min()} spectra, of which each fold needs one; use fewer folds"
+        )
     folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed_of(seed, "folds") % 2**32)
-    return [(torch.from_numpy(train), torch.from_numpy(held_out))
-            for train, held_out in folds.split(np.zeros(len(labels)), labels.numpy())]  # fmt: skip
+    return [
+        (torch.from_numpy(train), torch.from_numpy(held_out))
+        for train, held_out in folds.split(np.zeros(len(labels)), labels.numpy())
+    ]
 
 
 def augment(
@@ -180,6 +198,7 @@ def augment(
 
     clean lies in [0, 1], seen does not. Partners to mix with come from x of the same label.
     """
+
     def uniform(*size: int) -> Tensor:
         return torch.rand(*size, generator=rng, device=x.device)
 
@@ -188,8 +207,9 @@ def augment(
     partners = (uniform(n, len(x)) * same).argmax(1)
     weight = (uniform(n) < config.mix) * uniform(n) / 2  # a spectrum keeps the greater part
     mixed = torch.lerp(x[rows], x[partners], weight[:, None, None])
-    shift = torch.randint(-config.max_shift, config.max_shift + 1, (n, 1, 1), generator=rng,
-                          device=x.device)  # fmt: skip
+    shift = torch.randint(
+        -config.max_shift, config.max_shift + 1, (n, 1, 1), generator=rng, device=x.device
+    )
     channels = (torch.arange(length, device=x.device) - shift).clamp(0, length - 1)
     gain = 1 - config.max_gain * uniform(n, 1, 1)
     clean = mixed.gather(2, channels) * gain
@@ -201,9 +221,13 @@ def augment(
 
 
 def fit_spectra(
-    config: SpectraConfig, x: Tensor, labels: Tensor, seed: int, callbacks: Callbacks,
+    config: SpectraConfig,
+    x: Tensor,
+    labels: Tensor,
+    seed: int,
+    callbacks: Callbacks,
     progress: Progress | None = None,
-) -> tuple[VectorVAE, list[dict[str, float]]]:  # fmt: skip
+) -> tuple[VectorVAE, list[dict[str, float]]]:
     """Train on spectra x, N x 1 x L in [0, 1], on the device to use; return (model, history).
 
     The best epoch is chosen by the training spectra as they were measured: of so few none can be

@@ -52,19 +52,32 @@ def recognise(model: VectorVAE, x: Tensor, labels: Tensor, noisy: Tensor) -> dic
 
 
 def judge_fold(
-    model: VectorVAE, spectra: Spectra, train: Tensor, held_out: Tensor, levels: Sequence[float],
+    model: VectorVAE,
+    spectra: Spectra,
+    train: Tensor,
+    held_out: Tensor,
+    levels: Sequence[float],
     seed: int,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Return a row per held-out spectrum, noise level and method: hit is 1 or 0."""
     x, labels, truth = (spectra.intensities[train], spectra.labels[train], spectra.labels[held_out])
     rows = []
     for level in levels:
         noisy = add_noise(spectra.intensities, level, seed)[held_out]
         for method, given in recognise(model, x, labels, noisy).items():
-            rows += [{"seed": seed, "noise": level, "method": method, "spectrum": index,
-                      "mineral": spectra.names[label], "hit": hit}
-                     for index, label, hit in zip(held_out.tolist(), truth.tolist(),
-                                                  (given == truth).int().tolist(), strict=True)]
+            rows += [
+                {
+                    "seed": seed,
+                    "noise": level,
+                    "method": method,
+                    "spectrum": index,
+                    "mineral": spectra.names[label],
+                    "hit": hit,
+                }
+                for index, label, hit in zip(
+                    held_out.tolist(), truth.tolist(), (given == truth).int().tolist(), strict=True
+                )
+            ]
     return pd.DataFrame(rows)
 
 
@@ -89,8 +102,12 @@ def summarise_hits(hits: pd.DataFrame, seed: int) -> pd.DataFrame:
                 ("difference", means[method] - means[BASELINE]),
             ):
                 row |= spread(values.to_numpy(), seed, name)
-            row |= {"least": per_seed.min(), "greatest": per_seed.max(),
-                    "num_spectra": len(means), "num_seeds": len(per_seed)}  # fmt: skip
+            row |= {
+                "least": per_seed.min(),
+                "greatest": per_seed.max(),
+                "num_spectra": len(means),
+                "num_seeds": len(per_seed),
+            }
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -120,13 +137,16 @@ def compare_archetypes(
     own = torch.arange(len(truth)), truth
     singles = cosine(unseen, x)
     same = (truth[:, None] == labels[None]).float()
-    return pd.DataFrame({
-        "seed": seed, "spectrum": held_out.numpy(),
-        "mineral": [spectra.names[label] for label in truth],
-        "pseudo": cosine(unseen, model.decode(average(mu, labels)))[own].numpy(),
-        "mean": cosine(unseen, average(x, labels))[own].numpy(),
-        "single": ((singles * same).sum(1) / same.sum(1)).numpy(),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "seed": seed,
+            "spectrum": held_out.numpy(),
+            "mineral": [spectra.names[label] for label in truth],
+            "pseudo": cosine(unseen, model.decode(average(mu, labels)))[own].numpy(),
+            "mean": cosine(unseen, average(x, labels))[own].numpy(),
+            "single": ((singles * same).sum(1) / same.sum(1)).numpy(),
+        }
+    )
 
 
 def summarise_archetypes(
@@ -141,9 +161,13 @@ def summarise_archetypes(
     rows = []
     for label, mineral in enumerate(spectra.names):
         pseudo = archetypes["pseudo_spectra"][label, 0]
-        rows.append({
-            "mineral": mineral, "num_spectra": len(spectra.of(mineral)),
-            "pseudo_line": spectra.shift[pseudo.argmax()],
-            "measured_line": spectra.shift[means[label, 0].argmax()],
-        } | table.loc[mineral].to_dict())  # fmt: skip
+        rows.append(
+            {
+                "mineral": mineral,
+                "num_spectra": len(spectra.of(mineral)),
+                "pseudo_line": spectra.shift[pseudo.argmax()],
+                "measured_line": spectra.shift[means[label, 0].argmax()],
+            }
+            | table.loc[mineral].to_dict()
+        )
     return pd.DataFrame(rows)

@@ -57,8 +57,14 @@ def judge_common_latent(lines: Sequence[pd.DataFrame], mineral: str) -> Verdict:
 
 def write_up(findings: Findings) -> Chapter:
     """Return the chapter."""
-    return Chapter("Raman spectra of minerals", _summarise(findings), _list_headlines(findings),
-                   _judge_claims(findings), PICTURES, TABLES)  # fmt: skip
+    return Chapter(
+        "Raman spectra of minerals",
+        _summarise(findings),
+        _list_headlines(findings),
+        _judge_claims(findings),
+        PICTURES,
+        TABLES,
+    )
 
 
 def _at(accuracy: pd.DataFrame, method: str, noise: float) -> pd.Series:
@@ -103,24 +109,37 @@ def _summarise(findings: Findings) -> tuple[str, ...]:
         f"The axis ends at {spectra.shift[-1]:g} cm^-1: gypsum's sulphate lines lie on it, its "
         "water lines (1620 and 3400 to 3500 cm^-1) do not, nor does diamond's line (1332 cm^-1), "
         "whose spectra here are background alone.",
-    )  # fmt: skip
+    )
 
 
 def _list_headlines(findings: Findings) -> tuple[Headline, ...]:
     accuracy, lines = findings.accuracy, findings.line_summary
-    of = (f"mean of {accuracy['num_spectra'].iloc[0]} held-out spectra and "
-          f"{accuracy['num_seeds'].iloc[0]} seeds, 95 % over spectra")  # fmt: skip
+    of = (
+        f"mean of {accuracy['num_spectra'].iloc[0]} held-out spectra and "
+        f"{accuracy['num_seeds'].iloc[0]} seeds, 95 % over spectra"
+    )
     headlines = []
     for noise in (accuracy["noise"].min(), accuracy["noise"].max()):
         for method in ("archetype", "code", BASELINE):
             row = _at(accuracy, method, noise)
-            headlines.append(Headline(f"Recognised at {noise:.0%} noise: {METHODS[method]}",
-                                      row["accuracy"], row["accuracy_low"], row["accuracy_high"],
-                                      of))  # fmt: skip
-    headlines.append(Headline(
-        "Share of a line's movement that its first latent has", lines["top_share"].median(),
-        lines["top_share"].min(), lines["top_share"].max(),
-        f"median of {len(lines)} lines, least and greatest line"))  # fmt: skip
+            headlines.append(
+                Headline(
+                    f"Recognised at {noise:.0%} noise: {METHODS[method]}",
+                    row["accuracy"],
+                    row["accuracy_low"],
+                    row["accuracy_high"],
+                    of,
+                )
+            )
+    headlines.append(
+        Headline(
+            "Share of a line's movement that its first latent has",
+            lines["top_share"].median(),
+            lines["top_share"].min(),
+            lines["top_share"].max(),
+            f"median of {len(lines)} lines, least and greatest line",
+        )
+    )
     return tuple(headlines)
 
 
@@ -133,44 +152,61 @@ def _judge_claims(findings: Findings) -> tuple[Claim, ...]:
     means = compared.groupby("spectrum")[["pseudo", "mean", "single"]].mean()
     to_mean, to_single = (
         interval((means["pseudo"] - means[other]).to_numpy(), findings.seed)
-        for other in ("mean", "single"))
+        for other in ("mean", "single")
+    )
     noisy = accuracy[(accuracy["method"] == "archetype") & (accuracy["noise"] > 0)]
     differences = "; ".join(
         f"at {row.noise:.0%} noise {100 * row.difference:+.1f} points "
         f"({100 * row.difference_low:+.1f} to {100 * row.difference_high:+.1f})"
-        for row in noisy.itertuples())
+        for row in noisy.itertuples()
+    )
     return (
-        Claim("Of gypsum's spectrum, one latent moves the water lines and another one the "
-              "sulphate lines.", f"{SOURCE}, row B11", "open",
-              f"These spectra end at {findings.spectra.shift[-1]:g} cm^-1; the water lines lie at "
-              "1620 and 3400 to 3500 cm^-1. Only the sulphate lines could be measured."),
-        Claim("One latent moves gypsum's sulphate lines, alone and all of them.",
-              f"{SOURCE}, row B11", judge_common_latent(findings.lines, "Gypsum"),
-              f"Of the {len(gypsum)} lines the same latent is first at "
-              f"{', '.join(str(count) for _, count in common)} (one number per seed). A line's "
-              f"first latent makes {gypsum['share_least'].min():.0%} to "
-              f"{gypsum['share_greatest'].max():.0%} of the movement that all latents "
-              f"make, that of the strongest (1008 cm^-1) {strongest['share_least']:.0%} to "
-              f"{strongest['share_greatest']:.0%}; to have a line alone means more than "
-              f"{OWN_SHARE:.0%}. Nor is a line gypsum's own: at "
-              f"1008 cm^-1 {strongest['shared_by']} of the other minerals are at least half as "
-              "high, so a latent that moves it serves them too."),
-        Claim("The decoded mean code of a class is its ideal example.", f"{SOURCE}, row B6",
-              judge(to_mean["low"] > 0, to_mean["high"] < 0),
-              f"Cosine similarity of held-out spectra with their mineral's pseudo-spectrum is "
-              f"{means['pseudo'].mean():.3f}, with the mean of the training spectra "
-              f"{means['mean'].mean():.3f}, with single training spectra "
-              f"{means['single'].mean():.3f}. Pseudo-spectrum less mean: {_signed(to_mean)}; less "
-              f"single: {_signed(to_single)} ({len(means)} spectra, 95 %). Gypsum's line at "
-              f"494 cm^-1 has the height {weak['measured']:.2f} as measured and "
-              f"{weak['pseudo']:.2f} in the pseudo-spectrum."),
-        Claim("A noisy input is recognised better by its nearest archetype in latent space than by "
-              "comparing the inputs themselves.", f"{SOURCE}, row B7",
-              judge_recognition(accuracy, "archetype"),
-              "Share recognised by the nearest archetype less that by cosine similarity with the "
-              f"training spectra: {differences} (95 % over {noisy['num_spectra'].iloc[0]} "
-              "spectra)." if len(noisy) else "No level of noise was tried."),
-    )  # fmt: skip
+        Claim(
+            "Of gypsum's spectrum, one latent moves the water lines and another one the "
+            "sulphate lines.",
+            f"{SOURCE}, row B11",
+            "open",
+            f"These spectra end at {findings.spectra.shift[-1]:g} cm^-1; the water lines lie at "
+            "1620 and 3400 to 3500 cm^-1. Only the sulphate lines could be measured.",
+        ),
+        Claim(
+            "One latent moves gypsum's sulphate lines, alone and all of them.",
+            f"{SOURCE}, row B11",
+            judge_common_latent(findings.lines, "Gypsum"),
+            f"Of the {len(gypsum)} lines the same latent is first at "
+            f"{', '.join(str(count) for _, count in common)} (one number per seed). A line's "
+            f"first latent makes {gypsum['share_least'].min():.0%} to "
+            f"{gypsum['share_greatest'].max():.0%} of the movement that all latents "
+            f"make, that of the strongest (1008 cm^-1) {strongest['share_least']:.0%} to "
+            f"{strongest['share_greatest']:.0%}; to have a line alone means more than "
+            f"{OWN_SHARE:.0%}. Nor is a line gypsum's own: at "
+            f"1008 cm^-1 {strongest['shared_by']} of the other minerals are at least half as "
+            "high, so a latent that moves it serves them too.",
+        ),
+        Claim(
+            "The decoded mean code of a class is its ideal example.",
+            f"{SOURCE}, row B6",
+            judge(to_mean["low"] > 0, to_mean["high"] < 0),
+            f"Cosine similarity of held-out spectra with their mineral's pseudo-spectrum is "
+            f"{means['pseudo'].mean():.3f}, with the mean of the training spectra "
+            f"{means['mean'].mean():.3f}, with single training spectra "
+            f"{means['single'].mean():.3f}. Pseudo-spectrum less mean: {_signed(to_mean)}; less "
+            f"single: {_signed(to_single)} ({len(means)} spectra, 95 %). Gypsum's line at "
+            f"494 cm^-1 has the height {weak['measured']:.2f} as measured and "
+            f"{weak['pseudo']:.2f} in the pseudo-spectrum.",
+        ),
+        Claim(
+            "A noisy input is recognised better by its nearest archetype in latent space than by "
+            "comparing the inputs themselves.",
+            f"{SOURCE}, row B7",
+            judge_recognition(accuracy, "archetype"),
+            "Share recognised by the nearest archetype less that by cosine similarity with the "
+            f"training spectra: {differences} (95 % over {noisy['num_spectra'].iloc[0]} "
+            "spectra)."
+            if len(noisy)
+            else "No level of noise was tried.",
+        ),
+    )
 
 
 def _signed(found: Mapping[str, float]) -> str:
@@ -178,36 +214,63 @@ def _signed(found: Mapping[str, float]) -> str:
 
 
 PICTURES = (
-    Picture("traversals_gypsum.png", "Every latent, from gypsum",
-            "What is decoded as one latent goes from -3 (blue) to +3 (red) and the others stay as "
-            "in gypsum's mean code. Dashed: gypsum's sulphate lines; marks "
-            "at the top: lines of other minerals. The latents are those of one "
-            "training, the one of most KL first."),
-    Picture("traversals_calcite.png", "Every latent, from calcite",
-            "The same from calcite's mean code, with the lines of the carbonate and the lattice."),
-    Picture("lines.png", "Which latent moves which line",
-            "Rows are lines known from the literature, columns latents of one training. A number "
-            "is how far the line's height moves on the way from -3 to +3, in hundredths of the "
-            "strongest line, mean over the measured spectra of its mineral."),
-    Picture("pseudo_spectra.png", "Pseudo-spectra",
-            "The decoded mean code of a mineral over its measured spectra; dashed: known lines. "
-            "Narrow lines come out lower where their position differs from spectrum to spectrum."),
-    Picture("accuracy.png", "Recognition of noisy spectra",
-            "Share of held-out spectra whose mineral is named rightly, over white noise in the "
-            "strongest line's height; bars: 95 % over spectra (left) and over minerals (right)."),
-)  # fmt: skip
+    Picture(
+        "traversals_gypsum.png",
+        "Every latent, from gypsum",
+        "What is decoded as one latent goes from -3 (blue) to +3 (red) and the others stay as "
+        "in gypsum's mean code. Dashed: gypsum's sulphate lines; marks "
+        "at the top: lines of other minerals. The latents are those of one "
+        "training, the one of most KL first.",
+    ),
+    Picture(
+        "traversals_calcite.png",
+        "Every latent, from calcite",
+        "The same from calcite's mean code, with the lines of the carbonate and the lattice.",
+    ),
+    Picture(
+        "lines.png",
+        "Which latent moves which line",
+        "Rows are lines known from the literature, columns latents of one training. A number "
+        "is how far the line's height moves on the way from -3 to +3, in hundredths of the "
+        "strongest line, mean over the measured spectra of its mineral.",
+    ),
+    Picture(
+        "pseudo_spectra.png",
+        "Pseudo-spectra",
+        "The decoded mean code of a mineral over its measured spectra; dashed: known lines. "
+        "Narrow lines come out lower where their position differs from spectrum to spectrum.",
+    ),
+    Picture(
+        "accuracy.png",
+        "Recognition of noisy spectra",
+        "Share of held-out spectra whose mineral is named rightly, over white noise in the "
+        "strongest line's height; bars: 95 % over spectra (left) and over minerals (right).",
+    ),
+)
 TABLES = (
-    Table("accuracy.csv", "Recognition, in numbers",
-          "difference: to cosine similarity with the training spectra, paired; least and greatest "
-          "are those of the seeds."),
-    Table("lines.csv", "How far one latent has a line to itself",
-          "top_share: part of the movement of all latents that the first one makes; median, least "
-          "and greatest over the seeds. top_swing: that latent's movement of the line. shared_by: "
-          "other minerals at least half as high there. measured and pseudo: height in the mean of "
-          "the measured spectra and in the pseudo-spectrum."),
-    Table("pseudo_spectra.csv", "Pseudo-spectra against held-out spectra",
-          "Cosine similarity of held-out spectra with the pseudo-spectrum, the mean and single "
-          "training spectra; strongest line of the pseudo-spectrum and of the measured mean."),
-    Table("latents.csv", "The latents of the model shown",
-          "KL in nats, the mean movement of all known lines, and the line moved most."),
-)  # fmt: skip
+    Table(
+        "accuracy.csv",
+        "Recognition, in numbers",
+        "difference: to cosine similarity with the training spectra, paired; least and greatest "
+        "are those of the seeds.",
+    ),
+    Table(
+        "lines.csv",
+        "How far one latent has a line to itself",
+        "top_share: part of the movement of all latents that the first one makes; median, least "
+        "and greatest over the seeds. top_swing: that latent's movement of the line. shared_by: "
+        "other minerals at least half as high there. measured and pseudo: height in the mean of "
+        "the measured spectra and in the pseudo-spectrum.",
+    ),
+    Table(
+        "pseudo_spectra.csv",
+        "Pseudo-spectra against held-out spectra",
+        "Cosine similarity of held-out spectra with the pseudo-spectrum, the mean and single "
+        "training spectra; strongest line of the pseudo-spectrum and of the measured mean.",
+    ),
+    Table(
+        "latents.csv",
+        "The latents of the model shown",
+        "KL in nats, the mean movement of all known lines, and the line moved most.",
+    ),
+)

@@ -17,10 +17,12 @@ from diffusevae.latents.spectra.spectral_lines import KNOWN_LINES
 
 AXIS = "Raman shift / cm$^{-1}$"
 DRAWN_METHODS = {  # colour, line: what measures in latent space is solid, cosines are not
-    "archetype": (COLOURS["vae"], "-"), "code": (COLOURS["cosine"], "-"),
-    "denoised": (COLOURS["linear"], "-."), "cosine": (INK, "--"),
+    "archetype": (COLOURS["vae"], "-"),
+    "code": (COLOURS["cosine"], "-"),
+    "denoised": (COLOURS["linear"], "-."),
+    "cosine": (INK, "--"),
     "mean_cosine": (COLOURS["diffusevae"], ":"),
-}  # fmt: skip
+}
 
 
 def draw_traversals(
@@ -42,16 +44,24 @@ def draw_traversals(
         axes.set_title(f"latent {row.latent}   KL {row.kl:.2f}", fontsize=10.5)
         axes.set_ylim(0, 1.15)
         axes.grid(visible=False)
-    for axes in grid.flat[len(latents):]:
+    for axes in grid.flat[len(latents) :]:
         axes.set_axis_off()
     for axes in grid[-1]:
         axes.set_xlabel(AXIS)
     figure.supylabel("intensity", fontsize=12.5)
     bar = figure.colorbar(scale, ax=grid, location="top", aspect=60, pad=0.02, shrink=0.6)
     bar.set_label(f"the latent, all others as in {mineral.lower()}'s archetype", fontsize=11.5)
-    figure.legend(others.values(), others.keys(), loc="outside lower center", ncols=len(others),
-                  fontsize=9.5, handlelength=1, columnspacing=1.2, title_fontsize=9.5,
-                  title="marks at the top: lines of")  # fmt: skip
+    figure.legend(
+        others.values(),
+        others.keys(),
+        loc="outside lower center",
+        ncols=len(others),
+        fontsize=9.5,
+        handlelength=1,
+        columnspacing=1.2,
+        title_fontsize=9.5,
+        title="marks at the top: lines of",
+    )
     return figure
 
 
@@ -76,12 +86,29 @@ def draw_pseudo_spectra(archetypes: Tensor, spectra: Spectra) -> Figure:
     for axes, mineral in zip(grid.flat, KNOWN_LINES, strict=False):
         measured = spectra.of(mineral)[:, 0]
         _mark_lines(axes, mineral)
-        axes.fill_between(spectra.shift, measured.amin(0), measured.amax(0), color=COLOURS["real"],
-                          alpha=0.22, linewidth=0, label="all measured")  # fmt: skip
-        axes.plot(spectra.shift, measured.mean(0), color=COLOURS["real"], linewidth=1.2,
-                  label="mean of the measured")  # fmt: skip
-        axes.plot(spectra.shift, archetypes[spectra.names.index(mineral), 0],
-                  color=COLOURS["diffusevae"], linewidth=1.2, label="pseudo-spectrum")  # fmt: skip
+        axes.fill_between(
+            spectra.shift,
+            measured.amin(0),
+            measured.amax(0),
+            color=COLOURS["real"],
+            alpha=0.22,
+            linewidth=0,
+            label="all measured",
+        )
+        axes.plot(
+            spectra.shift,
+            measured.mean(0),
+            color=COLOURS["real"],
+            linewidth=1.2,
+            label="mean of the measured",
+        )
+        axes.plot(
+            spectra.shift,
+            archetypes[spectra.names.index(mineral), 0],
+            color=COLOURS["diffusevae"],
+            linewidth=1.2,
+            label="pseudo-spectrum",
+        )
         axes.set_title(f"{mineral}  ({len(measured)} spectra)")
         axes.set_ylim(0, 1.05)
         axes.grid(visible=False)
@@ -96,15 +123,29 @@ def draw_accuracy(summary: pd.DataFrame) -> Figure:
     """Return accuracy and balanced accuracy over the noise, with their 95 % intervals."""
     figure, grid = panels(1, 2, 5.0, sharey=True)
     levels = sorted(summary["noise"].unique())
-    for axes, name, title in zip(grid.flat, ("accuracy", "balanced_accuracy"),
-                                 ("Each spectrum counts", "Each mineral counts"), strict=True):
+    for axes, name, title in zip(
+        grid.flat,
+        ("accuracy", "balanced_accuracy"),
+        ("Each spectrum counts", "Each mineral counts"),
+        strict=True,
+    ):
         for i, (method, text) in enumerate(METHODS.items()):
             own = summary[summary["method"] == method].sort_values("noise")
             colour, line = DRAWN_METHODS[method]
             x = np.arange(len(levels)) + 0.07 * (i - 2)  # beside each other, so that bars are seen
             errors = [own[name] - own[f"{name}_low"], own[f"{name}_high"] - own[name]]
-            axes.errorbar(x, own[name], errors, color=colour, linestyle=line, marker="o",
-                          markersize=4, linewidth=1.6, elinewidth=1, label=text)  # fmt: skip
+            axes.errorbar(
+                x,
+                own[name],
+                errors,
+                color=colour,
+                linestyle=line,
+                marker="o",
+                markersize=4,
+                linewidth=1.6,
+                elinewidth=1,
+                label=text,
+            )
         axes.set_xticks(range(len(levels)), [f"{level:.0%}" for level in levels], fontsize=10)
         axes.set_ylim(0, 1)
         label_axes(axes, title, "noise", "share recognised" * (axes is grid[0, 0]))
@@ -123,11 +164,19 @@ def draw_lines(table: pd.DataFrame, latents: pd.DataFrame) -> Figure:
     axes = grid[0, 0]
     image = axes.imshow(swings, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (i, j), swing in np.ndenumerate(swings.to_numpy()):
-        axes.text(j, i, f"{100 * swing:.0f}", ha="center", va="center", fontsize=9,
-                  color="white" if swing > 0.55 else INK)  # fmt: skip
+        axes.text(
+            j,
+            i,
+            f"{100 * swing:.0f}",
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="white" if swing > 0.55 else INK,
+        )
     vibrations = table.drop_duplicates("line").set_index("line")["vibration"]
-    axes.set_yticks(range(len(swings)), [f"{line}  {vibrations[line]}" for line in swings.index],
-                    fontsize=9.5)  # fmt: skip
+    axes.set_yticks(
+        range(len(swings)), [f"{line}  {vibrations[line]}" for line in swings.index], fontsize=9.5
+    )
     axes.set_xticks(range(len(order)), order)
     starts = table.drop_duplicates("line")["mineral"].to_numpy()
     for i in np.flatnonzero(starts[1:] != starts[:-1]):

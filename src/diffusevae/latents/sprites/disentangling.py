@@ -28,8 +28,12 @@ from diffusevae.training.checkpointer import Progress
 from diffusevae.training.loop import Callbacks, Fit, Losses, OptimiserConfig, fit
 
 Objective = Literal["beta_vae", "annealed_capacity", "factor_vae", "beta_tcvae"]
-NAMES = {"beta_vae": "beta-VAE", "annealed_capacity": "Annealed capacity",
-         "factor_vae": "FactorVAE", "beta_tcvae": "beta-TCVAE"}  # fmt: skip
+NAMES = {
+    "beta_vae": "beta-VAE",
+    "annealed_capacity": "Annealed capacity",
+    "factor_vae": "FactorVAE",
+    "beta_tcvae": "beta-TCVAE",
+}
 Strength = Annotated[float, Range(0, 10_000)]
 
 
@@ -141,9 +145,14 @@ class Adversary(nn.Module):
 
 
 def objective_losses(
-    objective: Objective, config: ObjectivesConfig, model: VectorVAE | Adversary, coded: Coded,
-    num_images: int, done: float, rng: torch.Generator,
-) -> Losses:  # fmt: skip
+    objective: Objective,
+    config: ObjectivesConfig,
+    model: VectorVAE | Adversary,
+    coded: Coded,
+    num_images: int,
+    done: float,
+    rng: torch.Generator,
+) -> Losses:
     """Return what a batch is trained on and its parts. `rng` permutes the codes of FactorVAE."""
     parts = {"reconstruction": coded.reconstruction, "kl": coded.kl}
     elbo = coded.reconstruction + coded.kl
@@ -163,10 +172,18 @@ def objective_losses(
 
 
 def fit_disentangling(
-    objective: Objective, config: ObjectivesConfig, vae: VectorVAEConfig,
-    optimiser: OptimiserConfig, train: Tensor, validation: Tensor, steps: int, seed: int,
-    pixel_weight: float, callbacks: Callbacks, progress: Progress | None = None,
-) -> tuple[VectorVAE, dict[str, float]]:  # fmt: skip
+    objective: Objective,
+    config: ObjectivesConfig,
+    vae: VectorVAEConfig,
+    optimiser: OptimiserConfig,
+    train: Tensor,
+    validation: Tensor,
+    steps: int,
+    seed: int,
+    pixel_weight: float,
+    callbacks: Callbacks,
+    progress: Progress | None = None,
+) -> tuple[VectorVAE, dict[str, float]]:
     """Train on uint8 images N x 1 x H x W, on the device to use; return (VAE, its losses).
 
     `fit` counts epochs and keeps the best; here the objectives move with the steps and with the
@@ -199,9 +216,13 @@ def fit_disentangling(
     @torch.inference_mode()
     def validate(model: VectorVAE | Adversary) -> dict[str, float]:
         parts = validation.split(BATCH)
-        coded = [(len(x) / len(validation),
-                  code(vae_of(model), to_unit(x), noise(len(x), "validation", i), pixel_weight))
-                 for i, x in enumerate(parts)]  # fmt: skip
+        coded = [
+            (
+                len(x) / len(validation),
+                code(vae_of(model), to_unit(x), noise(len(x), "validation", i), pixel_weight),
+            )
+            for i, x in enumerate(parts)
+        ]
         reconstruction = sum(share * float(part.reconstruction) for share, part in coded)
         kl = sum(share * float(part.kl) for share, part in coded)
         return {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}

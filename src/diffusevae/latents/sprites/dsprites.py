@@ -107,8 +107,10 @@ class Heart:
 
     def __post_init__(self) -> None:
         if len(self.origin) != 2 or not self.radii:
-            raise ValueError(f"expected an origin of 2 numbers and one or more radii, found "
-                             f"{len(self.origin)} and {len(self.radii)}")
+            raise ValueError(
+                f"expected an origin of 2 numbers and one or more radii, found "
+                f"{len(self.origin)} and {len(self.radii)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -179,8 +181,10 @@ def read_sprites(source: Path) -> Sprites:
         return _read_geometry(source)
     if source.suffix == ".npz":
         return _read_original(source)
-    raise InputError(f"{source}: not a source of sprites; name a geometry such as "
-                     "src/diffusevae/latents/sprites/dsprites.json or dSprites' original .npz file")
+    raise InputError(
+        f"{source}: not a source of sprites; name a geometry such as "
+        "src/diffusevae/latents/sprites/dsprites.json or dSprites' original .npz file"
+    )
 
 
 def _read_geometry(path: Path) -> DrawnSprites:
@@ -195,21 +199,32 @@ def _read_original(path: Path) -> FiledSprites:
         raise _not_original(path, f"cannot be read ({error})") from error
     right = images.dtype == np.uint8 and images.shape[1:] == (SIDE, SIDE) and len(images)
     if not right or images.max() > 1:
-        raise _not_original(path, f"imgs are {images.dtype} {list(images.shape)}, expected 0 and "
-                            f"1 as uint8 [N, {SIDE}, {SIDE}]")  # fmt: skip
+        raise _not_original(
+            path,
+            f"imgs are {images.dtype} {list(images.shape)}, expected 0 and "
+            f"1 as uint8 [N, {SIDE}, {SIDE}]",
+        )
     # The first column is the colour, of which there is one.
     if classes.shape != (len(images), 1 + len(FACTORS)) or classes.dtype.kind not in "iu":
-        raise _not_original(path, f"latents_classes are {classes.dtype} {list(classes.shape)}, "
-                            f"expected whole numbers [{len(images)}, {1 + len(FACTORS)}]")
+        raise _not_original(
+            path,
+            f"latents_classes are {classes.dtype} {list(classes.shape)}, "
+            f"expected whole numbers [{len(images)}, {1 + len(FACTORS)}]",
+        )
     classes = torch.from_numpy(classes[:, 1:].astype(np.int64))
     values = tuple((classes.amax(0) + 1).tolist())
     grid = factors_of(values, torch.arange(len(images)))
     if number_images(values) != len(images) or not torch.equal(grid, classes):
-        raise _not_original(path, "latents_classes are not every combination of the factors once, "
-                            "the last changing fastest")  # fmt: skip
+        raise _not_original(
+            path,
+            "latents_classes are not every combination of the factors once, "
+            "the last changing fastest",
+        )
     return FiledSprites(values, images)
 
 
 def _not_original(path: Path, reason: str) -> InputError:
-    return InputError(f"{path}: {reason}; give dsprites_ndarray_co1sh3sc6ori40x32x32_64x64.npz as "
-                      "its authors publish it, or src/diffusevae/latents/sprites/dsprites.json")
+    return InputError(
+        f"{path}: {reason}; give dsprites_ndarray_co1sh3sc6ori40x32x32_64x64.npz as "
+        "its authors publish it, or src/diffusevae/latents/sprites/dsprites.json"
+    )

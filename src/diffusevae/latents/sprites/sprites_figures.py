@@ -28,9 +28,11 @@ from diffusevae.latents.sprites.sprites_study import SCORES, SHOWN, USED, Run, S
 
 COLUMNS = 11  # of a traversal
 OBJECTIVE_COLOURS = {
-    "beta_vae": COLOURS["vae"], "annealed_capacity": COLOURS["linear"],
-    "factor_vae": COLOURS["diffusevae"], "beta_tcvae": COLOURS["ddpm"],
-}  # fmt: skip
+    "beta_vae": COLOURS["vae"],
+    "annealed_capacity": COLOURS["linear"],
+    "factor_vae": COLOURS["diffusevae"],
+    "beta_tcvae": COLOURS["ddpm"],
+}
 
 
 def save_pictures(
@@ -86,12 +88,18 @@ def draw_traversals(run: Run, image: Tensor, factors: Sequence[str]) -> Figure:
         code = run.model.encode(to_unit(image[None].to(device)))[0]
     for latent in run.kl.argsort(descending=True).tolist():
         best = int(run.information[latent].argmax())
-        title = (f"Latent {latent}: {factors[best]} {run.information[latent, best]:.0%} "
-                 f"({run.kl[latent]:.1f} nats)")  # fmt: skip
+        title = (
+            f"Latent {latent}: {factors[best]} {run.information[latent, best]:.0%} "
+            f"({run.kl[latent]:.1f} nats)"
+        )
         used = run.kl[latent] > USED
-        strips.append(Strip(title if used else f"Latent {latent}: unused",
-                            traverse(run.model, code, latent, COLUMNS)[0].cpu(),
-                            INK if used else MUTED))
+        strips.append(
+            Strip(
+                title if used else f"Latent {latent}: unused",
+                traverse(run.model, code, latent, COLUMNS)[0].cpu(),
+                INK if used else MUTED,
+            )
+        )
     places = np.linspace(-REACH, REACH, COLUMNS)
     headings = [f"{place:+.1f}" if abs(place) > 0.01 else "0" for place in places]
     return draw_strips(strips, COLUMNS, headings)
@@ -104,8 +112,15 @@ def draw_information(run: Run, factors: Sequence[str]) -> Figure:
     figure, ((axes,),) = panels(1, 1, 0.95 + 0.32 * len(shares))
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (row, column), share in np.ndenumerate(shares):
-        axes.text(column, row, f"{share:.0%}", ha="center", va="center_baseline", fontsize=11.5,
-                  color="white" if share > 0.55 else INK if share >= 0.05 else MUTED)  # fmt: skip
+        axes.text(
+            column,
+            row,
+            f"{share:.0%}",
+            ha="center",
+            va="center_baseline",
+            fontsize=11.5,
+            color="white" if share > 0.55 else INK if share >= 0.05 else MUTED,
+        )
     axes.set_xticks(range(len(factors)), factors)
     axes.set_yticks(range(len(shares)), [f"latent {j} ({run.kl[j]:.1f} nats)" for j in order])
     axes.tick_params(length=0, labelcolor=INK)

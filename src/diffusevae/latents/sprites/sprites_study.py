@@ -91,13 +91,16 @@ def choose_images(sprites: Sprites, config: SpritesConfig, seed: int) -> SpriteI
     counts = [config.num_train_images, config.num_validation_images, config.num_test_images]
     available = number_images(sprites.values)
     if sum(counts) > available:
-        raise InputError(f"sprites: num_train_images, num_validation_images and num_test_images "
-                         f"ask for {sum(counts)} images of {available}; ask for fewer")
+        raise InputError(
+            f"sprites: num_train_images, num_validation_images and num_test_images "
+            f"ask for {sum(counts)} images of {available}; ask for fewer"
+        )
     order = torch.randperm(available, generator=generator(seed, "sprites"))
     numbers = order[: sum(counts)].split(counts)
     train, validation, test = (draw_images(sprites, part, config.image_size) for part in numbers)
-    return SpriteImages(train, validation, test, factors_of(sprites.values, numbers[2]),
-                        sprites.values)  # fmt: skip
+    return SpriteImages(
+        train, validation, test, factors_of(sprites.values, numbers[2]), sprites.values
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,17 +126,17 @@ class Run:
 
 
 @torch.inference_mode()
-def measure_run(
-    objective: Objective, seed: int, model: VectorVAE, images: SpriteImages
-) -> Run:
+def measure_run(objective: Objective, seed: int, model: VectorVAE, images: SpriteImages) -> Run:
     """Return all that the study says of one model."""
     mu, logvar = encode_images(model, images.test)
     factors, kl = images.factors, kl_of_latents(mu, logvar)
     device = next(model.parameters()).device
-    error = torch.cat([
-        reconstruction_error(model.decoder(code.to(device)), to_unit(x.to(device)), "mse")
-        for code, x in zip(mu.split(500), images.test.split(500), strict=True)
-    ])  # fmt: skip
+    error = torch.cat(
+        [
+            reconstruction_error(model.decoder(code.to(device)), to_unit(x.to(device)), "mse")
+            for code, x in zip(mu.split(500), images.test.split(500), strict=True)
+        ]
+    )
     information = information_by_quadrature(mu, logvar, factors)
     counted = information_by_sampling(mu, logvar, factors, generator(seed, "counted"))
     kept = varied(factors)
@@ -143,12 +146,15 @@ def measure_run(
     votes = generator(seed, "votes")
     scores = {
         "factor_vae_score": factor_vae_score(mu, factors, votes),
-        "dci_disentanglement": disentangled, "mig": mutual_information_gap(information, factors),
-        "mig_counted": mutual_information_gap(counted, factors), "dci_completeness": complete,
+        "dci_disentanglement": disentangled,
+        "mig": mutual_information_gap(information, factors),
+        "mig_counted": mutual_information_gap(counted, factors),
+        "dci_completeness": complete,
         "dci_informativeness": float(told.mean()),
-        "mse": float(error.mean()) / images.test[0].numel(), "kl": float(kl.sum(1).mean()),
+        "mse": float(error.mean()) / images.test[0].numel(),
+        "kl": float(kl.sum(1).mean()),
         "used_latents": float((kl.mean(0) > USED).sum()),
-    }  # fmt: skip
+    }
     shares = information[:, kept] / entropies(factors[:, kept])
     restored = model.reconstruct(to_unit(images.test[:SHOWN].to(device))).cpu()
     return Run(objective, seed, model, scores, shares.float(), kl.mean(0), restored)
@@ -156,8 +162,9 @@ def measure_run(
 
 def tabulate_runs(runs: Sequence[Run]) -> pd.DataFrame:
     """Return one row per run: objective, seed and everything measured."""
-    return pd.DataFrame([{"objective": run.objective, "seed": run.seed, **run.scores}
-                         for run in runs])  # fmt: skip
+    return pd.DataFrame(
+        [{"objective": run.objective, "seed": run.seed, **run.scores} for run in runs]
+    )
 
 
 def summarise_runs(table: pd.DataFrame) -> pd.DataFrame:
@@ -166,8 +173,11 @@ def summarise_runs(table: pd.DataFrame) -> pd.DataFrame:
     for objective, own in table.groupby("objective", sort=False):
         row: dict[str, object] = {"objective": NAMES[objective], "num_seeds": len(own)}
         for name in own.columns.drop(["objective", "seed"]):
-            row |= {name: own[name].median(), f"{name}_least": own[name].min(),
-                    f"{name}_greatest": own[name].max()}  # fmt: skip
+            row |= {
+                name: own[name].median(),
+                f"{name}_least": own[name].min(),
+                f"{name}_greatest": own[name].max(),
+            }
         rows.append(row)
     return pd.DataFrame(rows)
 
