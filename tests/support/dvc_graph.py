@@ -1,4 +1,4 @@
-"""Which files of the package a stage imports, directly or through others."""
+"""Which code a stage imports, directly or through others: files, and the packages they lie in."""
 
 import ast
 from pathlib import Path
@@ -20,6 +20,22 @@ def import_closure(stage: str) -> list[str]:
             found.add(path)
             waiting += [] if path.suffix != ".py" else _needed_by(path)
     return sorted(str(path.relative_to(ROOT)) for path in found)
+
+
+def imported_packages(stage: str) -> list[str]:
+    """Return what a stage's deps say of its code: `stages/<stage>.py` and folders, sorted.
+
+    A folder of src/diffusevae is one package; those in latents are each its own.
+    """
+    return sorted({_package_of(Path(file)) for file in import_closure(stage)})
+
+
+def _package_of(file: Path) -> str:
+    place = file.relative_to("src/diffusevae").parts
+    if place[0] == "stages":
+        return str(file)
+    depth = 2 if place[0] == "latents" else 1
+    return str(Path("src/diffusevae", *place[:depth]))
 
 
 def _needed_by(path: Path) -> list[Path]:
