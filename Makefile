@@ -49,6 +49,8 @@ test: lint
 
 lint: setup
 	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@said=$$($(BIN)/python -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-logo --cache-dir .mypy_cache/imports 2>&1) || { echo "$$said"; exit 1; }
 	@$(BIN)/python -m mypy
 
 test-slow: setup

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from diffusevae.core.randomness import generator
+from diffusevae.latents.autoencoders.networks import NetworkConfig, train_with_loss
 from diffusevae.latents.autoencoders.part import Data
 from diffusevae.latents.autoencoders.sparse import SparseConfig, make_sparse_loss, sparse_code
-from diffusevae.latents.models.autoencoder import NetworkConfig, apply, train_with_loss
+from diffusevae.latents.models.autoencoder import apply
 from diffusevae.latents.models.beta_vae import VectorVAE, VectorVAEConfig
 from diffusevae.training.loop import Callbacks, OptimiserConfig
 

@@ -13,9 +13,10 @@ from diffusevae.core.errors import InputError
 from diffusevae.data.dataset import to_unit
 from diffusevae.data.idx import read_idx_set
 from diffusevae.data.resizing import resize
+from diffusevae.models.pca import fit_pca
 from diffusevae.models.vae import VAE, VAEConfig
 from diffusevae.stages import compress as stage
-from diffusevae.studies.compression import CompressConfig, compare, fit_pca, measure, size_vae
+from diffusevae.studies.compression import CompressConfig, compare, measure, size_vae
 from diffusevae.tracking.stage_log import Log
 from diffusevae.training.loop import OptimiserConfig
 from tests.studies.test_ablation import write_split

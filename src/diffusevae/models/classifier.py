@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffusevae.core.params import PositiveCount, Range, Share, build
 from diffusevae.core.tensor_file import freeze, load_config, of_one_model, save_tensors
 from diffusevae.data.dataset import to_unit
 from diffusevae.models.layers import check_halving, group_norm
-from diffusevae.training.checkpointer import Progress
-from diffusevae.training.loop import Callbacks, Fit, Losses, OptimiserConfig, fit
 
 
 @dataclass(frozen=True)
@@ -62,39 +59,6 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits, B x num_classes, for x in [0,1]."""
         return self.head(self.features(x))
-
-
-def fit_classifier(
-    config: ClassifierConfig,
-    optimiser: OptimiserConfig,
-    train: tuple[Tensor, Tensor],
-    validation: tuple[Tensor, Tensor],
-    seed: int,
-    callbacks: Callbacks,
-    progress: Progress | None = None,
-) -> tuple[Classifier, list[dict[str, float]]]:
-    """Train on (uint8 images N x C x H x W, labels N from 0 on), both on the device to use.
-
-    With one class there is nothing to learn: the features stay those of the random first weights.
-    """
-    images, labels = train
-
-    def batch_loss(
-        model: Classifier, indices: Tensor, epoch: int, batch: int, rows: slice
-    ) -> Losses:
-        logits = model(to_unit(images[indices[rows]]))
-        return {"loss": F.cross_entropy(logits, labels[indices[rows]])}
-
-    def validate(model: Classifier) -> dict[str, float]:
-        logits = classify(model, validation[0])
-        accuracy = (logits.argmax(1) == validation[1]).float().mean()
-        return {"loss": float(F.cross_entropy(logits, validation[1])), "accuracy": float(accuracy)}
-
-    torch.manual_seed(seed)  # initial weights
-    num_classes = 1 + int(max(labels.max(), validation[1].max()))
-    model = Classifier(config, images.shape[1:], num_classes).to(images.device)
-    task = Fit(batch_loss, validate, len(images))
-    return fit(model, optimiser, config.epochs, seed, task, callbacks, progress)
 
 
 @torch.inference_mode()

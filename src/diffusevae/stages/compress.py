@@ -15,6 +15,7 @@ import pandas as pd
 from diffusevae.core.device import choose_device
 from diffusevae.data.dataset import load_split, to_unit
 from diffusevae.figures.drawing import figure_style, save_figure
+from diffusevae.models.pca import fit_pca
 from diffusevae.models.vae import VAEConfig
 from diffusevae.studies.compression import (
     MEASURED,
@@ -25,7 +26,6 @@ from diffusevae.studies.compression import (
     describe_code,
     draw_images,
     draw_table,
-    fit_pca,
     measure,
     size_vae,
 )

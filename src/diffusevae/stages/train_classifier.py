@@ -13,8 +13,9 @@ import pandas as pd
 from diffusevae.core.device import choose_device
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import load_split
-from diffusevae.models.classifier import ClassifierConfig, fit_classifier, save_classifier
+from diffusevae.models.classifier import ClassifierConfig, save_classifier
 from diffusevae.training.checkpointer import Progress
+from diffusevae.training.classifier_training import fit_classifier
 from diffusevae.training.loop import Callbacks, OptimiserConfig
 
 ROOT = "datasets"

@@ -14,6 +14,7 @@ from diffusevae.latents.autoencoders.interpolation import (
 )
 from diffusevae.latents.autoencoders.losses import LossesConfig, study_losses
 from diffusevae.latents.autoencoders.manifold import ManifoldConfig, study_manifold
+from diffusevae.latents.autoencoders.networks import NetworkConfig, train_autoencoder
 from diffusevae.latents.autoencoders.other_data import study_other_data
 from diffusevae.latents.autoencoders.part import AE, VAE, Data, Part, Train
 from diffusevae.latents.autoencoders.restoration import (
@@ -25,7 +26,6 @@ from diffusevae.latents.autoencoders.segmentation import SegmentationConfig, stu
 from diffusevae.latents.autoencoders.sparse import SparseConfig, study_sparse
 from diffusevae.latents.autoencoders.stacked import StackedConfig, study_stacked
 from diffusevae.latents.autoencoders.undercomplete import UndercompleteConfig, study_undercomplete
-from diffusevae.latents.models.autoencoder import NetworkConfig, train_autoencoder
 from diffusevae.models.classifier import Classifier
 from diffusevae.models.diffusion import DiffusionModel
 from diffusevae.models.vae import VAE as StageVAE

@@ -11,9 +11,10 @@ from torch import Tensor
 from diffusevae.core.params import Count, PositiveCount
 from diffusevae.data.dataset import to_unit
 from diffusevae.figures.drawing import CLASS_COLOURS, COLOURS, Strip, draw_strips, panels
+from diffusevae.latents.autoencoders.networks import NetworkConfig, train_autoencoder
 from diffusevae.latents.autoencoders.part import AE, COURSE, Data, Part, Train, headline
 from diffusevae.latents.measures.evidence import describe, judge, spread
-from diffusevae.latents.models.autoencoder import NetworkConfig, apply, train_autoencoder
+from diffusevae.latents.models.autoencoder import apply
 from diffusevae.latents.models.beta_vae import Reconstruction
 from diffusevae.latents.page.chapter import Claim, Picture, Table
 from diffusevae.metrics.labels import describe_direction

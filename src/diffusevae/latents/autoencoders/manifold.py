@@ -13,6 +13,7 @@ from torch import Tensor
 from diffusevae.core.params import Count, PositiveCount, Range
 from diffusevae.data.dataset import to_unit
 from diffusevae.figures.drawing import CLASS_COLOURS, Strip, draw_strips, label_axes, panels
+from diffusevae.latents.autoencoders.networks import NetworkConfig, train_autoencoder
 from diffusevae.latents.autoencoders.part import (
     COURSE,
     FAMILY_COLOURS,
@@ -24,12 +25,12 @@ from diffusevae.latents.autoencoders.part import (
     headline,
 )
 from diffusevae.latents.measures.evidence import describe, judge, spread
-from diffusevae.latents.models.autoencoder import NetworkConfig, apply, train_autoencoder
+from diffusevae.latents.models.autoencoder import apply
 from diffusevae.latents.models.beta_vae import Reconstruction, VectorVAE, encode_images
 from diffusevae.latents.page.chapter import Claim, Picture, Table
 from diffusevae.metrics.paired import mse
 from diffusevae.models.codes import knn_accuracy
-from diffusevae.studies.compression import fit_pca
+from diffusevae.models.pca import fit_pca
 
 LATENTS = 2
 NEIGHBOURS = 5

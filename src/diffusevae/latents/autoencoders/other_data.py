@@ -9,12 +9,13 @@ from torch import Tensor
 
 from diffusevae.data.dataset import to_unit
 from diffusevae.figures.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, panels
+from diffusevae.latents.autoencoders.networks import NetworkConfig, train_autoencoder
 from diffusevae.latents.autoencoders.part import AE, COURSE, FAMILY_COLOURS, PCA, Data, Part, Train
 from diffusevae.latents.measures.evidence import describe, judge, spread
-from diffusevae.latents.models.autoencoder import NetworkConfig, apply, train_autoencoder
+from diffusevae.latents.models.autoencoder import apply
 from diffusevae.latents.page.chapter import Claim, Headline, Picture, Table
 from diffusevae.metrics.paired import mse
-from diffusevae.studies.compression import fit_pca
+from diffusevae.models.pca import fit_pca
 
 SHOWN = 10
 

@@ -12,9 +12,10 @@ from torch import Tensor
 from diffusevae.core.params import Count, PositiveCount, Range
 from diffusevae.data.dataset import to_unit
 from diffusevae.figures.drawing import COLOURS, Strip, draw_strips, label_axes, panels
+from diffusevae.latents.autoencoders.networks import Loss, NetworkConfig, train_with_loss
 from diffusevae.latents.autoencoders.part import AE, COURSE, FAMILY_COLOURS, Data, Part, Train
 from diffusevae.latents.measures.evidence import judge, spread
-from diffusevae.latents.models.autoencoder import Loss, NetworkConfig, apply, train_with_loss
+from diffusevae.latents.models.autoencoder import apply
 from diffusevae.latents.models.beta_vae import VectorVAE, reconstruction_error
 from diffusevae.latents.page.chapter import Claim, Headline, Picture, Table
 from diffusevae.metrics.paired import mse

@@ -33,7 +33,7 @@ from diffusevae.latents.measures.evidence import describe, judge, spread
 from diffusevae.latents.models.autoencoder import apply, fit_pairs, squared_error
 from diffusevae.latents.page.chapter import Claim, Picture, Table
 from diffusevae.metrics.paired import mse
-from diffusevae.studies.compression import fit_pca
+from diffusevae.models.pca import fit_pca
 from diffusevae.training.loop import Model, OptimiserConfig
 
 SHOWN = 10

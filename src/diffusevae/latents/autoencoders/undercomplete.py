@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from diffusevae.core.params import Count, PositiveCount, Range
 from diffusevae.data.dataset import to_unit
 from diffusevae.figures.drawing import COLOURS, Strip, draw_strips, label_axes, panels
+from diffusevae.latents.autoencoders.networks import NetworkConfig, train_autoencoder
 from diffusevae.latents.autoencoders.part import (
     COURSE,
     FAMILY_COLOURS,
@@ -23,10 +24,10 @@ from diffusevae.latents.autoencoders.part import (
     headline,
 )
 from diffusevae.latents.measures.evidence import describe, judge, spread
-from diffusevae.latents.models.autoencoder import NetworkConfig, apply, train_autoencoder
+from diffusevae.latents.models.autoencoder import apply
 from diffusevae.latents.page.chapter import Claim, Picture, Table
 from diffusevae.metrics.paired import mse
-from diffusevae.studies.compression import fit_pca
+from diffusevae.models.pca import fit_pca
 
 SHOWN = 10
 

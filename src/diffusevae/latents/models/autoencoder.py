@@ -1,110 +1,28 @@
-"""The autoencoders of the family: the deterministic one, the sparse one, and how all are trained.
+"""The deterministic autoencoder, and how a network is trained to map inputs to targets.
 
 A deterministic autoencoder is a VectorVAE that is taken at its mean: no noise, no KL.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
-from diffusevae.core.params import PositiveCount, Range
 from diffusevae.core.randomness import generator
 from diffusevae.data.dataset import to_unit
-from diffusevae.latents.autoencoders.part import AE, VAE, Data, Kind, Train
-from diffusevae.latents.models.beta_vae import (
-    BATCH,
-    Reconstruction,
-    VectorVAE,
-    VectorVAEConfig,
-    beta_vae_loss,
-    fit_vector_vae,
-    reconstruction_error,
-)
+from diffusevae.latents.models.beta_vae import BATCH, VectorVAE, reconstruction_error
 from diffusevae.training.checkpointer import Progress
 from diffusevae.training.loop import Callbacks, Fit, History, Losses, Model, OptimiserConfig, fit
 
-Loss = Callable[[VectorVAE, Tensor, Tensor], Losses]
 # Returns (inputs, targets) of the training or validation items with these indices.
 Pairs = Callable[[Literal["train", "validation"], Tensor, Generator], tuple[Tensor, Tensor]]
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Widths of the networks (as VectorVAEConfig has them), and how long they are trained."""
-
-    channels: tuple[Annotated[int, Range(1, 1024)], ...]
-    hidden: tuple[Annotated[int, Range(1, 4096)], ...]
-    epochs: PositiveCount
-    optimiser: OptimiserConfig
 
 
 def autoencoder_loss(model: VectorVAE, x: Tensor, eps: Tensor) -> Losses:
     """Return the reconstruction error of decode(mu(x)), mean over the images; `eps` is not used."""
     logits = model.decoder(model.encode(x)[0])
     return {"loss": reconstruction_error(logits, x, model.config.reconstruction).mean()}
-
-
-def train_autoencoder(
-    kind: Kind,
-    network: NetworkConfig,
-    latents: int,
-    data: Data,
-    seed: int,
-    train: Train,
-    dataset: str = "",
-    beta: float = 0.0,
-    reconstruction: Reconstruction = "mse",
-) -> VectorVAE:
-    """Return a trained autoencoder or VAE of so many latents."""
-    losses: dict[Kind, Loss] = {AE: autoencoder_loss, VAE: beta_vae_loss}
-    facts = {
-        "kind": kind,
-        "latents": latents,
-        "reconstruction": reconstruction,
-        "beta": beta,
-        "seed": seed,
-        "dataset": dataset,
-    }
-    name = "-".join(str(value).lower() for value in facts.values() if value != "")
-    return train_with_loss(
-        name, facts, network, losses[kind], latents, data, seed, train, beta, reconstruction
-    )
-
-
-def train_with_loss(
-    name: str,
-    facts: Mapping[str, object],
-    network: NetworkConfig,
-    loss: Loss,
-    latents: int,
-    data: Data,
-    seed: int,
-    train: Train,
-    beta: float = 0.0,
-    reconstruction: Reconstruction = "mse",
-) -> VectorVAE:
-    """Return a VectorVAE trained with any loss."""
-    config = VectorVAEConfig(
-        latents, network.channels, network.hidden, reconstruction, beta, "mean"
-    )
-    return train(
-        name,
-        facts,
-        lambda callbacks, progress: fit_vector_vae(
-            config,
-            network.optimiser,
-            data.train,
-            data.validation,
-            network.epochs,
-            seed,
-            callbacks,
-            progress,
-            loss,
-        ),
-    )
 
 
 def fit_pairs(

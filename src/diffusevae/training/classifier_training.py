@@ -1,0 +1,43 @@
+"""Training of the data set's own classifier."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffusevae.data.dataset import to_unit
+from diffusevae.models.classifier import Classifier, ClassifierConfig, classify
+from diffusevae.training.checkpointer import Progress
+from diffusevae.training.loop import Callbacks, Fit, Losses, OptimiserConfig, fit
+
+
+def fit_classifier(
+    config: ClassifierConfig,
+    optimiser: OptimiserConfig,
+    train: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor],
+    seed: int,
+    callbacks: Callbacks,
+    progress: Progress | None = None,
+) -> tuple[Classifier, list[dict[str, float]]]:
+    """Train on (uint8 images N x C x H x W, labels N from 0 on), both on the device to use.
+
+    With one class there is nothing to learn: the features stay those of the random first weights.
+    """
+    images, labels = train
+
+    def batch_loss(
+        model: Classifier, indices: Tensor, epoch: int, batch: int, rows: slice
+    ) -> Losses:
+        logits = model(to_unit(images[indices[rows]]))
+        return {"loss": F.cross_entropy(logits, labels[indices[rows]])}
+
+    def validate(model: Classifier) -> dict[str, float]:
+        logits = classify(model, validation[0])
+        accuracy = (logits.argmax(1) == validation[1]).float().mean()
+        return {"loss": float(F.cross_entropy(logits, validation[1])), "accuracy": float(accuracy)}
+
+    torch.manual_seed(seed)  # initial weights
+    num_classes = 1 + int(max(labels.max(), validation[1].max()))
+    model = Classifier(config, images.shape[1:], num_classes).to(images.device)
+    task = Fit(batch_loss, validate, len(images))
+    return fit(model, optimiser, config.epochs, seed, task, callbacks, progress)
