@@ -67,7 +67,7 @@ def measure_sum(count: int, group: Group, device: torch.device) -> float:
     seconds = []
     for _ in range(10):
         start = time.perf_counter()
-        group.sum(numbers)
+        group.all_reduce(numbers)
         float(numbers[0][0])  # waits for a GPU
         seconds.append(time.perf_counter() - start)
     return 1000 * statistics.median(seconds)
@@ -94,7 +94,7 @@ def main(experiment: str) -> None:
     for _ in range(REPEATS):
         if together.is_first:
             alone.append(measure_training(params, images, ALONE))
-        together.hand_out(None)  # the others wait here while the first one works alone
+        together.broadcast(None)  # the others wait here while the first one works alone
         shared.append(measure_training(params, images, together))
         num_parameters = shared[-1][2]
         sums.append(measure_sum(num_parameters, together, device))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from diffusevae.tracking.stage_log import PARENT_VARIABLE, RECORDER_VARIABLE
+from diffusevae.tracking.stage_logger import PARENT_VARIABLE, RECORDER_VARIABLE
 from tasks.dvc.process import reproduce
 
 

@@ -24,7 +24,7 @@ from diffusevae.figures.image_figures import draw_gallery
 from diffusevae.sampling.generation import generate, load_models, refine
 from diffusevae.sampling.samplers import SamplerConfig
 from diffusevae.stages.__main__ import run_command
-from diffusevae.tracking.stage_log import Log
+from diffusevae.tracking.stage_logger import StageLogger
 
 COLUMNS = 20
 
@@ -63,7 +63,7 @@ def draw(experiment: str, num_images: int, seed: int, out: Path, **sampler: str 
     )
     models = load_models(vae, ddpm, diffusevae, choose_device())
     test = load_split(Path("data/prepared") / chosen.dataset / "test.safetensors")
-    log = Log()
+    log = StageLogger()
     pairs = refine(models, config, test, num_images, seed, log)
     generated = generate(models, config, num_images, seed, log)
     with figure_style():

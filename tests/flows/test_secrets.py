@@ -11,7 +11,7 @@ import pytest
 
 from diffusevae.core.errors import EnvironmentFailure, InputError, hide_passwords
 from diffusevae.tracking.mlflow_store import connect, experiment_id
-from diffusevae.tracking.stage_log import Log, Recorder, track_stage
+from diffusevae.tracking.stage_logger import Recorder, StageLogger, track_stage
 from diffusevae.tuning import study_storage
 from tasks.dvc import process
 from tasks.parent_run import open_parent_run
@@ -117,7 +117,7 @@ def test_a_database_that_is_away_is_named_without_its_password(monkeypatch):
 
 
 def test_what_a_stage_says_hides_passwords(capsys):
-    Log().message(f"from http://user:{CANARY}@127.0.0.1:9: does not answer")
+    StageLogger().message(f"from http://user:{CANARY}@127.0.0.1:9: does not answer")
     assert capsys.readouterr().out == "from http://***@127.0.0.1:9: does not answer\n"
 
 

@@ -39,7 +39,7 @@ from diffusevae.latents.page.chapter import read_chapter
 from diffusevae.models.classifier import Classifier, ClassifierConfig, save_classifier
 from diffusevae.models.vae import VAE, VAEConfig, kl_divergence, save_vae
 from diffusevae.stages import beta_vae as stage
-from diffusevae.tracking.stage_log import Log
+from diffusevae.tracking.stage_logger import StageLogger
 from diffusevae.training.loop import OptimiserConfig
 from tests.studies.test_ablation import write_split
 
@@ -327,19 +327,19 @@ def test_the_stage_studies_every_seed_and_resumes(tmp_path, monkeypatch):
     save_classifier(tmp_path / "judge", Classifier(ClassifierConfig(4, 8, 0.0, 1), (1, 16, 16), 10))
     params = SimpleNamespace(key="toy", seed=0, beta_vae=CONFIG)
 
-    class Stopping(Log):
+    class Stopping(StageLogger):
         def trial(self, number, values):
             if number == "autoencoder-0":
                 raise KeyboardInterrupt
             return super().trial(number, values)
 
-    def run(folder: str, log: Log) -> None:
+    def run(folder: str, log: StageLogger) -> None:
         stage.run(params, **paths, classifier=tmp_path / "judge", out=tmp_path / folder, log=log)
 
-    run("out", Log())
+    run("out", StageLogger())
     with pytest.raises(KeyboardInterrupt):
         run("again", Stopping())
-    run("again", Log())
+    run("again", StageLogger())
     files = sorted(path.name for path in (tmp_path / "out").iterdir())
     for name in files:
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()

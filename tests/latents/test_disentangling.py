@@ -21,7 +21,7 @@ from diffusevae.latents.sprites.disentangling import (
     permute_codes,
     total_correlation,
 )
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, OptimiserConfig
 
 VAE = VectorVAEConfig(3, (), (8,), "bce", 4.0, "mean")
@@ -164,10 +164,10 @@ def test_a_trained_discriminator_knows_the_total_correlation(batch):
     assert found == pytest.approx(-0.5 * math.log(1 - 0.9**2), abs=0.12)
 
 
-def train(objective: str, progress: Progress | None, callbacks: Callbacks):
+def train(objective: str, checkpointer: Checkpointer | None, callbacks: Callbacks):
     images = torch.randint(256, (10, 1, 4, 4), dtype=torch.uint8, generator=seeded())
     return fit_disentangling(
-        objective, CONFIG, VAE, OPTIMISER, images, images, 12, 0, 1.0, callbacks, progress
+        objective, CONFIG, VAE, OPTIMISER, images, images, 12, 0, 1.0, callbacks, checkpointer
     )
 
 
@@ -183,11 +183,11 @@ def test_a_training_that_is_stopped_ends_with_the_same_bytes(tmp_path, monkeypat
 
     whole, row = train(objective, None, Callbacks())
     with pytest.raises(KeyboardInterrupt):
-        train(objective, Progress(tmp_path / "progress", print), Callbacks(on_batch=stop))
+        train(objective, Checkpointer(tmp_path / "progress", print), Callbacks(on_batch=stop))
     rest: list[int] = []
     again, row_again = train(
         objective,
-        Progress(tmp_path / "progress", print),
+        Checkpointer(tmp_path / "progress", print),
         Callbacks(on_batch=lambda *place: rest.append(place[1])),
     )
     assert batches[-1] == 7 and rest[-1] == 12 and len(rest) < 12

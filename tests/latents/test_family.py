@@ -17,7 +17,7 @@ from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel, save_di
 from diffusevae.models.unet import UNetConfig
 from diffusevae.models.vae import VAE, VAEConfig, save_vae
 from diffusevae.stages import autoencoders as stage
-from diffusevae.tracking.stage_log import Log
+from diffusevae.tracking.stage_logger import StageLogger
 from tests.latents.test_segmentation import write_nuclei
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -73,10 +73,10 @@ def outputs(inputs, tmp_path_factory) -> list[Path]:
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # for scratch/progress
-        stage.run(load_params(), **inputs, out=folder / "one", log=Log())
+        stage.run(load_params(), **inputs, out=folder / "one", log=StageLogger())
         assert not list((folder / "scratch/progress").glob("autoencoders*"))
         patch.setattr(part, "save_figure", lambda _, path: path.touch())
-        stage.run(load_params(), **inputs, out=folder / "two", log=Log())
+        stage.run(load_params(), **inputs, out=folder / "two", log=StageLogger())
     return [folder / "one", folder / "two"]
 
 
@@ -152,7 +152,7 @@ def test_models_of_other_shapes_or_of_another_vae_are_one_line(inputs, tmp_path,
         InputError,
         match="the classifier has images of 1 x 16 x 16, the data set 1 x 32 x 32; choose",
     ):
-        stage.run(load_params(), **wrong, out=tmp_path / "out", log=Log())
+        stage.run(load_params(), **wrong, out=tmp_path / "out", log=StageLogger())
     other = VAE(VAEConfig(3, 4, (1, 2), (), 0.0, "mse", 1e-5), (1, 32, 32))
     save_vae(tmp_path / "vae/model.safetensors", other)
     with pytest.raises(InputError, match="was trained on the VAE .*, not on"):
@@ -160,6 +160,6 @@ def test_models_of_other_shapes_or_of_another_vae_are_one_line(inputs, tmp_path,
             load_params(),
             **inputs | {"train_vae": tmp_path / "vae"},
             out=tmp_path / "out",
-            log=Log(),
+            log=StageLogger(),
         )
     assert not (tmp_path / "out").exists()

@@ -51,7 +51,7 @@ from diffusevae.latents.spectra.spectral_lines import (
 )
 from diffusevae.sources.pinned import ASSETS
 from diffusevae.stages import spectra as stage
-from diffusevae.tracking.stage_log import Log
+from diffusevae.tracking.stage_logger import StageLogger
 from diffusevae.training.loop import Callbacks
 from tests.support.real_data import raw_folder
 
@@ -430,7 +430,7 @@ def test_archetypes_are_decoded_mean_codes_and_compared_with_unseen_spectra():
 def test_the_stage_is_reproducible_and_goes_on_after_a_kill(tmp_path, monkeypatch, smoke):
     monkeypatch.chdir(tmp_path)
 
-    class Stopping(Log):
+    class Stopping(StageLogger):
         def trial(self, number, values):
             if number == "1-fold0":
                 raise KeyboardInterrupt
@@ -438,11 +438,11 @@ def test_the_stage_is_reproducible_and_goes_on_after_a_kill(tmp_path, monkeypatc
 
     source = raw_folder("raman")
     outs = [tmp_path / "one", tmp_path / "two"]
-    stage.run(smoke, source=source, out=outs[0], log=Log())
+    stage.run(smoke, source=source, out=outs[0], log=StageLogger())
     with pytest.raises(KeyboardInterrupt):
         stage.run(smoke, source=source, out=outs[1], log=Stopping())
     assert list((tmp_path / "scratch/progress").glob("*"))
-    stage.run(smoke, source=source, out=outs[1], log=Log())
+    stage.run(smoke, source=source, out=outs[1], log=StageLogger())
     files = [sorted(path.name for path in out.iterdir()) for out in outs]
     assert files[0] == files[1]
     for name in files[0]:
@@ -467,7 +467,7 @@ def test_the_stage_refuses_a_length_that_cannot_be_halved(tmp_path, monkeypatch,
     params = type(smoke)(**vars(smoke) | {"spectra": dataclasses.replace(smoke.spectra, vae=vae)})
     shutil.copytree(raw_folder("raman"), tmp_path / "raman")
     with pytest.raises(InputError, match="1000 cannot be halved 4 times"):
-        stage.run(params, source=tmp_path / "raman", out=tmp_path / "out", log=Log())
+        stage.run(params, source=tmp_path / "raman", out=tmp_path / "out", log=StageLogger())
     assert not (tmp_path / "out").exists()
 
 

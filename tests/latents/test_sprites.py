@@ -32,7 +32,7 @@ from diffusevae.latents.sprites.sprites_study import (
     share_of_objective,
 )
 from diffusevae.stages import sprites as stage
-from diffusevae.tracking.stage_log import Log
+from diffusevae.tracking.stage_logger import StageLogger
 from tests.support.dvc_graph import ROOT
 from tests.support.real_data import MIRROR
 
@@ -270,17 +270,17 @@ def test_the_stage_trains_every_objective_and_resumes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     params = SimpleNamespace(key="latents_smoke", seed=0, sprites=SMOKE)
 
-    class Stopping(Log):
+    class Stopping(StageLogger):
         def trial(self, number, values):
             if number == "beta_tcvae-0":
                 raise KeyboardInterrupt
             return super().trial(number, values)
 
-    stage.run(params, source=GEOMETRY, out=tmp_path / "out", log=Log())
+    stage.run(params, source=GEOMETRY, out=tmp_path / "out", log=StageLogger())
     with pytest.raises(KeyboardInterrupt):
         stage.run(params, source=GEOMETRY, out=tmp_path / "again", log=Stopping())
     assert len(list((tmp_path / "scratch/progress").glob("sprites-*"))) == 3
-    stage.run(params, source=GEOMETRY, out=tmp_path / "again", log=Log())
+    stage.run(params, source=GEOMETRY, out=tmp_path / "again", log=StageLogger())
     written = {path.name for path in (tmp_path / "out").iterdir()}
     chapter = read_chapter(tmp_path / "out")
     named = {part.file for part in (*chapter.pictures, *chapter.tables)}

@@ -20,7 +20,7 @@ from diffusevae.latents.page.sliders import SCRIPT, draw_sliders
 from diffusevae.report.experiment_page import add_timings
 from diffusevae.report.overview import build_overview, read_study, show_table
 from diffusevae.stages import overview as stage
-from diffusevae.tracking.stage_log import Log
+from diffusevae.tracking.stage_logger import StageLogger
 from tests.report.test_experiment_page import Page
 from tests.support.toy_latents import CARDS, LATENTS, make_chapter, make_model, write_study
 
@@ -36,7 +36,7 @@ def run_stage(folder: Path, out: str = "overview") -> Path:
         if not path.is_dir():
             write_study(path, make_chapter(title=f"About {name}"))
     params = SimpleNamespace(key="latents", **PARAMS)
-    stage.run(params, **folders, out=folder / out, log=Log())
+    stage.run(params, **folders, out=folder / out, log=StageLogger())
     return folder / out / "overview.html"
 
 

@@ -9,7 +9,7 @@ from diffusevae.core.tensor_file import save_tensors
 from diffusevae.data.dataset import Split
 from diffusevae.models.latent_mixture import Prior
 from diffusevae.sampling.generation import Models, check_pair, generate, record_trajectory, refine
-from diffusevae.tracking.stage_log import Log
+from diffusevae.tracking.stage_logger import StageLogger
 from tests.models.test_diffusion import make_model
 from tests.models.test_vae import make_vae
 from tests.sampling.test_samplers import make_sampler
@@ -33,7 +33,7 @@ def test_images() -> Split:
 
 
 def test_pairs_are_the_first_test_images_their_reconstruction_and_refinement(models, test_images):
-    log = Log()
+    log = StageLogger()
     pairs = refine(models, SAMPLER, test_images, 6, 0, log)
     real = test_images.images[:6].float() / 255
     assert torch.equal(pairs["real"], real)
@@ -44,7 +44,7 @@ def test_pairs_are_the_first_test_images_their_reconstruction_and_refinement(mod
 
 
 def test_generated_images_come_from_the_prior_and_from_the_mixture(models):
-    images = generate(models, SAMPLER, 5, 0, Log())
+    images = generate(models, SAMPLER, 5, 0, StageLogger())
     assert set(images) == {"vae_prior", "vae_gmm", "ddpm", "diffusevae_prior", "diffusevae_gmm"}
     assert all(x.shape == (5, 1, 16, 16) and 0 <= x.min() <= x.max() <= 1 for x in images.values())
     expected = models.vae.decode(torch.full((5, 3, 4, 4), 2.0))
@@ -61,7 +61,7 @@ def test_a_trajectory_goes_from_noise_to_the_finished_image(models, test_images)
 
 def test_more_images_than_there_are_is_an_error_with_the_number(models, test_images):
     with pytest.raises(InputError, match="num_images 11: there are only 10"):
-        refine(models, SAMPLER, test_images, 11, 0, Log())
+        refine(models, SAMPLER, test_images, 11, 0, StageLogger())
 
 
 def test_a_pair_that_does_not_belong_together_is_refused(tmp_path):

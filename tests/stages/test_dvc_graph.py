@@ -13,7 +13,7 @@ from tests.support.dvc_graph import ROOT, import_closure, imported_packages
 GRAPH = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 # The stages' only way to MLflow is the `log` that __main__ hands them: it reaches no output.
 ALL_STAGES = STAGES + ON_DEMAND + LATENTS
-NOT_IN_OUTPUTS = {"src/diffusevae/tracking/stage_log.py", "src/diffusevae/stages/__main__.py"}
+NOT_IN_OUTPUTS = {"src/diffusevae/tracking/stage_logger.py", "src/diffusevae/stages/__main__.py"}
 
 
 def test_every_stage_module_is_a_stage_of_dvc_yaml_in_the_same_order():

@@ -14,7 +14,7 @@ from diffusevae.core.errors import InputError
 from diffusevae.core.tensor_file import load_config, sha256_of
 from diffusevae.models.vae import VAE, VAEConfig, save_vae
 from diffusevae.stages import train_diffusevae
-from diffusevae.tracking.stage_log import Log
+from diffusevae.tracking.stage_logger import StageLogger
 from diffusevae.training.diffusion_training import TrainDiffusionConfig
 from tests.studies.test_ablation import write_split
 from tests.support.resumable import CONFIG, OPTIMISER, UNET
@@ -109,14 +109,14 @@ def diffusevae_inputs(checkout, monkeypatch) -> dict:
 
 def test_diffusevae_leaves_its_vae_and_names_it_in_every_snapshot(diffusevae_inputs):
     before = sha256_of(diffusevae_inputs["vae"])
-    train_diffusevae.run(**diffusevae_inputs, log=Log())
+    train_diffusevae.run(**diffusevae_inputs, log=StageLogger())
     assert sha256_of(diffusevae_inputs["vae"]) == before
     for name in ("model.safetensors", "snapshots/epoch_0001.safetensors"):
         assert load_config(diffusevae_inputs["out"] / name)["vae_sha256"] == before
 
 
 def test_a_vae_that_changes_meanwhile_is_noticed(diffusevae_inputs):
-    class Meddler(Log):
+    class Meddler(StageLogger):
         def epoch(self, row):
             with open(diffusevae_inputs["vae"], "ab") as file:
                 file.write(b"x")

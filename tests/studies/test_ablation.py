@@ -14,7 +14,7 @@ from diffusevae.models.vae import VAE as VAEModel
 from diffusevae.models.vae import VAEConfig, save_vae
 from diffusevae.stages import ablate as stage
 from diffusevae.studies.ablation import VAE, AblateConfig, draw_table, run_variants, summarise
-from diffusevae.tracking.stage_log import Log
+from diffusevae.tracking.stage_logger import StageLogger
 from tests.sampling.test_samplers import make_sampler
 from tests.support.resumable import CONFIG, OPTIMISER, UNET
 
@@ -69,7 +69,7 @@ def make_params(**changes) -> SimpleNamespace:
 
 
 def test_the_stage_trains_every_variant_with_every_seed(inputs, tmp_path):
-    stage.run(make_params(), **inputs, out=tmp_path / "out", log=Log())
+    stage.run(make_params(), **inputs, out=tmp_path / "out", log=StageLogger())
     runs = pd.read_csv(tmp_path / "out/runs.csv")
     assert runs["variant"].tolist() == [VAE, "concat", "concat", "in+skip", "in+skip"]
     assert runs["seed"].tolist() == [0, 0, 1, 0, 1]
@@ -91,23 +91,23 @@ def test_guidance_is_for_variants_that_saw_no_condition_now_and_then(inputs, tmp
     hidden.sampler, params.sampler = params.sampler, make_sampler(num_steps=2)
     losses = set()
     for name, each in {"hidden": hidden, "seen": params}.items():
-        stage.run(each, **inputs, out=tmp_path / name, log=Log())
+        stage.run(each, **inputs, out=tmp_path / name, log=StageLogger())
         losses.add(pd.read_csv(tmp_path / name / "runs.csv")["validation_loss"][1])
     assert len(losses) == 2
 
 
 def test_a_killed_ablation_ends_with_the_same_bytes(inputs, tmp_path):
-    class Stopping(Log):
+    class Stopping(StageLogger):
         def trial(self, number, params):
             if number == "in+skip-0":
                 raise KeyboardInterrupt
             return super().trial(number, params)
 
     out = [tmp_path / "unbroken", tmp_path / "resumed"]
-    stage.run(make_params(), **inputs, out=out[0], log=Log())
+    stage.run(make_params(), **inputs, out=out[0], log=StageLogger())
     with pytest.raises(KeyboardInterrupt):
         stage.run(make_params(), **inputs, out=out[1], log=Stopping())
-    stage.run(make_params(), **inputs, out=out[1], log=Log())
+    stage.run(make_params(), **inputs, out=out[1], log=StageLogger())
     for file in ("runs.csv", "table.csv", "table.png", "images.png"):
         assert (out[0] / file).read_bytes() == (out[1] / file).read_bytes()
 

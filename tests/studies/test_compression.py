@@ -17,7 +17,7 @@ from diffusevae.models.pca import fit_pca
 from diffusevae.models.vae import VAE, VAEConfig
 from diffusevae.stages import compress as stage
 from diffusevae.studies.compression import CompressConfig, compare, measure, size_vae
-from diffusevae.tracking.stage_log import Log
+from diffusevae.tracking.stage_logger import StageLogger
 from diffusevae.training.loop import OptimiserConfig
 from tests.studies.test_ablation import write_split
 from tests.support.real_data import raw_folder
@@ -110,16 +110,16 @@ def test_the_stage_trains_every_code_with_every_seed_and_resumes(tmp_path, monke
         vae_optimiser=OptimiserConfig(1e-3, "none", 4, 1.0, 0.9),
     )
 
-    class Stopping(Log):
+    class Stopping(StageLogger):
         def trial(self, number, values):
             if number == "2x8x8-0":
                 raise KeyboardInterrupt
             return super().trial(number, values)
 
-    stage.run(params, **paths, out=tmp_path / "out", log=Log())
+    stage.run(params, **paths, out=tmp_path / "out", log=StageLogger())
     with pytest.raises(KeyboardInterrupt):
         stage.run(params, **paths, out=tmp_path / "again", log=Stopping())
-    stage.run(params, **paths, out=tmp_path / "again", log=Log())
+    stage.run(params, **paths, out=tmp_path / "again", log=StageLogger())
     runs = pd.read_csv(tmp_path / "out/runs.csv")
     assert runs["model"].tolist() == ["PCA", "VAE", "VAE"] * 2
     assert runs["numbers"].tolist() == [16] * 3 + [128] * 3

@@ -23,7 +23,7 @@ from diffusevae.studies.frontier import (
     draw_frontier,
     list_points,
 )
-from diffusevae.tracking.stage_log import Log
+from diffusevae.tracking.stage_logger import StageLogger
 from tests.sampling.test_samplers import make_sampler
 from tests.studies.test_ablation import write_split
 from tests.support.toy_artifacts import write_models
@@ -144,7 +144,7 @@ def run_stage(tmp_path):
             **folders,
             classifier=tmp_path / "classifier",
             out=out,
-            log=Log(),
+            log=StageLogger(),
         )
         return out
 

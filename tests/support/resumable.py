@@ -16,7 +16,7 @@ import torch
 import diffusevae.training.checkpointer
 from diffusevae.models.diffusion import DiffusionConfig, save_diffusion
 from diffusevae.models.unet import UNetConfig
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.diffusion_training import Images, fit_diffusion
 from diffusevae.training.distributed import ALONE, Group, join_group
 from diffusevae.training.loop import Callbacks, OptimiserConfig
@@ -27,14 +27,16 @@ UNET = UNetConfig(4, (1, 2), 1, (), 1, 8, 0.2, ("in", "down", "skip"))
 OPTIMISER = OptimiserConfig(5e-3, "cosine", 4, 1.0, 0.9)
 
 
-def train(progress: Progress | None, out: Path, callbacks: Callbacks, group: Group = ALONE) -> None:
+def train(
+    checkpointer: Checkpointer | None, out: Path, callbacks: Callbacks, group: Group = ALONE
+) -> None:
     """Write model.safetensors and history.csv to `out`."""
     images = torch.randint(
         256, (4 * BATCHES, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
     both = Images(images, images.float() / 255)
     model, history = fit_diffusion(
-        CONFIG, UNET, OPTIMISER, both, both, EPOCHS, 0.3, 0, callbacks, progress, group
+        CONFIG, UNET, OPTIMISER, both, both, EPOCHS, 0.3, 0, callbacks, checkpointer, group
     )
     if not group.is_first:
         return
@@ -52,7 +54,7 @@ def main(folder: str, out: str, step: str = "-1") -> None:
 
     diffusevae.training.checkpointer.SECONDS_BETWEEN = 0  # a checkpoint after every batch
     train(
-        Progress(Path(folder), print),
+        Checkpointer(Path(folder), print),
         Path(out),
         Callbacks(on_batch=on_batch, on_resume=on_resume),
         join_group(torch.device("cpu")),

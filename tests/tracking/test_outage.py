@@ -27,7 +27,7 @@ EPOCHS = 6
 STAGE = f"""
 import sys
 from pathlib import Path
-from diffusevae.tracking.stage_log import Recorder, track_stage
+from diffusevae.tracking.stage_logger import Recorder, track_stage
 folder = Path("out")
 with Recorder() as recorder, track_stage("train_vae", sys.argv[1], {{"seed": 3}}, recorder) as log:
     log.dataset(Path("data/train.bin"), "training")

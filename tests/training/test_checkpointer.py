@@ -12,7 +12,7 @@ import torch
 import diffusevae.training.checkpointer
 from diffusevae.latents.models.beta_vae import fit_vector_vae
 from diffusevae.models.vae import VAEConfig
-from diffusevae.training.checkpointer import Progress, identify
+from diffusevae.training.checkpointer import Checkpointer, identify
 from diffusevae.training.loop import Callbacks
 from diffusevae.training.vae_training import fit_vae
 from tests.latents.test_disentangling import VAE as VECTOR_VAE
@@ -74,44 +74,44 @@ def test_a_damaged_checkpoint_is_not_used_but_the_one_before_it(
 ):
     monkeypatch.setattr(diffusevae.training.checkpointer, "SECONDS_BETWEEN", 0)
     said = []
-    progress = Progress(tmp_path / "progress", said.append)
+    checkpointer = Checkpointer(tmp_path / "progress", said.append)
     with pytest.raises(Stop):
-        train(progress, tmp_path, stop_after(7))
-    older, newest = sorted(progress.folder.glob("*.safetensors"))
+        train(checkpointer, tmp_path, stop_after(7))
+    older, newest = sorted(checkpointer.folder.glob("*.safetensors"))
     whole = newest.read_bytes()
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1
     damaged = {"flipped bit": flipped, "cut short": whole[:-9], "none of it": b""}
     newest.write_bytes(damaged[damage])
     resumed = []
-    train(progress, tmp_path, Callbacks(on_resume=lambda *place: resumed.append(place[1:])))
+    train(checkpointer, tmp_path, Callbacks(on_resume=lambda *place: resumed.append(place[1:])))
     assert said == [f"{newest}: damaged, so not used"]
     assert resumed == [(2, 1)] and older.name.startswith("0000000005-")
     assert_same_bytes(tmp_path, unbroken)
 
 
 def test_without_time_for_another_checkpoint_the_end_of_an_epoch_is_one(unbroken, tmp_path):
-    progress = Progress(tmp_path / "progress", print)
+    checkpointer = Checkpointer(tmp_path / "progress", print)
     with pytest.raises(Stop):
-        train(progress, tmp_path, stop_after(7))
+        train(checkpointer, tmp_path, stop_after(7))
     resumed = []
-    train(progress, tmp_path, Callbacks(on_resume=lambda *place: resumed.append(place[1:])))
+    train(checkpointer, tmp_path, Callbacks(on_resume=lambda *place: resumed.append(place[1:])))
     assert resumed == [(2, 0)]
     assert_same_bytes(tmp_path, unbroken)
 
 
-def fit_a_vae(callbacks: Callbacks, progress: Progress | None) -> list[dict]:
+def fit_a_vae(callbacks: Callbacks, checkpointer: Checkpointer | None) -> list[dict]:
     images = torch.zeros(16, 1, 16, 16, dtype=torch.uint8)
     config = VAEConfig(2, 4, (1, 1), (), 0.0, "mse", 1e-5)
-    return fit_vae(config, make_optimiser(batch_size=4), images, images, 1, 0, callbacks, progress)[
-        1
-    ]
+    return fit_vae(
+        config, make_optimiser(batch_size=4), images, images, 1, 0, callbacks, checkpointer
+    )[1]
 
 
-def fit_a_vector_vae(callbacks: Callbacks, progress: Progress | None) -> list[dict]:
+def fit_a_vector_vae(callbacks: Callbacks, checkpointer: Checkpointer | None) -> list[dict]:
     images = torch.zeros(16, 1, 16, 16, dtype=torch.uint8)
     return fit_vector_vae(
-        VECTOR_VAE, make_optimiser(batch_size=4), images, images, 1, 0, callbacks, progress
+        VECTOR_VAE, make_optimiser(batch_size=4), images, images, 1, 0, callbacks, checkpointer
     )[1]
 
 
@@ -120,27 +120,29 @@ def test_a_training_that_goes_on_within_its_first_epoch_keeps_the_columns(
     tmp_path, monkeypatch, train_it
 ):
     monkeypatch.setattr(diffusevae.training.checkpointer, "SECONDS_BETWEEN", 0)
-    progress = Progress(tmp_path, print)
+    checkpointer = Checkpointer(tmp_path, print)
     with pytest.raises(Stop):
-        train_it(stop_after(2), progress)
-    resumed, unbroken = train_it(Callbacks(), progress), train_it(Callbacks(), None)
+        train_it(stop_after(2), checkpointer)
+    resumed, unbroken = train_it(Callbacks(), checkpointer), train_it(Callbacks(), None)
     assert [list(row.items()) for row in resumed] == [list(row.items()) for row in unbroken]
 
 
 def test_a_finished_training_leaves_its_files_and_no_checkpoint(tmp_path):
     root = tmp_path / "progress"
-    progress = Progress(root / "train_vae-a_b-0123", print)
+    checkpointer = Checkpointer(root / "train_vae-a_b-0123", print)
     other, another = (
-        Progress(root / name, print) for name in ("train_vae-a_b-4567", "train_vae-a-0123")
+        Checkpointer(root / name, print) for name in ("train_vae-a_b-4567", "train_vae-a-0123")
     )
-    for each in (progress, other, another):
+    for each in (checkpointer, other, another):
         each.save(1, {"x": torch.ones(1)}, {})
-    (progress.kept / "snapshots").mkdir(parents=True)
-    (progress.kept / "snapshots/epoch_0001").write_text("kept")
-    progress.copy_kept(tmp_path / "out")
-    progress.clear()
+    (checkpointer.kept / "snapshots").mkdir(parents=True)
+    (checkpointer.kept / "snapshots/epoch_0001").write_text("kept")
+    checkpointer.copy_kept(tmp_path / "out")
+    checkpointer.clear()
     assert (tmp_path / "out/snapshots/epoch_0001").read_text() == "kept"
-    assert progress.load() is None and other.load() is None  # the latter was of other parameters
+    assert (
+        checkpointer.load() is None and other.load() is None
+    )  # the latter was of other parameters
     assert another.load() is not None  # of another experiment
 
 

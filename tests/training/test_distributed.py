@@ -64,12 +64,12 @@ def torchrun(module: str, *arguments: Path | str) -> subprocess.CompletedProcess
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 @pytest.mark.parametrize("count", [1, 2, 7])
-def test_shares_are_each_row_once_and_their_weights_make_the_mean(size, count):
-    shares = [Group(rank, size).share(count) for rank in range(size)]
-    taken = [row for rows, weight in shares if weight for row in range(count)[rows]]
+def test_shards_are_each_row_once_and_their_weights_make_the_mean(size, count):
+    shards = [Group(rank, size).shard(count) for rank in range(size)]
+    taken = [row for rows, weight in shards if weight for row in range(count)[rows]]
     assert sorted(taken) == list(range(count))
-    assert sum(weight for _, weight in shares) == pytest.approx(1)
-    assert all(len(range(count)[rows]) > 0 for rows, _ in shares)  # no mean over nothing
+    assert sum(weight for _, weight in shards) == pytest.approx(1)
+    assert all(len(range(count)[rows]) > 0 for rows, _ in shards)  # no mean over nothing
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,8 @@ def by_rank(tmp_path_factory) -> list[dict]:
     return [torch.load(folder / str(rank)) for rank in range(2)]
 
 
-def test_the_gradient_is_the_mean_over_the_batch_however_it_is_shared(by_rank):
-    """Shares of 3 and 2 images, of 2 and 2, of 1 and none."""
+def test_the_gradient_is_the_mean_over_the_batch_however_it_is_sharded(by_rank):
+    """Shards of 3 and 2 images, of 2 and 2, of 1 and none."""
     for found in by_rank:
         for count, gradient in found["gradients"].items():
             assert float(gradient) == pytest.approx(-2 * float(together.TARGETS[:count].mean()))

@@ -84,20 +84,20 @@ def test_the_best_epoch_is_kept_not_the_last():
     assert float(best.value) == values[1]
 
 
-def test_averaged_weights_follow_the_formula():
+def test_ema_weights_follow_the_formula():
     model = Scalar()
     seen = []
 
-    def on_epoch(epoch, row, averaged):
-        seen.append((model.value.item(), averaged.value.item()))
+    def on_epoch(epoch, row, ema):
+        seen.append((model.value.item(), ema.value.item()))
 
     task = Fit(lambda m, *_: {"loss": -m.value.sum()}, lambda _: {"loss": 1.0}, 1)
     fit(model, make_optimiser(ema_decay=0.9), 3, 0, task, Callbacks(on_epoch))
     average = 0.0
-    for step, (value, averaged) in enumerate(seen):
+    for step, (value, ema) in enumerate(seen):
         decay = min(0.9, (1 + step) / (10 + step))
         average = decay * average + (1 - decay) * value
-        assert averaged == pytest.approx(average)
+        assert ema == pytest.approx(average)
 
 
 def test_cosine_decay_ends_near_zero():

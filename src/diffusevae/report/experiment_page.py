@@ -207,8 +207,8 @@ def choose_tuned(inputs: ReportInputs) -> list[dict]:
 def add_timings(html: str, timings: Mapping[str, Mapping[str, float]], device: str) -> str:
     """Return the report with a table of what the stages took in its section on timings.
 
-    `timings` maps a stage to what Log.timing recorded: seconds, peak_memory_mb, others by name.
-    Raises ValueError where `html` has no such section.
+    `timings` maps a stage to what StageLogger.timing recorded: seconds, peak_memory_mb, others by
+    name. Raises ValueError where `html` has no such section.
     """
     head, start, rest = html.partition(TIMINGS_START)
     _, end, tail = rest.partition(TIMINGS_END)

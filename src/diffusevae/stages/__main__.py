@@ -27,7 +27,7 @@ from diffusevae.core import interruption
 from diffusevae.core.disk import make_private, own_output
 from diffusevae.core.errors import EnvironmentFailure, InputError, guard_output
 from diffusevae.core.parent import PARENT_VARIABLE, end_with_parent, keep_writing
-from diffusevae.tracking.stage_log import Log, Recorder, track_stage
+from diffusevae.tracking.stage_logger import Recorder, StageLogger, track_stage
 from diffusevae.training.launcher import launch, num_processes, rank
 
 PARAMS_FILE = Path("params.yaml")
@@ -128,7 +128,7 @@ def _run_stage(argv: list[str]) -> None:
         launch(argv, count)
     elif rank():  # the first one speaks and writes for all
         stage, params, arguments = _load(argv)
-        stage.run(params, **arguments, log=Log())
+        stage.run(params, **arguments, log=StageLogger())
     else:
         with Recorder() as recorder:  # first, for it starts while torch is imported here
             stage, params, arguments = _load(argv)

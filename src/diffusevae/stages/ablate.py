@@ -27,7 +27,7 @@ from diffusevae.studies.ablation import (
     summarise,
     train_variant,
 )
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.diffusion_training import Images
 from diffusevae.training.loop import Callbacks, OptimiserConfig
 from diffusevae.training.vae_training import reconstruct_all
@@ -72,20 +72,22 @@ def run(params, *, train: Path, validation: Path, test: Path, vae: Path, out: Pa
 
     def train_one(setting: Setting, fuse: tuple[Fuse, ...], seed: int) -> tuple:
         name = f"{name_variant(fuse)}-{seed}"
-        progress = Progress.of(f"ablate-{name}", params, [train, validation, vae], log.message)
+        checkpointer = Checkpointer.of(
+            f"ablate-{name}", params, [train, validation, vae], log.message
+        )
         with log.trial(name, {"fuse": name_variant(fuse), "seed": seed}) as one:
             row, refined = train_variant(
                 setting,
                 fuse,
                 seed,
                 Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume),
-                progress,
+                checkpointer,
             )
             one.summary({k: v for k, v in row.items() if not isinstance(v, str)})
-        trained.append(progress)
+        trained.append(checkpointer)
         return row, refined
 
-    trained: list[Progress] = []
+    trained: list[Checkpointer] = []
     runs, refined = run_variants(setting, config, train_one)
     out.mkdir(parents=True, exist_ok=True)
     runs.to_csv(out / "runs.csv", index=False)
@@ -93,6 +95,6 @@ def run(params, *, train: Path, validation: Path, test: Path, vae: Path, out: Pa
     with figure_style():
         save_figure(draw_table(runs), out / "table.png")
         save_figure(draw_images(setting.test, refined), out / "images.png")
-    for progress in trained:  # only now: a killed ablation goes on with its last training
-        progress.clear()
+    for checkpointer in trained:  # only now: a killed ablation goes on with its last training
+        checkpointer.clear()
     log.artifact(out)

@@ -31,7 +31,7 @@ from diffusevae.models.diffusion import load_diffusion
 from diffusevae.models.vae import load_vae
 from diffusevae.sampling.generation import check_pair
 from diffusevae.sampling.samplers import check_guidance
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Model
 
 ROOT = "latent_studies"
@@ -87,13 +87,13 @@ def run(
     _check_sizes(given)
     check_guidance(config.interpolation.sampler, given.diffusevae.p_uncond)
     models: dict[str, Any] = {}  # each what its fitting makes
-    trained: list[Progress] = []
+    trained: list[Checkpointer] = []
     sources = [train, validation, other_train, *(nuclei / name for name in FILES)]
 
     def train_one(name: str, facts: Mapping[str, object], fit: Fitting[Model]) -> Model:
         """Train under a name, or return what was trained under it."""
         if name not in models:
-            trained.append(Progress.of(f"autoencoders-{name}", params, sources, log.message))
+            trained.append(Checkpointer.of(f"autoencoders-{name}", params, sources, log.message))
             with log.trial(name, facts) as one:
                 models[name], history = fit(
                     Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume),
@@ -109,8 +109,8 @@ def run(
     for part in parts:
         for sentence in part.summary:
             log.message(sentence)
-    for progress in trained:  # only now: a killed stage goes on with its last training
-        progress.clear()
+    for checkpointer in trained:  # only now: a killed stage goes on with its last training
+        checkpointer.clear()
     log.artifact(out)
 
 

@@ -25,7 +25,7 @@ from diffusevae.latents.models.beta_vae import encode_images, fit_vector_vae, sa
 from diffusevae.latents.models.deterministic import fit_autoencoder
 from diffusevae.latents.page import chapter
 from diffusevae.models.classifier import load_classifier
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks
 
 ROOT = "latent_studies"
@@ -43,18 +43,18 @@ def run(
     count = config.num_test_images
     unseen = Split(unseen.images[:count], unseen.labels[:count], unseen.indices[:count])
     judges = Judges.of(unseen, load_classifier(classifier))
-    trained: list[Progress] = []
+    trained: list[Checkpointer] = []
 
     def train_one(kind: str, seed: int) -> tuple[Any, digits_study.Findings]:
         """Return a model of a kind, trained, and the findings on it."""
         name = f"{kind}-{seed}"
-        progress = Progress.of(f"beta_vae-{name}", params, [train, validation], log.message)
-        trained.append(progress)
+        checkpointer = Checkpointer.of(f"beta_vae-{name}", params, [train, validation], log.message)
+        trained.append(checkpointer)
         with log.trial(name, {"kind": kind, "seed": seed}) as one:
             callbacks: Callbacks[nn.Module] = Callbacks(
                 lambda epoch, row, _: one.epoch(row), one.batch, one.resume
             )
-            data = (split.images, held_out.images, config.epochs, seed, callbacks, progress)
+            data = (split.images, held_out.images, config.epochs, seed, callbacks, checkpointer)
             if kind == "beta_vae":
                 model, _ = fit_vector_vae(config.model, config.optimiser, *data)
                 found = digits_study.study_beta_vae(model, judges, config, seed)
@@ -120,6 +120,6 @@ def run(
     found = describe(config, tables, right, params.seed)
     chapter.write_chapter(out, found)
     log.summary(chapter.name_metrics({one.name: one.value for one in found.headlines}))
-    for progress in trained:  # only now: a killed study goes on with its last training
-        progress.clear()
+    for checkpointer in trained:  # only now: a killed study goes on with its last training
+        checkpointer.clear()
     log.artifact(out)

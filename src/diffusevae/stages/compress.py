@@ -29,7 +29,7 @@ from diffusevae.studies.compression import (
     measure,
     size_vae,
 )
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, OptimiserConfig
 from diffusevae.training.vae_training import fit_vae, reconstruct_all
 
@@ -53,12 +53,12 @@ def run(params, *, train: Path, validation: Path, test: Path, out: Path, log) ->
     held_out = load_split(validation).images.to(device)
     unseen = load_split(test).images[: config.num_test_images]
     real, pca = to_unit(unseen), fit_pca(all_images)
-    trained: list[Progress] = []
+    trained: list[Checkpointer] = []
 
     def train_one(code: tuple[int, ...], epochs: int, seed: int) -> dict:
         """Train a VAE; return its metrics per image. The first seed's images are shown."""
         name = f"{'x'.join(map(str, code))}-{seed}"
-        progress = Progress.of(f"compress-{name}", params, [train, validation], log.message)
+        checkpointer = Checkpointer.of(f"compress-{name}", params, [train, validation], log.message)
         with log.trial(name, {"code": describe_code(code), "seed": seed}) as one:
             vae, _ = fit_vae(
                 size_vae(params.vae, config, code, images.shape[-1]),
@@ -68,13 +68,13 @@ def run(params, *, train: Path, validation: Path, test: Path, out: Path, log) ->
                 epochs,
                 seed,
                 Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume),
-                progress,
+                checkpointer,
             )
             restored = reconstruct_all(vae, unseen.to(device))
             values = measure(real, restored)
             one.summary({name: values[name].mean() for name in MEASURED})
         shown.setdefault(f"VAE from {describe_code(code)} numbers", restored[:COLUMNS])
-        trained.append(progress)
+        trained.append(checkpointer)
         return values
 
     rows, runs, shown = [], [], {}
@@ -99,6 +99,6 @@ def run(params, *, train: Path, validation: Path, test: Path, out: Path, log) ->
     with figure_style():
         save_figure(draw_table(runs), out / "table.png")
         save_figure(draw_images(real, shown, COLUMNS), out / "images.png")
-    for progress in trained:  # only now: a killed comparison goes on with its last training
-        progress.clear()
+    for checkpointer in trained:  # only now: a killed comparison goes on with its last training
+        checkpointer.clear()
     log.artifact(out)

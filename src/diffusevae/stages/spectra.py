@@ -46,7 +46,7 @@ from diffusevae.latents.spectra.spectral_lines import (
     summarise_lines,
     traverse_all,
 )
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks
 
 ROOT = "latent_studies"
@@ -73,11 +73,11 @@ def run(params, *, source: Path, out: Path, log) -> None:
         f"{len(spectra.labels)} spectra of {len(spectra.names)} minerals; {len(copies)} "
         "copies of them dropped"
     )
-    trained: list[Progress] = []
+    trained: list[Checkpointer] = []
 
     def train(seed: int, part: str, rows: Tensor) -> VectorVAE:
         name = f"{seed}-{part}"
-        progress = Progress.of(f"spectra-{name}", params, [source / FILE], log.message)
+        checkpointer = Checkpointer.of(f"spectra-{name}", params, [source / FILE], log.message)
         with log.trial(name, {"seed": seed, "part": part}) as one:
             model, _ = fit_spectra(
                 config,
@@ -85,9 +85,9 @@ def run(params, *, source: Path, out: Path, log) -> None:
                 spectra.labels[rows].to(device),
                 seed,
                 Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume),
-                progress,
+                checkpointer,
             )
-        trained.append(progress)
+        trained.append(checkpointer)
         return model
 
     everything = torch.arange(len(spectra.labels))
@@ -116,8 +116,8 @@ def run(params, *, source: Path, out: Path, log) -> None:
     out.mkdir(parents=True, exist_ok=True)
     pd.concat(hits).to_csv(out / "hits.csv", index=False)
     write_results(out, models[0], archetypes, findings)
-    for progress in trained:  # only now: a killed study goes on with its last training
-        progress.clear()
+    for checkpointer in trained:  # only now: a killed study goes on with its last training
+        checkpointer.clear()
     write_chapter(out, write_up(findings))
     log.summary(
         {

@@ -26,7 +26,7 @@ from diffusevae.latents.sprites.sprites_study import (
     summarise_runs,
     tabulate_runs,
 )
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks
 
 ROOT = "latent_studies"
@@ -42,11 +42,11 @@ def run(params, *, source: Path, out: Path, log) -> None:
     sprites = read_sprites(source)
     images = choose_images(sprites, config, params.seed)
     train, validation = images.train.to(device), images.validation.to(device)
-    trained: list[Progress] = []
+    trained: list[Checkpointer] = []
 
     def train_one(objective: Objective, seed: int) -> Run:
         name = f"{objective}-{seed}"
-        progress = Progress.of(f"sprites-{name}", params, [source], log.message)
+        checkpointer = Checkpointer.of(f"sprites-{name}", params, [source], log.message)
         with log.trial(name, {"objective": objective, "seed": seed}) as one:
             model, _ = fit_disentangling(
                 objective,
@@ -59,12 +59,12 @@ def run(params, *, source: Path, out: Path, log) -> None:
                 seed,
                 (SIDE / config.image_size) ** 2,
                 Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume),
-                progress,
+                checkpointer,
             )
             measured = measure_run(objective, seed, model, images)
             one.summary(measured.scores)
         log.message("  ".join(f"{key} {value:.3f}" for key, value in measured.scores.items()))
-        trained.append(progress)
+        trained.append(checkpointer)
         return measured
 
     runs = [
@@ -91,6 +91,6 @@ def run(params, *, source: Path, out: Path, log) -> None:
             for name, value in table.groupby("objective")[score].median().items()
         }
     )
-    for progress in trained:  # only now: a killed study goes on with its last training
-        progress.clear()
+    for checkpointer in trained:  # only now: a killed study goes on with its last training
+        checkpointer.clear()
     log.artifact(out)

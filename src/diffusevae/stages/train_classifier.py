@@ -14,7 +14,7 @@ from diffusevae.core.device import choose_device
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import load_split
 from diffusevae.models.classifier import ClassifierConfig, save_classifier
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.classifier_training import fit_classifier
 from diffusevae.training.loop import Callbacks, OptimiserConfig
 
@@ -26,7 +26,7 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
     """Write model.safetensors and history.csv to `out`."""
     device = choose_device()
     log.dataset(train, "training")
-    progress = Progress.of("train_classifier", params, [train, validation], log.message)
+    checkpointer = Checkpointer.of("train_classifier", params, [train, validation], log.message)
     known, held_out = (
         (split.images.to(device), split.labels.to(device))
         for split in map(load_split, (train, validation))
@@ -38,10 +38,10 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
         held_out,
         params.seed,
         Callbacks(lambda epoch, row, _: log.epoch(row), log.batch, log.resume),
-        progress,
+        checkpointer,
     )
     save_classifier(out / "model.safetensors", model)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)
-    progress.clear()
+    checkpointer.clear()
     log.artifact(out)
     log.tag("model_sha256", sha256_of(out / "model.safetensors"))

@@ -15,7 +15,7 @@ from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import load_split
 from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel, save_diffusion
 from diffusevae.models.unet import UNetConfig
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.diffusion_training import Images, TrainDiffusionConfig, fit_diffusion
 from diffusevae.training.distributed import join_group
 from diffusevae.training.loop import Callbacks, OptimiserConfig
@@ -39,12 +39,12 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
     log.dataset(train, "training")
     config = params.train_ddpm
 
-    progress = Progress.of("train_ddpm", params, [train, validation], log.message)
+    checkpointer = Checkpointer.of("train_ddpm", params, [train, validation], log.message)
 
     def on_epoch(epoch: int, row: dict, model: DiffusionModel) -> None:
         log.epoch(row)
         if epoch in config.snapshot_epochs:
-            save_diffusion(progress.kept / f"snapshots/epoch_{epoch:04d}.safetensors", model)
+            save_diffusion(checkpointer.kept / f"snapshots/epoch_{epoch:04d}.safetensors", model)
 
     if warning := params.diffusion.schedule.warning:
         log.message(warning)
@@ -59,14 +59,14 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
         config.p_uncond,
         params.seed,
         Callbacks(on_epoch, log.batch, log.resume),
-        progress,
+        checkpointer,
         group,
     )
     if not group.is_first:
         return
-    progress.copy_kept(out)
+    checkpointer.copy_kept(out)
     save_diffusion(out / "model.safetensors", model)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)
-    progress.clear()
+    checkpointer.clear()
     log.artifact(out)
     log.tag("model_sha256", sha256_of(out / "model.safetensors"))

@@ -18,7 +18,7 @@ from diffusevae.data.dataset import load_split
 from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel, save_diffusion
 from diffusevae.models.unet import UNetConfig
 from diffusevae.models.vae import load_vae
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.diffusion_training import Images, TrainDiffusionConfig, fit_diffusion
 from diffusevae.training.distributed import join_group
 from diffusevae.training.loop import Callbacks, OptimiserConfig
@@ -48,13 +48,15 @@ def run(params, *, train: Path, validation: Path, vae: Path, out: Path, log) -> 
         Images(x, reconstruct_all(frozen, x))
         for x in (load_split(path).images.to(device) for path in (train, validation))
     )
-    progress = Progress.of("train_diffusevae", params, [train, validation, vae], log.message)
+    checkpointer = Checkpointer.of(
+        "train_diffusevae", params, [train, validation, vae], log.message
+    )
     vae_sha256 = sha256_of(vae)
 
     def on_epoch(epoch: int, row: dict, model: DiffusionModel) -> None:
         log.epoch(row)
         if epoch in config.snapshot_epochs:
-            path = progress.kept / f"snapshots/epoch_{epoch:04d}.safetensors"
+            path = checkpointer.kept / f"snapshots/epoch_{epoch:04d}.safetensors"
             save_diffusion(path, model, vae_sha256)
 
     if warning := params.diffusion.schedule.warning:
@@ -69,16 +71,16 @@ def run(params, *, train: Path, validation: Path, vae: Path, out: Path, log) -> 
         config.p_uncond,
         params.seed,
         Callbacks(on_epoch, log.batch, log.resume),
-        progress,
+        checkpointer,
         group,
     )
     if sha256_of(vae) != vae_sha256:
         raise InputError(f"{vae}: changed while DiffuseVAE was trained on it; run this stage again")
     if not group.is_first:
         return
-    progress.copy_kept(out)
+    checkpointer.copy_kept(out)
     save_diffusion(out / "model.safetensors", model, vae_sha256)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)
-    progress.clear()
+    checkpointer.clear()
     log.artifact(out)
     log.tag("model_sha256", sha256_of(out / "model.safetensors"))

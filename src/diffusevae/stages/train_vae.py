@@ -15,7 +15,7 @@ from diffusevae.core.tensor_file import save_tensors, sha256_of
 from diffusevae.data.dataset import load_split
 from diffusevae.models.latent_mixture import PriorConfig, fit_prior, save_prior
 from diffusevae.models.vae import VAEConfig, save_vae
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.distributed import join_group
 from diffusevae.training.loop import Callbacks, OptimiserConfig
 from diffusevae.training.vae_training import TrainVAEConfig, encode_all, fit_vae, take_snapshot
@@ -37,7 +37,7 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
     device = choose_device()
     group = join_group(device)
     log.dataset(train, "training")
-    progress = Progress.of("train_vae", params, [train, validation], log.message)
+    checkpointer = Checkpointer.of("train_vae", params, [train, validation], log.message)
     images = load_split(train).images.to(device)
     held_out = load_split(validation)
 
@@ -47,7 +47,7 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
             snapshot = take_snapshot(
                 vae, held_out, params.train_vae.num_snapshot_codes, params.seed
             )
-            save_tensors(progress.kept / f"snapshots/epoch_{epoch:04d}.safetensors", snapshot)
+            save_tensors(checkpointer.kept / f"snapshots/epoch_{epoch:04d}.safetensors", snapshot)
 
     vae, history = fit_vae(
         params.vae,
@@ -57,18 +57,18 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
         params.train_vae.epochs,
         params.seed,
         Callbacks(on_epoch, log.batch, log.resume),
-        progress,
+        checkpointer,
         group,
     )
     if not group.is_first:
         return
-    progress.copy_kept(out)
+    checkpointer.copy_kept(out)
     save_vae(out / "model.safetensors", vae)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)
     log.message(f"fitting {params.prior.num_components} Gaussians to the codes")
     save_prior(
         out / "prior.safetensors", fit_prior(params.prior, encode_all(vae, images), params.seed)
     )
-    progress.clear()
+    checkpointer.clear()
     log.artifact(out)
     log.tag("model_sha256", sha256_of(out / "model.safetensors"))

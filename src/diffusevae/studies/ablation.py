@@ -19,7 +19,7 @@ from diffusevae.metrics.paired import METRICS, measure_pairs
 from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.unet import Fuse, UNetConfig
 from diffusevae.sampling.samplers import SamplerConfig, sample
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.diffusion_training import Images, fit_diffusion
 from diffusevae.training.loop import Callbacks, OptimiserConfig
 
@@ -73,7 +73,7 @@ def train_variant(
     fuse: Sequence[Fuse],
     seed: int,
     callbacks: Callbacks,
-    progress: Progress | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> tuple[dict[str, object], Tensor]:
     """Return a row of the table and the refined test images (N x C x H x W in [0, 1], CPU)."""
     unet = dataclasses.replace(setting.unet, fuse=tuple(fuse))
@@ -87,7 +87,7 @@ def train_variant(
         setting.p_uncond,
         seed,
         callbacks,
-        progress,
+        checkpointer,
     )
     x_hat = setting.test.condition
     refined = sample(model, setting.sampler, len(x_hat), seed, x_hat)

@@ -25,7 +25,7 @@ SECONDS_BETWEEN = 60  # checkpoints within an epoch; what a kill can cost
 KEPT = 2  # checkpoints: where the last is damaged, the one before it serves
 
 
-class Progress:
+class Checkpointer:
     """Checkpoints of one training, and the files it finished on the way (`folder`/kept)."""
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
@@ -36,7 +36,7 @@ class Progress:
     @classmethod
     def of(
         cls, stage: str, params: SimpleNamespace, data: Sequence[Path], say: Callable[[str], None]
-    ) -> "Progress":
+    ) -> "Checkpointer":
         """Return that of a stage; `say` hears of damaged checkpoints."""
         return cls(FOLDER / identify(stage, params, data), say)
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from diffusevae.data.dataset import to_unit
 from diffusevae.models.classifier import Classifier, ClassifierConfig, classify
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Fit, Losses, OptimiserConfig, fit
 
 
@@ -17,7 +17,7 @@ def fit_classifier(
     validation: tuple[Tensor, Tensor],
     seed: int,
     callbacks: Callbacks,
-    progress: Progress | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> tuple[Classifier, list[dict[str, float]]]:
     """Train on (uint8 images N x C x H x W, labels N from 0 on), both on the device to use.
 
@@ -40,4 +40,4 @@ def fit_classifier(
     num_classes = 1 + int(max(labels.max(), validation[1].max()))
     model = Classifier(config, images.shape[1:], num_classes).to(images.device)
     task = Fit(batch_loss, validate, len(images))
-    return fit(model, optimiser, config.epochs, seed, task, callbacks, progress)
+    return fit(model, optimiser, config.epochs, seed, task, callbacks, checkpointer)

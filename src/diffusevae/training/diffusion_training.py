@@ -10,7 +10,7 @@ from diffusevae.core.randomness import generator, seed_of
 from diffusevae.data.dataset import to_unit
 from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel, draw_noise
 from diffusevae.models.unet import UNetConfig
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.distributed import ALONE, Group
 from diffusevae.training.loop import Callbacks, Fit, Losses, OptimiserConfig, fit
 
@@ -54,7 +54,7 @@ def fit_diffusion(
     p_uncond: float,
     seed: int,
     callbacks: Callbacks,
-    progress: Progress | None = None,
+    checkpointer: Checkpointer | None = None,
     group: Group = ALONE,
 ) -> tuple[DiffusionModel, list[dict[str, float]]]:
     """Train a DDPM, or DiffuseVAE where the images come with x_hat; see `training.fit`.
@@ -104,4 +104,4 @@ def fit_diffusion(
         return {name: total / len(validation.x) for name, total in totals.items()}
 
     task = Fit(batch_loss, validate, len(train.x))
-    return fit(model, optimiser, epochs, seed, task, callbacks, progress, group)
+    return fit(model, optimiser, epochs, seed, task, callbacks, checkpointer, group)

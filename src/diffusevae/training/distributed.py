@@ -1,4 +1,4 @@
-"""Processes that train one model together, each with its share of every batch.
+"""Processes that train one model together, each with its shard of every batch.
 
 torchrun starts them, and says in the environment who is who. Gradients and losses are summed over
 all of them, so the result is that of one process with the same batches, up to rounding; dropout
@@ -32,7 +32,7 @@ class Group:
         """Whether this process is the one that speaks and writes for all."""
         return self.rank == 0
 
-    def share(self, count: int) -> tuple[slice, float]:
+    def shard(self, count: int) -> tuple[slice, float]:
         """Return this process's rows of a batch of `count`, and their weight in the batch's mean.
 
         Where none is left for it, that is row 0 with weight 0: its gradients are zeros, not NaN.
@@ -42,7 +42,7 @@ class Group:
             return slice(0, 1), 0.0
         return slice(self.rank, None, self.size), len(rows) / count
 
-    def sum(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over all processes, in one message."""
         if self.size == 1:
             return
@@ -52,7 +52,7 @@ class Group:
         for tensor, total in zip(tensors, sums, strict=True):
             tensor.copy_(total.view(tensor.shape))
 
-    def hand_out(self, value: Value) -> Value:
+    def broadcast(self, value: Value) -> Value:
         """Return the first process's value in all of them."""
         values = [value]
         if self.size > 1:

@@ -2,7 +2,7 @@
 
 It does not print, plot or log: callers pass callbacks. Randomness depends on (seed, epoch, batch)
 only. Images are chosen by index permutation; the caller's batch loss indexes its tensors. Several
-processes can train together: each takes its share of every batch (diffusevae.training.distributed).
+processes can train together: each takes its shard of every batch (diffusevae.training.distributed).
 """
 
 import math
@@ -17,7 +17,7 @@ from diffusevae.core import interruption
 from diffusevae.core.errors import Diverged
 from diffusevae.core.params import PositiveCount, Range, Share
 from diffusevae.core.randomness import generator, seed_of
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.distributed import ALONE, Group
 from diffusevae.training.training_state import Model, State
 
@@ -47,7 +47,7 @@ def _nothing(*_: object) -> None:
 class Callbacks(Generic[Model]):
     """Whom a training tells what, while it goes on.
 
-    on_epoch gets (epoch, its row of the history, averaged model), on_batch (epoch, batches done, of
+    on_epoch gets (epoch, its row of the history, EMA model), on_batch (epoch, batches done, of
     how many), on_resume (history so far, epoch, batches of it that are done).
     """
 
@@ -58,7 +58,7 @@ class Callbacks(Generic[Model]):
 
 @dataclass(frozen=True)
 class Fit(Generic[Model]):
-    """What `fit` reads besides the model: how to get a loss, and how to judge the averaged model.
+    """What `fit` reads besides the model: how to get a loss, and how to judge the EMA model.
 
     batch_loss gets (model, indices of the batch's images, epoch, batch, rows) and returns the mean
     losses of those rows of the batch alone, with the randomness that they have in the whole batch.
@@ -77,33 +77,36 @@ def fit(
     seed: int,
     task: Fit[Model],
     callbacks: Callbacks[Model],
-    progress: Progress | None = None,
+    checkpointer: Checkpointer | None = None,
     group: Group = ALONE,
 ) -> tuple[Model, History]:
-    """Train `model` in place; return the averaged model of the best epoch and the history.
+    """Train `model` in place; return the EMA model of the best epoch and the history.
 
     The history has one row per epoch: epoch (from 1), train_<name> and validation_<name> of every
-    loss. With `progress` the training goes on from its last checkpoint, and ends with the same
+    loss. With `checkpointer` the training goes on from its last checkpoint, and ends with the same
     bytes as without an interruption; a signal ends it after a checkpoint at the next step. All
     processes of `group` get the same; the first one alone calls back, writes and reads checkpoints.
     Raises Diverged when a loss stops being finite.
     """
     if not group.is_first:
-        callbacks, progress = Callbacks(), None
+        callbacks, checkpointer = Callbacks(), None
     state = State(model, config.learning_rate)
-    if (found := group.hand_out(None if progress is None else progress.load())) is not None:
+    found = None if checkpointer is None else checkpointer.load()
+    if (found := group.broadcast(found)) is not None:
         state.restore(*found)
         callbacks.on_resume(state.history, state.epoch, state.batch)
     with interruption.deferred():
         while state.epoch <= epochs:
-            trained = _train_epoch(state, config, epochs, seed, task, callbacks, progress, group)
-            row = _judge_epoch(state, config, trained, task, callbacks, progress)
+            trained = _train_epoch(
+                state, config, epochs, seed, task, callbacks, checkpointer, group
+            )
+            row = _judge_epoch(state, config, trained, task, callbacks, checkpointer)
             state.end_epoch(row)
-            if progress is not None:
-                progress.save(state.step, *state.pack())
+            if checkpointer is not None:
+                checkpointer.save(state.step, *state.pack())
             interruption.check()
-    state.averaged.load_state_dict(state.best_weights)
-    return state.averaged, state.history
+    state.ema.load_state_dict(state.best_weights)
+    return state.ema, state.history
 
 
 def _train_epoch(
@@ -113,7 +116,7 @@ def _train_epoch(
     seed: int,
     task: Fit,
     callbacks: Callbacks,
-    progress: Progress | None,
+    checkpointer: Checkpointer | None,
     group: Group,
 ) -> dict[str, float]:
     """Go through the images once, or through what is left of them; return each loss's mean."""
@@ -126,21 +129,21 @@ def _train_epoch(
         others = () if group.is_first else (group.rank,)
         torch.manual_seed(seed_of(seed, "dropout", state.step, *others))
         _set_learning_rate(state.optimiser, config, state.step / (epochs * len(batches)))
-        rows, weight = group.share(len(indices))
+        rows, weight = group.shard(len(indices))
         losses = task.batch_loss(state.model, indices, state.epoch, state.batch, rows)
         losses = {name: loss * weight for name, loss in losses.items()}
         state.optimiser.zero_grad(set_to_none=False)
         losses["loss"].backward()
         means = {name: loss.detach() for name, loss in losses.items()}
         assert state.weights.grad is not None  # since `join_weights`
-        group.sum([state.weights.grad, *means.values()])
+        group.all_reduce([state.weights.grad, *means.values()])
         _take_step(state, config)
         for name, mean in means.items():
             state.totals[name] = state.totals.get(name, 0) + mean * len(indices)
         state.batch, state.step = state.batch + 1, state.step + 1
         callbacks.on_batch(state.epoch, state.batch, len(batches))
-        if progress is not None and (progress.is_due or interruption.is_asked()):
-            progress.save(state.step, *state.pack())
+        if checkpointer is not None and (checkpointer.is_due or interruption.is_asked()):
+            checkpointer.save(state.step, *state.pack())
         interruption.check()
     return {name: float(total) / task.num_images for name, total in state.totals.items()}
 
@@ -151,25 +154,25 @@ def _judge_epoch(
     trained: Mapping[str, float],
     task: Fit,
     callbacks: Callbacks,
-    progress: Progress | None,
+    checkpointer: Checkpointer | None,
 ) -> dict[str, float]:
     """Return the epoch's row of the history, as `on_epoch` got it; a signal stops it at once."""
     try:
         with interruption.deferred(False):
-            validated = task.validate(state.averaged)
+            validated = task.validate(state.ema)
             row = {"epoch": state.epoch} | {f"train_{k}": v for k, v in trained.items()}
             row |= {f"validation_{k}": v for k, v in validated.items()}
             _check_finite(row, config)
-            callbacks.on_epoch(state.epoch, row, state.averaged)
+            callbacks.on_epoch(state.epoch, row, state.ema)
             return row
     except interruption.Stopped:
-        if progress is not None:
-            progress.save(state.step, *state.pack())
+        if checkpointer is not None:
+            checkpointer.save(state.step, *state.pack())
         raise
 
 
 def _take_step(state: State, config: OptimiserConfig) -> None:
-    """Take one step down the gradients, clipped, and move the averaged weights along.
+    """Take one step down the gradients, clipped, and move the EMA weights along.
 
     The average warms up as min(ema_decay, (1 + step) / (10 + step)), so that early weights are
     forgotten fast.
@@ -178,7 +181,7 @@ def _take_step(state: State, config: OptimiserConfig) -> None:
     state.optimiser.step()
     decay = min(config.ema_decay, (1 + state.step) / (10 + state.step))
     with torch.no_grad():
-        state.averaged_weights.lerp_(state.weights, 1 - decay)
+        state.ema_weights.lerp_(state.weights, 1 - decay)
         for mean, now in state.buffers:
             mean.copy_(now)
 

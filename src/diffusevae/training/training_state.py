@@ -18,11 +18,11 @@ class State(Generic[Model]):
     def __init__(self, model: Model, learning_rate: float) -> None:
         # torch's stubs know no memory_format
         self.model: Model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.averaged: Model = copy.deepcopy(model).eval().requires_grad_(False)
-        self.weights, self.averaged_weights = join_weights(model), join_weights(self.averaged)
-        self.buffers = list(zip(self.averaged.buffers(), model.buffers(), strict=True))
+        self.ema: Model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.weights, self.ema_weights = join_weights(model), join_weights(self.ema)
+        self.buffers = list(zip(self.ema.buffers(), model.buffers(), strict=True))
         self.optimiser = torch.optim.Adam([self.weights], lr=learning_rate, fused=True)
-        self.best, self.best_weights = math.inf, copy.deepcopy(self.averaged.state_dict())
+        self.best, self.best_weights = math.inf, copy.deepcopy(self.ema.state_dict())
         self.history: list[dict[str, float]] = []
         self.epoch, self.batch, self.step = 1, 0, 0  # batch: of this epoch; step: of all
         self.totals: dict[str, Tensor] = {}  # of this epoch: each loss, summed over its images
@@ -32,14 +32,14 @@ class State(Generic[Model]):
         self.history.append(row)
         if row["validation_loss"] < self.best:
             self.best = row["validation_loss"]
-            self.best_weights = copy.deepcopy(self.averaged.state_dict())
+            self.best_weights = copy.deepcopy(self.ema.state_dict())
         self.epoch, self.batch, self.totals = self.epoch + 1, 0, {}
 
     def pack(self) -> tuple[dict[str, Tensor], dict[str, object]]:
         """Return it as tensors by name and as what JSON can hold."""
         parts = {
             "model": self.model.state_dict(),
-            "averaged": self.averaged.state_dict(),
+            "averaged": self.ema.state_dict(),  # its name in checkpoints
             "best": self.best_weights,
             "totals": self.totals,
             "optimiser": self.optimiser.state[self.weights],
@@ -68,7 +68,7 @@ class State(Generic[Model]):
             parts[part][name] = tensor
         device = next(self.model.parameters()).device
         self.model.load_state_dict(parts["model"])
-        self.averaged.load_state_dict(parts["averaged"])
+        self.ema.load_state_dict(parts["averaged"])
         self.best_weights = {name: tensor.to(device) for name, tensor in parts["best"].items()}
         self.totals = {name: parts["totals"][name].to(device) for name in facts["totals"]}
         self.optimiser.state[self.weights] = {

@@ -9,7 +9,7 @@ from diffusevae.core.params import PositiveCount
 from diffusevae.core.randomness import generator, seed_of
 from diffusevae.data.dataset import Split, to_unit
 from diffusevae.models.vae import VAE, VAEConfig, vae_loss
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.distributed import ALONE, Group
 from diffusevae.training.loop import Callbacks, Fit, Losses, OptimiserConfig, fit
 
@@ -34,7 +34,7 @@ def fit_vae(
     epochs: int,
     seed: int,
     callbacks: Callbacks,
-    progress: Progress | None = None,
+    checkpointer: Checkpointer | None = None,
     group: Group = ALONE,
 ) -> tuple[VAE, list[dict[str, float]]]:
     """Train a VAE on uint8 images (N x C x H x W, on the device to use); see `training.fit`.
@@ -62,7 +62,7 @@ def fit_vae(
         return {name: total / len(validation_images) for name, total in totals.items()}
 
     task = Fit(batch_loss, validate, len(train_images))
-    return fit(vae, optimiser, epochs, seed, task, callbacks, progress, group)
+    return fit(vae, optimiser, epochs, seed, task, callbacks, checkpointer, group)
 
 
 @torch.inference_mode()

@@ -77,7 +77,7 @@ def train_with_loss(
     return train(
         name,
         facts,
-        lambda callbacks, progress: fit_vector_vae(
+        lambda callbacks, checkpointer: fit_vector_vae(
             config,
             network.optimiser,
             data.train,
@@ -85,7 +85,7 @@ def train_with_loss(
             network.epochs,
             seed,
             callbacks,
-            progress,
+            checkpointer,
             loss,
         ),
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffusevae.figures.drawing import COLOURS, INK, save_figure
 from diffusevae.latents.page.chapter import Chapter, Claim, Headline, Picture, Table, write_chapter
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, History, Model
 
 Kind = Literal["AE", "VAE"]
@@ -23,7 +23,7 @@ FAMILY_COLOURS = {PCA: INK, AE: COLOURS["ddpm"], VAE: COLOURS["vae"]}
 COURSE = "the course on autoencoders"  # ROWS C: the source of what is claimed
 
 # Trains and returns (model, history), as `training.fit` does.
-Fitting = Callable[[Callbacks, Progress | None], tuple[Model, History]]
+Fitting = Callable[[Callbacks, Checkpointer | None], tuple[Model, History]]
 
 
 class Train(Protocol):

@@ -117,7 +117,7 @@ def train_restorer(
     return train(
         name,
         facts,
-        lambda callbacks, progress: fit_pairs(
+        lambda callbacks, checkpointer: fit_pairs(
             model,
             config.optimiser,
             epochs,
@@ -126,7 +126,7 @@ def train_restorer(
             pairs,
             squared_error,
             callbacks,
-            progress,
+            checkpointer,
         ),
     )
 

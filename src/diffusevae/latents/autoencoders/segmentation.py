@@ -122,8 +122,16 @@ def train_segmenter(
     return train(
         f"segmentation-{name}",
         facts,
-        lambda callbacks, progress: fit_pairs(
-            model, config.optimiser, epochs, config.seed, counts, choose, error, callbacks, progress
+        lambda callbacks, checkpointer: fit_pairs(
+            model,
+            config.optimiser,
+            epochs,
+            config.seed,
+            counts,
+            choose,
+            error,
+            callbacks,
+            checkpointer,
         ),
     )
 

@@ -172,7 +172,7 @@ def _fit(
     return train(
         name,
         facts,
-        lambda callbacks, progress: fit_pairs(
+        lambda callbacks, checkpointer: fit_pairs(
             model,
             config.optimiser,
             epochs,
@@ -181,7 +181,7 @@ def _fit(
             pairs,
             squared_error,
             callbacks,
-            progress,
+            checkpointer,
         ),
     )
 

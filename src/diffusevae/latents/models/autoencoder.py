@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from diffusevae.core.randomness import generator
 from diffusevae.data.dataset import to_unit
 from diffusevae.latents.models.beta_vae import BATCH, VectorVAE, reconstruction_error
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Fit, History, Losses, Model, OptimiserConfig, fit
 
 # Returns (inputs, targets) of the training or validation items with these indices.
@@ -34,7 +34,7 @@ def fit_pairs(
     pairs: Pairs,
     error: Callable[[Tensor, Tensor], Tensor],
     callbacks: Callbacks,
-    progress: Progress | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> tuple[Model, History]:
     """Train a network to map inputs to targets; same contract as `training.fit`.
 
@@ -58,7 +58,7 @@ def fit_pairs(
         return {"loss": total / num_validation}
 
     task = Fit(batch_loss, validate, num_train)
-    return fit(model, optimiser, epochs, seed, task, callbacks, progress)
+    return fit(model, optimiser, epochs, seed, task, callbacks, checkpointer)
 
 
 def squared_error(output: Tensor, target: Tensor) -> Tensor:

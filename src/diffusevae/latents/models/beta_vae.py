@@ -21,7 +21,7 @@ from diffusevae.core.randomness import generator
 from diffusevae.core.tensor_file import load_config, load_tensors, of_one_model, save_tensors
 from diffusevae.data.dataset import to_unit
 from diffusevae.models.vae import LOGVAR_RANGE, reparameterise
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Fit, History, Losses, OptimiserConfig, fit
 
 Reconstruction = Literal["bce", "mse", "l1"]
@@ -140,7 +140,7 @@ def fit_vector_vae(
     epochs: int,
     seed: int,
     callbacks: Callbacks,
-    progress: Progress | None = None,
+    checkpointer: Checkpointer | None = None,
     loss: Callable[[VectorVAE, Tensor, Tensor], Losses] = beta_vae_loss,
 ) -> tuple[VectorVAE, History]:
     """Train on uint8 images N x C x H x W, on the device to use; return (averaged model, history).
@@ -173,7 +173,13 @@ def fit_vector_vae(
         return totals
 
     return fit(
-        model, optimiser, epochs, seed, Fit(batch_loss, validate, len(train)), callbacks, progress
+        model,
+        optimiser,
+        epochs,
+        seed,
+        Fit(batch_loss, validate, len(train)),
+        callbacks,
+        checkpointer,
     )
 
 

@@ -18,7 +18,7 @@ from diffusevae.data.dataset import to_unit
 from diffusevae.latents.models.autoencoder import fit_pairs
 from diffusevae.latents.models.beta_vae import reconstruction_error
 from diffusevae.models.layers import check_halving
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, OptimiserConfig
 
 POOLED = 16  # channels before the code
@@ -72,7 +72,7 @@ def fit_autoencoder(
     epochs: int,
     seed: int,
     callbacks: Callbacks,
-    progress: Progress | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> ConvolutionalAutoencoder:
     """Train on uint8 images N x C x H x W and return the averaged model."""
     torch.manual_seed(seed)  # initial weights
@@ -93,5 +93,5 @@ def fit_autoencoder(
         pairs,
         lambda logits, x: reconstruction_error(logits, x, "bce"),
         callbacks,
-        progress,
+        checkpointer,
     )[0]

@@ -20,7 +20,7 @@ from diffusevae.core.errors import InputError
 from diffusevae.core.params import Count, PositiveCount, Range, Share
 from diffusevae.core.randomness import generator, seed_of
 from diffusevae.latents.models.beta_vae import VectorVAE, VectorVAEConfig, beta_vae_loss
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Fit, Losses, OptimiserConfig, fit
 
 FILE = "rruff_27minerals_200-1199cm.npz"
@@ -226,7 +226,7 @@ def fit_spectra(
     labels: Tensor,
     seed: int,
     callbacks: Callbacks,
-    progress: Progress | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> tuple[VectorVAE, list[dict[str, float]]]:
     """Train on spectra x, N x 1 x L in [0, 1], on the device to use; return (model, history).
 
@@ -251,7 +251,9 @@ def fit_spectra(
         return {name: float(value) for name, value in beta_vae_loss(model, x, eps).items()}
 
     task = Fit(batch_loss, validate, len(x) * config.copies)
-    model, history = fit(model, config.optimiser, config.epochs, seed, task, callbacks, progress)
+    model, history = fit(
+        model, config.optimiser, config.epochs, seed, task, callbacks, checkpointer
+    )
     return model.cpu(), history
 
 

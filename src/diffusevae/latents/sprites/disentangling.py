@@ -24,7 +24,7 @@ from diffusevae.latents.models.beta_vae import (
     reconstruction_error,
 )
 from diffusevae.models.vae import reparameterise
-from diffusevae.training.checkpointer import Progress
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Fit, Losses, OptimiserConfig, fit
 
 Objective = Literal["beta_vae", "annealed_capacity", "factor_vae", "beta_tcvae"]
@@ -182,7 +182,7 @@ def fit_disentangling(
     seed: int,
     pixel_weight: float,
     callbacks: Callbacks,
-    progress: Progress | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> tuple[VectorVAE, dict[str, float]]:
     """Train on uint8 images N x 1 x H x W, on the device to use; return (VAE, its losses).
 
@@ -228,5 +228,5 @@ def fit_disentangling(
         return {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
 
     task = Fit(batch_loss, validate, steps * optimiser.batch_size)
-    trained, history = fit(model, optimiser, 1, seed, task, callbacks, progress)
+    trained, history = fit(model, optimiser, 1, seed, task, callbacks, checkpointer)
     return vae_of(trained), history[-1]

@@ -114,7 +114,7 @@ class Recorder:
             self._process.wait()
 
 
-class Log:
+class StageLogger:
     """What a stage can say while it works. Without a recorder it only prints and keeps timings."""
 
     def __init__(
@@ -184,7 +184,7 @@ class Log:
         number: int | str,
         params: Mapping[str, object],
         pruned: tuple[type[Exception], ...] = (),
-    ) -> Iterator["Log"]:
+    ) -> Iterator["StageLogger"]:
         """Open a run nested under this stage's for one Optuna trial, or one training of several.
 
         It ends as FINISHED, FAILED or KILLED; by an exception of `pruned` as FINISHED, with the tag
@@ -193,7 +193,7 @@ class Log:
         run = None
         if self._recorder is not None:
             run = self._recorder.open(f"trial {number}", self._run, params)
-        child = Log(self._recorder, run, f"trial {number}  ")
+        child = StageLogger(self._recorder, run, f"trial {number}  ")
         status = "FAILED"
         try:
             yield child
@@ -224,7 +224,7 @@ class Log:
 @contextmanager
 def track_stage(
     stage: str, key: str, params: Mapping[str, object], recorder: Recorder
-) -> Iterator[Log]:
+) -> Iterator[StageLogger]:
     """Open the MLflow run of a stage and close it as FINISHED, FAILED or KILLED."""
     run = recorder.open(
         stage,
@@ -233,7 +233,7 @@ def track_stage(
         tags={"stage": stage, "key": key},
         experiment=key,
     )
-    log = Log(recorder, run)
+    log = StageLogger(recorder, run)
     start = time.monotonic()
     status = "FAILED"
     try:
@@ -263,7 +263,7 @@ def _flatten(params: Mapping[str, object]) -> dict[str, object]:
     return flat
 
 
-def _write_timings(stage: str, key: str, log: Log) -> None:
+def _write_timings(stage: str, key: str, log: StageLogger) -> None:
     folder = TIMINGS / key
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{stage}.json").write_text(json.dumps(log.timings, indent=2, sort_keys=True) + "\n")

@@ -15,7 +15,7 @@ import pytest
 from diffusevae.core.errors import InputError
 from diffusevae.core.tensor_file import load_config
 from diffusevae.tracking.mlflow_store import connect, experiment_id
-from diffusevae.tracking.stage_log import PARENT_VARIABLE, Recorder, track_stage
+from diffusevae.tracking.stage_logger import PARENT_VARIABLE, Recorder, track_stage
 from diffusevae.training.loop import OptimiserConfig
 from tests.studies.test_ablation import write_split
 from tests.support.checkouts import ROOT
@@ -155,7 +155,7 @@ class Worse(Exception):
 
 def test_a_stage_that_is_killed_outright_is_not_left_running(store):
     code = (
-        "import os\nfrom diffusevae.tracking.stage_log import Recorder, track_stage\n"
+        "import os\nfrom diffusevae.tracking.stage_logger import Recorder, track_stage\n"
         "with Recorder() as r, track_stage('sample', 'killed', {}, r) as log:\n"
         "    with log.trial(0, {}):\n"
         "        os.kill(os.getpid(), 9)"
@@ -188,7 +188,7 @@ def test_a_server_that_is_away_does_not_stop_the_work(tmp_path, monkeypatch, cap
 
 def test_processes_may_open_a_new_store_at_once(tmp_path):
     code = (
-        "from diffusevae.tracking.stage_log import Recorder, track_stage\n"
+        "from diffusevae.tracking.stage_logger import Recorder, track_stage\n"
         "with Recorder() as r, track_stage('prepare', 'smoke', {}, r): pass"
     )
     environment = os.environ | {"MLFLOW_TRACKING_URI": ""}
