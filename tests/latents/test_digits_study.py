@@ -56,7 +56,7 @@ def bar(top: int, left: int, height: int, width: int) -> torch.Tensor:
 
 
 def test_the_study_s_architecture_has_its_number_of_parameters():
-    """ROWS B1, by hand: 4 x 4 convolutions with biases, and three linear layers."""
+    """docs/study.md, B1, by hand: 4 x 4 convolutions with biases, and three linear layers."""
     encoder = (1 * 32 * 16 + 32) + (32 * 64 * 16 + 64) + 2 * (4096 * 10 + 10)
     decoder = (10 * 4096 + 4096) + (64 * 32 * 16 + 32) + (32 * 1 * 16 + 1)
     model = VectorVAE(STUDY, (1, 32, 32))

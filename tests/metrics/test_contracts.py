@@ -93,8 +93,8 @@ def test_the_studys_tables_are_refused_with_the_reasons(corruptions, model):
     printed = reference_study.PRINTED[dataset][model]
     assert set(printed) == set(PAIRED)
     edges, network = find_breaches_of_means(printed, table)
-    assert edges.startswith("edge_sim: ") and "exceeds its bound" in edges  # ROWS E1
-    assert network.startswith("lpips: ") and "brightness" in network  # ROWS E2
+    assert edges.startswith("edge_sim: ") and "exceeds its bound" in edges  # docs/study.md, 10
+    assert network.startswith("lpips: ") and "brightness" in network  # docs/study.md, 10
     corrected = reference_study.correct(dataset)[model]
     assert find_breaches_of_means(corrected, table) == []
     assert 0.06 < corrected["lpips"] < 0.08

@@ -98,7 +98,7 @@ def test_kid_of_one_distribution_is_zero_on_average():
 def test_sums_over_blocks_equal_the_whole(monkeypatch):
     f, g = normal(50), normal(41, seed=1)
     whole = kid(f, g), *precision_recall(f, g)
-    monkeypatch.setattr("diffusevae.metrics.distribution.ROWS_AT_A_TIME", 7)
+    monkeypatch.setattr("diffusevae.metrics.distribution.CHUNK", 7)
     for a, b in zip(whole, (kid(f, g), *precision_recall(f, g)), strict=True):
         np.testing.assert_allclose(a, b)
 

@@ -83,7 +83,7 @@ def test_the_kernel_is_measured_block_by_block_as_at_once(monkeypatch):
     means_f, means_g = kernel.mean(1), kernel.mean(0)
     rest = kernel - means_f[:, None] - means_g + kernel.mean()
     a, b = normal(30, 1)[:, 0], normal(20, 1)[:, 0]
-    monkeypatch.setattr("diffusevae.metrics.distribution.ROWS_AT_A_TIME", 7)
+    monkeypatch.setattr("diffusevae.metrics.distribution.CHUNK", 7)
     found = _measure_kernel(f, means_f, a, g, means_g, b)
     assert found == pytest.approx(((rest**2).mean(), a @ rest @ b))
 
@@ -144,7 +144,7 @@ def test_parts_of_the_centres_cover_what_they_cover_alone(number, monkeypatch):
     centres[1] = centres[0]
     draw = np.random.default_rng(2)
     parts = np.array([draw.permutation(number) < (number + 1) // 2 for _ in range(3)])
-    monkeypatch.setattr("diffusevae.metrics.distribution.ROWS_AT_A_TIME", 70)
+    monkeypatch.setattr("diffusevae.metrics.distribution.CHUNK", 70)
     for part, found in zip(parts, find_covered_by_parts(images, centres, 3, parts), strict=True):
         np.testing.assert_array_equal(found[0], find_covered(images, centres[part], 3))
         np.testing.assert_array_equal(found[1], find_covered(images, centres[~part], 3))

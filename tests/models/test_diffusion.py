@@ -134,7 +134,7 @@ def test_guidance_extrapolates_and_zero_is_the_conditional_model_bit_for_bit():
 
 
 def test_the_forward_process_does_not_use_x_hat():
-    """Formulation 1 (SPEC section 4): with a network that answers zero, x_hat changes nothing."""
+    """Formulation 1 (docs/study.md, 4): with a network that answers zero, x_hat changes nothing."""
     model = make_model(conditional=True)
     torch.nn.init.zeros_(model.unet.conv_out.weight)
     x = torch.rand(4, 1, 16, 16)

@@ -12,7 +12,7 @@ def test_linear_schedule_has_the_papers_ends_and_terminal_alpha_bar():
     schedule = make_schedule("linear", 1000, 1e-4, 0.02)
     assert schedule.betas[0] == pytest.approx(1e-4)
     assert schedule.betas[-1] == pytest.approx(0.02)
-    assert float(schedule.alpha_bars[-1]) == pytest.approx(4.04e-5, rel=2e-3)  # ROWS T9
+    assert float(schedule.alpha_bars[-1]) == pytest.approx(4.04e-5, rel=2e-3)  # docs/study.md, 3
 
 
 def test_cosine_alpha_bar_follows_the_formula_until_the_clip():
@@ -71,7 +71,7 @@ def test_cosine_betas_lie_between_0_and_the_clip():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "last"),  # the last alpha_bar: ROWS E8 for those that leave too much
+    ("arguments", "last"),  # the last alpha_bar: docs/study.md, 5, for those that leave much
     [
         (("linear", 500, 1e-4, 0.01), "0.079"),
         (("linear", 750, 1e-4, 0.01), "0.022"),

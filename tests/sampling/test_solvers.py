@@ -90,7 +90,7 @@ def test_ancestral_sampling_is_diffusers(ours, theirs, num_steps, variance, thei
         x = ddpm_step(x, predict_x_0(x, alpha_bar), alpha_bar, alpha_bar_prev, variance, noise)
         y = reference.step(network(y, alpha_bar), t, y, generator=rng).prev_sample
         if last and t > 0 and variance == "beta":
-            break  # there diffusers adds noise to the finished image; SPEC section 3 adds none
+            break  # there diffusers adds noise to the finished image; DDPM adds none
         torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-5)
 
 
@@ -201,7 +201,7 @@ def test_ddim_with_eta_1_is_the_ancestral_step_with_the_posterior_variance():
 
 
 def test_ancestral_mean_is_the_textbook_formula():
-    """x_{t-1} = (x_t - beta / sqrt(1 - bar_alpha) eps) / sqrt(alpha): SPEC section 3."""
+    """x_{t-1} = (x_t - beta / sqrt(1 - bar_alpha) eps) / sqrt(alpha): DDPM, eq. 11."""
     alpha_bar, alpha_bar_prev = 0.42, 0.45
     alpha = alpha_bar / alpha_bar_prev
     x_0, eps = torch.tensor(0.3), torch.tensor(-1.1)

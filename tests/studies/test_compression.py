@@ -34,7 +34,7 @@ VAE_CONFIG = VAEConfig(8, 4, (1, 2), (), 0.0, "mse", 1e-3)
     ],
 )
 def test_pca_of_the_real_data_has_the_known_errors(dataset, known):
-    """Known from an independent computation: ROWS 6.3 (10,000 test images, 32 x 32)."""
+    """Known from an independent computation: docs/study.md, section 7."""
     sets = [
         resize(read_idx_set(raw_folder(dataset), part)[0], 32, "bilinear", False)
         for part in ("train", "t10k")

@@ -93,7 +93,7 @@ def test_claims_are_judged_by_the_side_on_which_the_interval_lies():
 
 
 def test_the_studys_own_numbers_contradict_what_it_says_of_edges_and_grey_values():
-    """SPEC section 10 and ROWS E3: 2.323 < 2.644 and 1.80 < 1.95; 0.036 < 0.377; LPIPS by set."""
+    """docs/study.md, section 10: 2.323 < 2.644 and 1.80 < 1.95; 0.036 < 0.377; LPIPS by set."""
     verdicts = {
         claim.metric: [judge_printed(claim, dataset) for dataset in ("mnist", "fashion_mnist")]
         for claim in CLAIMS

@@ -42,7 +42,7 @@ def digits() -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "expected"),  # ROWS E6: linear schedules of 1000 steps up to these beta_end
+    ("dataset", "expected"),  # docs/study.md, 5: linear, T = 1000, up to these beta_end
     [
         ("mnist", {0.01: 0.0386, 0.02: 0.0280, 0.024: 0.0257, 0.03: 0.0231}),
         ("fashion_mnist", {0.01: 0.0424}),

@@ -1,6 +1,6 @@
 """Every figure of an experiment, in the order of the report, each with a caption for a stranger.
 
-Pure: what the stages made in, drawn figures out. Source of the list: SPEC section 8.
+Pure: what the stages made in, drawn figures out. The list: docs/study.md, section 8.
 """
 
 from collections.abc import Iterator, Mapping

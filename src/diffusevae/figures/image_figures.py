@@ -1,4 +1,4 @@
-"""Figures made of images (SPEC section 8): what the models make, and the forward process."""
+"""Figures made of images: what the models make, and the forward process."""
 
 import dataclasses
 from collections.abc import Mapping

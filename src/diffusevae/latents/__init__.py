@@ -1,1 +1,1 @@
-"""The latent studies: what the code of an autoencoder means (SPEC section 9)."""
+"""The latent studies: what the code of an autoencoder means (docs/study.md, section 9)."""

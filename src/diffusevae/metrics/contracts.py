@@ -1,4 +1,4 @@
-"""What must hold of every metric before a table with it is written (SPEC section 7, ROWS N6).
+"""What must hold of every metric before a table with it is written (docs/study.md, section 7).
 
 Ranges and inequalities follow from the definitions. Directions are tried out: real test images are
 damaged in known ways, ever more, and every metric must say so. Functions return breaches, one line

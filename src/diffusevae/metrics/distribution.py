@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-ROWS_AT_A_TIME = 1000  # bounds the memory of pairwise tables
+CHUNK = 1000  # bounds the memory of pairwise tables
 
 
 def frechet_distance(f: np.ndarray, g: np.ndarray) -> float:
@@ -52,8 +52,8 @@ def kernel_blocks(f: np.ndarray, g: np.ndarray | None = None) -> Iterator[tuple[
 
     Without g: with all of f, NaN where an image meets itself.
     """
-    for start in range(0, len(f), ROWS_AT_A_TIME):
-        rows = slice(start, start + ROWS_AT_A_TIME)
+    for start in range(0, len(f), CHUNK):
+        rows = slice(start, start + CHUNK)
         base = f[rows] @ (f if g is None else g).T / f.shape[1] + 1
         if g is None:
             base[np.arange(len(base)), np.arange(start, start + len(base))] = np.nan
@@ -97,8 +97,8 @@ def find_covered_by_parts(
     """
     reaches = _neighbour_reach(centres, k, parts)
     covered = np.zeros((len(parts), 2, len(images)), dtype=bool)
-    for start in range(0, len(images), ROWS_AT_A_TIME):
-        rows = slice(start, start + ROWS_AT_A_TIME)
+    for start in range(0, len(images), CHUNK):
+        rows = slice(start, start + CHUNK)
         distances = _square_distances(images[rows], centres)
         for part, reach, found in zip(parts, reaches, covered, strict=True):
             inside = distances <= reach
@@ -124,8 +124,8 @@ def _neighbour_reach(f: np.ndarray, k: int, parts: np.ndarray) -> np.ndarray:
     # So many of the nearest hold k of a random half but for a chance below 1e-15.
     near = min(len(f), 8 * k + 64)
     reaches = np.empty(parts.shape)
-    for start in range(0, len(f), ROWS_AT_A_TIME):
-        rows = slice(start, start + ROWS_AT_A_TIME)
+    for start in range(0, len(f), CHUNK):
+        rows = slice(start, start + CHUNK)
         distances = _square_distances(f[rows], f)
         nearest = np.argpartition(distances, near - 1, axis=1)[:, :near]
         distances = np.take_along_axis(distances, nearest, axis=1)

@@ -1,7 +1,7 @@
 """Metrics of an image against its reconstruction, one value per image, and what each metric means.
 
 Every function takes x and y, B x C x H x W in [0, 1], and returns B values in x's dtype. They are
-symmetric in x and y. Source: SPEC section 7. Channels are averaged (HistSim pools them).
+symmetric in x and y. Source: docs/study.md, 7. Channels are averaged (HistSim pools them).
 """
 
 from dataclasses import dataclass

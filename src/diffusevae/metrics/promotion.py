@@ -1,4 +1,4 @@
-"""Whether a candidate may take the champion's place (ROWS N3): measured, judged, decided.
+"""Whether a candidate may take the champion's place: measured, judged, decided.
 
 Both refine the same test images and generate from the same seed, so every difference is paired.
 """

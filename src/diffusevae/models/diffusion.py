@@ -1,4 +1,4 @@
-"""The diffusion model (SPEC sections 3 and 4): forward process, predictions, loss.
+"""The diffusion model (docs/study.md, sections 3 and 4): forward process, predictions, loss.
 
 `condition=None` is the unconditional DDPM; with x_hat it is DiffuseVAE, Formulation 1. Images are
 in [0,1] outside this module; inside, x_0 is 2x - 1 ("centred") or x itself ("unit", the study's).
@@ -114,13 +114,13 @@ class DiffusionModel(nn.Module):
         return a * x_t - s * output, s * x_t + a * output
 
     def score(self, t: Tensor, eps: Tensor) -> Tensor:
-        """Return grad log q(x_t) = -eps / sqrt(1 - bar_alpha_t) of a predicted eps (SPEC 3)."""
+        """Return grad log q(x_t) = -eps / sqrt(1 - bar_alpha_t) of a predicted eps."""
         return -eps / self._at(self.sqrt_noise, t)
 
     def network(
         self, x_t: Tensor, t: Tensor, x_hat: Tensor | None, guidance: float = 0.0
     ) -> Tensor:
-        """Return the UNet's output, under classifier-free guidance where asked (SPEC section 3).
+        """Return the UNet's output, under classifier-free guidance where asked.
 
         (1 + w) f(x_t, x_hat) - w f(x_t, none) with w = guidance; w = 0 runs the network once.
         """

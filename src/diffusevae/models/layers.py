@@ -1,4 +1,4 @@
-"""Blocks that the VAE and the UNet share (SPEC sections 2 and 3)."""
+"""Blocks that the VAE and the UNet share (docs/study.md, sections 2 and 3)."""
 
 from collections.abc import Sequence
 

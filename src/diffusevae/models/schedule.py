@@ -1,4 +1,4 @@
-"""Noise schedules (SPEC section 3): T values each; index t = 0 .. T-1 is step t + 1."""
+"""Noise schedules (docs/study.md, section 3): T values each; index t = 0 .. T-1 is step t + 1."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The denoising UNet (SPEC section 3) and the ways x_hat conditions it (SPEC section 4)."""
+"""The denoising UNet and the ways x_hat conditions it (docs/study.md, sections 3 and 4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The VAE of stage 1 (SPEC section 2): a convolutional encoder and its mirror image."""
+"""The VAE of stage 1 (docs/study.md, section 2): a convolutional encoder and its mirror image."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -150,7 +150,7 @@ class VAE(nn.Module):
 
 
 def reparameterise(mu: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
-    """z = mu + exp(logvar / 2) eps (SPEC section 2)."""
+    """z = mu + exp(logvar / 2) eps (Kingma and Welling, 2014, section 2.4)."""
     return mu + torch.exp(0.5 * logvar) * eps
 
 

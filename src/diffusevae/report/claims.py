@@ -1,4 +1,4 @@
-"""What the study claims of its models, as statements that a table of results decides (ROWS M12).
+"""What the study claims of its models, as statements that a table of results decides.
 
 A claim says which model a metric favours. It is judged twice: by the study's own printed numbers,
 and by ours, where the 95 % interval of the paired difference must leave out zero.

@@ -1,7 +1,7 @@
 """The reference study's two tables of results, as printed and as we read them, with caveats.
 
-Source: SPEC section 7 (tables) and section 10 (errors). Keys are as everywhere: data sets mnist
-and fashion_mnist, models vae and diffusevae, metrics as in metrics.PAIRED.
+Source: docs/study.md, section 7 (tables) and section 10 (errors). Keys are as everywhere: data sets
+mnist and fashion_mnist, models vae and diffusevae, metrics as in metrics.PAIRED.
 """
 
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ class Scale:
         )
 
 
-# SPEC sections 1, 6 and 7. Of its 60,000 training images a share that it does not state is for
-# validation: a sixth is allowed for.
+# docs/study.md, sections 1, 6 and 7. Of its 60,000 training images a share that it does not state
+# is for validation: a sixth is allowed for.
 STUDY_SCALE = Scale(50_000, 50, 50, 10_000)
 
 PRINTED: dict[str, dict[str, dict[str, float]]] = {

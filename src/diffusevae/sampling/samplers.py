@@ -1,4 +1,4 @@
-"""Samplers: from x_T ~ N(0, I) to an image, with a trained diffusion model (SPEC section 3)."""
+"""Samplers: from x_T ~ N(0, I) to an image, with a trained diffusion model (docs/study.md, 3)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ class SamplerConfig:
     the very few steps (docs/performance.md); "dpmpp_2m" (DPM-Solver++) and "unipc" are second-order
     solvers that draw no noise on the way. spacing: `choose_timesteps`. clip: whether the predicted
     x_0 is kept in its range. temperature multiplies all noise that is drawn; shared_noise draws it
-    once for all images. guidance is the w of SPEC section 3, which only a
-    model trained with p_uncond above 0 knows.
+    once for all images. guidance is the w of classifier-free guidance, which
+    only a model trained with p_uncond above 0 knows.
     """
 
     sampler: SamplerName

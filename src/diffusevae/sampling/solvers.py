@@ -1,4 +1,4 @@
-"""One step of each sampler, from one chosen timestep to the next (SPEC section 3).
+"""One step of each sampler, from one chosen timestep to the next (docs/study.md, section 3).
 
 A noise level is told by its bar_alpha: x = a x_0 + s eps with a = sqrt(bar_alpha) and
 s = sqrt(1 - bar_alpha); bar_alpha 1 is the finished image. The deterministic solvers work in

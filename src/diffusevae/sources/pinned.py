@@ -96,7 +96,7 @@ ASSETS = {
         28_173_904,
         "f6ca8421ace15ab1dfb6aa9bc9cd89c98ac7522980fac0412c420b24a10d51b8",
     ),
-    # 322 measured Raman spectra of 27 minerals, which come with the code: latents/SPECTRA.md.
+    # 322 measured Raman spectra of 27 minerals, which come with the code (latents/spectra).
     "raman": _file_asset(
         "raman",
         "rruff_27minerals_200-1199cm.npz",

@@ -1,4 +1,4 @@
-"""Search hyper-parameters of the diffusion model on the unconditional DDPM (SPEC section 5).
+"""Search hyper-parameters of the diffusion model on the unconditional DDPM.
 
 python -m diffusevae.stages tune_ddpm smoke \\
     --train data/prepared/mnist_tiny/train.safetensors \\

@@ -1,4 +1,4 @@
-"""Search hyper-parameters of the VAE (SPEC section 5); `n_trials: 0` passes the base through.
+"""Search hyper-parameters of the VAE; `n_trials: 0` passes the base through.
 
 python -m diffusevae.stages tune_vae smoke \\
     --train data/prepared/mnist_tiny/train.safetensors \\

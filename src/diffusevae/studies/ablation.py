@@ -1,6 +1,6 @@
 """Which of the ways x_hat enters the diffusion model does what: each trained alike, on its own.
 
-The variants of Formulation 1 (SPEC section 4, ROWS U5) differ in UNetConfig.fuse only; they share
+The variants of Formulation 1 (docs/study.md, section 4) differ in UNetConfig.fuse only; they share
 the frozen VAE, the images, their order, the noise and the sampler.
 """
 

@@ -1,4 +1,4 @@
-"""Where the Fréchet distance of generated images comes from, part by part (ROWS N10).
+"""Where the Fréchet distance of generated images comes from, part by part.
 
 Each part is the difference between two sets that differ in one thing, so the parts add up to the
 distance of what the default sampler generates. A negative part is a gain.

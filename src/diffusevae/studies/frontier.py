@@ -1,4 +1,4 @@
-"""Quality against the number of network evaluations, and the fewest that cost nothing (ROWS N4).
+"""Quality against the number of network evaluations, and the fewest that cost nothing.
 
 Every sampler starts from the same noise, refines the same reconstructions and generates from the
 same codes, so points differ by the sampler alone and are compared pairwise. "Converged" is DDIM

@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # imported where used: MLflow takes seconds
 WAIT_SECONDS = 10  # from the first call that failed on, for MLflow to answer before a stage ends
 LAST_TRY_SECONDS = 2  # at a stage's end, where it has been away for longer than that
 PAUSE_SECONDS = 2  # between two tries
-ROWS_PER_CALL = 1000  # MLflow's limit for metrics
+METRICS_PER_CALL = 1000  # MLflow's limit for metrics
 # Tried again, what MLflow answers thus would be answered thus again.
 REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
 
@@ -89,8 +89,8 @@ class Runs:
         """Record numbers: name, value, milliseconds and step of each."""
         from mlflow.entities import Metric
 
-        for i in range(0, len(rows), ROWS_PER_CALL):
-            batch = [Metric(*row) for row in rows[i : i + ROWS_PER_CALL]]
+        for i in range(0, len(rows), METRICS_PER_CALL):
+            batch = [Metric(*row) for row in rows[i : i + METRICS_PER_CALL]]
             self.client.log_batch(self.ids[run], metrics=batch)
 
     def artifact(self, run: int, path: str, sha256: str) -> None:

@@ -1,4 +1,4 @@
-"""Training of the unconditional DDPM and of DiffuseVAE (SPEC sections 3, 4 and 6)."""
+"""Training of the unconditional DDPM and of DiffuseVAE (docs/study.md, sections 3, 4 and 6)."""
 
 from dataclasses import dataclass
 
@@ -60,7 +60,8 @@ def fit_diffusion(
     """Train a DDPM, or DiffuseVAE where the images come with x_hat; see `training.fit`.
 
     p_uncond is the share of images whose condition is hidden. Validation draws the same (t, eps)
-    for an image in every epoch, so epochs compare (SPEC section 10).
+    for an image in every epoch, so epochs compare
+    (docs/study.md, section 11).
     """
     device = train.x.device
     torch.manual_seed(seed_of(seed, "diffusion"))  # initial weights

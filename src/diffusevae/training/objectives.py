@@ -1,7 +1,8 @@
 """What a search minimises: measures that trials of different settings share, and analytic floors.
 
 The study's own objectives contain what they tune: a validation loss with kl_weight in it is lowest
-at the smallest weight, and how small the error of eps can be depends on the schedule (SPEC 10).
+at the smallest weight, and how small the error of eps can be depends on the schedule
+(docs/study.md, sections 5 and 11).
 """
 
 import math

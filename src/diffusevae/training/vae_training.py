@@ -1,4 +1,4 @@
-"""Training of the VAE (SPEC sections 2 and 6)."""
+"""Training of the VAE (docs/study.md, sections 2 and 6)."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Hyper-parameter search with Optuna (SPEC section 5): TPE, median pruning, resumable, shared."""
+"""Hyper-parameter search with Optuna: TPE, median pruning, resumable, shared."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

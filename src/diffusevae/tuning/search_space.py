@@ -1,6 +1,6 @@
 """The space that a search draws from, and its best values put in place of the base configuration's.
 
-Section of params.yaml -> key -> {choices: [...]} or {low, high, log, step} (SPEC section 5). Of a
+Section of params.yaml -> key -> {choices: [...]} or {low, high, log, step} (docs/study.md, 5). Of a
 key that is a whole number in params.yaml, whole numbers are drawn. `only_if: {other key: value}`
 leaves a key out where it has no effect; the other key stands above it.
 """

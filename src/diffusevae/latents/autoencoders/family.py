@@ -1,4 +1,7 @@
-"""The autoencoder family as one study: its parameters, and its parts in order (ROWS C1 to C10)."""
+"""The autoencoder family as one study: its parameters, and its parts in order.
+
+The parts are the rows C1 to C10 of docs/study.md, section 9.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Codes drawn at random and decoded: an autoencoder's holes, and a VAE's completeness (ROWS C9)."""
+"""Codes drawn at random and decoded: an autoencoder's holes, and a VAE's completeness (C9)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From a 3 to a 5 through the code: what lies between, and whether it is a digit (ROWS C9)."""
+"""From a 3 to a 5 through the code: what lies between, and whether it is a digit (C9)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

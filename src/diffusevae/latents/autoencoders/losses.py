@@ -1,4 +1,4 @@
-"""The same autoencoder trained on three losses, each judged by all three and by SSIM (ROWS C10)."""
+"""The same autoencoder trained on three losses, each judged by all three and by SSIM (C10)."""
 
 from dataclasses import dataclass
 

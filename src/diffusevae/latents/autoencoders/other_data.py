@@ -1,4 +1,4 @@
-"""An autoencoder on data of another kind: each model on each data set, PCA beside it (ROWS C4)."""
+"""An autoencoder on data of another kind: each model on each data set, PCA beside it (C4)."""
 
 import dataclasses
 from typing import Any

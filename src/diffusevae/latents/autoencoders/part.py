@@ -20,7 +20,7 @@ VAE: Kind = "VAE"
 KINDS = (AE, VAE)
 PCA = "PCA"
 FAMILY_COLOURS = {PCA: INK, AE: COLOURS["ddpm"], VAE: COLOURS["vae"]}
-COURSE = "the course on autoencoders"  # ROWS C: the source of what is claimed
+COURSE = "the course on autoencoders"  # the source of what is claimed; its rows: docs/study.md, 9
 
 # Trains and returns (model, history), as `training.fit` does.
 Fitting = Callable[[Callbacks, Checkpointer | None], tuple[Model, History]]

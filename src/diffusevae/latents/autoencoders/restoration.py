@@ -1,4 +1,4 @@
-"""Autoencoders that restore: denoising (ROWS C2) and super-resolution (ROWS C3).
+"""Autoencoders that restore: denoising (C2) and super-resolution (C3).
 
 Each is compared with the classical methods of scipy and torch, every one of them at the setting
 that is best for the validation images at that level and for that metric.

@@ -1,4 +1,4 @@
-"""The UNet of the diffusion model, reused to say which pixels belong to a thing (ROWS C8).
+"""The UNet of the diffusion model, reused to say which pixels belong to a thing (C8).
 
 Ronneberger et al., "U-Net: Convolutional Networks for Biomedical Image Segmentation" (2015). Two
 tasks: digits among clutter (Mnih et al., 2014, who made MNIST so), and the nuclei of a microscope's

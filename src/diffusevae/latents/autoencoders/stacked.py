@@ -1,4 +1,4 @@
-"""The stacked autoencoder: trained layer by layer with tied weights, then as a whole (ROWS C7).
+"""The stacked autoencoder: trained layer by layer with tied weights, then as a whole (C7).
 
 Hinton and Salakhutdinov, "Reducing the dimensionality of data with neural networks" (2006), with
 ReLU and with autoencoders in the place of restricted Boltzmann machines (Bengio et al., 2007).

@@ -1,4 +1,4 @@
-"""The undercomplete autoencoder and the VAE against PCA with as many numbers (ROWS C1)."""
+"""The undercomplete autoencoder and the VAE against PCA with as many numbers (C1)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

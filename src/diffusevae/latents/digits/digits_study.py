@@ -1,7 +1,7 @@
 """The beta-VAE study on digits: several trainings, what their latents do, and what follows.
 
-Rows B1 to B9 and N16 of the sources: traversals, factor cards, the ranking of latents over seeds,
-archetypes, and the comparison with a deterministic autoencoder.
+Rows B1 to B9 of docs/study.md, section 9: traversals, factor cards, the ranking of latents over
+seeds, archetypes, and the comparison with a deterministic autoencoder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -165,7 +165,7 @@ def _tabulate(
     }
 
 
-ROWS_OF_COMPARISON = {  # the study's four rows, and the number that each has now
+COMPARED = {  # the study's four rows, and the number that each has now
     "latents in use": "latent space",
     "KL in nats": "latent space",
     "mean |correlation| of two latents": "latent space",
@@ -180,7 +180,7 @@ ROWS_OF_COMPARISON = {  # the study's four rows, and the number that each has no
 def compare(beta_vaes: Sequence[Findings], autoencoders: Sequence[Findings]) -> pd.DataFrame:
     """Return the study's table with numbers: median over seeds, least and greatest."""
     rows = []
-    for name, row in ROWS_OF_COMPARISON.items():
+    for name, row in COMPARED.items():
         entry: dict[str, object] = {"number": name, "row": row}
         for kind, findings in (("autoencoder", autoencoders), ("beta_vae", beta_vaes)):
             values = [one.numbers.get(name, np.nan) for one in findings]

@@ -1,4 +1,4 @@
-"""Do trainings that differ in their seed alone agree on which latent matters? (ROWS B5)
+"""Do trainings that differ in their seed alone agree on which latent matters? (docs/study.md, B5)
 
 The latents of two trainings have no common order. So their ranks are compared twice: by index, as
 one would who speaks of "neuron 3", and after each latent was matched with the one of the first

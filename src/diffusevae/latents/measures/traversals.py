@@ -1,4 +1,4 @@
-"""What each latent does to the image: traversals, and their effects as numbers (ROWS B4, N16).
+"""What each latent does to the image: traversals, and their effects as numbers (docs/study.md, B4).
 
 A traversal fixes an image's code and moves one latent from -3 to +3, in standard deviations of the
 prior for a VAE and of the codes themselves for a deterministic autoencoder.

@@ -1,7 +1,8 @@
 """The beta-VAE: a VAE whose code is a vector, of images, spectra or whatever has a fixed shape.
 
 Higgins et al., "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework"
-(2017); the architecture of the beta-VAE study (ROWS B1) is channels [32, 64], hidden [].
+(2017); the architecture of the beta-VAE study (docs/study.md, B1) is channels [32, 64],
+hidden [].
 """
 
 import dataclasses
@@ -115,7 +116,7 @@ def kl_of_latents(mu: Tensor, logvar: Tensor) -> Tensor:
 
 
 def beta_vae_loss(model: VectorVAE, x: Tensor, eps: Tensor, seen: Tensor | None = None) -> Losses:
-    """Return loss = reconstruction + beta KL and both parts, of x in [0, 1] (ROWS B2).
+    """Return loss = reconstruction + beta KL and both parts, of x in [0, 1] (docs/study.md, B2).
 
     `eps` (B x latents) is the noise of the code; `seen` is what the encoder gets where that is not
     x itself but a disturbed x.

@@ -1,4 +1,4 @@
-"""The standard convolutional autoencoder that the beta-VAE is compared with (ROWS B8).
+"""The standard convolutional autoencoder that the beta-VAE is compared with (study.md, B8).
 
 Convolutions with max-pooling down to 16 channels (256 numbers where two convolutions go before, on
 32 x 32), a linear layer to the code, and the mirror image with nearest-neighbour upsampling;
