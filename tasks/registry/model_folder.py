@@ -10,7 +10,7 @@ from diffusevae.registered.model_files import HASHES, find_damage, hash_files
 from diffusevae.registered.own_code import PACKAGE, is_code
 
 CODE = Path("src/diffusevae")
-LOADER = CODE / "pyfunc_loader.py"
+LOADER = CODE / "registered" / "loader.py"
 CONSTRAINTS = Path("constraints.txt")
 # What the model's code imports; MLflow adds itself.
 REQUIREMENTS = ("numpy", "ruamel.yaml", "safetensors", "torch")
