@@ -61,7 +61,7 @@ ON_DEMAND = {
 }
 
 
-def publish(name: str) -> None:
+def publish_results(name: str) -> None:
     """Copy an experiment's results to docs/results and write every text that quotes them.
 
     Raises InputError where there are none, or none that dvc.lock vouches for.
@@ -259,7 +259,7 @@ def _lock(folder: Path, file: Path | None = None) -> str:
 
 def main(arguments: list[str]) -> int:
     """Publish the experiment named, else quickstart; return the exit code."""
-    return run_command(lambda: publish(arguments[0] if arguments else README_EXPERIMENT))
+    return run_command(lambda: publish_results(arguments[0] if arguments else README_EXPERIMENT))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from diffusevae.figures.drawing import COLOURS, INK, Strip, draw_strips, figure_
 from diffusevae.metrics.labels import ARROWS
 from diffusevae.metrics.paired import METRICS
 from diffusevae.metrics.promotion import Judgement
-from diffusevae.report.experiment_page import Picture
+from diffusevae.report.experiment_page import ShownPicture
 from diffusevae.report.report_tables import format_cell, format_value
 from tasks.dvc.lock import Changes
 from tasks.registry.gate import Comparison
@@ -67,7 +67,7 @@ def _describe(judgement: Judgement) -> dict:
     }
 
 
-def _draw_all(comparison: Comparison) -> list[Picture]:
+def _draw_all(comparison: Comparison) -> list[ShownPicture]:
     champion = f"Champion, version {comparison.champion}"
     candidate = f"Candidate, version {comparison.candidate}"
     ours, theirs = comparison.ours, comparison.theirs
@@ -81,13 +81,13 @@ def _draw_all(comparison: Comparison) -> list[Picture]:
         Strip(candidate, ours.generated, COLOURS["diffusevae"]),
     ]
     return [
-        Picture(
+        ShownPicture(
             "The same test images, refined",
             f"The first {COLUMNS} test images, not chosen.",
             "",
             _draw(refined, COLUMNS),
         ),
-        Picture(
+        ShownPicture(
             "Generated from the same seed",
             f"The first {2 * COLUMNS} images, not chosen.",
             "",

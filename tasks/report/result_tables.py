@@ -32,7 +32,7 @@ NEEDED = {
 }
 GENERATED = {name: title for name, (title, _) in WAYS.items()}
 Metrics = Mapping[str, Mapping]
-Table = tuple[list[str], list[str], list[list[str]]]  # what stands above, the heads, the cells
+TextTable = tuple[list[str], list[str], list[list[str]]]  # what stands above, the heads, the cells
 
 
 def render_metrics(metrics: Metrics) -> str:
@@ -111,7 +111,7 @@ def read_stage_table(path: Path, stage: str) -> pd.DataFrame:
     return read_table(path, NEEDED[stage], mend)
 
 
-def _render_compression(table: pd.DataFrame, section: Mapping) -> Table:
+def _render_compression(table: pd.DataFrame, section: Mapping) -> TextTable:
     columns, rows = ["code", "numbers"], []
     for name in COMPARED:
         columns += [f"PCA: {render_title(name)}", "VAE", "VAE minus PCA"]
@@ -136,7 +136,7 @@ def _list(values: Sequence) -> str:
     return ", ".join(map(str, values))
 
 
-def _render_ablation(table: pd.DataFrame, section: Mapping) -> Table:
+def _render_ablation(table: pd.DataFrame, section: Mapping) -> TextTable:
     rows = [
         [row["variant"], row["num_seeds"]]
         + [
@@ -155,7 +155,7 @@ def _render_ablation(table: pd.DataFrame, section: Mapping) -> Table:
     return head, ["fuse", "trainings", *map(render_title, ABLATED)], rows
 
 
-def _render_frontier(table: pd.DataFrame, section: Mapping) -> Table:
+def _render_frontier(table: pd.DataFrame, section: Mapping) -> TextTable:
     rows = []
     for row in table.to_dict("records"):
         name = f"ddim, eta {row['eta']:g}" if row["sampler"] == "ddim" else row["sampler"]

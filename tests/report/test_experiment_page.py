@@ -15,8 +15,8 @@ from diffusevae.data.dataset import DatasetConfig
 from diffusevae.experiments.experiment import PARAMS_FILE
 from diffusevae.figures.catalogue import FiguresConfig
 from diffusevae.report.experiment_page import (
-    Picture,
     ReportInputs,
+    ShownPicture,
     TrainedModel,
     add_timings,
     build_report,
@@ -99,8 +99,8 @@ def make_inputs(dataset: str = "mnist_16k", lpips: bool = True, **changes) -> Re
         },
         metrics=make_metrics(lpips),
         pictures=[
-            Picture("First", "What it shows.", "pictures", PNG),
-            Picture("Second", "More.", "tuning", PNG),
+            ShownPicture("First", "What it shows.", "pictures", PNG),
+            ShownPicture("Second", "More.", "tuning", PNG),
         ],
         models=models,
         latent_shape=(8, 4, 4),
@@ -130,7 +130,10 @@ def test_what_comes_from_files_is_escaped():
             experiment=EVIL,
             dataset=EVIL,
             metrics=metrics,
-            pictures=[Picture(EVIL, EVIL, "pictures", PNG), Picture('"><b', EVIL, "vae", PNG)],
+            pictures=[
+                ShownPicture(EVIL, EVIL, "pictures", PNG),
+                ShownPicture('"><b', EVIL, "vae", PNG),
+            ],
             params={"dataset": EVIL, "seed": 0, EVIL: {EVIL: EVIL}, "vae_optimiser": {EVIL: EVIL}},
             best={"tune_vae": {"vae_optimiser": {EVIL: EVIL}}, "tune_ddpm": {}},
             latent_shape=(8, EVIL, 4)[:1],

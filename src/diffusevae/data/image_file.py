@@ -81,14 +81,14 @@ ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR = 0x0112, 258, 262, 284  # tag
 
 
 @dataclass(frozen=True, eq=False)
-class Square:
+class CroppedImage:
     """The middle of an image: uint8 3 x S x S, and what is to be told of it (FRAMES, ...)."""
 
     pixels: Tensor
     notes: frozenset[str]
 
 
-def read_square(path: Path, size: int, interpolation: str) -> Square:
+def read_square(path: Path, size: int, interpolation: str) -> CroppedImage:
     """Return the middle square of an image, turned as its EXIF says, transparent parts on white.
 
     Of several frames or pages it is the first. It is at least `size` wide, if the image is. Raises
@@ -112,7 +112,7 @@ def read_square(path: Path, size: int, interpolation: str) -> Square:
         raise InputError(f"damaged: {' '.join(str(error).split())[:80]}") from error
 
 
-def _read(image: "ImageFile", path: Path, size: int, interpolation: str) -> Square:
+def _read(image: "ImageFile", path: Path, size: int, interpolation: str) -> CroppedImage:
     from PIL import Image, ImageOps
 
     notes = set()
@@ -149,7 +149,7 @@ def _read(image: "ImageFile", path: Path, size: int, interpolation: str) -> Squa
     square = Image.fromarray(np.concatenate(bands))
     square.getexif()[ORIENTATION] = image.getexif().get(ORIENTATION, 1)
     pixels = np.array(ImageOps.exif_transpose(square))
-    return Square(torch.from_numpy(pixels).permute(2, 0, 1), frozenset(notes))
+    return CroppedImage(torch.from_numpy(pixels).permute(2, 0, 1), frozenset(notes))
 
 
 def _require_depth(image: "ImageFile") -> str | None:

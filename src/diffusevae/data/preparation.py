@@ -14,11 +14,11 @@ from diffusevae.data.idx import read_idx_set
 from diffusevae.data.image_folder import read_image_folder
 from diffusevae.data.resizing import resize
 
-Images = tuple[Tensor, Tensor]  # uint8 N x C x H x W, labels int64 N
+LabelledImages = tuple[Tensor, Tensor]  # uint8 N x C x H x W, labels int64 N
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class LabelledSource:
     """Images uint8 N x C x H x W, labels int64 N, which of them are whose split's (int64 each).
 
     classes: their names; files: the images' names, where they have some.
@@ -31,7 +31,7 @@ class Source:
     files: Sequence[str] = ()
 
 
-def read_official(source: str, raw_folder: Path) -> tuple[Images, Images]:
+def read_official(source: str, raw_folder: Path) -> tuple[LabelledImages, LabelledImages]:
     """Return an official training set and its test set. Raises InputError for a wrong file."""
     if source == "cifar10":
         return read_cifar10(raw_folder, "train"), read_cifar10(raw_folder, "test")
@@ -86,18 +86,20 @@ def describe_shared(prepared: dict[str, dict[str, Tensor]], files: Sequence[str]
     )
 
 
-def _read(config: DatasetConfig, raw_folder: Path, say: Callable[[str], None]) -> list[Source]:
+def _read(
+    config: DatasetConfig, raw_folder: Path, say: Callable[[str], None]
+) -> list[LabelledSource]:
     digits = [str(label) for label in range(NUM_CLASSES)]  # of MNIST and Fashion-MNIST as well
     if config.official:
         train, test = read_official(config.source, raw_folder)
         return [
-            Source(*train, divide(config, train[1]), digits),
-            Source(*test, {"test": draw_test(config, test[1])}, digits),
+            LabelledSource(*train, divide(config, train[1]), digits),
+            LabelledSource(*test, {"test": draw_test(config, test[1])}, digits),
         ]
     if config.source == "cifar10_test":
         images, labels = read_cifar10_test(raw_folder)
-        return [Source(images, labels, divide(config, labels), digits)]
+        return [LabelledSource(images, labels, divide(config, labels), digits)]
     images, labels, classes, files = read_image_folder(
         raw_folder, config.image_size, config.interpolation, config.antialias, say
     )
-    return [Source(images, labels, divide(config, labels), classes, files)]
+    return [LabelledSource(images, labels, divide(config, labels), classes, files)]

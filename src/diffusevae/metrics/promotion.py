@@ -18,10 +18,10 @@ from diffusevae.metrics.intervals import frechet_difference
 from diffusevae.metrics.paired import METRICS, measure_pairs
 
 JUDGED = ("mse", "ssim", "edge_sim", "hist_sim", "frechet")  # what a rule may be about
-Verdict = Literal["better", "worse", "not proven"]
-BETTER: Verdict = "better"
-WORSE: Verdict = "worse"
-NOT_PROVEN: Verdict = "not proven"
+Proof = Literal["better", "worse", "not proven"]
+BETTER: Proof = "better"
+WORSE: Proof = "worse"
+NOT_PROVEN: Proof = "not proven"
 PROMOTE, REFUSE, HOLD = "promote", "refuse", "hold"
 
 
@@ -66,7 +66,7 @@ class Judgement:
     candidate: float
     champion: float
     difference: Mapping[str, float]
-    verdict: Verdict
+    verdict: Proof
 
 
 def judge_all(
@@ -106,7 +106,7 @@ def judge_all(
     return judgements
 
 
-def judge_difference(name: str, difference: Mapping[str, float], margin: float) -> Verdict:
+def judge_difference(name: str, difference: Mapping[str, float], margin: float) -> Proof:
     """Return whether a difference with that interval is better, worse, or neither is proven."""
     low, high = difference["low"], difference["high"]
     if METRICS[name].better == "lower":

@@ -17,7 +17,7 @@ NOT_COMPARABLE = "not comparable"  # results of another scale than the study's
 
 
 @dataclass(frozen=True)
-class Claim:
+class StudyClaim:
     """One statement: the model it favours, and by which metric."""
 
     text: str
@@ -26,23 +26,25 @@ class Claim:
 
 
 CLAIMS = (
-    Claim("The VAE restores pixels more exactly (MSE)", "mse", "vae"),
-    Claim("The VAE has the higher PSNR", "psnr", "vae"),
-    Claim("DiffuseVAE keeps structure better (SSIM)", "ssim", "diffusevae"),
-    Claim("DiffuseVAE is superior at edges (EdgeSim)", "edge_sim", "diffusevae"),
-    Claim("DiffuseVAE is perceptually better in several scenarios (LPIPS)", "lpips", "diffusevae"),
-    Claim("DiffuseVAE is a little weaker in grey values (HistSim)", "hist_sim", "vae"),
+    StudyClaim("The VAE restores pixels more exactly (MSE)", "mse", "vae"),
+    StudyClaim("The VAE has the higher PSNR", "psnr", "vae"),
+    StudyClaim("DiffuseVAE keeps structure better (SSIM)", "ssim", "diffusevae"),
+    StudyClaim("DiffuseVAE is superior at edges (EdgeSim)", "edge_sim", "diffusevae"),
+    StudyClaim(
+        "DiffuseVAE is perceptually better in several scenarios (LPIPS)", "lpips", "diffusevae"
+    ),
+    StudyClaim("DiffuseVAE is a little weaker in grey values (HistSim)", "hist_sim", "vae"),
 )
 
 
-def judge_printed(claim: Claim, dataset: str) -> str:
+def judge_printed(claim: StudyClaim, dataset: str) -> str:
     """Return whether the study's own table supports its claim."""
     row = {model: PRINTED[dataset][model][claim.metric] for model in ("vae", "diffusevae")}
     sign = 1 if METRICS[claim.metric].better == "lower" else -1
     return HOLDS if min(row, key=lambda model: sign * row[model]) == claim.favours else FAILS
 
 
-def judge_ours(claim: Claim, paired: Mapping) -> str:
+def judge_ours(claim: StudyClaim, paired: Mapping) -> str:
     """Return whether our results support the claim; `paired` is metrics.json's."""
     winner = judge(claim.metric, paired["difference"][claim.metric])
     if not winner:

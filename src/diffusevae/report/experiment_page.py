@@ -34,7 +34,7 @@ TIMINGS_TABLE = """\
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class ShownPicture:
     """A PNG file with its texts and the section of the report it belongs to."""
 
     title: str
@@ -77,7 +77,7 @@ class ReportInputs:
     scale: Scale
     params: Mapping
     metrics: Mapping
-    pictures: Sequence[Picture]
+    pictures: Sequence[ShownPicture]
     models: Mapping[str, TrainedModel]
     latent_shape: Sequence[int]
     best: Mapping[str, Mapping]

@@ -18,7 +18,7 @@ from diffusevae.core.readback import read_png, read_table
 from diffusevae.latents.page.chapter import Chapter, Headline, read_chapter
 from diffusevae.latents.page.sliders import SCRIPT_SOURCE
 from diffusevae.report.experiment_page import TEMPLATE as REPORT
-from diffusevae.report.experiment_page import TIMINGS_END, TIMINGS_START, Picture
+from diffusevae.report.experiment_page import TIMINGS_END, TIMINGS_START, ShownPicture
 from diffusevae.report.report_tables import Cell, format_value
 
 TEMPLATE = Path(__file__).with_name("overview.html")
@@ -44,7 +44,7 @@ class Study:
 
     name: str
     chapter: Chapter
-    pictures: Sequence[Picture]
+    pictures: Sequence[ShownPicture]
     tables: Sequence[ShownTable]
     extra: Markup | str = ""
 
@@ -54,7 +54,7 @@ def read_study(folder: Path, name: str, extra: Markup | str = "") -> Study:
     chapter = read_chapter(folder)
     mend = f"make it again with the stage {name}"
     pictures = [
-        Picture(part.title, part.caption, name, read_png(folder / part.file, mend))
+        ShownPicture(part.title, part.caption, name, read_png(folder / part.file, mend))
         for part in chapter.pictures
     ]
     tables = [

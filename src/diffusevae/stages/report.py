@@ -20,7 +20,7 @@ from diffusevae.core.readback import read_as, read_png
 from diffusevae.core.tensor_file import load_config, load_tensors, sha256_of
 from diffusevae.data.dataset import DatasetConfig
 from diffusevae.metrics.measured import read_history, read_metrics, read_trials
-from diffusevae.report.experiment_page import Picture, ReportInputs, TrainedModel, build_report
+from diffusevae.report.experiment_page import ReportInputs, ShownPicture, TrainedModel, build_report
 from diffusevae.report.reference_study import Scale
 
 ROOT = "experiments"
@@ -114,13 +114,13 @@ def read_best(search: Path, params: SimpleNamespace) -> Mapping[str, Mapping]:
     return best
 
 
-def read_pictures(figures: Path) -> list[Picture]:
+def read_pictures(figures: Path) -> list[ShownPicture]:
     """Return the pictures in a folder of the stage figures. Raises InputError."""
     path, mend = figures / "captions.json", "make it again with the stage figures"
     pictures = []
     for caption in read_as(tuple[Caption, ...], path, mend):
         png = read_png(figures / caption.file, mend)
-        pictures.append(Picture(caption.title, caption.caption, caption.section, png))
+        pictures.append(ShownPicture(caption.title, caption.caption, caption.section, png))
     return pictures
 
 

@@ -32,7 +32,7 @@ from diffusevae.latents.spectra.recognition import (
     summarise_archetypes,
     summarise_hits,
 )
-from diffusevae.latents.spectra.spectra_chapter import Findings, write_up
+from diffusevae.latents.spectra.spectra_chapter import SpectraFindings, write_up
 from diffusevae.latents.spectra.spectra_figures import (
     draw_accuracy,
     draw_lines,
@@ -103,7 +103,7 @@ def run(params, *, source: Path, out: Path, log) -> None:
         for model in models
     ]
     archetypes = build_archetypes(models[0], spectra)
-    findings = Findings(
+    findings = SpectraFindings(
         spectra,
         copies,
         config.num_folds,
@@ -129,7 +129,7 @@ def run(params, *, source: Path, out: Path, log) -> None:
 
 
 def write_results(
-    out: Path, model: VectorVAE, archetypes: dict[str, Tensor], findings: Findings
+    out: Path, model: VectorVAE, archetypes: dict[str, Tensor], findings: SpectraFindings
 ) -> None:
     """Write the model, its archetypes, the tables and the figures."""
     spectra = findings.spectra

@@ -13,7 +13,7 @@ from typing import get_args
 from diffusevae.core.device import choose_device
 from diffusevae.latents.models.threads import use_one_thread
 from diffusevae.latents.page.chapter import write_chapter
-from diffusevae.latents.sprites.disentangling import NAMES, Objective, fit_disentangling
+from diffusevae.latents.sprites.disentangling import NAMES, ObjectiveName, fit_disentangling
 from diffusevae.latents.sprites.dsprites import SIDE, DrawnSprites, number_images, read_sprites
 from diffusevae.latents.sprites.sprites_chapter import tell_sprites
 from diffusevae.latents.sprites.sprites_figures import save_pictures
@@ -44,7 +44,7 @@ def run(params, *, source: Path, out: Path, log) -> None:
     train, validation = images.train.to(device), images.validation.to(device)
     trained: list[Checkpointer] = []
 
-    def train_one(objective: Objective, seed: int) -> Run:
+    def train_one(objective: ObjectiveName, seed: int) -> Run:
         name = f"{objective}-{seed}"
         checkpointer = Checkpointer.of(f"sprites-{name}", params, [source], log.message)
         with log.trial(name, {"objective": objective, "seed": seed}) as one:
@@ -68,7 +68,7 @@ def run(params, *, source: Path, out: Path, log) -> None:
         return measured
 
     runs = [
-        train_one(objective, seed) for objective in get_args(Objective) for seed in config.seeds
+        train_one(objective, seed) for objective in get_args(ObjectiveName) for seed in config.seeds
     ]
     table = tabulate_runs(runs)
     best = {

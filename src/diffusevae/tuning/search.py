@@ -48,9 +48,9 @@ class Result:
     importances: pd.DataFrame
 
 
-Losses = dict[str, float]  # both objectives by name, and "floor": the least "study" can be
+TrialLosses = dict[str, float]  # both objectives by name, and "floor": the least "study" can be
 PRUNED = (optuna.TrialPruned, torch.OutOfMemoryError, Diverged)  # ends of a trial, not of a search
-Objective = Callable[[Values, int, Callable[[int, Losses], None]], None]
+Objective = Callable[[Values, int, Callable[[int, TrialLosses], None]], None]
 
 
 def search(
@@ -80,9 +80,9 @@ def search(
     study = open_study(name, config.n_trials, seed, pruner)
 
     def run_trial(trial: Trial, slot: int) -> float:
-        least: Losses = {}
+        least: TrialLosses = {}
 
-        def report(epoch: int, losses: Losses) -> None:
+        def report(epoch: int, losses: TrialLosses) -> None:
             for name, loss in losses.items():
                 least[name] = min(loss, least.get(name, loss))
                 trial.set_user_attr(name, least[name])

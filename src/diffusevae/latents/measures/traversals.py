@@ -24,7 +24,7 @@ STRONG = 0.3  # standard deviations of the data, or share of changed classes
 CHUNK = 500  # images decoded at once
 
 
-class Decoder(Protocol):
+class CodeDecoder(Protocol):
     """Anything that turns codes (B x latents) into images in [0, 1]."""
 
     def decode(self, z: Tensor) -> Tensor: ...
@@ -32,7 +32,12 @@ class Decoder(Protocol):
 
 @torch.inference_mode()
 def traverse(
-    model: Decoder, codes: Tensor, latent: int, steps: int, centre: float = 0.0, scale: float = 1.0
+    model: CodeDecoder,
+    codes: Tensor,
+    latent: int,
+    steps: int,
+    centre: float = 0.0,
+    scale: float = 1.0,
 ) -> Tensor:
     """Return N x steps x C x H x W: codes (N x latents) decoded with one latent moved evenly.
 
@@ -149,7 +154,7 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def traverse_all(
-    model: Decoder,
+    model: CodeDecoder,
     codes: Tensor,
     steps: int,
     classifier: nn.Module,

@@ -17,7 +17,7 @@ SOURCE = "beta-VAE study"
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
+class SpectraFindings:
     """All that the chapter tells of.
 
     copies: the pairs of equal spectra; accuracy: `summarise_hits`; lines: a table of
@@ -55,7 +55,7 @@ def judge_common_latent(lines: Sequence[pd.DataFrame], mineral: str) -> Verdict:
     return judge(all(found), not any(found))
 
 
-def write_up(findings: Findings) -> Chapter:
+def write_up(findings: SpectraFindings) -> Chapter:
     """Return the chapter."""
     return Chapter(
         "Raman spectra of minerals",
@@ -75,7 +75,7 @@ def _percent(row: Mapping[str, float], name: str) -> str:
     return f"{row[name]:.1%} ({row[f'{name}_low']:.1%} to {row[f'{name}_high']:.1%})"
 
 
-def _summarise(findings: Findings) -> tuple[str, ...]:
+def _summarise(findings: SpectraFindings) -> tuple[str, ...]:
     spectra, accuracy = findings.spectra, findings.accuracy
     counts = spectra.labels.bincount()
     names = spectra.labels.numel(), len(spectra.names), int(counts.min()), int(counts.max())
@@ -112,7 +112,7 @@ def _summarise(findings: Findings) -> tuple[str, ...]:
     )
 
 
-def _list_headlines(findings: Findings) -> tuple[Headline, ...]:
+def _list_headlines(findings: SpectraFindings) -> tuple[Headline, ...]:
     accuracy, lines = findings.accuracy, findings.line_summary
     of = (
         f"mean of {accuracy['num_spectra'].iloc[0]} held-out spectra and "
@@ -143,7 +143,7 @@ def _list_headlines(findings: Findings) -> tuple[Headline, ...]:
     return tuple(headlines)
 
 
-def _judge_claims(findings: Findings) -> tuple[Claim, ...]:
+def _judge_claims(findings: SpectraFindings) -> tuple[Claim, ...]:
     accuracy, compared, lines = findings.accuracy, findings.compared, findings.line_summary
     common = [find_common_latent(table, "Gypsum") for table in findings.lines]
     gypsum = lines[lines["line"].str.startswith("Gypsum")]

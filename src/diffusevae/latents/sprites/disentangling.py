@@ -27,7 +27,7 @@ from diffusevae.models.vae import reparameterise
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Fit, Losses, OptimiserConfig, fit
 
-Objective = Literal["beta_vae", "annealed_capacity", "factor_vae", "beta_tcvae"]
+ObjectiveName = Literal["beta_vae", "annealed_capacity", "factor_vae", "beta_tcvae"]
 NAMES = {
     "beta_vae": "beta-VAE",
     "annealed_capacity": "Annealed capacity",
@@ -145,7 +145,7 @@ class Adversary(nn.Module):
 
 
 def objective_losses(
-    objective: Objective,
+    objective: ObjectiveName,
     config: ObjectivesConfig,
     model: VectorVAE | Adversary,
     coded: Coded,
@@ -172,7 +172,7 @@ def objective_losses(
 
 
 def fit_disentangling(
-    objective: Objective,
+    objective: ObjectiveName,
     config: ObjectivesConfig,
     vae: VectorVAEConfig,
     optimiser: OptimiserConfig,

@@ -4,11 +4,11 @@ import pandas as pd
 
 from diffusevae.latents.measures.evidence import Verdict
 from diffusevae.latents.page.chapter import Chapter, Claim, Headline, Picture, Table
-from diffusevae.latents.sprites.disentangling import NAMES, Objective
+from diffusevae.latents.sprites.disentangling import NAMES, ObjectiveName
 from diffusevae.latents.sprites.dsprites import FACTORS
 from diffusevae.latents.sprites.sprites_study import (
     SCORES,
-    Comparison,
+    RankTest,
     Run,
     SpritesConfig,
     compare_objectives,
@@ -92,7 +92,7 @@ def _summary(
 
 
 def _claims(runs: pd.DataFrame) -> tuple[Claim, ...]:
-    papers: dict[Objective, tuple[str, str]] = {
+    papers: dict[ObjectiveName, tuple[str, str]] = {
         "factor_vae": ("factor_vae_score", "Kim and Mnih (2018)"),
         "beta_tcvae": ("mig", "Chen et al. (2018)"),
     }
@@ -136,7 +136,7 @@ def _claims(runs: pd.DataFrame) -> tuple[Claim, ...]:
     return tuple(claims)
 
 
-def _tell(found: Comparison, digits: int = 2) -> str:
+def _tell(found: RankTest, digits: int = 2) -> str:
     return f"{found.left:.{digits}f} against {found.right:.{digits}f} (medians, p = {found.p:.3f})"
 
 

@@ -31,7 +31,7 @@ from diffusevae.latents.models.beta_vae import (
     kl_of_latents,
     reconstruction_error,
 )
-from diffusevae.latents.sprites.disentangling import NAMES, Objective, ObjectivesConfig
+from diffusevae.latents.sprites.disentangling import NAMES, ObjectiveName, ObjectivesConfig
 from diffusevae.latents.sprites.dsprites import (
     Sprites,
     draw_images,
@@ -111,7 +111,7 @@ class Run:
     each latent; restored: the first test images through the model, in [0, 1].
     """
 
-    objective: Objective
+    objective: ObjectiveName
     seed: int
     model: VectorVAE
     scores: dict[str, float]
@@ -126,7 +126,7 @@ class Run:
 
 
 @torch.inference_mode()
-def measure_run(objective: Objective, seed: int, model: VectorVAE, images: SpriteImages) -> Run:
+def measure_run(objective: ObjectiveName, seed: int, model: VectorVAE, images: SpriteImages) -> Run:
     """Return all that the study says of one model."""
     mu, logvar = encode_images(model, images.test)
     factors, kl = images.factors, kl_of_latents(mu, logvar)
@@ -183,7 +183,7 @@ def summarise_runs(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RankTest:
     """Is `left` higher than `right`? `p` is of the exact two-sided test of Mann and Whitney."""
 
     left: float  # medians
@@ -199,12 +199,12 @@ class Comparison:
 
 
 def compare_objectives(
-    table: pd.DataFrame, left: Objective, right: Objective, column: str
-) -> Comparison:
+    table: pd.DataFrame, left: ObjectiveName, right: ObjectiveName, column: str
+) -> RankTest:
     """Compare two objectives by a column over their seeds."""
     a, b = (table.loc[table["objective"] == name, column] for name in (left, right))
     p = mannwhitneyu(a, b, alternative="two-sided", method="exact").pvalue
-    return Comparison(float(a.median()), float(b.median()), float(p))
+    return RankTest(float(a.median()), float(b.median()), float(p))
 
 
 def share_of_objective(table: pd.DataFrame, column: str) -> float:
