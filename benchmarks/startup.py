@@ -9,7 +9,7 @@ from collections import Counter
 
 from benchmarks.measure import Ratios, Side, Spread, show_table, take_turns
 from benchmarks.setting import Setting
-from diffusevae.stages.__main__ import ON_DEMAND, STAGES
+from diffusevae.stages.names import ON_DEMAND, STAGES
 
 TORCH = "import torch"
 LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+([\w.]+)")

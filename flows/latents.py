@@ -13,7 +13,7 @@ from prefect import flow, get_run_logger
 from diffusevae.core.disk import require_writable
 from diffusevae.experiments.experiment import LatentStudy, load_latent_study
 from diffusevae.latents.page import chapter
-from diffusevae.stages.__main__ import LATENTS
+from diffusevae.stages.names import LATENTS
 from diffusevae.tracking.recorder import send_unsent
 from flows.pipeline import Outcome, hand_on, plan, pull_results, record, run_stages
 from flows.prefect_server import server_at_hand

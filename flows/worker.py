@@ -22,10 +22,9 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
-from diffusevae.core.disk import make_private
+from diffusevae.core.disk import SCRATCH, make_private
 from diffusevae.core.errors import EnvironmentFailure, InputError
 from diffusevae.core.params import suggest
-from diffusevae.stages.__main__ import SCRATCH
 from diffusevae.training.launcher import PROCESSES_VARIABLE
 from flows.prefect_server import require_answer
 from tasks.terminal import run_on_terminal

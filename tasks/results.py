@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from diffusevae.core.command import run_command
 from diffusevae.core.errors import InputError
 from diffusevae.experiments.experiment import Experiment, load_experiment
 from diffusevae.metrics.labels import FLOOR, MODEL_NAMES
@@ -22,7 +23,6 @@ from diffusevae.metrics.paired import DISTRIBUTION, METRICS, PAIRED
 from diffusevae.report.claims import CLAIMS, NOT_COMPARABLE, judge_ours, judge_printed
 from diffusevae.report.reference_study import PRINTED, STUDY_SCALE, Scale
 from diffusevae.report.report_tables import MODELS
-from diffusevae.stages.__main__ import run_command
 from diffusevae.studies.compression import MEASURED as COMPARED
 from tasks.dvc.excerpt import (
     FILE,

@@ -16,9 +16,9 @@ import httpx
 from prefect.exceptions import TerminationSignal
 
 from diffusevae.core import interruption
+from diffusevae.core.command import explain_machine_error
 from diffusevae.core.errors import EnvironmentFailure, Failure, hide_passwords
 from diffusevae.core.parent import keep_writing
-from diffusevae.stages.__main__ import explain_machine_error
 
 if TYPE_CHECKING:  # imported where used: seconds
     from tasks.registry.registration import Registered

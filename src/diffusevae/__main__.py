@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from diffusevae.core.command import run_command
 from diffusevae.core.device import choose_device
 from diffusevae.core.disk import require_place
 from diffusevae.core.errors import InputError
@@ -23,7 +24,6 @@ from diffusevae.figures.drawing import figure_style, save_figure
 from diffusevae.figures.image_figures import draw_gallery
 from diffusevae.sampling.generation import generate, load_models, refine
 from diffusevae.sampling.samplers import SamplerConfig
-from diffusevae.stages.__main__ import run_command
 from diffusevae.tracking.stage_logger import StageLogger
 
 COLUMNS = 20

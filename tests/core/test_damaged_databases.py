@@ -15,8 +15,8 @@ import pytest
 from optuna.pruners import NopPruner
 
 from diffusevae.core import database_file
+from diffusevae.core.command import run_command
 from diffusevae.core.errors import EnvironmentFailure, Failure, InputError
-from diffusevae.stages.__main__ import run_command
 from diffusevae.tracking import recorder
 from diffusevae.tuning import study_storage
 from diffusevae.tuning.slots import open_study, run_slots

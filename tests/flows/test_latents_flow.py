@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from diffusevae.latents.page.chapter import read_chapter
-from diffusevae.stages.__main__ import LATENTS
+from diffusevae.stages.names import LATENTS
 from tests.support.real_data import raw_folder
 
 STUDY = "latents_smoke"

@@ -26,7 +26,7 @@ from diffusevae.report.reference_study import STUDY_SCALE, Scale
 from diffusevae.report.report_tables import format_value, judge
 from diffusevae.stages import figures as figures_stage
 from diffusevae.stages import report as report_stage
-from diffusevae.stages.__main__ import ON_DEMAND
+from diffusevae.stages.names import ON_DEMAND
 from tests.support.toy_artifacts import make_metrics, write_artifacts
 
 SIZE = (1600).to_bytes(4, "big") + (800).to_bytes(4, "big")

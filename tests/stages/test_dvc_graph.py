@@ -7,12 +7,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from diffusevae.core.params import read_yaml
-from diffusevae.stages.__main__ import LATENTS, ON_DEMAND, STAGES
+from diffusevae.stages.names import ALL_STAGES
 from tests.support.dvc_graph import ROOT, import_closure, imported_packages
 
 GRAPH = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 # The stages' only way to MLflow is the `log` that __main__ hands them: it reaches no output.
-ALL_STAGES = STAGES + ON_DEMAND + LATENTS
 NOT_IN_OUTPUTS = {"src/diffusevae/tracking/stage_logger.py", "src/diffusevae/stages/__main__.py"}
 
 

@@ -69,7 +69,7 @@ def open_anew() -> str:
     """Open the store in a process that has not looked at it yet; return what is said."""
     program = (
         "from diffusevae.tracking.mlflow_store import connect; "
-        "from diffusevae.stages.__main__ import run_command; "
+        "from diffusevae.core.command import run_command; "
         "run_command(lambda: print('opened' if connect() else ''))"
     )
     done = subprocess.run(

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import diffusevae.stages.__main__ as entry
+from diffusevae.core.command import run_command
 from diffusevae.core.errors import InputError
 from diffusevae.training import launcher
 from diffusevae.training.distributed import Group, join_group
@@ -210,7 +211,7 @@ def test_nothing_of_a_killed_stage_is_left(start, number):
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "65", "²"])
 def test_a_wrong_number_of_processes_is_named_with_the_mend(monkeypatch, capsys, value):
     monkeypatch.setenv(launcher.PROCESSES_VARIABLE, value)
-    assert entry.run_command(lambda: entry._run_stage(["download"])) == InputError.exit_code
+    assert run_command(lambda: entry._run_stage(["download"])) == InputError.exit_code
     assert capsys.readouterr().err == (
         f"error: DIFFUSEVAE_PROCESSES: {value!r} is not a number of processes; write a whole "
         "number from 1 to 64\n"

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from diffusevae.core.errors import EnvironmentFailure
 
-LOCKS = Path("scratch/locks")
+SCRATCH = Path("scratch")  # checkpoints, journals, searches
+LOCKS = SCRATCH / "locks"
 
 
 def require_writable(folder: Path) -> None:

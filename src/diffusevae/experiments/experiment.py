@@ -22,7 +22,7 @@ from diffusevae.experiments.consistency import (
 from diffusevae.metrics.perceptual import BACKBONE
 from diffusevae.metrics.promotion import GateConfig
 from diffusevae.sources.pinned import ASSETS
-from diffusevae.stages.__main__ import LATENTS, ON_DEMAND, STAGES
+from diffusevae.stages.names import LATENTS, ON_DEMAND, STAGES
 
 PARAMS_FILE = Path("params.yaml")
 RAW = Path("data/raw")  # where dvc.yaml keeps downloads, and the user folders of images

@@ -12,91 +12,31 @@ DIFFUSEVAE_PROCESSES=2 lets two processes train a model together, in the stages 
 """
 
 import argparse
-import errno
 import gc
 import importlib
 import inspect
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 from diffusevae.core import interruption
-from diffusevae.core.disk import make_private, own_output
-from diffusevae.core.errors import EnvironmentFailure, InputError, guard_output
-from diffusevae.core.parent import PARENT_VARIABLE, end_with_parent, keep_writing
+from diffusevae.core.command import run_command
+from diffusevae.core.disk import SCRATCH, make_private, own_output
+from diffusevae.core.errors import InputError, guard_output
+from diffusevae.core.parent import PARENT_VARIABLE, end_with_parent
+from diffusevae.stages.names import ALL_STAGES, TRAINED_TOGETHER
 from diffusevae.tracking.stage_logger import Recorder, StageLogger, track_stage
 from diffusevae.training.launcher import launch, num_processes, rank
 
 PARAMS_FILE = Path("params.yaml")
-SCRATCH = Path("scratch")  # checkpoints, journals, searches
-STAGES = (
-    "download",
-    "prepare",
-    "train_classifier",
-    "tune_vae",
-    "train_vae",
-    "tune_ddpm",
-    "train_ddpm",
-    "train_diffusevae",
-    "sample",
-    "evaluate",
-    "figures",
-    "report",
-)
-ON_DEMAND = ("ablate", "frontier", "compress")  # stages beyond those of the flow
-LATENTS = ("beta_vae", "sprites", "spectra", "autoencoders", "overview")  # of flows.latents
-TRAINED_TOGETHER = ("train_vae", "train_ddpm", "train_diffusevae")
-OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
-IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 
 def main(argv: list[str]) -> int:
     """Run one stage; return its exit code."""
     guard_output()
     return run_command(lambda: _watch_and_run(argv))
-
-
-def run_command(action: Callable[[], None]) -> int:
-    """Do it; return 0, 2 (bad input), 3 (environment) or 128 + a signal's number.
-
-    Any other than 0 comes after one line that says why. A reader that goes away ends nothing.
-    """
-    keep_writing()
-    try:
-        action()
-        return 0
-    except interruption.Stopped as stop:
-        print(f"error: {stop}", file=sys.stderr, flush=True)
-        return stop.code
-    except KeyboardInterrupt:
-        print("error: stopped by Ctrl-C", file=sys.stderr, flush=True)
-        return 128 + signal.SIGINT
-    except (InputError, EnvironmentFailure) as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return error.exit_code
-    except OSError as error:
-        explained = explain_machine_error(error)
-        if explained is None:
-            raise
-        print(f"error: {explained}", file=sys.stderr, flush=True)
-        return explained.exit_code
-
-
-def explain_machine_error(error: OSError) -> EnvironmentFailure | None:
-    """Return what the user of this machine can mend as one line; None for any other error."""
-    if error.errno in IN_THE_WAY:
-        return EnvironmentFailure(
-            f"{error.filename}: {error.strerror}; move away what stands in its place"
-        )
-    if error.errno not in OF_THE_MACHINE:
-        return None
-    return EnvironmentFailure(
-        f"{error.filename or 'disk'}: {error.strerror}; free disk space or "
-        "mend the folder's permissions"
-    )
 
 
 def _watch_and_run(argv: list[str]) -> None:
@@ -111,10 +51,9 @@ def _watch_and_run(argv: list[str]) -> None:
 
 def _run_stage(argv: list[str]) -> None:
     _end_with_parent()
-    if not argv or argv[0] not in STAGES + ON_DEMAND + LATENTS:
+    if not argv or argv[0] not in ALL_STAGES:
         raise InputError(
-            f"stage {argv[0] if argv else '(none)'}: not a stage; "
-            f"there are {', '.join(STAGES + ON_DEMAND + LATENTS)}"
+            f"stage {argv[0] if argv else '(none)'}: not a stage; there are {', '.join(ALL_STAGES)}"
         )
     make_private(SCRATCH)
     count = num_processes()

@@ -1,0 +1,20 @@
+"""The names of the stages, in the order of dvc.yaml."""
+
+STAGES = (
+    "download",
+    "prepare",
+    "train_classifier",
+    "tune_vae",
+    "train_vae",
+    "tune_ddpm",
+    "train_ddpm",
+    "train_diffusevae",
+    "sample",
+    "evaluate",
+    "figures",
+    "report",
+)
+ON_DEMAND = ("ablate", "frontier", "compress")  # stages beyond those of the flow
+LATENTS = ("beta_vae", "sprites", "spectra", "autoencoders", "overview")  # of flows.latents
+ALL_STAGES = STAGES + ON_DEMAND + LATENTS
+TRAINED_TOGETHER = ("train_vae", "train_ddpm", "train_diffusevae")  # by several processes
