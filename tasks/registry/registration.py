@@ -19,8 +19,8 @@ from prefect.cache_policies import NO_CACHE
 from diffusevae.core.errors import InputError
 from diffusevae.core.tensor_file import load_tensors, sha256_of
 from diffusevae.experiments.experiment import Experiment
+from diffusevae.models.diffusion import check_pair
 from diffusevae.registered.own_code import hash_code
-from diffusevae.sampling.generation import check_pair
 from diffusevae.tracking.mlflow_store import connect
 from tasks.parent_run import active_run, git_tags, mlflow_failures
 from tasks.registry.model_card import METRICS_ON_CARD, measure_version, write_card

@@ -17,14 +17,12 @@ from diffusevae.core.readback import parse_json, read_again
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.experiments.experiment import Experiment
 from diffusevae.metrics.promotion import Made
-from diffusevae.models.diffusion import load_diffusion
-from diffusevae.models.latent_mixture import load_prior
-from diffusevae.models.vae import load_vae
+from diffusevae.models.diffusion import check_pair, load_diffusion
+from diffusevae.models.latent_mixture import load_mixture
+from diffusevae.models.vae import load_vae, reconstruct_all
 from diffusevae.registered.own_code import PACKAGE, hash_code
-from diffusevae.sampling.generation import check_pair
 from diffusevae.sampling.samplers import SamplerConfig, sample
 from diffusevae.tracking.mlflow_store import connect
-from diffusevae.training.vae_training import reconstruct_all
 from tasks.registry.model_card import METRICS_ON_CARD
 from tasks.registry.model_folder import MEND, fetch_model
 from tasks.registry.own_process import describe_code, make_apart
@@ -56,12 +54,12 @@ class Version:
             return make_apart(self.folder, f"{self.name} version {self.number}", images, seed)
         files, device = self.folder / "artifacts", choose_device()
         vae = load_vae(files / "vae.safetensors", device)
-        prior = load_prior(files / "prior.safetensors")
+        mixture = load_mixture(files / "prior.safetensors")
         diffusevae = load_diffusion(files / "diffusevae.safetensors", device)
         place = f"{self.name} version {self.number}: tag sampler"
         sampler = build(SamplerConfig, parse_json(self.tags["sampler"], place, MEND), place)
         x_hat = reconstruct_all(vae, images.to(device))
-        codes = prior.sample(len(images), generator(seed, "generate", "gmm"))
+        codes = mixture.sample(len(images), generator(seed, "generate", "gmm"))
         with torch.inference_mode():
             decoded = torch.cat([vae.decode(part.to(device)) for part in codes.split(500)])
         return Made(

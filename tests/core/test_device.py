@@ -9,8 +9,7 @@ import torch
 from diffusevae.core.device import PRECISION_VARIABLE, choose_device
 from diffusevae.core.errors import InputError
 from diffusevae.models.unet import UNet
-from tests.models.test_unet import make_config
-from tests.models.test_vae import make_vae
+from tests.support.toy_models import make_unet_config, make_vae
 
 # Tells how many pages of memory the kernel hands out for three steps that are like those before.
 COUNT_PAGES = """
@@ -39,7 +38,7 @@ def test_a_precision_that_there_is_not_is_named_with_the_mend(monkeypatch):
 
 def test_the_networks_compute_in_the_precision_asked_for(monkeypatch):
     torch.manual_seed(0)
-    unet = UNet(make_config(), (1, 16, 16), conditional=False).eval()
+    unet = UNet(make_unet_config(), (1, 16, 16), conditional=False).eval()
     vae, x, t = make_vae(image_shape=(1, 16, 16)).eval(), torch.rand(4, 1, 16, 16), torch.arange(4)
     for last in (unet.conv_out, vae.decoder.layers[-1]):  # zero at first
         torch.nn.init.normal_(last.weight)

@@ -16,7 +16,7 @@ from diffusevae.core.tensor_file import save_tensors
 from diffusevae.latents.models.beta_vae import load_vector_vae
 from diffusevae.models.classifier import load_classifier
 from diffusevae.models.diffusion import load_diffusion
-from diffusevae.models.latent_mixture import load_prior
+from diffusevae.models.latent_mixture import load_mixture
 from diffusevae.models.vae import load_vae
 from diffusevae.tracking.mlflow_store import require_address
 from diffusevae.tracking.stage_logger import Recorder
@@ -144,7 +144,7 @@ def test_a_best_yaml_of_another_shape_is_named(tmp_path: Path, text):
 
 
 @pytest.mark.parametrize(
-    "load", [load_vae, load_diffusion, load_classifier, load_prior, load_vector_vae]
+    "load", [load_vae, load_diffusion, load_classifier, load_mixture, load_vector_vae]
 )
 @pytest.mark.parametrize("config", [{}, [], 3, {"vae": 1, "diffusion": {}, "latent_shape": 7}])
 def test_a_checkpoint_of_another_kind_is_named(tmp_path: Path, load, config):

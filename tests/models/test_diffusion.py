@@ -3,38 +3,16 @@
 import pytest
 import torch
 
+from diffusevae.core.errors import InputError
 from diffusevae.core.randomness import generator
-from diffusevae.models.diffusion import (
-    DiffusionConfig,
-    DiffusionModel,
-    draw_noise,
-    load_diffusion,
-    save_diffusion,
-)
-from tests.models.test_unet import make_config
-
-
-def make_model(prediction="eps", image_range="centred", conditional=False, **changes):
-    values = dict(
-        scheduler_type="cosine",
-        num_timesteps=50,
-        beta_start=1e-4,
-        beta_end=0.02,
-        prediction=prediction,
-        image_range=image_range,
-        open_ends=False,
-    )
-    torch.manual_seed(0)
-    model = DiffusionModel(
-        DiffusionConfig(**(values | changes)), make_config(), (1, 16, 16), conditional
-    )
-    torch.nn.init.normal_(model.unet.conv_out.weight, std=0.1)
-    return model
+from diffusevae.core.tensor_file import load_config, save_tensors
+from diffusevae.models.diffusion import check_pair, draw_noise, load_diffusion, save_diffusion
+from tests.support.toy_models import make_diffusion
 
 
 @pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
 def test_split_inverts_target_at_every_timestep(prediction):
-    model = make_model(prediction)
+    model = make_diffusion(prediction)
     x_0, eps = torch.randn(50, 1, 4, 4), torch.randn(50, 1, 4, 4)
     t = torch.arange(50)
     x_t = model.add_noise(x_0, t, eps)
@@ -46,7 +24,7 @@ def test_split_inverts_target_at_every_timestep(prediction):
 
 def test_the_score_is_that_of_the_gaussian_a_gaussian_becomes():
     """For x_0 ~ N(m, s^2) all is known: x_t ~ N(a m, a^2 s^2 + 1 - a^2), E[x_0 | x_t] by Bayes."""
-    model, mean, variance = make_model("x0"), 0.2, 0.09
+    model, mean, variance = make_diffusion("x0"), 0.2, 0.09
     t = torch.arange(50)
     x_t = torch.randn(50, 1, 4, 4, generator=generator(3), dtype=torch.float64)
     a = model.schedule.alpha_bars.sqrt()[:, None, None, None]
@@ -59,7 +37,7 @@ def test_the_score_is_that_of_the_gaussian_a_gaussian_becomes():
 
 
 def test_forward_process_has_the_mean_and_variance_of_the_closed_form():
-    model = make_model()
+    model = make_diffusion()
     t = torch.full((20_000,), 20)
     x_0 = torch.full((20_000, 1, 1, 1), 0.7)
     x_t = model.add_noise(x_0, t, torch.randn(20_000, 1, 1, 1, generator=generator(0)))
@@ -70,7 +48,7 @@ def test_forward_process_has_the_mean_and_variance_of_the_closed_form():
 
 @pytest.mark.parametrize("image_range, black", [("centred", -1.0), ("unit", 0.0)])
 def test_images_are_diffused_in_the_configured_range(image_range, black):
-    model = make_model(image_range=image_range)
+    model = make_diffusion(image_range=image_range)
     assert float(model.to_diffusion_range(torch.tensor(0.0))) == black
     assert float(model.to_diffusion_range(torch.tensor(1.0))) == 1
     x = torch.rand(2, 1, 4, 4)
@@ -79,7 +57,7 @@ def test_images_are_diffused_in_the_configured_range(image_range, black):
 
 @pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
 def test_the_loss_of_a_network_that_answers_zero_is_the_power_of_its_target(prediction):
-    model = make_model(prediction)
+    model = make_diffusion(prediction)
     torch.nn.init.zeros_(model.unet.conv_out.weight)
     x = torch.rand(8, 1, 16, 16)
     t, eps = draw_noise(x.shape, 50, generator(1))
@@ -101,7 +79,7 @@ def test_the_loss_of_a_network_that_answers_zero_is_the_power_of_its_target(pred
     ],
 )
 def test_open_ends_forgive_only_what_lies_beyond_the_true_end(open_ends, answer, errors):
-    model = make_model("x0", open_ends=open_ends)
+    model = make_diffusion("x0", open_ends=open_ends)
     torch.nn.init.zeros_(model.unet.conv_out.weight)
     torch.nn.init.constant_(model.unet.conv_out.bias, answer)
     for value, error in zip((0.0, 0.5, 1.0), errors, strict=True):
@@ -114,7 +92,7 @@ def test_open_ends_forgive_only_what_lies_beyond_the_true_end(open_ends, answer,
 
 
 def test_a_dropped_condition_gives_the_networks_answer_to_none():
-    model = make_model(conditional=True).eval()
+    model = make_diffusion(conditional=True).eval()
     x, x_hat = torch.rand(2, 1, 16, 16), torch.rand(2, 1, 16, 16)
     t, eps = draw_noise(x.shape, 50, generator(1))
     with_none = model.losses(x, t, eps, torch.full_like(x, 0.5))["loss"]
@@ -125,7 +103,7 @@ def test_a_dropped_condition_gives_the_networks_answer_to_none():
 
 
 def test_guidance_extrapolates_and_zero_is_the_conditional_model_bit_for_bit():
-    model = make_model(conditional=True).eval()
+    model = make_diffusion(conditional=True).eval()
     x, x_hat, t = torch.randn(2, 1, 16, 16), torch.rand(2, 1, 16, 16), torch.tensor([3, 40])
     conditional = model.unet(x, t, 2 * x_hat - 1)
     none = model.unet(x, t, torch.zeros_like(x))
@@ -135,7 +113,7 @@ def test_guidance_extrapolates_and_zero_is_the_conditional_model_bit_for_bit():
 
 def test_the_forward_process_does_not_use_x_hat():
     """Formulation 1 (docs/study.md, 4): with a network that answers zero, x_hat changes nothing."""
-    model = make_model(conditional=True)
+    model = make_diffusion(conditional=True)
     torch.nn.init.zeros_(model.unet.conv_out.weight)
     x = torch.rand(4, 1, 16, 16)
     t, eps = draw_noise(x.shape, 50, generator(1))
@@ -144,10 +122,8 @@ def test_the_forward_process_does_not_use_x_hat():
 
 
 def test_a_saved_model_comes_back_equal_and_names_its_vae(tmp_path):
-    from diffusevae.core.tensor_file import load_config
-
     path = tmp_path / "model.safetensors"
-    model = make_model(conditional=True).eval()
+    model = make_diffusion(conditional=True).eval()
     model.p_uncond = 0.25
     save_diffusion(path, model, vae_sha256="abc")
     x, t = torch.rand(2, 1, 16, 16), torch.tensor([3, 40])
@@ -157,4 +133,12 @@ def test_a_saved_model_comes_back_equal_and_names_its_vae(tmp_path):
 
 def test_beta_end_must_be_above_beta_start():
     with pytest.raises(ValueError, match="beta_end 0.001 must be above beta_start 0.01"):
-        make_model(beta_start=0.01, beta_end=0.001)
+        make_diffusion(beta_start=0.01, beta_end=0.001)
+
+
+def test_a_pair_that_does_not_belong_together_is_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_tensors(path, {}, {"vae_sha256": "a" * 64})
+    check_pair(path, "a" * 64)
+    with pytest.raises(InputError, match="trained on the VAE aaaaaaaaaaaa, not on bbbbbbbbbbbb"):
+        check_pair(path, "b" * 64)

@@ -8,7 +8,13 @@ from sklearn.mixture import GaussianMixture
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.randomness import generator
-from diffusevae.models.latent_mixture import Prior, PriorConfig, fit_prior, load_prior, save_prior
+from diffusevae.models.latent_mixture import (
+    Mixture,
+    MixtureConfig,
+    fit_mixture,
+    load_mixture,
+    save_mixture,
+)
 
 
 def two_clusters() -> torch.Tensor:
@@ -20,8 +26,8 @@ def two_clusters() -> torch.Tensor:
 
 
 def test_full_covariances_give_back_means_weights_and_correlation():
-    prior = fit_prior(PriorConfig(2, "full", 100), two_clusters(), seed=0)
-    z = prior.sample(20_000, generator(2))
+    mixture = fit_mixture(MixtureConfig(2, "full", 100), two_clusters(), seed=0)
+    z = mixture.sample(20_000, generator(2))
     assert z.shape == (20_000, 2, 1, 1)
     z = z[:, :, 0, 0]
     left, right = z[z[:, 0] < 0], z[z[:, 0] > 0]
@@ -32,29 +38,31 @@ def test_full_covariances_give_back_means_weights_and_correlation():
 
 
 def test_diagonal_covariances_have_no_correlation():
-    prior = fit_prior(PriorConfig(2, "diag", 100), two_clusters(), seed=0)
-    z = prior.sample(20_000, generator(2))[:, :, 0, 0]
+    mixture = fit_mixture(MixtureConfig(2, "diag", 100), two_clusters(), seed=0)
+    z = mixture.sample(20_000, generator(2))[:, :, 0, 0]
     assert abs(float(torch.corrcoef(z[z[:, 0] < 0].T)[0, 1])) < 0.05
 
 
 def test_a_saved_prior_samples_the_same(tmp_path):
-    prior = Prior(torch.tensor([0.3, 0.7]), torch.randn(2, 4), torch.rand(2, 4), (1, 2, 2))
-    save_prior(tmp_path / "prior.safetensors", prior)
-    loaded = load_prior(tmp_path / "prior.safetensors")
-    assert torch.equal(loaded.sample(5, generator(0)), prior.sample(5, generator(0)))
+    mixture = Mixture(torch.tensor([0.3, 0.7]), torch.randn(2, 4), torch.rand(2, 4), (1, 2, 2))
+    save_mixture(tmp_path / "prior.safetensors", mixture)
+    loaded = load_mixture(tmp_path / "prior.safetensors")
+    assert torch.equal(loaded.sample(5, generator(0)), mixture.sample(5, generator(0)))
 
 
 def test_more_components_than_images_are_refused():
     with pytest.raises(InputError, match="num_components 5: only 3 images"):
-        fit_prior(PriorConfig(5, "full", 10), torch.randn(3, 2, 1, 1), seed=0)
+        fit_mixture(MixtureConfig(5, "full", 10), torch.randn(3, 2, 1, 1), seed=0)
 
 
 def test_many_large_codes_take_no_memory_for_covariances():
     """A covariance for each of 10,000 codes of 512 numbers would be 10 GB."""
     factors = torch.eye(512).tril() + 0.01 * torch.ones(512, 512).tril()
-    prior = Prior(torch.full((3,), 1 / 3), torch.zeros(3, 512), factors.repeat(3, 1, 1), (8, 8, 8))
+    mixture = Mixture(
+        torch.full((3,), 1 / 3), torch.zeros(3, 512), factors.repeat(3, 1, 1), (8, 8, 8)
+    )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    z = prior.sample(10_000, generator(0))
+    z = mixture.sample(10_000, generator(0))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # kB
     variances = z.flatten(1).var(0)
     torch.testing.assert_close(variances, factors.square().sum(1), rtol=0.1, atol=0)
@@ -63,7 +71,7 @@ def test_many_large_codes_take_no_memory_for_covariances():
 def test_full_covariances_are_as_likely_as_in_float64():
     """More numbers than codes, far apart: float32 loses the small variances, and all is refused."""
     mu = 300 * torch.randn(40, 64, 1, 1, generator=generator(3))
-    prior = fit_prior(PriorConfig(2, "full", 50), mu, seed=0)
+    mixture = fit_mixture(MixtureConfig(2, "full", 50), mu, seed=0)
     codes = mu.flatten(1).double()
     expected = (
         GaussianMixture(2, max_iter=50, reg_covar=1e-4, random_state=0, tol=1e-2)
@@ -71,13 +79,13 @@ def test_full_covariances_are_as_likely_as_in_float64():
         .score(codes.numpy())
     )
     parts = torch.distributions.MultivariateNormal(
-        prior.means.double(), scale_tril=prior.factors.double()
+        mixture.means.double(), scale_tril=mixture.factors.double()
     )
-    density = parts.log_prob(codes[:, None]) + prior.weights.double().log()
+    density = parts.log_prob(codes[:, None]) + mixture.weights.double().log()
     assert float(density.logsumexp(1).mean()) == pytest.approx(expected, rel=1e-3)
 
 
 def test_codes_without_a_covariance_are_one_line():
     mu = 1e9 * torch.randn(40, 64, 1, 1, generator=generator(3))
     with pytest.raises(InputError, match="prior.covariance: full: .* use diag"):
-        fit_prior(PriorConfig(2, "full", 50), mu, seed=0)
+        fit_mixture(MixtureConfig(2, "full", 50), mu, seed=0)

@@ -3,28 +3,8 @@
 import pytest
 import torch
 
-from diffusevae.models.unet import UNet, UNetConfig
-
-
-def make_config(**changes) -> UNetConfig:
-    values = dict(
-        base_channels=8,
-        channel_multipliers=(1, 2),
-        blocks_per_level=2,
-        attention_levels=(1,),
-        num_heads=2,
-        time_emb_dim=16,
-        dropout=0.0,
-        fuse=("in", "down", "skip"),
-    )
-    return UNetConfig(**(values | changes))
-
-
-def make_unet(conditional=True, image_shape=(1, 16, 16), **changes) -> UNet:
-    torch.manual_seed(0)
-    unet = UNet(make_config(**changes), image_shape, conditional)
-    torch.nn.init.normal_(unet.conv_out.weight)  # it starts at zero
-    return unet
+from diffusevae.models.unet import UNet
+from tests.support.toy_models import make_unet, make_unet_config
 
 
 @pytest.mark.parametrize("image_shape", [(1, 16, 16), (3, 32, 32)])
@@ -37,7 +17,7 @@ def test_output_has_the_shape_of_the_image(image_shape):
 
 def test_an_untrained_network_predicts_zero():
     torch.manual_seed(0)
-    unet = UNet(make_config(), (1, 16, 16), conditional=False)
+    unet = UNet(make_unet_config(), (1, 16, 16), conditional=False)
     x = torch.randn(2, 1, 16, 16)
     assert torch.equal(unet(x, torch.tensor([1, 2])), torch.zeros_like(x))
 
@@ -74,4 +54,4 @@ def test_the_unconditional_network_has_no_fusing_weights():
 )
 def test_configurations_that_do_not_fit_are_refused_by_name(changes, words):
     with pytest.raises(ValueError, match=words):
-        make_config(**changes)
+        make_unet_config(**changes)

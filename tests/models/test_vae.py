@@ -5,29 +5,17 @@ import torch
 from torch.distributions import Normal
 from torch.distributions import kl_divergence as kl_of_distributions
 
+from diffusevae.core.errors import InputError
 from diffusevae.models.vae import (
     VAE,
-    VAEConfig,
     kl_divergence,
     load_vae,
     reparameterise,
     save_vae,
+    size_vae,
     vae_loss,
 )
-
-
-def make_vae(image_shape=(1, 32, 32), **changes) -> VAE:
-    values = dict(
-        latent_channels=3,
-        base_channels=8,
-        channel_multipliers=(1, 2, 2),
-        attention_levels=(2,),
-        dropout=0.0,
-        reconstruction="mse",
-        kl_weight=0.5,
-    )
-    torch.manual_seed(0)
-    return VAE(VAEConfig(**(values | changes)), image_shape)
+from tests.support.toy_models import make_vae
 
 
 def test_latent_is_the_image_halved_between_levels():
@@ -35,6 +23,19 @@ def test_latent_is_the_image_halved_between_levels():
     mu, logvar = vae.encode(torch.rand(2, 1, 32, 32))
     assert mu.shape == logvar.shape == (2, 3, 8, 8) == (2, *vae.latent_shape)
     assert vae.decode(mu).shape == (2, 1, 32, 32)
+
+
+@pytest.mark.parametrize(("code", "levels"), [((1, 4, 4), 3), ((2, 8, 8), 2), ((3, 16, 16), 1)])
+def test_a_vae_has_the_code_that_was_asked_for(code, levels):
+    config = size_vae(make_vae(attention_levels=()).config, code, 16, (1, 1, 1), 1e-6, "compress")
+    assert VAE(config, (1, 16, 16)).latent_shape == code
+    assert len(config.channel_multipliers) == levels and config.kl_weight == 1e-6
+
+
+@pytest.mark.parametrize("code", [(1, 5, 5), (1, 2, 2), (1, 32, 32)])
+def test_a_code_to_which_nothing_leads_is_refused(code):
+    with pytest.raises(InputError, match=r"compress.codes: \[1, .*do not come down to"):
+        size_vae(make_vae(attention_levels=()).config, code, 16, (1, 1, 1), 1e-6, "compress")
 
 
 def test_colour_and_other_sizes():

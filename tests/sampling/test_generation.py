@@ -5,14 +5,11 @@ import torch
 
 from diffusevae.__main__ import main
 from diffusevae.core.errors import InputError
-from diffusevae.core.tensor_file import save_tensors
 from diffusevae.data.dataset import Split
-from diffusevae.models.latent_mixture import Prior
-from diffusevae.sampling.generation import Models, check_pair, generate, record_trajectory, refine
+from diffusevae.models.latent_mixture import Mixture
+from diffusevae.sampling.generation import Models, generate, record_trajectory, refine
 from diffusevae.tracking.stage_logger import StageLogger
-from tests.models.test_diffusion import make_model
-from tests.models.test_vae import make_vae
-from tests.sampling.test_samplers import make_sampler
+from tests.support.toy_models import make_diffusion, make_sampler, make_vae
 
 SAMPLER = make_sampler(num_steps=3, batch_size=4)
 
@@ -22,8 +19,10 @@ def models() -> Models:
     vae = make_vae(image_shape=(1, 16, 16)).eval().requires_grad_(False)
     torch.nn.init.normal_(vae.decoder.layers[-1].weight)
     # One Gaussian without spread: every code of the "GMM" is 2.
-    prior = Prior(torch.ones(1), torch.full((1, 48), 2.0), torch.zeros(1, 48), (3, 4, 4))
-    return Models(vae, prior, make_model("v").eval(), make_model("v", conditional=True).eval())
+    mixture = Mixture(torch.ones(1), torch.full((1, 48), 2.0), torch.zeros(1, 48), (3, 4, 4))
+    return Models(
+        vae, mixture, make_diffusion("v").eval(), make_diffusion("v", conditional=True).eval()
+    )
 
 
 @pytest.fixture
@@ -62,14 +61,6 @@ def test_a_trajectory_goes_from_noise_to_the_finished_image(models, test_images)
 def test_more_images_than_there_are_is_an_error_with_the_number(models, test_images):
     with pytest.raises(InputError, match="num_images 11: there are only 10"):
         refine(models, SAMPLER, test_images, 11, 0, StageLogger())
-
-
-def test_a_pair_that_does_not_belong_together_is_refused(tmp_path):
-    path = tmp_path / "model.safetensors"
-    save_tensors(path, {}, {"vae_sha256": "a" * 64})
-    check_pair(path, "a" * 64)
-    with pytest.raises(InputError, match="trained on the VAE aaaaaaaaaaaa, not on bbbbbbbbbbbb"):
-        check_pair(path, "b" * 64)
 
 
 def test_a_picture_that_cannot_be_written_is_found_before_any_work(tmp_path, capsys):

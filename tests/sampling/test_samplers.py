@@ -9,8 +9,8 @@ from torch import nn
 from diffusevae.core.errors import InputError
 from diffusevae.core.randomness import generator
 from diffusevae.models.diffusion import DiffusionModel
-from diffusevae.sampling.samplers import SamplerConfig, choose_timesteps, sample
-from tests.models.test_diffusion import make_model
+from diffusevae.sampling.samplers import choose_timesteps, sample
+from tests.support.toy_models import make_diffusion, make_sampler
 
 MEAN, STD = 0.2, 0.3  # of the Gaussian "images", in the range of diffusion
 
@@ -30,25 +30,9 @@ class ExactGaussian(nn.Module):
 
 
 def exact_model(num_timesteps=200) -> DiffusionModel:
-    model = make_model("x0", num_timesteps=num_timesteps)
+    model = make_diffusion("x0", num_timesteps=num_timesteps)
     model.unet = ExactGaussian(model.schedule.alpha_bars)
     return model
-
-
-def make_sampler(**changes) -> SamplerConfig:
-    values = dict(
-        sampler="ddim",
-        num_steps=200,
-        spacing="trailing",
-        eta=0.0,
-        variance="posterior",
-        clip=True,
-        guidance=0.0,
-        temperature=1.0,
-        shared_noise=False,
-        batch_size=128,
-    )
-    return SamplerConfig(**(values | changes))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +99,7 @@ class LinearInTime(nn.Module):
 
 
 def test_looking_ahead_ends_where_one_step_more_would():
-    model = make_model("x0", num_timesteps=200)
+    model = make_diffusion("x0", num_timesteps=200)
     model.unet = LinearInTime()
     seen = []
     images = sample(
@@ -132,7 +116,7 @@ def test_looking_ahead_ends_where_one_step_more_would():
 
 
 def test_looking_ahead_needs_a_timestep_to_look_to():
-    model, config = make_model("x0", num_timesteps=10), make_sampler(sampler="ddim_ahead")
+    model, config = make_diffusion("x0", num_timesteps=10), make_sampler(sampler="ddim_ahead")
     assert sample(model, dataclasses.replace(config, num_steps=9), 1, 0).isfinite().all()
     alone = sample(model, dataclasses.replace(config, num_steps=1), 1, 0)  # no line through one
     assert torch.equal(alone, sample(model, make_sampler(num_steps=1), 1, 0))
@@ -141,7 +125,7 @@ def test_looking_ahead_needs_a_timestep_to_look_to():
 
 
 def test_the_seed_decides_the_images_and_x_hat_conditions_them():
-    model = make_model("v", conditional=True).eval()
+    model = make_diffusion("v", conditional=True).eval()
     config = make_sampler(num_steps=4, batch_size=2)
     x_hat = torch.rand(3, 1, 16, 16, generator=generator(5))
     first = sample(model, config, 3, 0, x_hat)
@@ -152,20 +136,20 @@ def test_the_seed_decides_the_images_and_x_hat_conditions_them():
 
 
 def test_guidance_is_refused_where_the_condition_was_never_hidden():
-    model, x_hat = make_model("v", conditional=True).eval(), torch.rand(2, 1, 16, 16)
+    model, x_hat = make_diffusion("v", conditional=True).eval(), torch.rand(2, 1, 16, 16)
     guided = make_sampler(num_steps=2, guidance=1.0)
     with pytest.raises(InputError, match="^guidance 1: needs a model trained without its cond"):
         sample(model, guided, 2, 0, x_hat)
     model.p_uncond = 0.1
     unguided = sample(model, make_sampler(num_steps=2), 2, 0, x_hat)
     assert not torch.equal(sample(model, guided, 2, 0, x_hat), unguided)
-    alone = make_model("v").eval()  # without a condition there is nothing to be guided by
+    alone = make_diffusion("v").eval()  # without a condition there is nothing to be guided by
     assert torch.equal(sample(alone, guided, 2, 0), sample(alone, make_sampler(num_steps=2), 2, 0))
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim", "ddim_ahead", "dpmpp_2m", "unipc"])
 def test_noise_is_shared_and_scaled_where_asked(sampler):
-    model = make_model("v", conditional=False).eval()
+    model = make_diffusion("v", conditional=False).eval()
     config = make_sampler(sampler=sampler, num_steps=4, eta=0.5, batch_size=2)
     shared = sample(model, dataclasses.replace(config, shared_noise=True), 3, 0)
     torch.testing.assert_close(shared, shared[:1].expand(3, -1, -1, -1))  # over two batches
@@ -182,7 +166,7 @@ def test_noise_is_shared_and_scaled_where_asked(sampler):
 
 
 def test_without_clipping_the_prediction_may_leave_its_range():
-    model = make_model("x0", num_timesteps=200)
+    model = make_diffusion("x0", num_timesteps=200)
     torch.nn.init.zeros_(model.unet.conv_out.weight)
     torch.nn.init.constant_(model.unet.conv_out.bias, 1.5)
     seen = []

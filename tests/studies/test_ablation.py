@@ -15,8 +15,8 @@ from diffusevae.models.vae import VAEConfig, save_vae
 from diffusevae.stages import ablate as stage
 from diffusevae.studies.ablation import VAE, AblateConfig, draw_table, run_variants, summarise
 from diffusevae.tracking.stage_logger import StageLogger
-from tests.sampling.test_samplers import make_sampler
 from tests.support.resumable import CONFIG, OPTIMISER, UNET
+from tests.support.toy_models import make_sampler
 
 ABLATE = AblateConfig(
     variants=(("concat",), ("in", "skip")),

@@ -9,14 +9,13 @@ import pytest
 import torch
 from sklearn.decomposition import PCA as SklearnPCA
 
-from diffusevae.core.errors import InputError
 from diffusevae.data.dataset import to_unit
 from diffusevae.data.idx import read_idx_set
 from diffusevae.data.resizing import resize
 from diffusevae.models.pca import fit_pca
-from diffusevae.models.vae import VAE, VAEConfig
+from diffusevae.models.vae import VAEConfig
 from diffusevae.stages import compress as stage
-from diffusevae.studies.compression import CompressConfig, compare, measure, size_vae
+from diffusevae.studies.compression import CompressConfig, compare, measure
 from diffusevae.tracking.stage_logger import StageLogger
 from diffusevae.training.loop import OptimiserConfig
 from tests.studies.test_ablation import write_split
@@ -55,19 +54,6 @@ def test_pca_agrees_with_scikit_learn_s():
     assert np.abs(restored - expected).max() < 1e-6
     every = fit_pca(images).reconstruct(images, 48)
     assert torch.allclose(every, to_unit(images), atol=1e-6)
-
-
-@pytest.mark.parametrize(("code", "levels"), [((1, 4, 4), 3), ((2, 8, 8), 2), ((3, 16, 16), 1)])
-def test_the_vae_has_the_code_that_was_asked_for(code, levels):
-    config = size_vae(VAE_CONFIG, CONFIG, code, 16)
-    assert VAE(config, (1, 16, 16)).latent_shape == code
-    assert len(config.channel_multipliers) == levels and config.kl_weight == 1e-6
-
-
-@pytest.mark.parametrize("code", [(1, 5, 5), (1, 2, 2), (1, 32, 32)])
-def test_a_code_to_which_nothing_leads_is_refused(code):
-    with pytest.raises(InputError, match=r"compress.codes: \[1, .*do not come down to"):
-        size_vae(VAE_CONFIG, CONFIG, code, 16)
 
 
 @pytest.mark.parametrize(

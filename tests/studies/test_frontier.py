@@ -24,9 +24,9 @@ from diffusevae.studies.frontier import (
     list_points,
 )
 from diffusevae.tracking.stage_logger import StageLogger
-from tests.sampling.test_samplers import make_sampler
 from tests.studies.test_ablation import write_split
 from tests.support.toy_artifacts import write_models
+from tests.support.toy_models import make_sampler
 
 CONFIG = FrontierConfig(
     samplers=("ddim", "unipc"),

@@ -13,7 +13,7 @@ from diffusevae.figures.catalogue import Results
 from diffusevae.metrics.labels import WAYS
 from diffusevae.metrics.paired import DISTRIBUTION, PAIRED
 from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel, save_diffusion
-from diffusevae.models.latent_mixture import Prior, save_prior
+from diffusevae.models.latent_mixture import Mixture, save_mixture
 from diffusevae.models.unet import UNetConfig
 from diffusevae.models.vae import VAE, VAEConfig, save_vae
 
@@ -237,8 +237,8 @@ def write_models(folder: Path) -> dict[str, Path]:
     vae_path = folders["train_vae"] / "model.safetensors"
     save_vae(vae_path, vae)
     d = 2 * 8 * 8
-    prior = Prior(torch.ones(1), torch.zeros(1, d), torch.ones(1, d), vae.latent_shape)
-    save_prior(folders["train_vae"] / "prior.safetensors", prior)
+    mixture = Mixture(torch.ones(1), torch.zeros(1, d), torch.ones(1, d), vae.latent_shape)
+    save_mixture(folders["train_vae"] / "prior.safetensors", mixture)
     for name in ("ddpm", "diffusevae"):
         model = DiffusionModel(DIFFUSION, UNET, SHAPE, conditional=name == "diffusevae")
         save_diffusion(

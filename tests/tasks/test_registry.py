@@ -18,7 +18,7 @@ from diffusevae.core.params import read_yaml
 from diffusevae.core.tensor_file import save_tensors, sha256_of
 from diffusevae.experiments.experiment import Experiment
 from diffusevae.models.diffusion import DiffusionModel, save_diffusion
-from diffusevae.models.latent_mixture import Prior, save_prior
+from diffusevae.models.latent_mixture import Mixture, save_mixture
 from diffusevae.models.vae import VAE, VAEConfig, save_vae
 from diffusevae.tracking.stage_logger import Recorder, track_stage
 from tasks.parent_run import open_parent_run
@@ -69,8 +69,8 @@ def store(mlflow_store: MlflowClient, tmp_path: Path) -> MlflowClient:
 
 def write_prior(mean: float) -> None:
     d = 2 * 8 * 8
-    prior = Prior(torch.ones(1), torch.full((1, d), mean), torch.ones(1, d), (2, 8, 8))
-    save_prior(TOY.output("train_vae", "prior.safetensors"), prior)
+    mixture = Mixture(torch.ones(1), torch.full((1, d), mean), torch.ones(1, d), (2, 8, 8))
+    save_mixture(TOY.output("train_vae", "prior.safetensors"), mixture)
 
 
 def write_diffusevae(vae_sha256: str) -> None:

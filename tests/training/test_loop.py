@@ -9,12 +9,12 @@ from torch import nn
 from diffusevae.core.errors import InputError
 from diffusevae.data.dataset import Split
 from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.vae import reconstruct_all
 from diffusevae.training.diffusion_training import Images, fit_diffusion
 from diffusevae.training.loop import Callbacks, Fit, OptimiserConfig, fit
 from diffusevae.training.training_state import join_weights
-from diffusevae.training.vae_training import fit_vae, reconstruct_all, take_snapshot
-from tests.models.test_unet import make_config
-from tests.models.test_vae import make_vae
+from diffusevae.training.vae_training import fit_vae, take_snapshot
+from tests.support.toy_models import make_unet_config, make_vae
 
 
 def make_optimiser(**changes) -> OptimiserConfig:
@@ -190,7 +190,7 @@ def train_small_diffusion(with_x_hat: bool, epochs: int = 3):
     )
     model, history = fit_diffusion(
         config,
-        make_config(),
+        make_unet_config(),
         make_optimiser(learning_rate=5e-3, batch_size=16),
         train,
         validation,
@@ -221,7 +221,7 @@ def test_validation_draws_the_same_noise_in_every_epoch():
     images = Images(bars(16))
     _, history = fit_diffusion(
         config,
-        make_config(),
+        make_unet_config(),
         make_optimiser(learning_rate=1e-8),
         images,
         images,

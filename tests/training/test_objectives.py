@@ -28,8 +28,8 @@ from diffusevae.training.objectives import (
     shared_levels,
 )
 from diffusevae.training.vae_training import fit_vae
-from tests.models.test_diffusion import make_model
 from tests.support.real_data import raw_folder
+from tests.support.toy_models import make_diffusion
 
 OPTIMISER = OptimiserConfig(3e-3, "cosine", 32, 1.0, 0.9)
 
@@ -141,7 +141,7 @@ SCHEDULES = [
 def test_the_best_linear_denoiser_has_an_error_of_one_for_every_schedule(
     scheduler_type, num_timesteps, beta_end, prediction, image_range
 ):
-    model = make_model(
+    model = make_diffusion(
         prediction,
         scheduler_type=scheduler_type,
         num_timesteps=num_timesteps,

@@ -17,8 +17,8 @@ from diffusevae.metrics.intervals import count_needed
 from diffusevae.metrics.paired import WINDOW
 from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.layers import check_halving
+from diffusevae.models.vae import size_vae
 from diffusevae.sampling.samplers import most_steps, starts_without_noise
-from diffusevae.studies.compression import size_vae
 from diffusevae.training.objectives import shared_levels
 from diffusevae.tuning.search_space import check_space, list_combinations
 
@@ -133,9 +133,12 @@ def _misfits_of_images(params: SimpleNamespace, images: DatasetConfig) -> Iterat
 
 
 def _misfits_of_codes(params: SimpleNamespace, images: DatasetConfig) -> Iterator[str]:
-    for code in params.compress.codes:
+    config, size = params.compress, images.image_size
+    for code in config.codes:
         try:
-            size_vae(params.vae, params.compress, code, images.image_size)
+            size_vae(
+                params.vae, code, size, config.channel_multipliers, config.kl_weight, "compress"
+            )
         except InputError as error:
             yield str(error)
 

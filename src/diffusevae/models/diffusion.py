@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Generator, Tensor, nn
 
+from diffusevae.core.errors import InputError
 from diffusevae.core.params import Range, build
 from diffusevae.core.tensor_file import freeze, load_config, of_one_model, save_tensors
 from diffusevae.models.schedule import NoiseSchedule, Scheduler, make_schedule
@@ -195,3 +196,13 @@ def load_diffusion(path: Path, device: torch.device | str = "cpu") -> DiffusionM
         config.get("p_uncond", 0.0),
     )
     return freeze(model, path, device)
+
+
+def check_pair(diffusevae: Path, vae_sha256: str) -> None:
+    """Raise InputError unless this DiffuseVAE was trained on the VAE with that hash."""
+    trained_on = load_config(diffusevae).get("vae_sha256")
+    if trained_on != vae_sha256:
+        raise InputError(
+            f"{diffusevae}: was trained on the VAE {str(trained_on)[:12]}, not on "
+            f"{vae_sha256[:12]}; load the pair that belongs together"
+        )

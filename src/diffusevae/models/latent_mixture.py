@@ -19,7 +19,7 @@ from diffusevae.core.tensor_file import load_config, load_tensors, of_one_model,
 
 
 @dataclass(frozen=True)
-class PriorConfig:
+class MixtureConfig:
     """Number of Gaussians, the form of their covariances, and EM's most iterations."""
 
     num_components: Annotated[int, Range(1, 10_000)]
@@ -28,7 +28,7 @@ class PriorConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class Prior:
+class Mixture:
     """A Gaussian mixture over flattened latents.
 
     weights K, means K x D, factors K x D x D (lower Cholesky factors of the covariances) or K x D
@@ -54,7 +54,7 @@ class Prior:
         return (self.means[components] + offsets).reshape(num, *self.latent_shape)
 
 
-def fit_prior(config: PriorConfig, mu: Tensor, seed: int) -> Prior:
+def fit_mixture(config: MixtureConfig, mu: Tensor, seed: int) -> Mixture:
     """Fit the mixture to mu (N x Cz x h x w) by expectation maximisation.
 
     Raises InputError where there are fewer images than components, or covariances are singular.
@@ -89,16 +89,16 @@ def fit_prior(config: PriorConfig, mu: Tensor, seed: int) -> Prior:
     )
     diagonal = config.covariance == "diag"
     factors = covariances.sqrt() if diagonal else torch.linalg.cholesky(covariances)
-    return Prior(weights.float(), means.float(), factors.float(), tuple(mu.shape[1:]))
+    return Mixture(weights.float(), means.float(), factors.float(), tuple(mu.shape[1:]))
 
 
-def save_prior(path: Path, prior: Prior) -> None:
+def save_mixture(path: Path, mixture: Mixture) -> None:
     """Write the mixture."""
-    tensors = {"weights": prior.weights, "means": prior.means, "factors": prior.factors}
-    save_tensors(path, tensors, {"latent_shape": prior.latent_shape})
+    tensors = {"weights": mixture.weights, "means": mixture.means, "factors": mixture.factors}
+    save_tensors(path, tensors, {"latent_shape": mixture.latent_shape})
 
 
 @of_one_model
-def load_prior(path: Path) -> Prior:
+def load_mixture(path: Path) -> Mixture:
     """Return the mixture of a file. Raises InputError if it cannot be read."""
-    return Prior(**load_tensors(path), latent_shape=tuple(load_config(path)["latent_shape"]))
+    return Mixture(**load_tensors(path), latent_shape=tuple(load_config(path)["latent_shape"]))

@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from diffusevae.core.device import autocast
-from diffusevae.core.params import Range, Share, build
+from diffusevae.core.errors import InputError
+from diffusevae.core.params import Range, Share, build, override
 from diffusevae.core.tensor_file import freeze, load_config, of_one_model, save_tensors
+from diffusevae.data.dataset import to_unit
 from diffusevae.models.layers import (
     Downsample,
     ResidualBlock,
@@ -25,6 +27,7 @@ from diffusevae.models.layers import (
 )
 
 LOGVAR_RANGE = (-30.0, 20.0)
+BATCH = 500  # images at once where nothing is learned
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,35 @@ class VAEConfig:
                 f"attention_levels {list(self.attention_levels)} go beyond "
                 f"level {levels - 1}; levels count from 0"
             )
+
+
+def size_vae(
+    vae: VAEConfig,
+    code: Sequence[int],
+    image_size: int,
+    channel_multipliers: Sequence[int],
+    kl_weight: float,
+    place: str,
+) -> VAEConfig:
+    """Return a configuration whose code (Cz x h x w) is that, of images image_size x image_size.
+
+    It has as many levels of `channel_multipliers` as it takes to come down to h x w. Raises
+    InputError, naming the params section `place`, where no number of halvings leads there.
+    """
+    levels = len(channel_multipliers)
+    fitting = [n for n in range(levels) if code[1] * 2**n == image_size]
+    if not fitting:
+        raise InputError(
+            f"{place}.codes: {list(code)}: images of {image_size} x {image_size} do "
+            f"not come down to {code[1]} x {code[1]} in the {levels - 1} halvings that "
+            f"{place}.channel_multipliers allow; change one of them"
+        )
+    values = {
+        "latent_channels": code[0],
+        "channel_multipliers": channel_multipliers[: fitting[0] + 1],
+        "kl_weight": kl_weight,
+    }
+    return override(vae, values, place)
 
 
 class Encoder(nn.Module):
@@ -186,6 +218,18 @@ def vae_loss(vae: VAE, x: Tensor, eps: Tensor) -> dict[str, Tensor]:
         "reconstruction": reconstruction,
         "kl": kl,
     } | others
+
+
+@torch.inference_mode()
+def reconstruct_all(vae: VAE, images: Tensor) -> Tensor:
+    """Return x_hat in [0,1] of uint8 images, N x C x H x W float32 on the VAE's device."""
+    return torch.cat([vae.reconstruct(to_unit(part)) for part in images.split(BATCH)])
+
+
+@torch.inference_mode()
+def encode_all(vae: VAE, images: Tensor) -> Tensor:
+    """Return mu of uint8 images, N x Cz x h x w, on the CPU."""
+    return torch.cat([vae.encode(to_unit(part))[0].cpu() for part in images.split(BATCH)])
 
 
 def save_vae(path: Path, vae: VAE) -> None:

@@ -16,10 +16,9 @@ from diffusevae.core.device import choose_device
 from diffusevae.core.randomness import generator
 from diffusevae.core.readback import read_as
 from diffusevae.core.tensor_file import sha256_of
-from diffusevae.models.diffusion import load_diffusion
-from diffusevae.models.latent_mixture import load_prior
+from diffusevae.models.diffusion import check_pair, load_diffusion
+from diffusevae.models.latent_mixture import load_mixture
 from diffusevae.models.vae import load_vae
-from diffusevae.sampling.generation import check_pair
 from diffusevae.sampling.samplers import SamplerConfig, check_guidance, sample
 
 BATCH_SIZE = 500  # images encoded or decoded at once, as the stages do
@@ -39,7 +38,7 @@ class DiffuseVAE(PythonModel):
         check_pair(paths["diffusevae"], sha256_of(paths["vae"]))
         self.device = choose_device()
         self.vae = load_vae(paths["vae"], self.device)
-        self.prior = load_prior(paths["prior"])
+        self.mixture = load_mixture(paths["prior"])
         self.diffusevae = load_diffusion(paths["diffusevae"], self.device)
         self.sampler = read_as(SamplerConfig, paths["sampler"], "register the model again")
         check_guidance(self.sampler, self.diffusevae.p_uncond)
@@ -57,7 +56,7 @@ class DiffuseVAE(PythonModel):
         with torch.inference_mode():
             if num_images:
                 # As the stage `sample` does it, so that the model can repeat its images.
-                z = self.prior.sample(num_images, generator(seed, "generate", "gmm"))
+                z = self.mixture.sample(num_images, generator(seed, "generate", "gmm"))
                 x_hat = self._decode(z)
                 seed += 1
             else:

@@ -13,13 +13,12 @@ from torch import Tensor
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import PositiveCount
 from diffusevae.core.randomness import generator
-from diffusevae.core.tensor_file import load_config, sha256_of
+from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import Split, to_unit
-from diffusevae.models.diffusion import DiffusionModel, load_diffusion
-from diffusevae.models.latent_mixture import Prior, load_prior
-from diffusevae.models.vae import VAE, load_vae
+from diffusevae.models.diffusion import DiffusionModel, check_pair, load_diffusion
+from diffusevae.models.latent_mixture import Mixture, load_mixture
+from diffusevae.models.vae import VAE, load_vae, reconstruct_all
 from diffusevae.sampling.samplers import SamplerConfig, sample
-from diffusevae.training.vae_training import reconstruct_all
 
 SNAPSHOT_IMAGES = 20
 TRAJECTORY_IMAGES = 8
@@ -39,19 +38,9 @@ class Models:
     """The frozen VAE, the density over its codes, the DDPM and DiffuseVAE."""
 
     vae: VAE
-    prior: Prior
+    mixture: Mixture
     ddpm: DiffusionModel
     diffusevae: DiffusionModel
-
-
-def check_pair(diffusevae: Path, vae_sha256: str) -> None:
-    """Raise InputError unless this DiffuseVAE was trained on the VAE with that hash."""
-    trained_on = load_config(diffusevae).get("vae_sha256")
-    if trained_on != vae_sha256:
-        raise InputError(
-            f"{diffusevae}: was trained on the VAE {str(trained_on)[:12]}, not on "
-            f"{vae_sha256[:12]}; load the pair that belongs together"
-        )
 
 
 def load_models(
@@ -65,7 +54,7 @@ def load_models(
     check_pair(diffusevae, sha256_of(vae))
     return Models(
         load_vae(vae, device),
-        load_prior(train_vae / "prior.safetensors"),
+        load_mixture(train_vae / "prior.safetensors"),
         load_diffusion(train_ddpm / "model.safetensors", device),
         load_diffusion(diffusevae, device),
     )
@@ -110,7 +99,7 @@ def decode_new_codes(
     """Return the VAE's pictures of codes from N(0, I) or the ex-post density, on its device."""
     rng = generator(seed, "generate", density)
     if density == "gmm":
-        codes = models.prior.sample(num_images, rng)
+        codes = models.mixture.sample(num_images, rng)
     else:
         codes = torch.randn(num_images, *models.vae.latent_shape, generator=rng)
     device = next(models.vae.parameters()).device

@@ -15,7 +15,7 @@ from diffusevae.data.dataset import load_split, to_unit
 from diffusevae.figures.drawing import figure_style, save_figure
 from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.unet import Fuse, UNetConfig
-from diffusevae.models.vae import load_vae
+from diffusevae.models.vae import load_vae, reconstruct_all
 from diffusevae.sampling.samplers import SamplerConfig, check_guidance
 from diffusevae.studies.ablation import (
     AblateConfig,
@@ -30,7 +30,6 @@ from diffusevae.studies.ablation import (
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.diffusion_training import Images
 from diffusevae.training.loop import Callbacks, OptimiserConfig
-from diffusevae.training.vae_training import reconstruct_all
 from diffusevae.tuning.search_space import apply_best
 
 ROOT = "experiments"

@@ -27,9 +27,8 @@ from diffusevae.latents.autoencoders.scenes import FILES
 from diffusevae.latents.models.threads import use_one_thread
 from diffusevae.latents.page.chapter import name_metrics
 from diffusevae.models.classifier import load_classifier
-from diffusevae.models.diffusion import load_diffusion
+from diffusevae.models.diffusion import check_pair, load_diffusion
 from diffusevae.models.vae import load_vae
-from diffusevae.sampling.generation import check_pair
 from diffusevae.sampling.samplers import check_guidance
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Model

@@ -16,7 +16,7 @@ from diffusevae.core.device import choose_device
 from diffusevae.data.dataset import load_split, to_unit
 from diffusevae.figures.drawing import figure_style, save_figure
 from diffusevae.models.pca import fit_pca
-from diffusevae.models.vae import VAEConfig
+from diffusevae.models.vae import VAEConfig, reconstruct_all, size_vae
 from diffusevae.studies.compression import (
     MEASURED,
     PCA,
@@ -27,11 +27,10 @@ from diffusevae.studies.compression import (
     draw_images,
     draw_table,
     measure,
-    size_vae,
 )
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, OptimiserConfig
-from diffusevae.training.vae_training import fit_vae, reconstruct_all
+from diffusevae.training.vae_training import fit_vae
 
 ROOT = "experiments"
 SECTIONS = {
@@ -61,7 +60,14 @@ def run(params, *, train: Path, validation: Path, test: Path, out: Path, log) ->
         checkpointer = Checkpointer.of(f"compress-{name}", params, [train, validation], log.message)
         with log.trial(name, {"code": describe_code(code), "seed": seed}) as one:
             vae, _ = fit_vae(
-                size_vae(params.vae, config, code, images.shape[-1]),
+                size_vae(
+                    params.vae,
+                    code,
+                    images.shape[-1],
+                    config.channel_multipliers,
+                    config.kl_weight,
+                    "compress",
+                ),
                 params.vae_optimiser,
                 images,
                 held_out,

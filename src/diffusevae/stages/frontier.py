@@ -25,6 +25,7 @@ from diffusevae.figures.drawing import figure_style, save_figure
 from diffusevae.metrics.evaluation import extract_features
 from diffusevae.metrics.intervals import SMALLEST
 from diffusevae.models.classifier import load_classifier
+from diffusevae.models.vae import reconstruct_all
 from diffusevae.sampling.generation import decode_new_codes, load_models
 from diffusevae.sampling.samplers import SamplerConfig
 from diffusevae.studies.budget import draw_budget, split_distance
@@ -40,7 +41,6 @@ from diffusevae.studies.frontier import (
     measure_point,
     read_point,
 )
-from diffusevae.training.vae_training import reconstruct_all
 
 ROOT = "experiments"
 SECTIONS = {"seed": int, "sampler": SamplerConfig, "frontier": FrontierConfig}

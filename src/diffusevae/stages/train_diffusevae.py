@@ -17,12 +17,11 @@ from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import load_split
 from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel, save_diffusion
 from diffusevae.models.unet import UNetConfig
-from diffusevae.models.vae import load_vae
+from diffusevae.models.vae import load_vae, reconstruct_all
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.diffusion_training import Images, TrainDiffusionConfig, fit_diffusion
 from diffusevae.training.distributed import join_group
 from diffusevae.training.loop import Callbacks, OptimiserConfig
-from diffusevae.training.vae_training import reconstruct_all
 from diffusevae.tuning.search_space import apply_best
 
 ROOT = "experiments"

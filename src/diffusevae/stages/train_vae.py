@@ -13,12 +13,12 @@ import pandas as pd
 from diffusevae.core.device import choose_device
 from diffusevae.core.tensor_file import save_tensors, sha256_of
 from diffusevae.data.dataset import load_split
-from diffusevae.models.latent_mixture import PriorConfig, fit_prior, save_prior
-from diffusevae.models.vae import VAEConfig, save_vae
+from diffusevae.models.latent_mixture import MixtureConfig, fit_mixture, save_mixture
+from diffusevae.models.vae import VAEConfig, encode_all, save_vae
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.distributed import join_group
 from diffusevae.training.loop import Callbacks, OptimiserConfig
-from diffusevae.training.vae_training import TrainVAEConfig, encode_all, fit_vae, take_snapshot
+from diffusevae.training.vae_training import TrainVAEConfig, fit_vae, take_snapshot
 from diffusevae.tuning.search_space import apply_best
 
 ROOT = "experiments"
@@ -27,7 +27,7 @@ SECTIONS = {
     "vae": VAEConfig,
     "vae_optimiser": OptimiserConfig,
     "train_vae": TrainVAEConfig,
-    "prior": PriorConfig,
+    "prior": MixtureConfig,
 }
 TUNED = apply_best
 
@@ -66,8 +66,8 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
     save_vae(out / "model.safetensors", vae)
     pd.DataFrame(history).to_csv(out / "history.csv", index=False)
     log.message(f"fitting {params.prior.num_components} Gaussians to the codes")
-    save_prior(
-        out / "prior.safetensors", fit_prior(params.prior, encode_all(vae, images), params.seed)
+    save_mixture(
+        out / "prior.safetensors", fit_mixture(params.prior, encode_all(vae, images), params.seed)
     )
     checkpointer.clear()
     log.artifact(out)

@@ -13,14 +13,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from diffusevae.core.errors import InputError
-from diffusevae.core.params import Count, PositiveCount, Range, override
+from diffusevae.core.params import Count, PositiveCount, Range
 from diffusevae.core.randomness import seed_of
 from diffusevae.figures.drawing import COLOURS, INK, Strip, draw_strips, panels
 from diffusevae.metrics.bootstrap import interval
 from diffusevae.metrics.labels import describe_direction
 from diffusevae.metrics.paired import METRICS, measure_pairs
-from diffusevae.models.vae import VAEConfig
 
 MEASURED = ("mse", "ssim")
 PCA, VAE = "PCA", "VAE"
@@ -55,31 +53,6 @@ class CompressConfig:
         for code in self.codes:
             if len(code) != 3 or code[1] != code[2]:
                 raise ValueError(f"codes: {list(code)} is not [Cz, h, w] with h = w")
-
-
-def size_vae(
-    vae: VAEConfig, config: CompressConfig, code: tuple[int, ...], image_size: int
-) -> VAEConfig:
-    """Return the configuration of a VAE with that code for images of image_size x image_size.
-
-    Raises InputError where no number of halvings leads from the one size to the other.
-    """
-    levels = len(config.channel_multipliers)
-    fitting = [n for n in range(levels) if code[1] * 2**n == image_size]
-    if not fitting:
-        raise InputError(
-            f"compress.codes: {list(code)}: images of {image_size} x {image_size} do "
-            f"not come down to {code[1]} x {code[1]} in the "
-            f"{levels - 1} halvings that "
-            "compress.channel_multipliers allow; change one of them"
-        )
-    multipliers = config.channel_multipliers[: fitting[0] + 1]
-    values = {
-        "latent_channels": code[0],
-        "channel_multipliers": multipliers,
-        "kl_weight": config.kl_weight,
-    }
-    return override(vae, values, "compress")
 
 
 def describe_code(code: tuple[int, ...]) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 from diffusevae.core.params import PositiveCount
 from diffusevae.core.randomness import generator, seed_of
 from diffusevae.data.dataset import Split, to_unit
-from diffusevae.models.vae import VAE, VAEConfig, vae_loss
+from diffusevae.models.vae import VAE, VAEConfig, encode_all, vae_loss
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.distributed import ALONE, Group
 from diffusevae.training.loop import Callbacks, Fit, Losses, OptimiserConfig, fit
@@ -63,18 +63,6 @@ def fit_vae(
 
     task = Fit(batch_loss, validate, len(train_images))
     return fit(vae, optimiser, epochs, seed, task, callbacks, checkpointer, group)
-
-
-@torch.inference_mode()
-def reconstruct_all(vae: VAE, images: Tensor, batch_size: int = VALIDATION_BATCH) -> Tensor:
-    """Return x_hat in [0,1] of uint8 images, N x C x H x W float32 on the VAE's device."""
-    return torch.cat([vae.reconstruct(to_unit(part)) for part in images.split(batch_size)])
-
-
-@torch.inference_mode()
-def encode_all(vae: VAE, images: Tensor, batch_size: int = VALIDATION_BATCH) -> Tensor:
-    """Return mu of uint8 images, N x Cz x h x w, on the CPU."""
-    return torch.cat([vae.encode(to_unit(part))[0].cpu() for part in images.split(batch_size)])
 
 
 @torch.inference_mode()

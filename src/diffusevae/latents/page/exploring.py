@@ -21,9 +21,8 @@ from diffusevae.data.dataset import to_unit
 from diffusevae.latents.measures.traversals import REACH
 from diffusevae.latents.models.beta_vae import VectorVAE, load_vector_vae
 from diffusevae.latents.page.cards import Card, read_cards
-from diffusevae.models.diffusion import DiffusionModel, load_diffusion
+from diffusevae.models.diffusion import DiffusionModel, check_pair, load_diffusion
 from diffusevae.models.vae import VAE, load_vae
-from diffusevae.sampling.generation import check_pair
 from diffusevae.sampling.samplers import SamplerConfig, check_guidance, sample
 
 FILES = {
