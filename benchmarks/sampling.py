@@ -40,8 +40,8 @@ from diffusevae.core.device import choose_device
 from diffusevae.core.randomness import seed_of
 from diffusevae.data.dataset import load_split
 from diffusevae.experiments.experiment import load_experiment
-from diffusevae.metrics.evaluation import extract_features
-from diffusevae.metrics.intervals import frechet_interval
+from diffusevae.metrics.frechet_intervals import frechet_interval
+from diffusevae.metrics.set_comparison import extract_features
 from diffusevae.models.classifier import load_classifier
 from diffusevae.models.diffusion import DiffusionModel, load_diffusion
 from diffusevae.sampling.generation import Models, decode_new_codes, load_models

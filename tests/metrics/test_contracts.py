@@ -24,8 +24,8 @@ from diffusevae.metrics.contracts import (
 from diffusevae.metrics.paired import METRICS, PAIRED, measure_pairs
 from diffusevae.metrics.perceptual import load_lpips
 from diffusevae.report import reference_study
-from tests.metrics.test_paired import blobs, blurred, noisy
 from tests.support.real_data import raw_folder
+from tests.support.toy_sets import blobs, blurred, noisy
 
 CPU = torch.device("cpu")
 

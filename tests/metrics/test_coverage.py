@@ -13,12 +13,8 @@ import pytest
 
 from diffusevae.core.randomness import seed_of
 from diffusevae.metrics.distribution import frechet_distance
-from diffusevae.metrics.intervals import (
-    frechet_difference,
-    frechet_interval,
-    kid_interval,
-    precision_recall_interval,
-)
+from diffusevae.metrics.frechet_intervals import frechet_difference, frechet_interval
+from diffusevae.metrics.intervals import kid_interval, precision_recall_interval
 from diffusevae.metrics.promotion import BETTER, NOT_PROVEN, WORSE, judge_difference
 
 HIDDEN, CLASSES = 8, 10

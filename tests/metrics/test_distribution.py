@@ -4,10 +4,7 @@ import torch
 
 from diffusevae.metrics.distribution import frechet_distance, kid, precision_recall
 from diffusevae.metrics.paired import METRICS
-
-
-def normal(number: int, dim: int = 8, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(number, dim))
+from tests.support.toy_sets import normal
 
 
 def whitened(number: int, dim: int) -> np.ndarray:

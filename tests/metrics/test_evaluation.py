@@ -10,11 +10,12 @@ from torch import nn
 from diffusevae.core.errors import InputError
 from diffusevae.core.tensor_file import save_tensors
 from diffusevae.data.dataset import Split, to_unit
-from diffusevae.metrics.evaluation import EvaluateConfig, compare_sets, evaluate, flatten
+from diffusevae.metrics.evaluation import EvaluateConfig, evaluate, flatten
 from diffusevae.metrics.paired import DISTRIBUTION, PAIRED, hist_sim_of_set
+from diffusevae.metrics.set_comparison import compare_sets
 from diffusevae.models.classifier import Classifier, ClassifierConfig, save_classifier
 from diffusevae.stages import evaluate as stage
-from tests.metrics.test_paired import blobs
+from tests.support.toy_sets import blobs
 
 CONFIG = EvaluateConfig(num_resamples=200, neighbours=3)
 CPU = torch.device("cpu")

@@ -6,25 +6,19 @@ import pytest
 from diffusevae.metrics.distribution import (
     find_covered,
     find_covered_by_parts,
-    fit_gaussian,
     frechet_distance,
     kid,
 )
+from diffusevae.metrics.frechet_intervals import frechet_difference, frechet_interval
 from diffusevae.metrics.intervals import (
     Z_95,
-    _influence,
     _measure_kernel,
-    _solve_interval,
     count_needed,
-    frechet_difference,
-    frechet_interval,
     kid_interval,
     precision_recall_interval,
+    solve_interval,
 )
-
-
-def normal(number: int, dim: int = 8, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(number, dim))
+from tests.support.toy_sets import normal
 
 
 @pytest.mark.parametrize("measure", [frechet_interval, kid_interval])
@@ -41,30 +35,10 @@ def test_the_values_are_those_of_the_distances():
     assert kid_interval(f, g)["value"] == pytest.approx(kid(f, g))
 
 
-def test_an_influence_is_the_change_of_the_distance_by_a_little_more_of_an_image():
-    """The derivative, by finite differences of the weighted mean and covariance."""
-    f, g = normal(40, 3), normal(30, 3, seed=1) @ np.diag([1.0, 2.0, 0.5]) + 0.5
-    found = _influence(g, fit_gaussian(g), fit_gaussian(f))
-    found = found - found.mean()
-
-    def distance(weights: np.ndarray) -> float:
-        weights = weights / weights.sum()
-        mean = weights @ g
-        cov = (g - mean).T @ ((g - mean) * weights[:, None]) * 30 / 29
-        mean_f, cov_f = fit_gaussian(f)
-        roots = np.sqrt(np.linalg.eigvals(cov @ cov_f).real)
-        return ((mean - mean_f) ** 2).sum() + np.trace(cov + cov_f) - 2 * roots.sum()
-
-    for i in (0, 7):
-        step = 1e-5 * np.eye(30)[i]
-        slope = (distance(np.ones(30) + step) - distance(np.ones(30) - step)) / 2e-5 * 30
-        assert found[i] == pytest.approx(slope, rel=0.06, abs=0.06)  # / 29 and not 30
-
-
 @pytest.mark.parametrize("growth", [1.0, 1.7])
 def test_a_bound_is_1_96_deviations_off_by_the_variance_that_holds_there(growth):
     value, bias, first, second = 0.5, 0.1, 0.02, 0.003
-    low, high = _solve_interval(value, bias, first, second, growth)
+    low, high = solve_interval(value, bias, first, second, growth)
     variances = (
         second + first / value * (low - bias),
         second + first / value * (value - bias + growth * (high - value)),
@@ -72,7 +46,7 @@ def test_a_bound_is_1_96_deviations_off_by_the_variance_that_holds_there(growth)
     assert value - low == pytest.approx(Z_95 * np.sqrt(variances[0]))
     assert high - value == pytest.approx(Z_95 * np.sqrt(variances[1]))
     for nothing in (bias, bias / 2):  # the variance of sets that do not differ, or more
-        low, high = _solve_interval(nothing, bias, first, second, growth)
+        low, high = solve_interval(nothing, bias, first, second, growth)
         assert nothing - low == pytest.approx(Z_95 * np.sqrt(second))
         assert high - nothing >= Z_95 * np.sqrt(second)
 
@@ -86,29 +60,6 @@ def test_the_kernel_is_measured_block_by_block_as_at_once(monkeypatch):
     monkeypatch.setattr("diffusevae.metrics.distribution.CHUNK", 7)
     found = _measure_kernel(f, means_f, a, g, means_g, b)
     assert found == pytest.approx(((rest**2).mean(), a @ rest @ b))
-
-
-def test_intervals_shrink_with_the_root_of_the_number():
-    few, many = (frechet_interval(normal(n), normal(n, seed=1) + 1) for n in (400, 6400))
-    ratio = (few["high"] - few["low"]) / (many["high"] - many["low"])
-    assert ratio == pytest.approx(4, rel=0.2)
-
-
-def test_pairs_narrow_the_interval_of_a_difference():
-    reference, base = normal(400, 4), normal(400, 4, seed=1) + 0.5
-    paired = frechet_difference(reference, base + 0.05, base)
-    other = frechet_difference(reference, base + 0.05, normal(400, 4, seed=2) + 0.5)
-    assert paired["high"] - paired["low"] < (other["high"] - other["low"]) / 4
-    assert paired["low"] > 0 > other["low"]
-    with pytest.raises(ValueError, match="sets of 400 and 300 images are no pairs"):
-        frechet_difference(reference, base, base[:300])
-
-
-def test_parts_add_up():
-    reference, a, b = normal(200, 4), normal(200, 4, seed=1) + 1, normal(200, 4, seed=2)
-    whole, part = frechet_difference(reference, a), frechet_difference(reference, b)
-    change = frechet_difference(reference, a, b)["value"]
-    assert whole["value"] == pytest.approx(part["value"] + change)
 
 
 @pytest.mark.parametrize("number", [4, 8, 20])

@@ -6,6 +6,7 @@ import torch
 
 from diffusevae.metrics import paired
 from diffusevae.metrics.paired import DISTRIBUTION, METRICS, PAIRED, measure_pairs
+from tests.support.toy_sets import blobs, blurred, noisy
 
 FUNCTIONS = {
     name: getattr(paired, name) for name in ("mse", "psnr", "ssim", "mae", "edge_sim", "hist_sim")
@@ -14,26 +15,6 @@ FUNCTIONS = {
 
 def constant(value: float, size: int = 16) -> torch.Tensor:
     return torch.full((1, 1, size, size), value)
-
-
-def blobs(number: int, channels: int = 1, size: int = 32, seed: int = 0) -> torch.Tensor:
-    """Grey discs with soft rims on black: pictures with edges, flats and a background."""
-    generator = torch.Generator().manual_seed(seed)
-    place = torch.rand(number, channels, 2, 1, 1, generator=generator) * 0.5 + 0.25
-    grid = torch.linspace(0, 1, size)
-    distance = ((grid[:, None] - place[:, :, 0]) ** 2 + (grid - place[:, :, 1]) ** 2).sqrt()
-    return torch.sigmoid((0.2 - distance) * 60) * 0.9
-
-
-def noisy(x: torch.Tensor, sigma: float) -> torch.Tensor:
-    eps = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
-    return (x + sigma * eps).clamp(0, 1)
-
-
-def blurred(x: torch.Tensor, times: int) -> torch.Tensor:
-    for _ in range(times):
-        x = torch.nn.functional.avg_pool2d(x, 3, stride=1, padding=1)
-    return x
 
 
 def test_identical_images_reach_each_metrics_best_value():

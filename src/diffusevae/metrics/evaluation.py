@@ -14,25 +14,16 @@ from torch import Tensor, nn
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import PositiveCount
 from diffusevae.core.randomness import seed_of
-from diffusevae.data.dataset import Split, to_unit
+from diffusevae.data.dataset import Split
 from diffusevae.metrics.bootstrap import interval
 from diffusevae.metrics.contracts import (
-    NOISE,
     WHOLE_SETS,
-    corrupt,
     find_blind_metrics,
     find_breaches,
     find_breaches_of_means,
     find_copies,
     measure_corruptions,
     require,
-)
-from diffusevae.metrics.distribution import frechet_distance, kid
-from diffusevae.metrics.intervals import (
-    count_needed,
-    frechet_interval,
-    kid_interval,
-    precision_recall_interval,
 )
 from diffusevae.metrics.paired import (
     PAIRED,
@@ -43,10 +34,15 @@ from diffusevae.metrics.paired import (
     psnr_of_mse,
 )
 from diffusevae.metrics.perceptual import BACKBONE, lpips
+from diffusevae.metrics.set_comparison import (
+    compare_corruptions,
+    compare_sets,
+    describe_classifier,
+    list_batches,
+)
 from diffusevae.models.classifier import Classifier
 
 MODELS = ("vae", "diffusevae")
-BATCH_SIZE = 500
 
 
 @dataclass(frozen=True)
@@ -88,20 +84,6 @@ def evaluate(
     corruptions = measure_corruptions(pairs["real"], lpips_model, device)
     answers = compare_corruptions(reference, classifier, device)
     paired = summarise_pairs(frame, config.num_resamples, seed)
-    means = {
-        model: {name: entry["value"] for name, entry in paired[model].items() if entry}
-        for model in MODELS
-    }
-    warnings = [
-        *find_blind_metrics(corruptions, PAIRED),
-        *find_blind_metrics(answers, WHOLE_SETS),
-        *(
-            f"{model}_{breach}"
-            for model in MODELS
-            for breach in find_breaches_of_means(means[model], corruptions)
-        ),
-        *find_copies(generated, train.images, test.images, seed),
-    ]
     metrics = {
         "num_images": len(pairs["real"]),
         "num_generated": num_generated,
@@ -116,9 +98,21 @@ def evaluate(
             "available": lpips_model is not None,
             "reason": lpips_reason,
         },
-        "warnings": warnings,
+        "warnings": [
+            *find_blind_metrics(corruptions, PAIRED),
+            *find_blind_metrics(answers, WHOLE_SETS),
+            *_find_breaches_of_models(paired, corruptions),
+            *find_copies(generated, train.images, test.images, seed),
+        ],
     }
     return metrics, frame, pd.concat([corruptions, answers[1:]], ignore_index=True)
+
+
+def _find_breaches_of_models(paired: dict, corruptions: pd.DataFrame) -> Iterator[str]:
+    for model in MODELS:
+        means = {name: entry["value"] for name, entry in paired[model].items() if entry}
+        for breach in find_breaches_of_means(means, corruptions):
+            yield f"{model}_{breach}"
 
 
 def measure_models(
@@ -139,7 +133,7 @@ def measure_models(
     for model in MODELS:
         values = measure_pairs(real, pairs[model])
         if lpips_model is not None:
-            parts = zip(_batches(real, device), _batches(pairs[model], device), strict=True)
+            parts = zip(list_batches(real, device), list_batches(pairs[model], device), strict=True)
             values["lpips"] = torch.cat([lpips(x, y, lpips_model).cpu() for x, y in parts])
         require([f"{model}_{breach}" for breach in find_breaches(values)])
         table = pd.DataFrame(
@@ -170,73 +164,6 @@ def summarise_pairs(frame: pd.DataFrame, num_resamples: int, seed: int) -> dict:
     }
 
 
-def compare_sets(
-    reference: Tensor,
-    sets: dict[str, Tensor],
-    classifier: Classifier,
-    neighbours: int,
-    device: torch.device,
-) -> dict[str, dict]:
-    """Return Fréchet distance, KID, precision and recall of each set of images, by its name.
-
-    Images are uint8 or float in [0, 1]. Raises InputError naming a set that is too small.
-    """
-    needed = count_needed(neighbours)
-    for name, images in ({"reference": reference} | sets).items():
-        if len(images) < needed:
-            raise InputError(
-                f"evaluate {name}: {len(images)} images; with neighbours = "
-                f"{neighbours} use at least {needed}"
-            )
-    features = extract_features(classifier, reference, device)
-    return {
-        name: _measure_distribution(
-            features, extract_features(classifier, images, device), neighbours
-        )
-        for name, images in sets.items()
-    }
-
-
-def compare_corruptions(
-    reference: Tensor, classifier: Classifier, device: torch.device
-) -> pd.DataFrame:
-    """Return Fréchet distance and KID of the reference from itself with ever more noise."""
-    real = to_unit(reference)
-    features = extract_features(classifier, real, device)
-    rows = []
-    for strength in (0.0, *NOISE):
-        damaged = extract_features(classifier, corrupt(real, "noise", strength), device)
-        rows.append(
-            {
-                "corruption": "noise" if strength else "none",
-                "strength": strength,
-                "frechet": frechet_distance(features, damaged),
-                "kid": kid(features, damaged),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-@torch.inference_mode()
-def extract_features(classifier: Classifier, images: Tensor, device: torch.device) -> np.ndarray:
-    """Return the classifier's features, N x D float64, of images uint8 or float in [0, 1]."""
-    features = [classifier.features(x).double().cpu() for x in _batches(images, device)]
-    return torch.cat(features).numpy()
-
-
-@torch.inference_mode()
-def describe_classifier(
-    classifier: Classifier, test: Split, device: torch.device
-) -> dict[str, float]:
-    """Return how good the classifier is whose features are used, and how many it has."""
-    predicted = torch.cat([classifier(x).argmax(1).cpu() for x in _batches(test.images, device)])
-    return {
-        "num_classes": classifier.num_classes,
-        "test_accuracy": float((predicted == test.labels).double().mean()),
-        "num_features": extract_features(classifier, test.images[:1], device).shape[1],
-    }
-
-
 def flatten(metrics: dict) -> dict[str, float]:
     """Return the main values by one name each, e.g. diffusevae_ssim, ddpm_frechet, floor_kid."""
     tables = {**metrics["paired"], **metrics["generated"], "floor": metrics["floor"]}
@@ -256,26 +183,7 @@ def _measure_set(real: Tensor, x_hat: Tensor) -> dict[str, float]:
     return values
 
 
-def _measure_distribution(
-    reference: np.ndarray, features: np.ndarray, neighbours: int
-) -> dict[str, dict[str, float]]:
-    results = {
-        "frechet": frechet_interval(reference, features),
-        "kid": kid_interval(reference, features),
-        **precision_recall_interval(reference, features, neighbours),
-    }
-    require(find_breaches({name: entry["value"] for name, entry in results.items()}))
-    return results
-
-
 def _draw(images: Tensor, number: int, seed: int, purpose: str) -> Tensor:
     """Return `number` of the images without repeats (all of them if there are fewer)."""
     order = np.random.default_rng(seed_of(seed, "evaluate", purpose)).permutation(len(images))
     return images[torch.from_numpy(np.sort(order[:number]))]
-
-
-def _batches(images: Tensor, device: torch.device) -> Iterator[Tensor]:
-    """Yield float batches in [0, 1] on the device."""
-    for batch in images.split(BATCH_SIZE):
-        batch = batch.to(device)
-        yield to_unit(batch) if batch.dtype == torch.uint8 else batch

@@ -22,8 +22,8 @@ from diffusevae.core.errors import InputError
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import load_split, to_unit
 from diffusevae.figures.drawing import figure_style, save_figure
-from diffusevae.metrics.evaluation import extract_features
 from diffusevae.metrics.intervals import SMALLEST
+from diffusevae.metrics.set_comparison import extract_features
 from diffusevae.models.classifier import load_classifier
 from diffusevae.models.vae import reconstruct_all
 from diffusevae.sampling.generation import decode_new_codes, load_models

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from diffusevae.figures.drawing import COLOURS, INK, MUTED, panels
-from diffusevae.metrics.intervals import frechet_difference
+from diffusevae.metrics.frechet_intervals import frechet_difference
 
 # The sets of images, each with one thing more changed than the one before; real codes come first.
 CHAIN = ("x_hat", "vae_gmm", "diffusevae_converged", "diffusevae")

@@ -20,7 +20,7 @@ from diffusevae.core.randomness import seed_of
 from diffusevae.figures.drawing import INK, MUTED, panels
 from diffusevae.metrics.bootstrap import interval
 from diffusevae.metrics.distribution import frechet_distance
-from diffusevae.metrics.intervals import frechet_difference
+from diffusevae.metrics.frechet_intervals import frechet_difference
 from diffusevae.metrics.labels import MODEL_NAMES
 from diffusevae.metrics.paired import ssim
 from diffusevae.sampling.generation import Models

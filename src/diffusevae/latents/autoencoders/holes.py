@@ -27,7 +27,7 @@ from diffusevae.latents.measures.evidence import describe, judge, spread
 from diffusevae.latents.models.autoencoder import apply
 from diffusevae.latents.models.beta_vae import VectorVAE, encode_images
 from diffusevae.latents.page.chapter import Claim, Headline, Picture, Table
-from diffusevae.metrics.intervals import frechet_interval
+from diffusevae.metrics.frechet_intervals import frechet_interval
 from diffusevae.models.classifier import Classifier
 
 STANDARD, GAUSSIAN, BOX = "N(0, I)", "a fitted Gaussian", "the box of all codes"
