@@ -282,7 +282,7 @@ def test_the_registered_model_decodes_codes_and_holds_no_pickle(store, tmp_path)
 def test_a_version_with_other_code_is_refused_by_mlflow_and_named_by_the_page(store, tmp_path):
     import mlflow
 
-    change_code("latents/pyfunc_latents.py", "MOST_CODES", "MOST_AT_ONCE")
+    change_code("registered/latents_model.py", "MOST_CODES", "MOST_AT_ONCE")
     version = register_toy()
     with pytest.raises(mlflow.MlflowException, match="latents-toy_study version 1 brings its own"):
         mlflow.pyfunc.load_model(f"models:/{version.name}/1")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import diffusevae.latents
+import diffusevae.latents.sprites
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import load_sections
 from diffusevae.latents.page.chapter import read_chapter
@@ -36,7 +36,7 @@ from diffusevae.tracking.stage_logger import StageLogger
 from tests.support.dvc_graph import ROOT
 from tests.support.real_data import MIRROR
 
-GEOMETRY = Path(diffusevae.latents.__file__).with_name("sprites.json")
+GEOMETRY = Path(diffusevae.latents.sprites.__file__).with_name("dsprites.json")
 TRUE_IMAGES = MIRROR / "dsprites/dsprites_samples100.npz"
 SMOKE = load_sections(
     ROOT / "params.yaml", "latent_studies", "latents_smoke", {"sprites": SpritesConfig}

@@ -320,7 +320,7 @@ def stored(registry, version: str) -> Path:
     [
         "artifacts/vae.safetensors",
         "artifacts/sampler.json",
-        "code/diffusevae/vae.py",
+        "code/diffusevae/models/vae.py",
         "pyfunc_model.py",
     ],
 )
@@ -361,7 +361,7 @@ def test_what_a_person_chose_stands_where_its_files_are_lost(registry):
 def test_each_version_makes_its_images_with_its_own_code(registry, monkeypatch):
     """The same weights with code that inverts what it makes: never what another code makes."""
     assert register_toy().version == "1"
-    change_code("pyfunc_model.py", "images.contiguous()", "(1 - images).contiguous()")
+    change_code("registered/model.py", "images.contiguous()", "(1 - images).contiguous()")
     assert register_toy().version == "2"
     found = gate.compare_versions(TOY, "2", "1")
     for ours, theirs in (

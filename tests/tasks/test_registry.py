@@ -233,7 +233,7 @@ def test_a_process_that_runs_a_version_s_code_refuses_one_with_other_code(store,
     import mlflow
 
     register_toy()
-    change_code("pyfunc_model.py", "images.contiguous()", "(1 - images).contiguous()")
+    change_code("registered/model.py", "images.contiguous()", "(1 - images).contiguous()")
     assert register_toy().version == "2"
     address = f"sqlite:///{tmp_path / 'mlflow/mlflow.db'}"
     done = subprocess.run(

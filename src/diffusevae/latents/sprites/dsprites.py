@@ -1,7 +1,7 @@
 """dSprites: white shapes on black, one image for every combination of five known factors.
 
 Matthey et al., "dSprites: Disentanglement testing Sprites dataset" (2017). The images come from
-the original file, or are drawn here as they are wanted: from the geometry in sprites.json, which
+the original file, or are drawn here as they are wanted: from the geometry in dsprites.json, which
 was measured on 100 of the true images. What the measuring cannot tell is where the original's
 orientation begins and which way it turns; neither matters to a study of factors.
 """

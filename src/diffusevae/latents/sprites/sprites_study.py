@@ -52,7 +52,7 @@ SHOWN = 10  # images of the picture of reconstructions
 class SpritesConfig:
     """Where the sprites come from, what is trained on them, and how often.
 
-    source: sprites.json (they are drawn) or dSprites' original file; dvc.yaml hands it over. Each
+    source: dsprites.json (they are drawn) or dSprites' original file; dvc.yaml hands it over. Each
     of `objectives_compared` is trained with every seed, `steps` steps long. The images of training,
     validation and test are drawn at random from the grid, each at most once.
     """
