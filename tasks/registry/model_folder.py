@@ -72,6 +72,6 @@ def fetch_model(name: str, version: str, folder: Path) -> Path:
         raise InputError(
             f"{what}: its files cannot be had ({type(error).__name__}); {MEND}"
         ) from error
-    if (fetched / PACKAGE / "model_files.py").is_file() and (damage := find_damage(fetched)):
+    if any((fetched / PACKAGE).rglob("model_files.py")) and (damage := find_damage(fetched)):
         raise InputError(f"{what}: {damage}; {MEND}")
     return fetched
