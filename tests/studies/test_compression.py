@@ -15,7 +15,7 @@ from diffusevae.data.resizing import resize
 from diffusevae.models.pca import fit_pca
 from diffusevae.models.vae import VAEConfig
 from diffusevae.stages import compress as stage
-from diffusevae.studies.compression import CompressConfig, compare, measure
+from diffusevae.studies.compression import CompressConfig, compare_codes, measure_restored
 from diffusevae.tracking.stage_logger import StageLogger
 from diffusevae.training.loop import OptimiserConfig
 from tests.studies.test_ablation import write_split
@@ -40,7 +40,7 @@ def test_pca_of_the_real_data_has_the_known_errors(dataset, known):
     ]
     pca, test = fit_pca(sets[0]), sets[1][::5]  # the halves of MNIST's differ
     for numbers, (mse, ssim) in known.items():
-        values = measure(to_unit(test), pca.reconstruct(test, numbers))
+        values = measure_restored(to_unit(test), pca.reconstruct(test, numbers))
         assert values["mse"].mean() == pytest.approx(mse, rel=0.03)
         assert values["ssim"].mean() == pytest.approx(ssim, abs=0.01)
 
@@ -75,7 +75,7 @@ def test_the_row_pairs_images_and_knows_which_side_is_better():
     hard = rng.random(200)  # how hard an image is, for both
     pca = {"mse": 1 + hard, "ssim": 0.5 - hard / 4}
     vaes = [{"mse": pca["mse"] - 0.1, "ssim": pca["ssim"] + d} for d in (-0.2, 0.1)]
-    row = compare(pca, vaes, seed=0, num_resamples=100)
+    row = compare_codes(pca, vaes, seed=0, num_resamples=100)
     assert row["mse_change"] == pytest.approx(-0.1) and row["mse_high"] == pytest.approx(-0.1)
     assert row["mse_vae_better"] is True and row["num_seeds"] == 2
     assert row["ssim_change"] == pytest.approx(-0.05) and row["ssim_worst"] == pytest.approx(-0.2)

@@ -18,11 +18,11 @@ from diffusevae.studies.frontier import (
     QUANTITIES,
     FrontierConfig,
     choose_default,
-    compare,
+    compare_points,
     converged,
-    draw_frontier,
     list_points,
 )
+from diffusevae.studies.frontier_figures import draw_frontier
 from diffusevae.tracking.stage_logger import StageLogger
 from tests.studies.test_ablation import write_split
 from tests.support.toy_artifacts import write_models
@@ -76,7 +76,7 @@ def test_only_what_is_surely_worse_counts_as_worse(shift, change, not_worse):
     """The converged features are 0.5 off the reference: moving them nearer is better."""
     reference = np.random.default_rng(1).normal(size=(200, 4))
     best = make_point(0.5)
-    row = compare(make_point(0.5 + shift, change), best, reference, 100, 0)
+    row = compare_points(make_point(0.5 + shift, change), best, reference, 100, 0)
     assert [row[f"{name}_not_worse"] for name in QUANTITIES] == not_worse
     for name in QUANTITIES:
         assert row[f"{name}_low"] <= row[f"{name}_change"] <= row[f"{name}_high"]
@@ -115,12 +115,12 @@ def test_the_figure_has_a_plot_per_quantity_and_a_line_per_sampler():
     rows = pd.DataFrame(
         [
             {"sampler": p.sampler, "eta": p.eta, "num_steps": p.num_steps}
-            | compare(make_point(1 / p.num_steps), best, reference, 5, 0)
+            | compare_points(make_point(1 / p.num_steps), best, reference, 5, 0)
             for p in list_points(make_sampler(), CONFIG)
         ]
     )
     with figure_style():
-        figure = draw_frontier(rows, compare(best, best, reference, 1, 0))
+        figure = draw_frontier(rows, compare_points(best, best, reference, 1, 0))
     assert len(figure.axes) == len(QUANTITIES)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["ddim, eta 0", "ddim, eta 1", "unipc"]

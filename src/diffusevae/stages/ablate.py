@@ -20,13 +20,12 @@ from diffusevae.sampling.samplers import SamplerConfig, check_guidance
 from diffusevae.studies.ablation import (
     AblateConfig,
     Setting,
-    draw_images,
-    draw_table,
     name_variant,
     run_variants,
-    summarise,
+    summarise_runs,
     train_variant,
 )
+from diffusevae.studies.ablation_figures import draw_refined, draw_variants
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.diffusion_training import Images
 from diffusevae.training.loop import Callbacks, OptimiserConfig
@@ -90,10 +89,10 @@ def run(params, *, train: Path, validation: Path, test: Path, vae: Path, out: Pa
     runs, refined = run_variants(setting, config, train_one)
     out.mkdir(parents=True, exist_ok=True)
     runs.to_csv(out / "runs.csv", index=False)
-    summarise(runs).to_csv(out / "table.csv", index=False)
+    summarise_runs(runs).to_csv(out / "table.csv", index=False)
     with figure_style():
-        save_figure(draw_table(runs), out / "table.png")
-        save_figure(draw_images(setting.test, refined), out / "images.png")
+        save_figure(draw_variants(runs), out / "table.png")
+        save_figure(draw_refined(setting.test, refined), out / "images.png")
     for checkpointer in trained:  # only now: a killed ablation goes on with its last training
         checkpointer.clear()
     log.artifact(out)

@@ -22,12 +22,11 @@ from diffusevae.studies.compression import (
     PCA,
     VAE,
     CompressConfig,
-    compare,
+    compare_codes,
     describe_code,
-    draw_images,
-    draw_table,
-    measure,
+    measure_restored,
 )
+from diffusevae.studies.compression_figures import draw_code_sizes, draw_restored
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, OptimiserConfig
 from diffusevae.training.vae_training import fit_vae
@@ -77,7 +76,7 @@ def run(params, *, train: Path, validation: Path, test: Path, out: Path, log) ->
                 checkpointer,
             )
             restored = reconstruct_all(vae, unseen.to(device))
-            values = measure(real, restored)
+            values = measure_restored(real, restored)
             one.summary({name: values[name].mean() for name in MEASURED})
         shown.setdefault(f"VAE from {describe_code(code)} numbers", restored[:COLUMNS])
         trained.append(checkpointer)
@@ -88,10 +87,10 @@ def run(params, *, train: Path, validation: Path, test: Path, out: Path, log) ->
         numbers = math.prod(code)
         restored = pca.reconstruct(unseen, numbers)
         shown[f"PCA from {numbers} numbers"] = restored[:COLUMNS]
-        linear = measure(real, restored)
+        linear = measure_restored(real, restored)
         learned = [train_one(code, epochs, seed) for seed in config.seeds]
         key = {"code": describe_code(code), "numbers": numbers}
-        rows.append(key | compare(linear, learned, params.seed))
+        rows.append(key | compare_codes(linear, learned, params.seed))
         for model, seed, values in [(PCA, None, linear)] + [
             (VAE, seed, values) for seed, values in zip(config.seeds, learned, strict=True)
         ]:
@@ -103,8 +102,8 @@ def run(params, *, train: Path, validation: Path, test: Path, out: Path, log) ->
     runs.to_csv(out / "runs.csv", index=False)
     pd.DataFrame(rows).to_csv(out / "table.csv", index=False)
     with figure_style():
-        save_figure(draw_table(runs), out / "table.png")
-        save_figure(draw_images(real, shown, COLUMNS), out / "images.png")
+        save_figure(draw_code_sizes(runs), out / "table.png")
+        save_figure(draw_restored(real, shown, COLUMNS), out / "images.png")
     for checkpointer in trained:  # only now: a killed comparison goes on with its last training
         checkpointer.clear()
     log.artifact(out)

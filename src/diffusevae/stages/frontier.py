@@ -28,19 +28,20 @@ from diffusevae.models.classifier import load_classifier
 from diffusevae.models.vae import reconstruct_all
 from diffusevae.sampling.generation import decode_new_codes, load_models
 from diffusevae.sampling.samplers import SamplerConfig
-from diffusevae.studies.budget import draw_budget, split_distance
+from diffusevae.studies.budget import split_distance
+from diffusevae.studies.budget_figures import draw_budget
 from diffusevae.studies.frontier import (
     QUANTITIES,
     FrontierConfig,
     Subject,
     choose_default,
-    compare,
+    compare_points,
     converged,
-    draw_frontier,
     list_points,
     measure_point,
     read_point,
 )
+from diffusevae.studies.frontier_figures import draw_frontier
 
 ROOT = "experiments"
 SECTIONS = {"seed": int, "sampler": SamplerConfig, "frontier": FrontierConfig}
@@ -89,12 +90,12 @@ def run(
         log.timing(name, (time.monotonic() - start) / (3 * len(images)))
         points[tuple(key.values())] = point["diffusevae_frechet"]
         rows.append(
-            key | compare(point, best, subject.reference, config.num_resamples, params.seed)
+            key | compare_points(point, best, subject.reference, config.num_resamples, params.seed)
         )
         values = "  ".join(f"{name} {rows[-1][name]:.4g}" for name in QUANTITIES)
         log.message(f"{sampler.sampler} eta {sampler.eta:g} {sampler.num_steps} steps  {values}")
     table = pd.DataFrame(rows)
-    end = compare(best, best, subject.reference, 1, params.seed)
+    end = compare_points(best, best, subject.reference, 1, params.seed)
     out.mkdir(parents=True, exist_ok=True)
     table.to_csv(out / "frontier.csv", index=False)
     with figure_style():

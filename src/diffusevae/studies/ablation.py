@@ -5,17 +5,14 @@ the frozen VAE, the images, their order, the noise and the sampler.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffusevae.core.params import Count, PositiveCount, Share
-from diffusevae.figures.drawing import COLOURS, INK, Strip, draw_strips, panels
-from diffusevae.metrics.labels import describe_direction
-from diffusevae.metrics.paired import METRICS, measure_pairs
+from diffusevae.metrics.paired import measure_pairs
 from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.unet import Fuse, UNetConfig
 from diffusevae.sampling.samplers import SamplerConfig, sample
@@ -97,16 +94,16 @@ def train_variant(
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "validation_loss": min(row["validation_loss"] for row in history),
     }
-    return row | measure(setting.test.x, refined), refined
+    return row | measure_variant(setting.test.x, refined), refined
 
 
-def measure(real: Tensor, images: Tensor) -> dict[str, float]:
+def measure_variant(real: Tensor, images: Tensor) -> dict[str, float]:
     """Return the mean over images of each metric of the table."""
     values = measure_pairs(real.cpu(), images.cpu())
     return {name: float(values[name].mean()) for name in MEASURED}
 
 
-def summarise(runs: pd.DataFrame) -> pd.DataFrame:
+def summarise_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Return one row per variant: its mean over seeds, and the least and the largest of them."""
     rows = []
     for variant, group in runs.groupby("variant", sort=False):
@@ -125,46 +122,6 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def draw_table(runs: pd.DataFrame) -> Figure:
-    """Return every run as a point by variant, one plot per metric, the VAE's value as a line."""
-    trained = runs[runs["variant"] != VAE]
-    names = list(dict.fromkeys(trained["variant"]))
-    vae = runs[runs["variant"] == VAE].iloc[0]
-    figure, grid = panels(2, 2, 1.6 + 0.62 * len(names), sharey=True)
-    for axes, name in zip(grid.flat, MEASURED, strict=True):
-        places = trained["variant"].map(names.index)
-        axes.axvline(vae[name], color=COLOURS["vae"], linestyle="--", label=VAE)
-        axes.plot(
-            trained[name],
-            places,
-            "o",
-            color=COLOURS["diffusevae"],
-            alpha=0.55,
-            label="DiffuseVAE, one training each",
-        )
-        means = trained.groupby("variant", sort=False)[name].mean()
-        axes.plot(means, range(len(names)), "|", color=INK, markersize=16, label="mean")
-        axes.set_yticks(range(len(names)), names)
-        axes.set_title(f"{METRICS[name].name} {describe_direction(METRICS[name].better)}")
-        axes.margins(y=0.2)
-    grid[0, 0].invert_yaxis()
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return figure
-
-
-def draw_images(test: Images, refined: Mapping[str, Tensor], columns: int = 10) -> Figure:
-    """Return real images, the VAE's reconstructions, and each variant's refinements of them."""
-    strips = [
-        Strip("Real test images", test.x[:columns].cpu(), COLOURS["real"]),
-        Strip("VAE: its reconstruction", test.condition[:columns].cpu(), COLOURS["vae"]),
-    ]
-    strips += [
-        Strip(f"DiffuseVAE, fuse: {name}", images[:columns], COLOURS["diffusevae"])
-        for name, images in refined.items()
-    ]
-    return draw_strips(strips, columns)
-
-
 def run_variants(
     setting: Setting, config: AblateConfig, train: Callable[..., tuple[dict, Tensor]]
 ) -> tuple[pd.DataFrame, dict[str, Tensor]]:
@@ -174,7 +131,7 @@ def run_variants(
     """
     rows = [
         {"variant": VAE, "seed": config.seeds[0], "num_parameters": 0}
-        | measure(setting.test.x, setting.test.condition)
+        | measure_variant(setting.test.x, setting.test.condition)
     ]
     shown: dict[str, Tensor] = {}
     for fuse in config.variants:

@@ -9,15 +9,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffusevae.core.params import Count, PositiveCount, Range
 from diffusevae.core.randomness import seed_of
-from diffusevae.figures.drawing import COLOURS, INK, Strip, draw_strips, panels
 from diffusevae.metrics.bootstrap import interval
-from diffusevae.metrics.labels import describe_direction
 from diffusevae.metrics.paired import METRICS, measure_pairs
 
 MEASURED = ("mse", "ssim")
@@ -60,13 +56,13 @@ def describe_code(code: tuple[int, ...]) -> str:
     return " x ".join(map(str, code))
 
 
-def measure(real: Tensor, restored: Tensor) -> dict[str, np.ndarray]:
+def measure_restored(real: Tensor, restored: Tensor) -> dict[str, np.ndarray]:
     """Return each metric of the table per image, for two sets in [0, 1]."""
     values = measure_pairs(real.cpu(), restored.cpu())
     return {name: values[name].double().numpy() for name in MEASURED}
 
 
-def compare(
+def compare_codes(
     pca: Mapping[str, np.ndarray],
     vaes: Sequence[Mapping[str, np.ndarray]],
     seed: int,
@@ -93,31 +89,3 @@ def compare(
             f"{name}_vae_better": bool(found["high"] < 0 if lower else found["low"] > 0),
         }
     return row
-
-
-def draw_table(runs: pd.DataFrame) -> Figure:
-    """Return each metric over the size of the code: PCA's line, and a point for every VAE."""
-    figure, grid = panels(1, len(MEASURED), 3.4)
-    for axes, name in zip(grid.flat, MEASURED, strict=True):
-        for model, colour in ((PCA, INK), (VAE, COLOURS["vae"])):
-            own = runs[runs["model"] == model]
-            axes.plot(own.groupby("numbers")[name].mean(), color=colour)
-            axes.plot(own["numbers"], own[name], "o", color=colour, alpha=0.6, label=model)
-        axes.set_xscale("log")
-        sizes = sorted(runs["numbers"].unique())
-        axes.set_xticks(sizes, [f"{size}" for size in sizes])
-        axes.minorticks_off()
-        axes.set_xlabel("numbers in the code")
-        axes.set_title(f"{METRICS[name].name} {describe_direction(METRICS[name].better)}")
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return figure
-
-
-def draw_images(real: Tensor, restored: Mapping[str, Tensor], columns: int) -> Figure:
-    """Return real images and what each code restores of them, by title ("PCA ..." or "VAE ...")."""
-    strips = [Strip("Real test images", real[:columns], COLOURS["real"])]
-    strips += [
-        Strip(title, images[:columns].cpu(), COLOURS["vae"] if VAE in title else INK)
-        for title, images in restored.items()
-    ]
-    return draw_strips(strips, columns)

@@ -11,23 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
 from torch import Tensor
 
 from diffusevae.core.params import PositiveCount, Share
 from diffusevae.core.randomness import seed_of
-from diffusevae.figures.drawing import INK, MUTED, panels
 from diffusevae.metrics.bootstrap import interval
 from diffusevae.metrics.distribution import frechet_distance
 from diffusevae.metrics.frechet_intervals import frechet_difference
-from diffusevae.metrics.labels import MODEL_NAMES
 from diffusevae.metrics.paired import ssim
 from diffusevae.sampling.generation import Models
 from diffusevae.sampling.samplers import SamplerConfig, SamplerName, sample
-
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#7c3aed", "#0891b2", "#4b5563", "#b45309")
-LOG_RATIO = 10  # a range of distances from this factor on is drawn logarithmically
 
 
 @dataclass(frozen=True)
@@ -101,7 +94,7 @@ def measure_point(
 QUANTITIES = ("ddpm_frechet", "diffusevae_frechet", "diffusevae_ssim")
 
 
-def compare(
+def compare_points(
     point: Mapping[str, np.ndarray],
     best: Mapping[str, np.ndarray],
     reference: np.ndarray,
@@ -157,42 +150,3 @@ def read_point(rows: pd.DataFrame, chosen: Mapping[str, object]) -> dict[str, fl
     """Return the quantities of DiffuseVAE at a point, as named by sampler, eta and num_steps."""
     row = rows[(rows[list(chosen)] == pd.Series(chosen)).all(axis=1)].iloc[0]
     return {name: float(row[name]) for name in QUANTITIES if name.startswith("diffusevae_")}
-
-
-def draw_frontier(rows: pd.DataFrame, end: Mapping[str, float]) -> Figure:
-    """Return each quantity over the number of network evaluations, one line per sampler.
-
-    Filled points are not worse than the converged sampler, whose values `end` are dashed lines.
-    """
-    titles = {
-        "ddpm_frechet": f"{MODEL_NAMES['ddpm']}: Fréchet distance ↓",
-        "diffusevae_frechet": f"{MODEL_NAMES['diffusevae']}: Fréchet distance ↓",
-        "diffusevae_ssim": f"{MODEL_NAMES['diffusevae']}: SSIM of refinements ↑",
-    }
-    figure, grid = panels(len(titles), 1, 2.5 * len(titles) + 0.6, sharex=True)
-    for axes, (name, title) in zip(grid[:, 0], titles.items(), strict=True):
-        axes.axhline(end[name], color=MUTED, linestyle="--", linewidth=1.2)
-        lines = rows.groupby(["sampler", "eta"], sort=False)
-        for colour, ((sampler, eta), line) in zip(COLOURS, lines, strict=False):
-            label = f"ddim, eta {eta:g}" if sampler == "ddim" else sampler
-            axes.plot(line["num_steps"], line[name], color=colour, label=label)
-            good = line[f"{name}_not_worse"]
-            axes.plot(line["num_steps"][good], line[name][good], "o", color=colour)
-            axes.plot(
-                line["num_steps"][~good],
-                line[name][~good],
-                "o",
-                color=colour,
-                markerfacecolor="white",
-            )
-        axes.set_xscale("log")
-        if name.endswith("frechet") and rows[name].max() > LOG_RATIO * rows[name].min():
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(ScalarFormatter())
-        steps = sorted(rows["num_steps"].unique())
-        axes.set_xticks(steps, [f"{n}" for n in steps])
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_title(title, color=INK)
-    grid[-1, 0].set_xlabel("network evaluations per image")
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return figure
