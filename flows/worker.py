@@ -24,7 +24,7 @@ from prefect.settings import PREFECT_API_URL
 
 from diffusevae.core.disk import SCRATCH, make_private
 from diffusevae.core.errors import EnvironmentFailure, InputError
-from diffusevae.core.params import suggest
+from diffusevae.core.wording import suggest
 from diffusevae.training.launcher import PROCESSES_VARIABLE
 from flows.prefect_server import require_answer
 from tasks.terminal import run_on_terminal

@@ -25,8 +25,9 @@ from safetensors import safe_open
 from torch.utils.flop_counter import FlopCounterMode
 
 import diffusevae
-from diffusevae.core.params import load_sections, override, read_yaml
+from diffusevae.core.params import load_sections, override
 from diffusevae.core.parent import PARENT_VARIABLE
+from diffusevae.core.yaml_file import read_yaml
 from diffusevae.experiments.experiment import PARAMS_FILE, RAW, Experiment
 from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.unet import UNet, UNetConfig

@@ -9,7 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from diffusevae.core.params import read_yaml
+from diffusevae.core.yaml_file import read_yaml
 from diffusevae.data.dataset import OFFICIAL
 from diffusevae.experiments.experiment import Experiment
 from diffusevae.report.reference_study import Scale

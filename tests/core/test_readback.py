@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from diffusevae.core.errors import EnvironmentFailure, InputError
-from diffusevae.core.params import read_yaml
 from diffusevae.core.readback import LARGEST, read_as, read_mapping, read_png, read_table
 from diffusevae.core.tensor_file import save_tensors
+from diffusevae.core.yaml_file import read_yaml
 from diffusevae.data.dataset import DatasetConfig
 from diffusevae.experiments.experiment import PARAMS_FILE
 from diffusevae.figures.curve_figures import draw_distances, draw_losses, draw_paired_metrics

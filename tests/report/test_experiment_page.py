@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from diffusevae.core.params import read_yaml
 from diffusevae.core.tensor_file import save_tensors
+from diffusevae.core.yaml_file import read_yaml
 from diffusevae.data.dataset import DatasetConfig
 from diffusevae.experiments.experiment import PARAMS_FILE
 from diffusevae.figures.catalogue import FiguresConfig

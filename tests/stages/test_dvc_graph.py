@@ -6,7 +6,7 @@ import inspect
 import pytest
 from ruamel.yaml import YAML
 
-from diffusevae.core.params import read_yaml
+from diffusevae.core.yaml_file import read_yaml
 from diffusevae.stages.names import ALL_STAGES
 from tests.support.dvc_graph import ROOT, import_closure, imported_packages
 

@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from prefect.logging import disable_run_logger
 
 from diffusevae.core.errors import InputError
-from diffusevae.core.params import read_yaml
 from diffusevae.core.tensor_file import save_tensors, sha256_of
+from diffusevae.core.yaml_file import read_yaml
 from diffusevae.experiments.experiment import Experiment
 from diffusevae.models.diffusion import DiffusionModel, save_diffusion
 from diffusevae.models.latent_mixture import Mixture, save_mixture

@@ -1,36 +1,26 @@
-"""Typed sections of params.yaml: read as YAML 1.2 (as DVC does), checked before any work starts.
+"""Typed sections of params.yaml, checked before any work starts.
 
 A section is described by a frozen dataclass whose annotations are the schema: plain types,
 `Literal`, `tuple[int, ...]`, `X | None`, nested dataclasses, and `Annotated[float, Range(0, 1)]`.
 There are no defaults: params.yaml states every value.
 """
 
-import copy
 import dataclasses
-import difflib
-import functools
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from ruamel.yaml import YAML
-from ruamel.yaml.constructor import ConstructorError, SafeConstructor
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import Node
-
 from diffusevae.core.errors import InputError
+from diffusevae.core.wording import MAX_SHOWN, describe_value, shorten_value, suggest
+from diffusevae.core.yaml_file import read_yaml
 
 Built = TypeVar("Built")
 Schema = object  # a type, or what stands for several: Annotated, Literal, X | None
-
-MAX_BYTES = 1_000_000
-MAX_SHOWN = 80  # characters of a wrong value
-MAX_BITS = 1024  # of a whole number: beyond, none is a float, and Python refuses to print some
 
 
 @dataclass(frozen=True)
@@ -52,67 +42,6 @@ Section = TypeVar("Section", bound=DataclassInstance)
 Share = typing.Annotated[float, Range(0, 1)]
 Count = typing.Annotated[int, Range(0, 10_000_000)]
 PositiveCount = typing.Annotated[int, Range(1, 10_000_000)]
-
-
-class _Constructor(SafeConstructor):
-    """ruamel's, whose every failure names its line: a `!!bool z` is a KeyError there."""
-
-    def construct_non_recursive_object(self, node: Node, tag: str | None = None) -> object:
-        """Return what a node stands for. Raises ConstructorError."""
-        try:
-            value = super().construct_non_recursive_object(node, tag)
-        except (YAMLError, RecursionError):
-            raise
-        except Exception as error:
-            reason = f"{str(node.value)[:MAX_SHOWN]!r} is no value of {str(node.tag)[:MAX_SHOWN]}"
-            raise ConstructorError(None, None, reason, node.start_mark) from error
-        if type(value) is int and value.bit_length() > MAX_BITS:
-            reason = f"a whole number of more than {MAX_BITS} bits"
-            raise ConstructorError(None, None, reason, node.start_mark)
-        return value
-
-
-@functools.lru_cache(maxsize=4)
-def _parse(text: bytes) -> object:
-    """Return what YAML 1.2 says, once for all who ask in a process: it takes a third of a second.
-
-    Raises YAMLError, ValueError or RecursionError.
-    """
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Constructor = _Constructor
-    return yaml.load(text.decode("utf-8"))
-
-
-def read_yaml(path: Path) -> dict:
-    """Return the mapping in a YAML 1.2 file. Raises InputError naming the file and the line."""
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); create the file or run "
-            "from the repository's root"
-        ) from error
-    if len(text) > MAX_BYTES:
-        raise InputError(f"{path}: {len(text)} bytes; at most {MAX_BYTES} are read")
-    try:
-        content = copy.deepcopy(_parse(text))
-    except MarkedYAMLError as error:
-        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        problem = " ".join(str(error.problem).split())
-        raise InputError(f"{path}{line}: {problem}; mend the YAML there") from error
-    except (YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: no readable YAML ({reason}); mend the file") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a mapping at the top, found {_describe(content)}")
-    return content
-
-
-def suggest(word: object, known: Iterable[str]) -> str:
-    """Return "did you mean 'x'?" for a near miss, else the list of what is known."""
-    known = sorted(known)
-    near = difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
 
 
 @typing.overload
@@ -140,12 +69,12 @@ def load_entry(path: Path, root: str, key: str, content: Mapping | None = None) 
     content = read_yaml(path) if content is None else content
     entries = content.get(root)
     if not isinstance(entries, dict):
-        raise InputError(f"{path} {root}: expected a mapping, found {_describe(entries)}")
+        raise InputError(f"{path} {root}: expected a mapping, found {describe_value(entries)}")
     if key not in entries:
         raise InputError(f"{path} {root}: there is no {key!r}; {suggest(key, map(str, entries))}")
     if not isinstance(entries[key], dict):
         raise InputError(
-            f"{path} {root}.{key}: expected a mapping, found {_describe(entries[key])}"
+            f"{path} {root}.{key}: expected a mapping, found {describe_value(entries[key])}"
         )
     return entries[key]
 
@@ -183,7 +112,9 @@ def _convert(schema, value, place: str, faults: list[str]):
         )
     if origin is typing.Literal:
         if value not in arguments or isinstance(value, bool):
-            faults.append(f"{place}: {_shorten(value)} is none of {', '.join(map(str, arguments))}")
+            faults.append(
+                f"{place}: {shorten_value(value)} is none of {', '.join(map(str, arguments))}"
+            )
         return value
     if origin in (typing.Union, types.UnionType):
         if value is None:
@@ -191,7 +122,7 @@ def _convert(schema, value, place: str, faults: list[str]):
         return _convert(next(a for a in arguments if a is not type(None)), value, place, faults)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            faults.append(f"{place}: expected a list, found {_describe(value)}")
+            faults.append(f"{place}: expected a list, found {describe_value(value)}")
             return ()
         return tuple(
             _convert(arguments[0], item, f"{place}[{i}]", faults) for i, item in enumerate(value)
@@ -203,7 +134,7 @@ def _convert(schema, value, place: str, faults: list[str]):
 
 def _convert_dataclass(schema, value, place: str, faults: list[str]):
     if not isinstance(value, Mapping):
-        faults.append(f"{place}: expected a mapping, found {_describe(value)}")
+        faults.append(f"{place}: expected a mapping, found {describe_value(value)}")
         return None
     hints = typing.get_type_hints(schema, include_extras=True)
     before = len(faults)
@@ -248,7 +179,7 @@ def _convert_scalar(schema, value, place: str, faults: list[str]):
             str: "text",
             dict: "a mapping",
         }
-        faults.append(f"{place}: expected {names[schema]}, found {_describe(value)}")
+        faults.append(f"{place}: expected {names[schema]}, found {describe_value(value)}")
     return None
 
 
@@ -256,18 +187,3 @@ def _check_range(value, bounds: Range, place: str, faults: list[str]):
     if value is not None and not bounds.low <= value <= bounds.high:
         faults.append(f"{place}: {value} is out of range; allowed {bounds.low} to {bounds.high}")
     return value
-
-
-def _describe(value: object) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, (dict, list)):
-        return "a mapping" if isinstance(value, dict) else "a list"
-    return f"the {'text' if isinstance(value, str) else type(value).__name__} {_shorten(value)}"
-
-
-def _shorten(value: object) -> str:
-    """Return a value as it is written, if it is short: aliases can make a list of 10^9 leaves."""
-    if isinstance(value, (str, int, float, type(None))):
-        return repr(value)[:MAX_SHOWN]
-    return _describe(value) if isinstance(value, (dict, list)) else ""

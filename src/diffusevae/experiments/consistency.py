@@ -11,7 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from diffusevae.core.errors import InputError
-from diffusevae.core.params import override, suggest
+from diffusevae.core.params import override
+from diffusevae.core.wording import suggest
 from diffusevae.data.dataset import DatasetConfig
 from diffusevae.metrics.intervals import count_needed
 from diffusevae.metrics.paired import WINDOW

@@ -12,7 +12,9 @@ from types import ModuleType, SimpleNamespace
 from typing import Literal
 
 from diffusevae.core.errors import InputError
-from diffusevae.core.params import MAX_SHOWN, Schema, build, load_entry, read_yaml, suggest
+from diffusevae.core.params import Schema, build, load_entry
+from diffusevae.core.wording import MAX_SHOWN, suggest
+from diffusevae.core.yaml_file import read_yaml
 from diffusevae.data.image_folder import find_images
 from diffusevae.experiments.consistency import (
     find_misfits,

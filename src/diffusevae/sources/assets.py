@@ -14,7 +14,7 @@ from pathlib import Path
 from diffusevae.core import disk
 from diffusevae.core.disk import SCRATCH
 from diffusevae.core.errors import EnvironmentFailure, InputError
-from diffusevae.core.params import suggest
+from diffusevae.core.wording import suggest
 from diffusevae.sources.pinned import ASSETS, Asset, PinnedFile, hash_bytes
 from diffusevae.sources.places import MIRROR_VARIABLE, Source, list_sources
 from diffusevae.sources.transfer import SourceFailure, read_file

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from diffusevae.core.errors import InputError
-from diffusevae.core.params import read_yaml
 from diffusevae.core.readback import read_as, read_png
 from diffusevae.core.tensor_file import load_config, load_tensors, sha256_of
+from diffusevae.core.yaml_file import read_yaml
 from diffusevae.data.dataset import DatasetConfig
 from diffusevae.metrics.measured import read_history, read_metrics, read_trials
 from diffusevae.report.experiment_page import ReportInputs, ShownPicture, TrainedModel, build_report

@@ -16,7 +16,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from diffusevae.core.errors import InputError
-from diffusevae.core.params import override, read_yaml, suggest
+from diffusevae.core.params import override
+from diffusevae.core.wording import suggest
+from diffusevae.core.yaml_file import read_yaml
 
 Options = Mapping[str, Any]  # of one key
 Space = Mapping[str, Mapping[str, Options]]
