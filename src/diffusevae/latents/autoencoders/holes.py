@@ -14,19 +14,10 @@ from diffusevae.core.params import Range
 from diffusevae.core.randomness import generator
 from diffusevae.data.dataset import to_unit
 from diffusevae.figures.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, panels
-from diffusevae.latents.autoencoders.part import (
-    AE,
-    COURSE,
-    FAMILY_COLOURS,
-    VAE,
-    Data,
-    Part,
-    headline,
-)
-from diffusevae.latents.measures.evidence import describe, judge, spread
+from diffusevae.latents.autoencoders.part import AE, FAMILY_COLOURS, VAE, Data, Part, fill_part
+from diffusevae.latents.measures.evidence import judge, spread
 from diffusevae.latents.models.autoencoder import apply
 from diffusevae.latents.models.beta_vae import VectorVAE, encode_images
-from diffusevae.latents.page.chapter import Claim, Headline, Picture, Table
 from diffusevae.metrics.frechet_intervals import frechet_interval
 from diffusevae.models.classifier import Classifier
 
@@ -91,89 +82,26 @@ def _features(classifier: Classifier, images: Tensor, device: torch.device) -> n
 
 def _report(table: pd.DataFrame, images: Mapping[str, Tensor], count: int) -> Part:
     rows = table.set_index("images").to_dict("index")
-    own, blind = rows[f"{VAE}, {STANDARD}"], rows[f"{AE}, {STANDARD}"]
+    vae, ae = rows[f"{VAE}, {STANDARD}"], rows[f"{AE}, {STANDARD}"]
     box, fitted = rows[f"{AE}, {BOX}"], rows[f"{AE}, {GAUSSIAN}"]
-    of = f"{count} decoded codes against {count} test images, 95 % interval"
-    evidence = "; ".join(
-        f"{way}: Fréchet distance {describe(row, 'frechet', 1)}, confidence "
-        f"{describe(row, 'confidence', 3)}"
-        for way, row in rows.items()
-    )
-    worse = min(blind["frechet_low"], box["frechet_low"])
-    return Part(
-        summary=(
-            f"Codes drawn at random: from N(0, I) the VAE's images are {own['frechet']:.0f} "
-            f"from real ones (Fréchet distance on the classifier's features), the "
-            f"autoencoder's {blind['frechet']:.0f}, from the box of its codes "
-            f"{box['frechet']:.0f}, from a Gaussian fitted to them "
-            f"{fitted['frechet']:.0f}; real training images "
-            f"{rows[REAL]['frechet']:.0f}.",
+    strips = [Strip(way, made[:SHOWN], _colour(way)) for way, made in images.items()]
+    return fill_part(
+        "holes",
+        {"holes.png": _draw(table), "holes_images.png": draw_strips(strips, COLUMNS)},
+        {"holes.csv": table},
+        count=count,
+        rows=rows,
+        real=rows[REAL],
+        vae=vae,
+        ae=ae,
+        ae_box=box,
+        ae_fitted=fitted,
+        complete=judge(
+            vae["frechet_high"] < min(ae["frechet_low"], box["frechet_low"]),
+            vae["frechet_low"] > min(ae["frechet_high"], box["frechet_high"]),
         ),
-        headlines=(
-            headline(f"Fréchet distance of {VAE}, {STANDARD}", own, "frechet", of),
-            Headline(
-                f"Fréchet distance of {AE}, {STANDARD}",
-                blind["frechet"],
-                blind["frechet_low"],
-                blind["frechet_high"],
-                of,
-            ),
-        ),
-        claims=(
-            Claim(
-                "Codes drawn at random decode to nonsense in an autoencoder, to digits in a VAE",
-                COURSE,
-                judge(
-                    own["frechet_high"] < worse,
-                    own["frechet_low"] > min(blind["frechet_high"], box["frechet_high"]),
-                ),
-                f"{evidence}; {of}",
-            ),
-            Claim(
-                "An autoencoder cannot be sampled even where its codes' Gaussian is fitted",
-                COURSE,
-                judge(
-                    own["frechet_high"] < fitted["frechet_low"],
-                    own["frechet_low"] > fitted["frechet_high"],
-                ),
-                f"Fréchet distance {describe(fitted, 'frechet', 1)} against "
-                f"{describe(own, 'frechet', 1)} for the VAE from N(0, I); {of}",
-            ),
-        ),
-        pictures=(
-            (
-                Picture(
-                    "holes.png",
-                    "Random codes, decoded",
-                    "Fréchet distance to real test images (left, lower is better) and the "
-                    "classifier's confidence (right), 95 % intervals.",
-                ),
-                _draw(table),
-            ),
-            (
-                Picture(
-                    "holes_images.png",
-                    "What random codes decode to",
-                    "Not chosen: the first images of each way to draw a code.",
-                ),
-                draw_strips(
-                    [Strip(way, made[:SHOWN], _colour(way)) for way, made in images.items()],
-                    COLUMNS,
-                ),
-            ),
-        ),
-        tables=(
-            (
-                Table(
-                    "holes.csv",
-                    "Random codes, decoded",
-                    "Fréchet distance on the classifier's features and the mean of its largest "
-                    "probability, with 95 % intervals. N(0, I): standard normal codes; a "
-                    "fitted Gaussian: with mean and covariance of the training images' codes; "
-                    "the box: each number uniform between its least and greatest there.",
-                ),
-                table,
-            ),
+        better_than_fitted=judge(
+            vae["frechet_high"] < fitted["frechet_low"], vae["frechet_low"] > fitted["frechet_high"]
         ),
     )
 

@@ -14,20 +14,11 @@ from diffusevae.core.errors import InputError
 from diffusevae.core.params import PositiveCount, Range
 from diffusevae.data.dataset import to_unit
 from diffusevae.figures.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, panels
-from diffusevae.latents.autoencoders.part import (
-    AE,
-    COURSE,
-    FAMILY_COLOURS,
-    VAE,
-    Data,
-    Part,
-    headline,
-)
-from diffusevae.latents.measures.evidence import describe, judge, spread
+from diffusevae.latents.autoencoders.part import AE, FAMILY_COLOURS, VAE, Data, Part, fill_part
+from diffusevae.latents.measures.evidence import judge, spread
 from diffusevae.latents.measures.traversals import largest_step
 from diffusevae.latents.models.autoencoder import apply
 from diffusevae.latents.models.beta_vae import VectorVAE
-from diffusevae.latents.page.chapter import Claim, Picture, Table
 from diffusevae.models.classifier import Classifier
 from diffusevae.models.diffusion import DiffusionModel
 from diffusevae.models.vae import VAE as StageVAE
@@ -158,10 +149,7 @@ def study_interpolation(
     for row in summary:
         if row["method"] != FADE:
             row |= spread(lowest[row["method"]] - lowest[FADE], data.seed, "lowest_change")
-    against_ae = {
-        method: spread(lowest[method] - lowest[AE], data.seed, "change")
-        for method in (VAE, FIRST_STAGE, DIFFUSEVAE)
-    }
+    against_ae = spread(lowest[VAE] - lowest[AE], data.seed, "change")
     against_vae = spread(lowest[DIFFUSEVAE] - lowest[FIRST_STAGE], data.seed, "change")
     return _report(
         config, pd.DataFrame(rows), pd.DataFrame(summary), against_ae, against_vae, paths
@@ -172,101 +160,25 @@ def _report(
     config: InterpolationConfig,
     table: pd.DataFrame,
     summary: pd.DataFrame,
-    against_ae: dict[str, dict[str, float]],
+    against_ae: dict[str, float],
     against_vae: dict[str, float],
     paths: dict[str, Tensor],
 ) -> Part:
     rows = summary.set_index("method").to_dict("index")
-    of = f"mean of {config.num_pairs} pairs of test images, 95 % interval over pairs"
-    change = against_ae[VAE]
-    lows = "; ".join(f"{method} {describe(row, 'lowest', 3)}" for method, row in rows.items())
-    fade = rows[VAE]
-    return Part(
-        summary=(
-            f"On the way from a {START} to a {END} the classifier's confidence sinks to "
-            + ", ".join(f"{row['lowest']:.2f} ({method})" for method, row in rows.items())
-            + f" at the least sure image of a path, on average over {config.num_pairs} "
-            "pairs.",
-        ),
-        headlines=(
-            headline(
-                f"{START} to {END}: lowest confidence on the path, VAE less AE",
-                change,
-                "change",
-                of,
-            ),
-            headline(
-                f"{START} to {END}: lowest confidence, DiffuseVAE less its VAE",
-                against_vae,
-                "change",
-                of,
-            ),
-        ),
-        claims=(
-            Claim(
-                "Between two codes of a VAE lie digits, more surely than between an AE's",
-                COURSE,
-                judge(change["change_low"] > 0, change["change_high"] < 0),
-                f"lowest confidence on a path: {lows}; VAE less AE "
-                f"{describe(change, 'change', 3)}; {of}",
-            ),
-            Claim(
-                "A path through the code is better than a cross-fade of pixels",
-                COURSE,
-                judge(fade["lowest_change_low"] > 0, fade["lowest_change_high"] < 0),
-                f"lowest confidence, VAE less cross-fade "
-                f"{describe(fade, 'lowest_change', 3)}; {of}",
-            ),
-            Claim(
-                "DiffuseVAE makes clearer digits of the images between than its VAE does",
-                "what DiffuseVAE is for",
-                judge(against_vae["change_low"] > 0, against_vae["change_high"] < 0),
-                f"lowest confidence, DiffuseVAE less its VAE "
-                f"{describe(against_vae, 'change', 3)}; {of}",
-            ),
-        ),
-        pictures=(
-            (
-                Picture(
-                    "interpolation.png",
-                    f"How sure a classifier is between a {START} and a {END}",
-                    "Left: the largest probability of any class along the path, with 95 % "
-                    f"intervals over {config.num_pairs} pairs. Right: the probability of any "
-                    f"digit but {START} and {END}. The cross-fade of pixels is the control.",
-                ),
-                _draw(table),
-            ),
-            (
-                Picture(
-                    "interpolation_images.png",
-                    f"From a {START} to a {END}",
-                    "The first two pairs of test images. DiffuseVAE refines what the experiment's "
-                    "VAE decodes, all images from the same noise.",
-                ),
-                _draw_paths(paths),
-            ),
-        ),
-        tables=(
-            (
-                Table(
-                    "interpolation.csv",
-                    "Along the path",
-                    "confidence: the classifier's largest probability; p_other: of any class but "
-                    f"{START} and {END}; means over pairs with 95 % intervals.",
-                ),
-                table,
-            ),
-            (
-                Table(
-                    "interpolation_summary.csv",
-                    "Whole paths",
-                    "lowest: confidence at the least sure image of a path; lowest_change: less the "
-                    "cross-fade's; p_other: mean over the path; largest_step: the largest change "
-                    "of pixels between neighbours over the mean one (1: even).",
-                ),
-                summary,
-            ),
-        ),
+    vae = rows[VAE]
+    return fill_part(
+        "interpolation",
+        {"interpolation.png": _draw(table), "interpolation_images.png": _draw_paths(paths)},
+        {"interpolation.csv": table, "interpolation_summary.csv": summary},
+        start=START,
+        end=END,
+        num_pairs=config.num_pairs,
+        rows=rows,
+        against_ae=against_ae,
+        against_vae=against_vae,
+        surer_than_ae=judge(against_ae["change_low"] > 0, against_ae["change_high"] < 0),
+        surer_than_fade=judge(vae["lowest_change_low"] > 0, vae["lowest_change_high"] < 0),
+        surer_than_vae=judge(against_vae["change_low"] > 0, against_vae["change_high"] < 0),
     )
 
 

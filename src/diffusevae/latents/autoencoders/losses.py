@@ -1,6 +1,7 @@
 """The same autoencoder trained on three losses, each judged by all three and by SSIM (C10)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,10 @@ from diffusevae.core.params import Count, PositiveCount
 from diffusevae.data.dataset import to_unit
 from diffusevae.figures.drawing import CLASS_COLOURS, COLOURS, Strip, draw_strips, panels
 from diffusevae.latents.autoencoders.networks import NetworkConfig, train_autoencoder
-from diffusevae.latents.autoencoders.part import AE, COURSE, Data, Part, Train, headline
-from diffusevae.latents.measures.evidence import describe, judge, spread
+from diffusevae.latents.autoencoders.part import AE, Data, Part, Train, fill_part
+from diffusevae.latents.measures.evidence import judge, spread
 from diffusevae.latents.models.autoencoder import apply
 from diffusevae.latents.models.beta_vae import Reconstruction
-from diffusevae.latents.page.chapter import Claim, Picture, Table
 from diffusevae.metrics.labels import describe_direction
 from diffusevae.metrics.paired import mae, mse, ssim
 
@@ -83,85 +83,42 @@ def _report(
     strips: list[Strip],
     seed: int,
 ) -> Part:
-    count = len(values["mse"]["mse"])
-    of = f"mean of {count} test images and {len(config.seeds)} seeds, 95 % interval over images"
-    # Each loss against the best of the others, by its own measure.
-    wins, losses, evidence = [], [], []
-    for loss in LOSSES:
-        others = {other: values[other][loss].mean() for other in LOSSES if other != loss}
-        best = min(others, key=others.__getitem__)
-        change = spread(values[loss][loss] - values[best][loss], seed, "change")
-        wins.append(change["change_high"] < 0)
-        losses.append(change["change_low"] > 0)
-        evidence.append(
-            f"by {NAMES[loss]}, trained on {NAMES[loss]} less trained on "
-            f"{NAMES[best]}: {describe(change, 'change', 5)}"
-        )
-    sharpest = table.loc[table["ssim"].idxmax()]
+    by_own_measure = _compare_by_own_measure(values, seed)
     rival = max(
         (loss for loss in LOSSES if loss != "l1"), key=lambda loss: values[loss]["ssim"].mean()
     )
     sharper = spread(values["l1"]["ssim"] - values[rival]["ssim"], seed, "change")
-    return Part(
-        summary=(
-            f"Of the same autoencoder ({config.latents} numbers) trained on MSE, BCE and L1, "
-            f"the one trained on {NAMES[sharpest['trained_on']]} has the highest SSIM "
-            f"({sharpest['ssim']:.3f}).",
+    return fill_part(
+        "losses",
+        {"losses.png": _draw(table), "losses_images.png": draw_strips(strips, SHOWN)},
+        {"losses.csv": table},
+        latents=config.latents,
+        num_images=len(values["mse"]["mse"]),
+        num_seeds=len(config.seeds),
+        names=NAMES,
+        sharpest=table.loc[table["ssim"].idxmax()],
+        rival=rival,
+        sharper=sharper,
+        by_own_measure=by_own_measure,
+        wins=judge(
+            all(one["change_high"] < 0 for one in by_own_measure),
+            any(one["change_low"] > 0 for one in by_own_measure),
         ),
-        headlines=(
-            headline(
-                f"SSIM of AE-{config.latents} trained on L1 less trained on {NAMES[rival]}",
-                sharper,
-                "change",
-                of,
-            ),
-        ),
-        claims=(
-            Claim(
-                "A reconstruction loss wins by its own measure",
-                "what one would expect",
-                judge(all(wins), any(losses)),
-                f"{'; '.join(evidence)}; {of}",
-            ),
-            Claim(
-                "L1 is the reconstruction loss to choose (L1 + beta KL)",
-                COURSE,
-                judge(sharper["change_low"] > 0, sharper["change_high"] < 0),
-                f"SSIM trained on L1 less trained on {NAMES[rival]}: "
-                f"{describe(sharper, 'change')}; {of}",
-            ),
-        ),
-        pictures=(
-            (
-                Picture(
-                    "losses.png",
-                    "Three losses, four measures",
-                    "The same autoencoder trained on each loss (rows), by each measure on test "
-                    "images; 95 % intervals over images.",
-                ),
-                _draw(table),
-            ),
-            (
-                Picture(
-                    "losses_images.png",
-                    "What each loss makes of the same images",
-                    "Test images restored by the autoencoder trained on each loss.",
-                ),
-                draw_strips(strips, SHOWN),
-            ),
-        ),
-        tables=(
-            (
-                Table(
-                    "losses.csv",
-                    "Reconstruction losses compared",
-                    "BCE in nats per pixel, MSE and L1 per pixel; 95 % intervals over test "
-                    "images, averaged over seeds.",
-                ),
-                table,
-            ),
-        ),
+        l1_is_sharper=judge(sharper["change_low"] > 0, sharper["change_high"] < 0),
     )
+
+
+def _compare_by_own_measure(
+    values: dict[str, dict[str, np.ndarray]], seed: int
+) -> list[dict[str, Any]]:
+    """Return each loss, the best of the others by its measure, and what it changes to that one."""
+    rows = []
+    for loss in LOSSES:
+        others = {other: values[other][loss].mean() for other in LOSSES if other != loss}
+        best = min(others, key=others.__getitem__)
+        change = spread(values[loss][loss] - values[best][loss], seed, "change")
+        rows.append({"loss": loss, "best": best, **change})
+    return rows
 
 
 def _draw(table: pd.DataFrame) -> Figure:

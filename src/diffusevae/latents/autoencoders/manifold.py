@@ -15,19 +15,17 @@ from diffusevae.data.dataset import to_unit
 from diffusevae.figures.drawing import CLASS_COLOURS, Strip, draw_strips, label_axes, panels
 from diffusevae.latents.autoencoders.networks import NetworkConfig, train_autoencoder
 from diffusevae.latents.autoencoders.part import (
-    COURSE,
     FAMILY_COLOURS,
     PCA,
     VAE,
     Data,
     Part,
     Train,
-    headline,
+    fill_part,
 )
-from diffusevae.latents.measures.evidence import describe, judge, spread
+from diffusevae.latents.measures.evidence import judge, spread
 from diffusevae.latents.models.autoencoder import apply
 from diffusevae.latents.models.beta_vae import Reconstruction, VectorVAE, encode_images
-from diffusevae.latents.page.chapter import Claim, Picture, Table
 from diffusevae.metrics.paired import mse
 from diffusevae.models.codes import knn_accuracy
 from diffusevae.models.pca import fit_pca
@@ -109,68 +107,23 @@ def _report(
     pca, vae = table.to_dict("records")
     device = next(model.parameters()).device
     images = apply(model.decode, grid_codes(config.side).to(device))
-    of = f"mean of {len(labels)} test images, one training (seed {config.seed}), 95 % interval"
-    verdict = judge(
-        vae["mse_change_high"] < 0 and vae["class_accuracy"] > pca["class_accuracy"],
-        vae["mse_change_low"] > 0,
-    )
-    return Part(
-        summary=(
-            f"A VAE of two numbers restores test images with a squared error of "
-            f"{vae['mse']:.4f} (PCA of two: {pca['mse']:.4f}); the {NEIGHBOURS} nearest codes "
-            f"name the class of {vae['class_accuracy']:.0%} (PCA: "
-            f"{pca['class_accuracy']:.0%}).",
-        ),
-        headlines=(headline("VAE-2 squared error less PCA-2's", vae, "mse_change", of),),
-        claims=(
-            Claim(
-                "Two latents of a VAE are a map of the data on which the classes lie apart",
-                COURSE,
-                verdict,
-                f"squared error less PCA-2's {describe(vae, 'mse_change')}; class by "
-                f"{NEIGHBOURS} nearest neighbours {vae['class_accuracy']:.3f} against "
-                f"{pca['class_accuracy']:.3f} for PCA-2; {of}",
-            ),
-        ),
-        pictures=(
-            (
-                Picture(
-                    "manifold.png",
-                    "What the two numbers draw",
-                    f"{config.side} x {config.side} decoded codes, evenly spaced in probability "
-                    "under N(0, I): the first number grows to the right, the second upwards.",
-                ),
-                draw_strips(
-                    [
-                        Strip(
-                            "Images decoded from a grid of two-number codes",
-                            images,
-                            FAMILY_COLOURS[VAE],
-                        )
-                    ],
-                    config.side,
-                ),
-            ),
-            (
-                Picture(
-                    "scatter.png",
-                    "Where test images lie",
-                    "The codes of test images, coloured by class: of the VAE (left; mean of "
-                    "q(z|x)) and of PCA (right).",
-                ),
-                _draw(codes, linear_codes, labels),
-            ),
-        ),
-        tables=(
-            (
-                Table(
-                    "manifold.csv",
-                    "Two numbers per image",
-                    "class_accuracy: share of test codes whose class the "
-                    f"{NEIGHBOURS} nearest other codes vote for; mse with 95 % intervals.",
-                ),
-                table,
-            ),
+    strip = Strip("Images decoded from a grid of two-number codes", images, FAMILY_COLOURS[VAE])
+    return fill_part(
+        "manifold",
+        {
+            "manifold.png": draw_strips([strip], config.side),
+            "scatter.png": _draw(codes, linear_codes, labels),
+        },
+        {"manifold.csv": table},
+        side=config.side,
+        neighbours=NEIGHBOURS,
+        num_images=len(labels),
+        seed=config.seed,
+        pca=pca,
+        vae=vae,
+        verdict=judge(
+            vae["mse_change_high"] < 0 and vae["class_accuracy"] > pca["class_accuracy"],
+            vae["mse_change_low"] > 0,
         ),
     )
 

@@ -10,10 +10,17 @@ from torch import Tensor
 from diffusevae.data.dataset import to_unit
 from diffusevae.figures.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, panels
 from diffusevae.latents.autoencoders.networks import NetworkConfig, train_autoencoder
-from diffusevae.latents.autoencoders.part import AE, COURSE, FAMILY_COLOURS, PCA, Data, Part, Train
-from diffusevae.latents.measures.evidence import describe, judge, spread
+from diffusevae.latents.autoencoders.part import (
+    AE,
+    FAMILY_COLOURS,
+    PCA,
+    Data,
+    Part,
+    Train,
+    fill_part,
+)
+from diffusevae.latents.measures.evidence import judge, spread
 from diffusevae.latents.models.autoencoder import apply
-from diffusevae.latents.page.chapter import Claim, Headline, Picture, Table
 from diffusevae.metrics.paired import mse
 from diffusevae.models.pca import fit_pca
 
@@ -83,83 +90,22 @@ def _report(
     learned = table[table["model"] == AE]
     foreign = learned[learned["trained_on"] != learned["tested_on"]].to_dict("records")
     native = learned[learned["trained_on"] == learned["tested_on"]].to_dict("records")
-    specific = judge(
-        all(row["mse_loss_low"] > 0 for row in foreign),
-        any(row["mse_loss_high"] < 0 for row in foreign),
-    )
-    lossy = judge(all(row["mse_low"] > 0 for row in native), False)
-    of = f"mean of {num_images} test images, one training (seed {seed}), 95 % interval"
-    loss = "; ".join(
-        f"trained on {row['trained_on']}, tested on {row['tested_on']}: "
-        f"{describe(row, 'mse')}, {describe(row, 'mse_loss')} more than the model of "
-        "those data"
-        for row in foreign
-    )
-    times = [f["mse"] / n["mse"] for f, n in zip(foreign, native[::-1], strict=True)]
-    return Part(
-        summary=tuple(
-            f"On {row['tested_on']} an autoencoder of {latents} numbers trained on "
-            f"{row['trained_on']} makes {ratio:.1f} times the error of one trained there."
-            for row, ratio in zip(foreign, times, strict=True)
+    for row, same_data in zip(foreign, native[::-1], strict=True):
+        row["times"] = row["mse"] / same_data["mse"]
+    return fill_part(
+        "other_data",
+        {"other_data.png": _draw(table), "other_data_images.png": draw_strips(strips, SHOWN)},
+        {"other_data.csv": table},
+        latents=latents,
+        num_images=num_images,
+        seed=seed,
+        foreign=foreign,
+        native=native,
+        specific=judge(
+            all(row["mse_loss_low"] > 0 for row in foreign),
+            any(row["mse_loss_high"] < 0 for row in foreign),
         ),
-        headlines=tuple(
-            Headline(
-                f"AE-{latents} trained on {row['trained_on']}, tested on "
-                f"{row['tested_on']}: squared error more than a native's",
-                row["mse_loss"],
-                row["mse_loss_low"],
-                row["mse_loss_high"],
-                of,
-            )
-            for row in foreign
-        ),
-        claims=(
-            Claim(
-                "An autoencoder is specific to the data it was trained on",
-                COURSE,
-                specific,
-                f"{loss}; {of}",
-            ),
-            Claim(
-                "An autoencoder is lossy, and learns without labels",
-                COURSE,
-                lossy,
-                "the error on its own kind of data is "
-                + " and ".join(describe(row, "mse") for row in native)
-                + f", not zero; no label was used in training; {of}",
-            ),
-        ),
-        pictures=(
-            (
-                Picture(
-                    "other_data.png",
-                    "Trained on one kind of data, tested on another",
-                    f"Squared error of codes of {latents} numbers on the test images of both data "
-                    "sets, with 95 % intervals. Pale: models of the other data.",
-                ),
-                _draw(table),
-            ),
-            (
-                Picture(
-                    "other_data_images.png",
-                    "What a model of other data restores",
-                    "Test images of both data sets, restored by the autoencoder of either.",
-                ),
-                draw_strips(strips, SHOWN),
-            ),
-        ),
-        tables=(
-            (
-                Table(
-                    "other_data.csv",
-                    "Cross table of errors",
-                    f"Squared error of codes of {latents} numbers, with 95 % intervals; "
-                    "mse_loss: how much more it is than that of the model trained on the data "
-                    "it is tested on, image by image.",
-                ),
-                table,
-            ),
-        ),
+        lossy=judge(all(row["mse_low"] > 0 for row in native), False),
     )
 
 

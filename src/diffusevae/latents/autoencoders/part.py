@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffusevae.figures.drawing import COLOURS, INK, save_figure
 from diffusevae.latents.page.chapter import Chapter, Claim, Headline, Picture, Table, write_chapter
+from diffusevae.latents.page.words import SUFFIX, fill_chapter
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, History, Model
 
@@ -58,9 +59,18 @@ class Part:
     tables: tuple[tuple[Table, pd.DataFrame], ...] = ()
 
 
-def headline(name: str, row: Mapping[str, float], column: str, of: str) -> Headline:
-    """Return what `spread` found as a number of the chapter."""
-    return Headline(name, row[column], row[f"{column}_low"], row[f"{column}_high"], of)
+def fill_part(
+    name: str, figures: Mapping[str, Figure], tables: Mapping[str, pd.DataFrame], **facts: object
+) -> Part:
+    """Return what a template of this folder tells, with the figures and tables that it names."""
+    told = fill_chapter(Path(__file__).with_name(name + SUFFIX), course=COURSE, **facts)
+    return Part(
+        told.summary,
+        told.headlines,
+        told.claims,
+        tuple((picture, figures[picture.file]) for picture in told.pictures),
+        tuple((table, tables[table.file]) for table in told.tables),
+    )
 
 
 def write_parts(out: Path, title: str, parts: Sequence[Part]) -> None:

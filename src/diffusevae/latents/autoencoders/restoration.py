@@ -27,15 +27,15 @@ from diffusevae.latents.autoencoders.classical import (
     filter_images,
     shrink,
 )
-from diffusevae.latents.autoencoders.part import AE, COURSE, FAMILY_COLOURS, Data, Part, Train
+from diffusevae.latents.autoencoders.part import AE, FAMILY_COLOURS, Data, Part, Train, fill_part
 from diffusevae.latents.measures.evidence import judge, spread
 from diffusevae.latents.models.autoencoder import apply, fit_pairs, squared_error
-from diffusevae.latents.page.chapter import Claim, Headline, Picture, Table
 from diffusevae.metrics.labels import describe_direction
 from diffusevae.metrics.paired import METRICS
 from diffusevae.training.loop import OptimiserConfig
 
 SHOWN = 10
+AXES = {"noise": "standard deviation of the noise", "factor": "enlarged by"}
 METHOD_COLOURS = {
     "Gaussian filter": COLOURS["vae"],
     "median filter": COLOURS["diffusevae"],
@@ -169,19 +169,7 @@ def study_denoising(config: RestorationConfig, data: Data, train: Train) -> Part
             ),
             Strip("denoising autoencoder", learned[:SHOWN], FAMILY_COLOURS[AE]),
         ]
-    return _report(
-        "denoising",
-        "Denoising",
-        "noise",
-        "standard deviation of the noise",
-        pd.DataFrame(rows),
-        strips,
-        len(real),
-        config.seed,
-        "A denoising autoencoder, one network for every noise level,",
-        "classical filtering",
-        "A denoising autoencoder restores clean images from noisy ones, better than filters do",
-    )
+    return _report("denoising", "noise", pd.DataFrame(rows), strips, len(real), config.seed)
 
 
 def study_super_resolution(config: RestorationConfig, data: Data, train: Train) -> Part:
@@ -218,19 +206,8 @@ def study_super_resolution(config: RestorationConfig, data: Data, train: Train) 
             Strip("bicubic", methods["bicubic"][1][:SHOWN], INK),
             Strip("super-resolution autoencoder", learned[:SHOWN], FAMILY_COLOURS[AE]),
         ]
-    return _report(
-        "super_resolution",
-        "Super-resolution",
-        "factor",
-        "enlarged by",
-        pd.DataFrame(rows),
-        strips,
-        len(real),
-        config.seed,
-        "A super-resolution autoencoder",
-        "bilinear and bicubic enlargement",
-        "An autoencoder enlarges images better than interpolation does",
-    )
+    table = pd.DataFrame(rows)
+    return _report("super_resolution", "factor", table, strips, len(real), config.seed)
 
 
 def compare_restored(
@@ -267,20 +244,9 @@ def best_rival(table: pd.DataFrame, place: Mapping[str, float], metric: str) -> 
 
 
 def _report(
-    file: str,
-    title: str,
-    level: str,
-    axis: str,
-    table: pd.DataFrame,
-    strips: list[Strip],
-    num_images: int,
-    seed: int,
-    subject: str,
-    rivals: str,
-    claim: str,
+    file: str, level: str, table: pd.DataFrame, strips: list[Strip], num_images: int, seed: int
 ) -> Part:
-    of = f"mean of {num_images} test images, one training (seed {seed}), 95 % interval"
-    better, worse, evidence, headlines = [], [], [], []
+    better, worse, best_by_mse = [], [], []
     for value in table[level].unique():
         for metric in MEASURED:
             best = best_rival(table, {level: value}, metric)
@@ -289,77 +255,21 @@ def _report(
             better.append(ends[1] < 0 if lower else ends[0] > 0)
             worse.append(ends[0] > 0 if lower else ends[1] < 0)
             if metric == "mse":
-                evidence.append(
-                    f"{level} {value:g}: {best['value'] + best['change']:.4f} against "
-                    f"{best['value']:.4f} ({best['method']})"
-                )
-                headlines.append(
-                    Headline(
-                        f"{title}, {level} {value:g}: squared error "
-                        "less the best classical method's",
-                        best["change"],
-                        best["change_low"],
-                        best["change_high"],
-                        of,
-                    )
-                )
-    verdict = judge(all(better), any(worse))
-    words = {
-        "holds": "beats",
-        "fails": "does not always beat",
-        "open": "is not everywhere proven better than",
-    }
-    places = ", ".join(f"{value:g}" for value in table[level].unique())
-    return Part(
-        summary=(
-            f"{subject} {words[verdict]} {rivals} in squared error and SSIM at {level} "
-            f"{places} ({num_images} test images).",
-        ),
-        headlines=tuple(headlines),
-        claims=(
-            Claim(
-                claim,
-                COURSE,
-                verdict,
-                f"squared error {'; '.join(evidence)}; SSIM in the table; {of}",
-            ),
-        ),
-        pictures=(
-            (
-                Picture(
-                    f"{file}.png",
-                    f"{title}: the autoencoder against classical methods",
-                    f"Test images at each {level}, 95 % intervals as bars (mostly smaller than "
-                    "the points). Each classical method has the setting that is best on "
-                    "validation images at that place and for that metric.",
-                ),
-                _draw(table, level, axis),
-            ),
-            (
-                Picture(
-                    f"{file}_images.png",
-                    f"{title}: what comes out",
-                    "The same test images damaged, restored by the best classical method, and "
-                    "by the autoencoder.",
-                ),
-                draw_strips(strips, SHOWN),
-            ),
-        ),
-        tables=(
-            (
-                Table(
-                    f"{file}.csv",
-                    title,
-                    "Means over test images with 95 % intervals; change: the autoencoder's "
-                    "value less the method's, image by image.",
-                ),
-                table,
-            ),
-        ),
+                best_by_mse.append(best)
+    return fill_part(
+        "restoration",
+        {f"{file}.png": _draw(table, level), f"{file}_images.png": draw_strips(strips, SHOWN)},
+        {f"{file}.csv": table},
+        file=file,
+        level=level,
+        best_by_mse=best_by_mse,
+        num_images=num_images,
+        seed=seed,
+        verdict=judge(all(better), any(worse)),
     )
 
 
-def _draw(table: pd.DataFrame, level: str, axis: str) -> Figure:
+def _draw(table: pd.DataFrame, level: str) -> Figure:
     figure, grid = panels(1, len(MEASURED), 3.6)
     for axes, metric in zip(grid.flat, MEASURED, strict=True):
         for method, own in table[table["metric"] == metric].groupby("method", sort=False):
@@ -377,8 +287,7 @@ def _draw(table: pd.DataFrame, level: str, axis: str) -> Figure:
         axes.set_xticks(table[level].unique())
         if metric == "mse":
             axes.set_yscale("log")
-        label_axes(
-            axes, f"{METRICS[metric].name} {describe_direction(METRICS[metric].better)}", axis
-        )
+        better = describe_direction(METRICS[metric].better)
+        label_axes(axes, f"{METRICS[metric].name} {better}", AXES[level])
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

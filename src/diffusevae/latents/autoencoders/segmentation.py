@@ -5,9 +5,8 @@ tasks: digits among clutter (Mnih et al., 2014, who made MNIST so), and the nucl
 image (BBBC038), compared with a threshold.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +21,7 @@ from diffusevae.core.errors import InputError
 from diffusevae.core.params import Count, PositiveCount, Range, Share
 from diffusevae.core.randomness import generator
 from diffusevae.figures.drawing import COLOURS, INK, MUTED, Strip, draw_strips, label_axes, panels
-from diffusevae.latents.autoencoders.part import COURSE, Data, Part, Train, headline
+from diffusevae.latents.autoencoders.part import Data, Part, Train, fill_part
 from diffusevae.latents.autoencoders.scenes import (
     INSIDE,
     Masks,
@@ -31,9 +30,8 @@ from diffusevae.latents.autoencoders.scenes import (
     hide_digits,
     read_nuclei,
 )
-from diffusevae.latents.measures.evidence import describe, judge, spread
+from diffusevae.latents.measures.evidence import judge, spread
 from diffusevae.latents.models.autoencoder import apply, fit_pairs
-from diffusevae.latents.page.chapter import Claim, Picture, Table
 from diffusevae.models.unet import UNet, UNetConfig
 from diffusevae.training.loop import OptimiserConfig
 
@@ -240,84 +238,22 @@ def _report(
     table: pd.DataFrame,
     shown: dict[str, tuple[Tensor, Tensor, dict[str, Tensor]]],
 ) -> Part:
-    rows = {task: own.set_index("method").to_dict("index") for task, own in table.groupby("task")}
-    evidence, better, worse, headlines, summary = [], [], [], [], []
-    for task, own in rows.items():
-        rivals = {method: own[method]["iou"] for method in (OTSU, GLOBAL)}
+    tasks = []
+    for task, own in table.groupby("task"):
+        rows = own.set_index("method").to_dict("index")
+        rivals = {method: rows[method]["iou"] for method in (OTSU, GLOBAL)}
         rival = max(rivals, key=rivals.__getitem__)
-        unet, best = own[UNET], own[rival]
-        kind = "test images" if task == "digits" else "squares of the unseen half of one image"
-        of = f"mean of {unet['images']} {kind}, one training (seed {config.seed}), 95 % interval"
-        evidence.append(
-            f"{task}: IoU {describe(unet, 'iou', 3)} against {describe(best, 'iou', 3)}"
-            f" ({rival}), difference {describe(best, 'change', 3)}, {of}"
-        )
-        better.append(best["change_low"] > 0)
-        worse.append(best["change_high"] < 0)
-        headlines += [
-            headline(f"Segmentation of {task}: IoU of the UNet", unet, "iou", of),
-            headline(f"Segmentation of {task}: UNet less {rival}", best, "change", of),
-        ]
-        summary.append(f"{task}: {unet['iou']:.3f} ({rival}: {best['iou']:.3f})")
-    strips_of: dict[str, Callable[[], Figure]] = {
-        task: partial(_draw_masks, *found) for task, found in shown.items()
-    }
-    return Part(
-        summary=(
-            "The diffusion model's UNet, given images in the place of noise, marks what "
-            f"belongs to a thing; mean IoU on unseen images, {'; '.join(summary)}. The nuclei "
-            "are one image: half of it to learn from, half to test.",
-        ),
-        headlines=tuple(headlines),
-        claims=(
-            Claim(
-                "A U-Net segments images (skips carry what the code loses)",
-                COURSE,
-                judge(all(better), any(worse)),
-                "; ".join(evidence),
-            ),
-        ),
-        pictures=(
-            (
-                Picture(
-                    "segmentation.png",
-                    "IoU of the UNet and of thresholds",
-                    "Mean intersection over union on unseen images with 95 % intervals; 1 is "
-                    "perfect.",
-                ),
-                _draw(table),
-            ),
-            (
-                Picture(
-                    "segmentation_digits.png",
-                    "Digits among clutter",
-                    "Digits among pieces of other digits and noise; which pixels are the "
-                    "digit's, as it is, by the UNet, and by the best single threshold.",
-                ),
-                strips_of["digits"](),
-            ),
-            (
-                Picture(
-                    "segmentation_nuclei.png",
-                    "Nuclei under a microscope",
-                    "Squares of the half of the image that was not learned from, their masks, "
-                    "and what the UNet and a threshold find.",
-                ),
-                strips_of["nuclei"](),
-            ),
-        ),
-        tables=(
-            (
-                Table(
-                    "segmentation.csv",
-                    "Segmentation",
-                    "iou: mean over test images (or squares of the unseen half of the one "
-                    "nuclei image) in which there is something to find, with 95 % intervals; "
-                    "iou_of_all: of all their pixels together; change: the UNet's IoU less the "
-                    "method's, image by image.",
-                ),
-                table,
-            ),
+        tasks.append({"task": task, "unet": rows[UNET], "rival": rival, "best": rows[rival]})
+    figures = {f"segmentation_{task}.png": _draw_masks(*found) for task, found in shown.items()}
+    return fill_part(
+        "segmentation",
+        {"segmentation.png": _draw(table), **figures},
+        {"segmentation.csv": table},
+        tasks=tasks,
+        seed=config.seed,
+        verdict=judge(
+            all(one["best"]["change_low"] > 0 for one in tasks),
+            any(one["best"]["change_high"] < 0 for one in tasks),
         ),
     )
 

@@ -13,11 +13,10 @@ from diffusevae.core.params import Count, PositiveCount, Range
 from diffusevae.data.dataset import to_unit
 from diffusevae.figures.drawing import COLOURS, Strip, draw_strips, label_axes, panels
 from diffusevae.latents.autoencoders.networks import Loss, NetworkConfig, train_with_loss
-from diffusevae.latents.autoencoders.part import AE, COURSE, FAMILY_COLOURS, Data, Part, Train
+from diffusevae.latents.autoencoders.part import AE, FAMILY_COLOURS, Data, Part, Train, fill_part
 from diffusevae.latents.measures.evidence import judge, spread
 from diffusevae.latents.models.autoencoder import apply
 from diffusevae.latents.models.beta_vae import VectorVAE, reconstruction_error
-from diffusevae.latents.page.chapter import Claim, Headline, Picture, Table
 from diffusevae.metrics.paired import mse
 from diffusevae.training.loop import Losses
 
@@ -107,67 +106,19 @@ def _report(
     config: SparseConfig, table: pd.DataFrame, strips: list[Strip], num_images: int
 ) -> Part:
     first, last = table.iloc[0], table.iloc[-1]
-    share = f"{first['near_zero']:.2f} to {last['near_zero']:.2f}"
-    error = f"{first['mse']:.4f} to {last['mse']:.4f}"
     sparser = bool(last["near_zero_low"] > first["near_zero_high"])
     dearer = bool(last["mse_low"] > first["mse_high"])
-    of = f"mean of {num_images} test images, one training (seed {config.seed})"
-    return Part(
-        summary=(
-            f"A penalty lambda on the size of the code's {config.latents} numbers, from "
-            f"{first['lambda']:g} to {last['lambda']:g}, moves the share of them that is "
-            f"near zero from {share} and the squared error from {error}.",
-        ),
-        headlines=(
-            Headline(
-                f"Sparse AE, lambda {last['lambda']:g}: share of the code near zero",
-                last["near_zero"],
-                last["near_zero_low"],
-                last["near_zero_high"],
-                of + ", 95 % interval",
-            ),
-        ),
-        claims=(
-            Claim(
-                "An L1 penalty makes the code sparse, and sparsity costs accuracy",
-                COURSE,
-                judge(sparser and dearer, not sparser),
-                f"near zero {share}, squared error {error} from lambda {first['lambda']:g} "
-                f"to {last['lambda']:g}; {of}",
-            ),
-        ),
-        pictures=(
-            (
-                Picture(
-                    "sparse.png",
-                    "Sparsity against error",
-                    "Left: the error over the share of near-zero numbers (less than "
-                    f"{NEAR_ZERO:g}), a point for each lambda. Right: the mean size of a number "
-                    "of the code. Bars: 95 % intervals over test images.",
-                ),
-                _draw(table),
-            ),
-            (
-                Picture(
-                    "sparse_images.png",
-                    "Restored from sparse codes",
-                    "The same test images restored by the autoencoder of each lambda.",
-                ),
-                draw_strips(strips, SHOWN),
-            ),
-        ),
-        tables=(
-            (
-                Table(
-                    "sparse.csv",
-                    "Sparse autoencoder",
-                    f"near_zero: share of the {config.latents} numbers below {NEAR_ZERO:g}, "
-                    "mean_abs: mean |a|, never_used: share of numbers that are near zero for "
-                    "every test image; 95 % intervals over test images.",
-                ),
-                table,
-            ),
-        ),
+    return fill_part(
+        "sparse",
+        {"sparse.png": _draw(table), "sparse_images.png": draw_strips(strips, SHOWN)},
+        {"sparse.csv": table},
+        latents=config.latents,
+        near_zero=NEAR_ZERO,
+        num_images=num_images,
+        seed=config.seed,
+        first=first,
+        last=last,
+        verdict=judge(sparser and dearer, not sparser),
     )
 
 

@@ -21,17 +21,15 @@ from diffusevae.data.resizing import resize
 from diffusevae.figures.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, panels
 from diffusevae.latents.autoencoders.part import (
     AE,
-    COURSE,
     FAMILY_COLOURS,
     PCA,
     Data,
     Part,
     Train,
-    headline,
+    fill_part,
 )
-from diffusevae.latents.measures.evidence import describe, judge, spread
+from diffusevae.latents.measures.evidence import judge, spread
 from diffusevae.latents.models.autoencoder import apply, fit_pairs, squared_error
-from diffusevae.latents.page.chapter import Claim, Picture, Table
 from diffusevae.metrics.paired import mse
 from diffusevae.models.pca import fit_pca
 from diffusevae.training.loop import Model, OptimiserConfig
@@ -221,13 +219,6 @@ def _report(
     rows = table.set_index("model").to_dict("index")
     tuned, greedy = rows[TUNED], rows[GREEDY]
     size, code = config.image_size, config.widths[-1]
-    layers = "-".join(map(str, (size * size, *config.widths)))
-    of = f"mean of {len(real)} test images, one training (seed {config.seed}), 95 % interval"
-    evidence = (
-        f"squared error {describe(tuned, 'mse')} (before fine-tuning "
-        f"{describe(greedy, 'mse')}), PCA-{code} {describe(rows[PCA], 'mse')}; less PCA's "
-        f"{describe(tuned, 'mse_change')}; {of}"
-    )
     strips = [Strip("Real test images", real[:SHOWN], COLOURS["real"])]
     strips += [
         Strip(
@@ -235,58 +226,21 @@ def _report(
         )
         for model, images in restored.items()
     ]
-    verdict = judge(tuned["mse_change_high"] < 0, tuned["mse_change_low"] > 0)
-    tuning = judge(tuned["mse_high"] < greedy["mse_low"], tuned["mse_low"] > greedy["mse_high"])
-    return Part(
-        summary=(
-            f"The stacked autoencoder {layers} with tied weights, trained layer by layer and "
-            f"then as a whole on images brought to {size} x {size}, has a squared error of "
-            f"{tuned['mse']:.4f}; PCA with {code} numbers has {rows[PCA]['mse']:.4f}.",
-        ),
-        headlines=(
-            headline(f"Stacked AE-{code} squared error less PCA-{code}'s", tuned, "mse_change", of),
-        ),
-        claims=(
-            Claim(
-                f"A stacked autoencoder beats PCA with {code} numbers", COURSE, verdict, evidence
-            ),
-            Claim(
-                "Training the whole stack improves on training layer by layer",
-                COURSE,
-                tuning,
-                evidence,
-            ),
-        ),
-        pictures=(
-            (
-                Picture(
-                    "stacked.png",
-                    f"Stacked autoencoder against PCA, {code} numbers",
-                    "Mean squared error of test images with 95 % intervals; lower is better.",
-                ),
-                _draw(table),
-            ),
-            (
-                Picture(
-                    "stacked_images.png",
-                    f"Restored from {code} numbers",
-                    f"Test images at {size} x {size} and what PCA and the stack restore of them, "
-                    "before and after it was trained as a whole.",
-                ),
-                draw_strips(strips, SHOWN),
-            ),
-        ),
-        tables=(
-            (
-                Table(
-                    "stacked.csv",
-                    f"Stacked autoencoder {layers}",
-                    f"Squared error of test images, which were resized from their size in the "
-                    f"prepared data to {size} x {size} (bilinear), with 95 % intervals; "
-                    "mse_change is the difference to PCA, image by image.",
-                ),
-                table,
-            ),
+    return fill_part(
+        "stacked",
+        {"stacked.png": _draw(table), "stacked_images.png": draw_strips(strips, SHOWN)},
+        {"stacked.csv": table},
+        layers="-".join(map(str, (size * size, *config.widths))),
+        size=size,
+        code=code,
+        num_images=len(real),
+        seed=config.seed,
+        pca=rows[PCA],
+        greedy=greedy,
+        tuned=tuned,
+        beats_pca=judge(tuned["mse_change_high"] < 0, tuned["mse_change_low"] > 0),
+        improves=judge(
+            tuned["mse_high"] < greedy["mse_low"], tuned["mse_low"] > greedy["mse_high"]
         ),
     )
 

@@ -13,7 +13,6 @@ from diffusevae.data.dataset import to_unit
 from diffusevae.figures.drawing import COLOURS, Strip, draw_strips, label_axes, panels
 from diffusevae.latents.autoencoders.networks import NetworkConfig, train_autoencoder
 from diffusevae.latents.autoencoders.part import (
-    COURSE,
     FAMILY_COLOURS,
     KINDS,
     PCA,
@@ -21,11 +20,10 @@ from diffusevae.latents.autoencoders.part import (
     Data,
     Part,
     Train,
-    headline,
+    fill_part,
 )
-from diffusevae.latents.measures.evidence import describe, judge, spread
+from diffusevae.latents.measures.evidence import judge, spread
 from diffusevae.latents.models.autoencoder import apply
-from diffusevae.latents.page.chapter import Claim, Picture, Table
 from diffusevae.metrics.paired import mse
 from diffusevae.models.pca import fit_pca
 
@@ -108,77 +106,15 @@ def _report(
     learned = table[table["model"] != PCA]
     better = bool((learned["mse_change_high"] < 0).all() and (learned["mse_worst"] < 0).all())
     worse = bool((learned["mse_change_low"] > 0).any())
-    changes = "; ".join(
-        f"{row['model']}-{row['numbers']} {describe(row, 'mse')}, less PCA "
-        f"{describe(row, 'mse_change')}"
-        for row in learned.to_dict("records")
-    )
-    of = f"mean of {num_images} test images and {len(config.seeds)} seeds, 95 % interval"
-    sizes = " and ".join(map(str, config.latents))
-    verdict = {
-        "holds": "better than",
-        "fails": "not everywhere better than",
-        "open": "not proven better than",
-    }[judge(better, worse)]
-    return Part(
-        summary=(
-            f"Autoencoders and VAEs of {sizes} numbers are {verdict} PCA with as many numbers "
-            f"on {num_images} test images, with {len(config.seeds)} seeds each.",
-        ),
-        headlines=tuple(
-            headline(
-                f"{row['model']}-{row['numbers']} squared error less PCA's", row, "mse_change", of
-            )
-            for row in learned.to_dict("records")
-        ),
-        claims=(
-            Claim(
-                "A non-linear undercomplete autoencoder compresses better than PCA",
-                COURSE,
-                judge(better, worse),
-                f"squared error: {changes}; {of}",
-            ),
-        ),
-        pictures=(
-            (
-                Picture(
-                    "undercomplete.png",
-                    "Autoencoders against PCA",
-                    "Mean squared error of test images over the size of the code: a point for "
-                    "every training, the line joins their means. Lower is better.",
-                ),
-                _draw(runs),
-            ),
-            (
-                Picture(
-                    "undercomplete_images.png",
-                    "What each code restores",
-                    "The first test images and what PCA, the autoencoder and the VAE restore of "
-                    "them from as many numbers.",
-                ),
-                draw_strips(strips, SHOWN),
-            ),
-        ),
-        tables=(
-            (
-                Table(
-                    "undercomplete.csv",
-                    "Autoencoder and VAE against PCA",
-                    "Squared error of test images with 95 % bootstrap intervals over images; "
-                    "mse_change is the difference to PCA of as many numbers, image by image; "
-                    "mse_worst that of the seed that comes off worst.",
-                ),
-                table,
-            ),
-            (
-                Table(
-                    "undercomplete_runs.csv",
-                    "Every training",
-                    "Mean squared error of the test images.",
-                ),
-                runs,
-            ),
-        ),
+    return fill_part(
+        "undercomplete",
+        {"undercomplete.png": _draw(runs), "undercomplete_images.png": draw_strips(strips, SHOWN)},
+        {"undercomplete.csv": table, "undercomplete_runs.csv": runs},
+        latents=config.latents,
+        num_seeds=len(config.seeds),
+        num_images=num_images,
+        learned=learned.to_dict("records"),
+        verdict=judge(better, worse),
     )
 
 

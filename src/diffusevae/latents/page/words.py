@@ -1,0 +1,45 @@
+"""The words of a chapter: templates beside the modules whose numbers fill them.
+
+Filled by jinja2, a template is YAML with the fields of a Chapter. Text after `>-` may be broken at
+any word. In a headline, `<<: {{ row | interval("mse") }}` stands for value, low and high.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from ruamel.yaml import YAML
+
+from diffusevae.core.params import build
+from diffusevae.latents.measures.evidence import describe
+from diffusevae.latents.page.chapter import Chapter
+
+SUFFIX = ".yaml.jinja"
+
+
+def _format(value: object, spec: str) -> str:
+    return format(value, spec)
+
+
+def _interval(row: Mapping[str, float], name: str) -> str:
+    """Return what `spread` found as the YAML mapping of a headline's value, low and high."""
+    ends = {"value": name, "low": f"{name}_low", "high": f"{name}_high"}
+    return json.dumps({key: float(row[column]) for key, column in ends.items()})
+
+
+_ENVIRONMENT = Environment(
+    undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+)
+_ENVIRONMENT.filters |= {"as": _format, "describe": describe, "interval": _interval}
+
+
+def fill_chapter(template: Path, **facts: object) -> Chapter:
+    """Return the chapter that a template and these facts make. What has no entries may be left out.
+
+    Raises jinja2's errors for a fact that is missing, InputError for a field that is none.
+    """
+    source = _ENVIRONMENT.from_string(template.read_text(encoding="utf-8"))
+    content = YAML(typ="safe", pure=True).load(source.render(facts))
+    lists = ("summary", "headlines", "claims", "pictures", "tables")
+    return build(Chapter, dict.fromkeys(lists, ()) | content, str(template))
