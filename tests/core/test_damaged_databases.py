@@ -24,7 +24,7 @@ from flows.prefect_server import TemporaryServer
 from flows.serve import make_app
 from tasks import tracking_server
 from tasks.parent_run import mlflow_failures, open_parent_run
-from tests.tracking.test_outage import CLOSE, lines, runs_of
+from tests.support.records import CLOSE, lines, runs_of
 
 BEGIN = """
 import sqlite3, sys

@@ -25,7 +25,7 @@ from diffusevae.tuning.search_space import apply_best
 from tasks import parent_run
 from tasks.parent_run import require_mlflow
 from tests.support.checkouts import ROOT
-from tests.training.test_loop import make_optimiser
+from tests.support.toy_trainings import make_optimiser
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from diffusevae.core.parent import tie
-from tests.tasks.test_stage_task import alive, wait_for
+from tests.support.processes import alive, wait_for
 
 # Each starts a program, says its process number, and waits to be killed.
 PROGRAM = """

@@ -41,7 +41,7 @@ from diffusevae.models.vae import VAE, VAEConfig, kl_divergence, save_vae
 from diffusevae.stages import beta_vae as stage
 from diffusevae.tracking.stage_logger import StageLogger
 from diffusevae.training.loop import OptimiserConfig
-from tests.studies.test_ablation import write_split
+from tests.support.toy_splits import write_split
 
 STUDY = VectorVAEConfig(10, (32, 64), (), "bce", 4.0, "sum")
 

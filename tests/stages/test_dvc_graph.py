@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 from diffusevae.core.yaml_file import read_yaml
 from diffusevae.stages.names import ALL_STAGES
-from tests.support.dvc_graph import ROOT, import_closure, imported_packages
+from tests.support.dvc_graph import ROOT, imported_files, imported_packages
 
 GRAPH = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 # The stages' only way to MLflow is the `log` that __main__ hands them: it reaches no output.
@@ -21,7 +21,7 @@ def test_every_stage_module_is_a_stage_of_dvc_yaml_in_the_same_order():
 
 @pytest.mark.parametrize("stage", ALL_STAGES)
 def test_code_deps_are_the_packages_of_the_import_closure(stage):
-    assert not set(import_closure(stage)) & NOT_IN_OUTPUTS
+    assert not set(imported_files(stage)) & NOT_IN_OUTPUTS
     packages = set(imported_packages(stage))
     declared = {dep for dep in GRAPH[stage]["do"]["deps"] if dep.startswith("src/")}
     assert declared == packages, f"missing {packages - declared}, too many {declared - packages}"

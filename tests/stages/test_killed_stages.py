@@ -16,23 +16,9 @@ from diffusevae.models.vae import VAE, VAEConfig, save_vae
 from diffusevae.stages import train_diffusevae
 from diffusevae.tracking.stage_logger import StageLogger
 from diffusevae.training.diffusion_training import TrainDiffusionConfig
-from tests.studies.test_ablation import write_split
 from tests.support.resumable import CONFIG, OPTIMISER, UNET
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A folder with small splits, and params.yaml with three trials and three epochs in smoke."""
-    text = (ROOT / "params.yaml").read_text()
-    head, smoke = text.split("  smoke:", 1)
-    smoke = smoke.replace("n_trials: 2", "n_trials: 3").replace("epochs: 2\n", "epochs: 3\n")
-    (tmp_path / "params.yaml").write_text(f"{head}  smoke:{smoke}")
-    for seed, (name, count) in enumerate({"train": 96, "validation": 16}.items()):
-        write_split(tmp_path / name, count, seed)
-    (tmp_path / "best.yaml").write_text("{}")
-    return tmp_path
 
 
 def start(checkout: Path, stage: str, *inputs: str) -> subprocess.Popen:

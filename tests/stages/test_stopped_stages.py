@@ -13,8 +13,7 @@ import pytest
 from diffusevae.core import interruption
 from diffusevae.core.parent import PARENT_VARIABLE
 from diffusevae.tracking.stage_logger import RECORDER_VARIABLE
-from tests.stages.test_killed_stages import checkout as checkout
-from tests.tasks.test_stage_task import alive, wait_for
+from tests.support.processes import alive, wait_for
 
 INPUTS = ("train_vae", "train", "validation", "best.yaml")
 

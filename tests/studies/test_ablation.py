@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from diffusevae.core.errors import InputError
-from diffusevae.core.tensor_file import save_tensors
 from diffusevae.figures.drawing import figure_style
 from diffusevae.models.vae import VAE as VAEModel
 from diffusevae.models.vae import VAEConfig, save_vae
@@ -18,6 +17,7 @@ from diffusevae.studies.ablation_figures import draw_variants
 from diffusevae.tracking.stage_logger import StageLogger
 from tests.support.resumable import CONFIG, OPTIMISER, UNET
 from tests.support.toy_models import make_sampler
+from tests.support.toy_splits import write_split
 
 ABLATE = AblateConfig(
     variants=(("concat",), ("in", "skip")),
@@ -27,20 +27,6 @@ ABLATE = AblateConfig(
     num_test_images=6,
     p_uncond=0.0,
 )
-
-
-def write_split(path, count: int, seed: int) -> None:
-    images = torch.randint(
-        256, (count, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
-    )
-    save_tensors(
-        path,
-        {
-            "images": images,
-            "labels": torch.zeros(count, dtype=torch.long),
-            "indices": torch.arange(count),
-        },
-    )
 
 
 @pytest.fixture

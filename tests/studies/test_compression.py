@@ -18,8 +18,8 @@ from diffusevae.stages import compress as stage
 from diffusevae.studies.compression import CompressConfig, compare_codes, measure_restored
 from diffusevae.tracking.stage_logger import StageLogger
 from diffusevae.training.loop import OptimiserConfig
-from tests.studies.test_ablation import write_split
 from tests.support.real_data import raw_folder
+from tests.support.toy_splits import write_split
 
 CONFIG = CompressConfig(((1, 4, 4), (2, 8, 8)), (0, 1), (1, 1, 1), 1e-6, (1, 1), 12, 6)
 VAE_CONFIG = VAEConfig(8, 4, (1, 2), (), 0.0, "mse", 1e-3)

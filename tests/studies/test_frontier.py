@@ -24,9 +24,9 @@ from diffusevae.studies.frontier import (
 )
 from diffusevae.studies.frontier_figures import draw_frontier
 from diffusevae.tracking.stage_logger import StageLogger
-from tests.studies.test_ablation import write_split
 from tests.support.toy_artifacts import write_models
 from tests.support.toy_models import make_sampler
+from tests.support.toy_splits import write_split
 
 CONFIG = FrontierConfig(
     samplers=("ddim", "unipc"),

@@ -16,7 +16,7 @@ from diffusevae.training.diffusion_training import Images, fit_diffusion
 from diffusevae.training.distributed import ALONE, Group, join_group
 from diffusevae.training.loop import Callbacks, Fit, OptimiserConfig, fit
 from diffusevae.training.vae_training import fit_vae
-from tests.training.test_loop import Scalar
+from tests.support.toy_trainings import Scalar
 
 NO_CLIP, NO_RATE = 1e6, 1e-8
 TARGETS = torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0])

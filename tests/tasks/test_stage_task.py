@@ -18,6 +18,7 @@ from diffusevae.core.errors import EnvironmentFailure, InputError
 from flows import compare
 from tasks.dvc.process import StageFailure, changed_stages, own_checkout, reproduce
 from tasks.terminal import ENDINGS, run_on_terminal
+from tests.support.processes import alive, wait_for
 
 DVC_YAML = """\
 stages:
@@ -67,22 +68,8 @@ def silent(line: str) -> None:
     pass
 
 
-def alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def find_shell(name: str) -> str:
     return shutil.which(name) or pytest.skip(f"there is no {name} here")
-
-
-def wait_for(fact, seconds: float = 30) -> bool:
-    deadline = time.monotonic() + seconds
-    while not fact() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return bool(fact())
 
 
 def test_only_what_changed_runs_and_its_lines_arrive_while_it_runs(toy):

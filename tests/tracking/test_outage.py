@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import socket
@@ -19,6 +18,7 @@ from diffusevae.tracking.journal import FOLDER
 from diffusevae.tracking.mlflow_store import connect
 from diffusevae.tracking.recorder import record, send_unsent
 from tasks.recording import serve_recorder
+from tests.support.records import CLOSE, lines, runs_of
 from tests.support.servers import MlflowServer
 
 ROOT = Path(__file__).parents[2]
@@ -94,11 +94,6 @@ def wait_for_metrics(client: MlflowClient, name: str, number: int) -> None:
     raise AssertionError(f"there are no {number} epochs")
 
 
-def runs_of(client: MlflowClient, name: str = "toy") -> list:
-    experiment = client.get_experiment_by_name(name)
-    return client.search_runs([experiment.experiment_id]) if experiment else []
-
-
 def check_record(client: MlflowClient, name: str, began: float, ended: float) -> None:
     """Assert that the stage's one run is as if the server had always been there."""
     [run] = runs_of(client, name)
@@ -170,24 +165,6 @@ def test_the_record_is_complete_when_the_server_comes_back_after_the_stage(serve
     assert capfd.readouterr().err == "MLflow: sent what 1 stage could not record at the time\n"
     check_record(served, "after", began, ended)
     assert send_unsent() and capfd.readouterr().err == ""
-
-
-def lines(*messages: dict) -> list[bytes]:
-    opened = {
-        "do": "open",
-        "name": "stage",
-        "parent": None,
-        "params": {"a": "1"},
-        "tags": {},
-        "experiment": "toy",
-    }
-    return [
-        json.dumps({"run": 0, "milliseconds": 1000 + i} | message).encode()
-        for i, message in enumerate((opened, *messages))
-    ]
-
-
-CLOSE = {"do": "close", "status": "FINISHED"}
 
 
 class LossyProxy:

@@ -17,8 +17,8 @@ from diffusevae.core.tensor_file import load_config
 from diffusevae.tracking.mlflow_store import connect, experiment_id
 from diffusevae.tracking.stage_logger import PARENT_VARIABLE, Recorder, track_stage
 from diffusevae.training.loop import OptimiserConfig
-from tests.studies.test_ablation import write_split
 from tests.support.checkouts import ROOT
+from tests.support.toy_splits import write_split
 
 OPTIMISER = OptimiserConfig(0.1, "none", 4, 1.0, 0.9)
 

@@ -4,20 +4,18 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 import diffusevae.training.checkpointer
-from diffusevae.latents.models.beta_vae import fit_vector_vae
+from diffusevae.latents.models.beta_vae import VectorVAEConfig, fit_vector_vae
 from diffusevae.models.vae import VAEConfig
-from diffusevae.training.checkpointer import Checkpointer, identify
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks
 from diffusevae.training.vae_training import fit_vae
-from tests.latents.test_disentangling import VAE as VECTOR_VAE
 from tests.support.resumable import BATCHES, train
-from tests.training.test_loop import make_optimiser
+from tests.support.toy_trainings import make_optimiser
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,9 +108,9 @@ def fit_a_vae(callbacks: Callbacks, checkpointer: Checkpointer | None) -> list[d
 
 def fit_a_vector_vae(callbacks: Callbacks, checkpointer: Checkpointer | None) -> list[dict]:
     images = torch.zeros(16, 1, 16, 16, dtype=torch.uint8)
-    return fit_vector_vae(
-        VECTOR_VAE, make_optimiser(batch_size=4), images, images, 1, 0, callbacks, checkpointer
-    )[1]
+    config = VectorVAEConfig(3, (), (8,), "bce", 4.0, "mean")
+    optimiser = make_optimiser(batch_size=4)
+    return fit_vector_vae(config, optimiser, images, images, 1, 0, callbacks, checkpointer)[1]
 
 
 @pytest.mark.parametrize("train_it", [fit_a_vae, fit_a_vector_vae])
@@ -144,22 +142,3 @@ def test_a_finished_training_leaves_its_files_and_no_checkpoint(tmp_path):
         checkpointer.load() is None and other.load() is None
     )  # the latter was of other parameters
     assert another.load() is not None  # of another experiment
-
-
-def test_the_name_changes_with_all_that_a_result_depends_on(tmp_path, monkeypatch):
-    data = tmp_path / "data"
-    data.write_bytes(b"x")
-
-    def name(stage="train_vae", key="smoke", without=None, **changes) -> str:
-        params = SimpleNamespace(key=key, seed=0, optimiser=make_optimiser(**changes))
-        return identify(stage, params, [data], without)
-
-    first = name()
-    assert first == name() and first.startswith("train_vae-smoke-")
-    assert first != name(batch_size=5)
-    unsized = {"optimiser": ["batch_size"]}
-    assert name(without=unsized) == name(without=unsized, batch_size=5)
-    data.write_bytes(b"y")
-    assert first != (second := name())
-    monkeypatch.setattr(diffusevae.training.checkpointer, "CODE", tmp_path)
-    assert second != name()

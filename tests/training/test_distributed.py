@@ -16,8 +16,8 @@ from diffusevae.core.command import run_command
 from diffusevae.core.errors import InputError
 from diffusevae.training import launcher
 from diffusevae.training.distributed import Group, join_group
-from tests.studies.test_ablation import write_split
 from tests.support import together
+from tests.support.toy_splits import write_split
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {

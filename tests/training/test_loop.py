@@ -11,27 +11,11 @@ from diffusevae.data.dataset import Split
 from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.vae import reconstruct_all
 from diffusevae.training.diffusion_training import Images, fit_diffusion
-from diffusevae.training.loop import Callbacks, Fit, OptimiserConfig, fit
+from diffusevae.training.loop import Callbacks, Fit, fit
 from diffusevae.training.training_state import join_weights
 from diffusevae.training.vae_training import fit_vae, take_snapshot
 from tests.support.toy_models import make_unet_config, make_vae
-
-
-def make_optimiser(**changes) -> OptimiserConfig:
-    values = dict(
-        learning_rate=0.05,
-        learning_rate_decay="none",
-        batch_size=4,
-        gradient_clip_norm=1.0,
-        ema_decay=0.0,
-    )
-    return OptimiserConfig(**(values | changes))
-
-
-class Scalar(nn.Module):
-    def __init__(self, value: float = 0.0) -> None:
-        super().__init__()
-        self.value = nn.Parameter(torch.tensor([value]))
+from tests.support.toy_trainings import Scalar, make_optimiser
 
 
 def fit_mean(targets, optimiser, epochs=30, on_epoch=lambda *_: None, start=0.0):

@@ -15,7 +15,7 @@ from diffusevae.tuning.search_space import (
     suggest_values,
 )
 from tests.support.toy_search import BASE, SPACE, make_config, objective
-from tests.training.test_loop import make_optimiser
+from tests.support.toy_trainings import make_optimiser
 
 
 @pytest.fixture(autouse=True)

@@ -54,15 +54,24 @@ def choose_device() -> torch.device:
     return device
 
 
-def autocast(device: torch.device) -> AbstractContextManager:
-    """Return the context in which a network computes: in DIFFUSEVAE_PRECISION.
+def precision(device: torch.device) -> str:
+    """Return in which of PRECISIONS networks compute: as DIFFUSEVAE_PRECISION says.
 
     Without one that is bfloat16 on a GPU, where matrix products and convolutions are several times
-    faster, and float32 elsewhere. Weights, optimiser and what torch deems delicate stay float32.
+    faster, and float32 elsewhere.
     """
     default = "bfloat16" if device.type == "cuda" else "float32"
-    chosen = os.environ.get(PRECISION_VARIABLE) or default
-    return nullcontext() if chosen == "float32" else torch.autocast(device.type, torch.bfloat16)
+    return os.environ.get(PRECISION_VARIABLE) or default
+
+
+def autocast(device: torch.device) -> AbstractContextManager:
+    """Return the context in which a network computes, in this device's `precision`.
+
+    Weights, optimiser and what torch deems delicate stay float32.
+    """
+    if precision(device) == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
 
 
 def _keep_freed_memory() -> None:

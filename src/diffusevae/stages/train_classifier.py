@@ -8,15 +8,12 @@ python -m diffusevae.stages train_classifier mnist_tiny \\
 
 from pathlib import Path
 
-import pandas as pd
-
 from diffusevae.core.device import choose_device
-from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import load_split
 from diffusevae.models.classifier import ClassifierConfig, save_classifier
-from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.classifier_training import fit_classifier
-from diffusevae.training.loop import Callbacks, OptimiserConfig
+from diffusevae.training.loop import OptimiserConfig
+from diffusevae.training.stage_trainings import open_training
 
 ROOT = "datasets"
 SECTIONS = {"seed": int, "classifier": ClassifierConfig, "classifier_optimiser": OptimiserConfig}
@@ -26,7 +23,7 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
     """Write model.safetensors and history.csv to `out`."""
     device = choose_device()
     log.dataset(train, "training")
-    checkpointer = Checkpointer.of("train_classifier", params, [train, validation], log.message)
+    training = open_training("train_classifier", params, [train, validation], device, log)
     known, held_out = (
         (split.images.to(device), split.labels.to(device))
         for split in map(load_split, (train, validation))
@@ -37,11 +34,8 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
         known,
         held_out,
         params.seed,
-        Callbacks(lambda epoch, row, _: log.epoch(row), log.batch, log.resume),
-        checkpointer,
+        training.callbacks(),
+        training.checkpointer,
     )
     save_classifier(out / "model.safetensors", model)
-    pd.DataFrame(history).to_csv(out / "history.csv", index=False)
-    checkpointer.clear()
-    log.artifact(out)
-    log.tag("model_sha256", sha256_of(out / "model.safetensors"))
+    training.finish(out, history)

@@ -12,7 +12,6 @@ from diffusevae.core.params import override
 from diffusevae.data.dataset import load_split, to_unit
 from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel
 from diffusevae.models.unet import UNetConfig
-from diffusevae.training.checkpointer import identify
 from diffusevae.training.diffusion_training import Images, fit_diffusion
 from diffusevae.training.loop import Callbacks, OptimiserConfig
 from diffusevae.training.objectives import (
@@ -22,7 +21,7 @@ from diffusevae.training.objectives import (
     principal_variances,
     shared_levels,
 )
-from diffusevae.tuning.search import PRUNED, SearchConfig, save_result, search
+from diffusevae.tuning.search import PRUNED, SearchConfig, name_study, save_result, search
 from diffusevae.tuning.search_space import list_combinations
 
 ROOT = "experiments"
@@ -78,6 +77,6 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
                 Callbacks(on_epoch, log.batch),
             )
 
-    name = identify("tune_ddpm", params, [train, validation], without={"tune_ddpm": ["n_trials"]})
+    name = name_study("tune_ddpm", params, [train, validation])
     save_result(search(config, name, params.seed, vars(params), objective, log.message), out)
     log.artifact(out)

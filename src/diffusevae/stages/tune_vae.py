@@ -12,11 +12,10 @@ from diffusevae.core.device import choose_device
 from diffusevae.core.params import override
 from diffusevae.data.dataset import load_split, to_unit
 from diffusevae.models.vae import VAE, VAEConfig
-from diffusevae.training.checkpointer import identify
 from diffusevae.training.loop import Callbacks, OptimiserConfig
 from diffusevae.training.objectives import bound_vae, floor_of_vae, principal_variances
 from diffusevae.training.vae_training import fit_vae
-from diffusevae.tuning.search import PRUNED, SearchConfig, save_result, search
+from diffusevae.tuning.search import PRUNED, SearchConfig, name_study, save_result, search
 
 ROOT = "experiments"
 SECTIONS = {
@@ -63,6 +62,6 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
                 Callbacks(on_epoch, log.batch),
             )
 
-    name = identify("tune_vae", params, [train, validation], without={"tune_vae": ["n_trials"]})
+    name = name_study("tune_vae", params, [train, validation])
     save_result(search(config, name, params.seed, vars(params), objective, log.message), out)
     log.artifact(out)

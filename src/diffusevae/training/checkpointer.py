@@ -1,26 +1,20 @@
 """How far a training has come, kept where a killed run finds it again.
 
 DVC empties a stage's outputs before it runs the stage, so this lies in scratch/progress, in a
-folder named by all that the training depends on: only the very same training goes on from it.
+folder named by all that the training depends on (diffusevae.training.resume_key).
 """
 
-import dataclasses
-import hashlib
-import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 
-import torch
 from torch import Tensor
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.tensor_file import load_config, load_tensors, save_tensors, sha256_of
 
 FOLDER = Path("scratch/progress")
-CODE = Path(__file__).parents[1]
 SECONDS_BETWEEN = 60  # checkpoints within an epoch; what a kill can cost
 KEPT = 2  # checkpoints: where the last is damaged, the one before it serves
 
@@ -32,13 +26,6 @@ class Checkpointer:
         self.folder = folder
         self._say = say
         self._last = time.monotonic()
-
-    @classmethod
-    def of(
-        cls, stage: str, params: SimpleNamespace, data: Sequence[Path], say: Callable[[str], None]
-    ) -> "Checkpointer":
-        """Return that of a stage; `say` hears of damaged checkpoints."""
-        return cls(FOLDER / identify(stage, params, data), say)
 
     @property
     def kept(self) -> Path:
@@ -76,7 +63,10 @@ class Checkpointer:
             shutil.copytree(self.kept, out, dirs_exist_ok=True)
 
     def clear(self) -> None:
-        """Forget this training and what others of the same stage and key left: it is done."""
+        """Forget this training and what others of the same stage and key left: it is done.
+
+        Those were of other params, data, code or devices; their folders' names differ in the hash.
+        """
         stage_and_key = self.folder.name.rpartition("-")[0]
         for folder in self.folder.parent.glob(f"{stage_and_key}-*"):
             if folder.name.rpartition("-")[0] == stage_and_key:
@@ -84,34 +74,3 @@ class Checkpointer:
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("*-*.safetensors"), reverse=True)
-
-
-def identify(
-    stage: str,
-    params: SimpleNamespace,
-    data: Sequence[Path],
-    without: Mapping[str, Sequence[str]] | None = None,
-) -> str:
-    """Return stage-key-hash, the hash changing with all that a stage's result depends on.
-
-    That is its sections of params.yaml (less the keys in `without`, by section), the content of its
-    data files, this package's code and the version of torch.
-    """
-    sections = {
-        name: dataclasses.asdict(value)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type)
-        else value
-        for name, value in vars(params).items()
-    }
-    for section, keys in (without or {}).items():
-        sections[section] = {k: v for k, v in sections[section].items() if k not in keys}
-    text = json.dumps(
-        [
-            sections,
-            [sha256_of(path) for path in data],
-            torch.__version__,
-            [sha256_of(path) for path in sorted(CODE.rglob("*.py"))],
-        ],
-        sort_keys=True,
-    )
-    return f"{stage}-{params.key}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

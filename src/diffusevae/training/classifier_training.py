@@ -7,7 +7,7 @@ from torch import Tensor
 from diffusevae.data.dataset import to_unit
 from diffusevae.models.classifier import Classifier, ClassifierConfig, classify
 from diffusevae.training.checkpointer import Checkpointer
-from diffusevae.training.loop import Callbacks, Fit, Losses, OptimiserConfig, fit
+from diffusevae.training.loop import Callbacks, Fit, History, Losses, OptimiserConfig, fit
 
 
 def fit_classifier(
@@ -18,7 +18,7 @@ def fit_classifier(
     seed: int,
     callbacks: Callbacks,
     checkpointer: Checkpointer | None = None,
-) -> tuple[Classifier, list[dict[str, float]]]:
+) -> tuple[Classifier, History]:
     """Train on (uint8 images N x C x H x W, labels N from 0 on), both on the device to use.
 
     With one class there is nothing to learn: the features stay those of the random first weights.

@@ -1,6 +1,9 @@
 """Training of the unconditional DDPM and of DiffuseVAE (docs/study.md, sections 3, 4 and 6)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -12,9 +15,9 @@ from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel, draw_no
 from diffusevae.models.unet import UNetConfig
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.distributed import ALONE, Group
-from diffusevae.training.loop import Callbacks, Fit, Losses, OptimiserConfig, fit
-
-VALIDATION_BATCH = 500  # images
+from diffusevae.training.loop import Callbacks, Fit, History, Losses, OptimiserConfig, fit
+from diffusevae.training.stage_trainings import Training
+from diffusevae.training.validation import validate_in_parts
 
 
 @dataclass(frozen=True)
@@ -56,53 +59,82 @@ def fit_diffusion(
     callbacks: Callbacks,
     checkpointer: Checkpointer | None = None,
     group: Group = ALONE,
-) -> tuple[DiffusionModel, list[dict[str, float]]]:
+) -> tuple[DiffusionModel, History]:
     """Train a DDPM, or DiffuseVAE where the images come with x_hat; see `training.fit`.
 
     p_uncond is the share of images whose condition is hidden. Validation draws the same (t, eps)
-    for an image in every epoch, so epochs compare
-    (docs/study.md, section 11).
+    for an image in every epoch, so epochs compare (docs/study.md, section 11).
     """
     device = train.x.device
     torch.manual_seed(seed_of(seed, "diffusion"))  # initial weights
     conditional = train.x_hat is not None
     model = DiffusionModel(config, unet_config, train.x.shape[1:], conditional, p_uncond).to(device)
 
-    def losses(
-        model: DiffusionModel,
-        images: Images,
-        indices: Tensor | slice,
-        rows: slice,
-        *keys: int | str,
-    ) -> Losses:
-        x, x_hat = images.at(indices)
-        rng = generator(seed, "diffusion", *keys, device=device)
-        t, eps = draw_noise(x.shape, config.num_timesteps, rng)
-        dropped = None
-        if conditional and p_uncond > 0 and model.training:
-            dropped = torch.rand(len(x), generator=rng, device=device) < p_uncond
-        return model.losses(
-            x[rows],
-            t[rows],
-            eps[rows],
-            None if x_hat is None else x_hat[rows],
-            None if dropped is None else dropped[rows],
-        )
-
     def batch_loss(
         model: DiffusionModel, indices: Tensor, epoch: int, batch: int, rows: slice
     ) -> Losses:
-        return losses(model, train, indices, rows, epoch, batch)
+        rng = generator(seed, "diffusion", epoch, batch, device=device)
+        return _losses(model, train, indices, rows, p_uncond, rng)
 
-    @torch.inference_mode()
     def validate(model: DiffusionModel) -> dict[str, float]:
-        totals: dict[str, float] = {}
-        for start in range(0, len(validation.x), VALIDATION_BATCH):
-            part = slice(start, min(start + VALIDATION_BATCH, len(validation.x)))
-            of_part = losses(model, validation, part, slice(None), "validation", start)
-            for name, loss in of_part.items():
-                totals[name] = totals.get(name, 0.0) + float(loss) * (part.stop - start)
-        return {name: total / len(validation.x) for name, total in totals.items()}
+        def losses(part: slice, number: int) -> Losses:
+            rng = generator(seed, "diffusion", "validation", part.start, device=device)
+            return _losses(model, validation, part, slice(None), 0.0, rng)
+
+        return validate_in_parts(len(validation.x), losses)
 
     task = Fit(batch_loss, validate, len(train.x))
     return fit(model, optimiser, epochs, seed, task, callbacks, checkpointer, group)
+
+
+def train_diffusion(
+    params: SimpleNamespace,
+    length: TrainDiffusionConfig,
+    train: Images,
+    validation: Images,
+    training: Training,
+    group: Group,
+    save: Callable[[Path, DiffusionModel], object],
+) -> tuple[DiffusionModel, History]:
+    """Do so as the sections diffusion, unet and diffusion_optimiser say; `save` writes snapshots.
+
+    What the noise schedule is warned of is said first.
+    """
+    if warning := params.diffusion.schedule.warning:
+        training.log.message(warning)
+    return fit_diffusion(
+        params.diffusion,
+        params.unet,
+        params.diffusion_optimiser,
+        train,
+        validation,
+        length.epochs,
+        length.p_uncond,
+        params.seed,
+        training.callbacks(length.snapshot_epochs, save),
+        training.checkpointer,
+        group,
+    )
+
+
+def _losses(
+    model: DiffusionModel,
+    images: Images,
+    indices: Tensor | slice,
+    rows: slice,
+    p_uncond: float,
+    rng: torch.Generator,
+) -> Losses:
+    """Return the losses of some rows of a batch, with the noise that they have in the whole one."""
+    x, x_hat = images.at(indices)
+    t, eps = draw_noise(x.shape, model.config.num_timesteps, rng)
+    dropped = None
+    if x_hat is not None and p_uncond > 0:
+        dropped = torch.rand(len(x), generator=rng, device=x.device) < p_uncond
+    return model.losses(
+        x[rows],
+        t[rows],
+        eps[rows],
+        None if x_hat is None else x_hat[rows],
+        None if dropped is None else dropped[rows],
+    )

@@ -11,9 +11,9 @@ from diffusevae.data.dataset import Split, to_unit
 from diffusevae.models.vae import VAE, VAEConfig, encode_all, vae_loss
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.distributed import ALONE, Group
-from diffusevae.training.loop import Callbacks, Fit, Losses, OptimiserConfig, fit
+from diffusevae.training.loop import Callbacks, Fit, History, Losses, OptimiserConfig, fit
+from diffusevae.training.validation import validate_in_parts
 
-VALIDATION_BATCH = 500  # images
 SNAPSHOT_IMAGES = 20
 
 
@@ -36,7 +36,7 @@ def fit_vae(
     callbacks: Callbacks,
     checkpointer: Checkpointer | None = None,
     group: Group = ALONE,
-) -> tuple[VAE, list[dict[str, float]]]:
+) -> tuple[VAE, History]:
     """Train a VAE on uint8 images (N x C x H x W, on the device to use); see `training.fit`.
 
     The noise of the validation images is the same in every epoch, so epochs compare.
@@ -52,14 +52,12 @@ def fit_vae(
         eps = noise(len(indices), epoch, batch)[rows]
         return vae_loss(model, to_unit(train_images[indices[rows]]), eps)
 
-    @torch.inference_mode()
     def validate(model: VAE) -> dict[str, float]:
-        totals: dict[str, float] = {}
-        for batch, images in enumerate(validation_images.split(VALIDATION_BATCH)):
-            losses = vae_loss(model, to_unit(images), noise(len(images), "validation", batch))
-            for name, loss in losses.items():
-                totals[name] = totals.get(name, 0.0) + float(loss) * len(images)
-        return {name: total / len(validation_images) for name, total in totals.items()}
+        def losses(part: slice, number: int) -> Losses:
+            x = to_unit(validation_images[part])
+            return vae_loss(model, x, noise(len(x), "validation", number))
+
+        return validate_in_parts(len(validation_images), losses)
 
     task = Fit(batch_loss, validate, len(train_images))
     return fit(vae, optimiser, epochs, seed, task, callbacks, checkpointer, group)

@@ -1,8 +1,9 @@
 """Hyper-parameter search with Optuna: TPE, median pruning, resumable, shared."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Literal
 
 import optuna
@@ -14,6 +15,7 @@ from ruamel.yaml import YAML
 
 from diffusevae.core.errors import Diverged, InputError
 from diffusevae.core.params import Count, PositiveCount, Range
+from diffusevae.training.resume_key import make_resume_key
 from diffusevae.tuning.search_space import Values, base_values, check_space, suggest_values
 from diffusevae.tuning.slots import SLOT, open_study, run_slots
 
@@ -99,6 +101,12 @@ def search(
     first = base_values(config.space, base)
     finished = run_slots(study, config.n_trials, first, run_trial, say)
     return _result(finished, config, name, seed)
+
+
+def name_study(stage: str, params: SimpleNamespace, data: Sequence[Path]) -> str:
+    """Return the name of a stage's study: the same for any number of trials and on any device."""
+    key = make_resume_key(stage, params, data, device=None, without={stage: ["n_trials"]})
+    return f"{stage}-{key}"
 
 
 def save_result(result: Result, folder: Path) -> None:

@@ -14,6 +14,7 @@ from diffusevae.data.dataset import to_unit
 from diffusevae.latents.models.beta_vae import BATCH, VectorVAE, reconstruction_error
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Fit, History, Losses, Model, OptimiserConfig, fit
+from diffusevae.training.validation import validate_in_parts
 
 # Returns (inputs, targets) of the training or validation items with these indices.
 Pairs = Callable[[Literal["train", "validation"], Tensor, Generator], tuple[Tensor, Tensor]]
@@ -48,14 +49,14 @@ def fit_pairs(
         inputs, targets = pairs("train", indices[rows], rng)
         return {"loss": error(model(inputs), targets).mean()}
 
-    @torch.inference_mode()
     def validate(model: Model) -> dict[str, float]:
-        total = 0.0
-        for batch, indices in enumerate(torch.arange(num_validation, device=device).split(BATCH)):
-            rng = generator(seed, "pairs", "validation", batch, device=device)
+        def losses(part: slice, number: int) -> Losses:
+            rng = generator(seed, "pairs", "validation", number, device=device)
+            indices = torch.arange(part.start, part.stop, device=device)
             inputs, targets = pairs("validation", indices, rng)
-            total += float(error(model(inputs), targets).sum())
-        return {"loss": total / num_validation}
+            return {"loss": error(model(inputs), targets).sum()}
+
+        return validate_in_parts(num_validation, losses, weight=lambda items: 1.0)
 
     task = Fit(batch_loss, validate, num_train)
     return fit(model, optimiser, epochs, seed, task, callbacks, checkpointer)

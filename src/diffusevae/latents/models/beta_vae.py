@@ -24,6 +24,7 @@ from diffusevae.data.dataset import to_unit
 from diffusevae.models.vae import LOGVAR_RANGE, reparameterise
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Fit, History, Losses, OptimiserConfig, fit
+from diffusevae.training.validation import validate_in_parts
 
 Reconstruction = Literal["bce", "mse", "l1"]
 BATCH = 500  # images at once where nothing is learned
@@ -161,17 +162,15 @@ def fit_vector_vae(
         eps = noise(len(indices), epoch, batch)[rows]
         return loss(model, to_unit(train[indices[rows]]), eps)
 
-    @torch.inference_mode()
     def validate(model: VectorVAE) -> dict[str, float]:
-        totals: dict[str, float] = {}
-        for batch, images in enumerate(validation.split(BATCH)):
-            share = len(images) / len(validation)
-            if config.normalisation == "sum":
-                share = 1 / len(validation)
-            losses = loss(model, to_unit(images), noise(len(images), "validation", batch))
-            for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + float(value) * share
-        return totals
+        def losses(part: slice, number: int) -> Losses:
+            x = to_unit(validation[part])
+            return loss(model, x, noise(len(x), "validation", number))
+
+        def weight(items: int) -> float:
+            return (1 if config.normalisation == "sum" else items) / len(validation)
+
+        return validate_in_parts(len(validation), losses, weight, total=1)
 
     return fit(
         model,

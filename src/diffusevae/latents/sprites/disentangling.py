@@ -17,7 +17,6 @@ from diffusevae.core.params import Range
 from diffusevae.core.randomness import generator
 from diffusevae.data.dataset import to_unit
 from diffusevae.latents.models.beta_vae import (
-    BATCH,
     VectorVAE,
     VectorVAEConfig,
     kl_of_latents,
@@ -26,6 +25,7 @@ from diffusevae.latents.models.beta_vae import (
 from diffusevae.models.vae import reparameterise
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Fit, Losses, OptimiserConfig, fit
+from diffusevae.training.validation import validate_in_parts
 
 ObjectiveName = Literal["beta_vae", "annealed_capacity", "factor_vae", "beta_tcvae"]
 NAMES = {
@@ -213,19 +213,15 @@ def fit_disentangling(
         rng = generator(seed, "permutation", batch, device=train.device)
         return objective_losses(objective, config, model, coded, len(train), batch / steps, rng)
 
-    @torch.inference_mode()
     def validate(model: VectorVAE | Adversary) -> dict[str, float]:
-        parts = validation.split(BATCH)
-        coded = [
-            (
-                len(x) / len(validation),
-                code(vae_of(model), to_unit(x), noise(len(x), "validation", i), pixel_weight),
-            )
-            for i, x in enumerate(parts)
-        ]
-        reconstruction = sum(share * float(part.reconstruction) for share, part in coded)
-        kl = sum(share * float(part.kl) for share, part in coded)
-        return {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
+        def losses(part: slice, number: int) -> Losses:
+            x = to_unit(validation[part])
+            coded = code(vae_of(model), x, noise(len(x), "validation", number), pixel_weight)
+            return {"reconstruction": coded.reconstruction, "kl": coded.kl}
+
+        count = len(validation)
+        found = validate_in_parts(count, losses, lambda items: items / count, total=1)
+        return {"loss": found["reconstruction"] + found["kl"], **found}
 
     task = Fit(batch_loss, validate, steps * optimiser.batch_size)
     trained, history = fit(model, optimiser, 1, seed, task, callbacks, checkpointer)
