@@ -28,7 +28,8 @@ import diffusevae
 from diffusevae.core.params import load_sections, override
 from diffusevae.core.parent import PARENT_VARIABLE
 from diffusevae.core.yaml_file import read_yaml
-from diffusevae.experiments.experiment import PARAMS_FILE, RAW, Experiment
+from diffusevae.experiments.experiment import RAW, Experiment
+from diffusevae.experiments.params_file import PARAMS_FILE
 from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.unet import UNet, UNetConfig
 from diffusevae.models.vae import VAE, VAEConfig

@@ -19,7 +19,8 @@ from diffusevae.core.disk import require_place
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import load_sections, override
 from diffusevae.data.dataset import load_split
-from diffusevae.experiments.experiment import PARAMS_FILE, load_experiment
+from diffusevae.experiments.experiment import load_experiment
+from diffusevae.experiments.params_file import PARAMS_FILE
 from diffusevae.figures.drawing import figure_style, save_figure
 from diffusevae.figures.image_figures import draw_gallery
 from diffusevae.sampling.generation import generate, load_models, refine

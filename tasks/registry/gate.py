@@ -20,7 +20,8 @@ from diffusevae.core.errors import InputError
 from diffusevae.core.params import build
 from diffusevae.core.readback import parse_json
 from diffusevae.data.dataset import load_split, to_unit
-from diffusevae.experiments.experiment import Experiment, load_gate
+from diffusevae.experiments.experiment import Experiment
+from diffusevae.experiments.params_file import load_gate
 from diffusevae.metrics.promotion import HOLD, PROMOTE, REFUSE, Judgement, Made, decide, judge_all
 from diffusevae.metrics.set_comparison import extract_features
 from diffusevae.models.classifier import load_classifier

@@ -13,7 +13,8 @@ from diffusevae.core.errors import InputError
 from diffusevae.core.params import build, load_entry, load_sections
 from diffusevae.core.readback import read_as
 from diffusevae.core.tensor_file import sha256_of
-from diffusevae.experiments.experiment import PARAMS_FILE, Experiment, SamplerSource
+from diffusevae.experiments.experiment import Experiment
+from diffusevae.experiments.params_file import PARAMS_FILE, SamplerSource
 from diffusevae.sampling.samplers import SamplerConfig
 
 

@@ -17,7 +17,7 @@ from diffusevae.core.readback import LARGEST, read_as, read_mapping, read_png, r
 from diffusevae.core.tensor_file import save_tensors
 from diffusevae.core.yaml_file import read_yaml
 from diffusevae.data.dataset import DatasetConfig
-from diffusevae.experiments.experiment import PARAMS_FILE
+from diffusevae.experiments.params_file import PARAMS_FILE
 from diffusevae.figures.curve_figures import draw_distances, draw_losses, draw_paired_metrics
 from diffusevae.figures.drawing import figure_style, save_figure
 from diffusevae.figures.tuning_figures import draw_history, draw_slices

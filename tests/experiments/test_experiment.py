@@ -7,12 +7,8 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from diffusevae.core.errors import InputError
-from diffusevae.experiments.experiment import (
-    Experiment,
-    find_sections,
-    load_experiment,
-    load_latent_study,
-)
+from diffusevae.experiments.experiment import Experiment, load_experiment, load_latent_study
+from diffusevae.experiments.params_file import find_sections
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 

@@ -12,7 +12,7 @@ import torch
 from diffusevae.core.tensor_file import save_tensors
 from diffusevae.core.yaml_file import read_yaml
 from diffusevae.data.dataset import DatasetConfig
-from diffusevae.experiments.experiment import PARAMS_FILE
+from diffusevae.experiments.params_file import PARAMS_FILE
 from diffusevae.figures.catalogue import FiguresConfig
 from diffusevae.report.experiment_page import (
     ReportInputs,

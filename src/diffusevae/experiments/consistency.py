@@ -4,16 +4,13 @@ Whatever can be seen before any work starts is looked for here, so that it does 
 an hour.
 """
 
-import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from diffusevae.core.errors import InputError
-from diffusevae.core.params import override
-from diffusevae.core.wording import suggest
 from diffusevae.data.dataset import DatasetConfig
+from diffusevae.experiments.drawn_sections import TUNABLE, draw_sections
 from diffusevae.metrics.intervals import count_needed
 from diffusevae.metrics.paired import WINDOW
 from diffusevae.models.diffusion import DiffusionConfig
@@ -21,13 +18,6 @@ from diffusevae.models.layers import check_halving
 from diffusevae.models.vae import size_vae
 from diffusevae.sampling.samplers import most_steps, starts_without_noise
 from diffusevae.training.objectives import shared_levels
-from diffusevae.tuning.search_space import check_space, list_combinations
-
-# What each search may vary: what the training that reads its result takes from it.
-TUNABLE = {
-    "tune_vae": ("vae", "vae_optimiser"),
-    "tune_ddpm": ("diffusion", "unet", "diffusion_optimiser"),
-}
 
 
 def find_misfits(params: SimpleNamespace, images: DatasetConfig) -> list[str]:
@@ -40,7 +30,7 @@ def find_misfits(params: SimpleNamespace, images: DatasetConfig) -> list[str]:
     drawn = {
         section: configs
         for stage in TUNABLE
-        for section, configs in _draw_sections(params, stage, misfits).items()
+        for section, configs in draw_sections(params, stage, misfits).items()
     }
     first = SimpleNamespace(**vars(params) | {name: some[0] for name, some in drawn.items()})
     misfits += [*_misfits_of(first, images), *_misfits_of_levels(params, drawn)]
@@ -48,59 +38,6 @@ def find_misfits(params: SimpleNamespace, images: DatasetConfig) -> list[str]:
         others = (SimpleNamespace(**vars(first) | {section: config}) for config in configs[1:])
         misfits += next(filter(None, (_misfits_of(other, images) for other in others)), [])
     return list(dict.fromkeys(misfits))
-
-
-def find_misfits_of_sizes(study: SimpleNamespace, image_size: int) -> list[str]:
-    """Return what of a latent study does not fit its data set's images, image_size x image_size."""
-    family, sprites = study.autoencoders, study.sprites
-    halved = {
-        "beta_vae.model.channels": (len(study.beta_vae.model.channels), image_size),
-        "beta_vae.autoencoder.channels": (len(study.beta_vae.autoencoder.channels) + 1, image_size),
-        "sprites.vae.channels": (len(sprites.vae.channels), sprites.image_size),
-        "autoencoders.network.channels": (len(family.network.channels), image_size),
-        "autoencoders.restoration.channels": (len(family.restoration.channels) - 1, image_size),
-    }
-    misfits = [
-        f"{place}: images of {side} x {side} cannot be halved {halvings} times; name fewer"
-        for place, (halvings, side) in halved.items()
-        if side % 2**halvings
-    ]
-    misfits += [
-        f"autoencoders.restoration.factors: {factor} does not divide images of "
-        f"{image_size} x {image_size}; use one that does"
-        for factor in family.restoration.factors
-        if image_size % factor
-    ]
-    unet = family.segmentation.unet
-    for side in (image_size, family.segmentation.tile):
-        try:
-            check_halving((1, side, side), unet.channel_multipliers)
-        except InputError as error:
-            misfits.append(f"autoencoders.segmentation.unet.{error}")
-    return misfits
-
-
-def find_study_misfits(study: SimpleNamespace, experiment: SimpleNamespace) -> Iterator[str]:
-    """Yield what of a latent study does not fit the experiment whose models it uses."""
-    place, sampler = "autoencoders.interpolation.sampler", study.autoencoders.interpolation.sampler
-    if sampler.guidance > 0 and experiment.train_diffusevae.p_uncond == 0:
-        yield (
-            f"{place}.guidance: needs a model trained without its condition too; set it to 0, "
-            "or the experiment's train_diffusevae.p_uncond above 0"
-        )
-    drawn = _draw_sections(experiment, "tune_ddpm", [])
-    models = drawn.get("diffusion", [experiment.diffusion])
-    most = most_steps(sampler.sampler, min(model.num_timesteps for model in models))
-    if sampler.num_steps > most:
-        yield (
-            f"{place}.num_steps: {sampler.num_steps}, but of the experiment's timesteps "
-            f"{sampler.sampler} can take only {most}; use at most {most}"
-        )
-    if not sampler.clip and any(model.open_ends for model in models):
-        yield (
-            f"{place}.clip: false, but a model trained with diffusion.open_ends counts on it; "
-            "set it to true"
-        )
 
 
 def _misfits_of_levels(
@@ -206,6 +143,18 @@ def _limits(
         num_codes - 1,
         "other codes (train_vae.num_snapshot_codes, validation_images)",
     )
+    yield from _limits_of_studies(params, images)
+    for stage in ("train_vae", "train_ddpm", "train_diffusevae"):
+        config = getattr(params, stage)
+        for epoch in config.snapshot_epochs:
+            yield f"{stage}.snapshot_epochs", epoch, config.epochs, f"epochs ({stage}.epochs)"
+
+
+def _limits_of_studies(
+    params: SimpleNamespace, images: DatasetConfig
+) -> Iterator[tuple[str, float, float, str]]:
+    num_train = images.num_train or math.inf
+    num_timesteps = params.diffusion.num_timesteps
     yield ("ablate.num_train_images", params.ablate.num_train_images, num_train, "training images")
     yield ("ablate.num_test_images", params.ablate.num_test_images, images.num_test, "test images")
     yield (
@@ -236,34 +185,3 @@ def _limits(
         images.validation_images // 2,
         "pairs of validation images",
     )
-    for stage in ("train_vae", "train_ddpm", "train_diffusevae"):
-        config = getattr(params, stage)
-        for epoch in config.snapshot_epochs:
-            yield f"{stage}.snapshot_epochs", epoch, config.epochs, f"epochs ({stage}.epochs)"
-
-
-def _draw_sections(params: SimpleNamespace, stage: str, misfits: list[str]) -> dict[str, list[Any]]:
-    """Return the tuned sections with what the search can draw for each; add what is wrong."""
-    space = getattr(params, stage).space
-    try:
-        check_space(space)
-    except InputError as error:
-        misfits.append(f"{stage}.{error}")
-        return {}
-    drawn = {}
-    for section, keys in space.items():
-        place = f"{stage}.space.{section}"
-        config: Any = getattr(params, section, None)
-        if section not in TUNABLE[stage]:
-            misfits.append(f"{place}: cannot be tuned; {suggest(section, TUNABLE[stage])}")
-        elif unknown := [key for key in keys if not hasattr(config, str(key))]:
-            known = [field.name for field in dataclasses.fields(config)]
-            misfits += [f"{place}.{key}: unknown key; {suggest(key, known)}" for key in unknown]
-        else:
-            try:
-                drawn[section] = [
-                    override(config, values, place) for values in list_combinations(keys, config)
-                ]
-            except InputError as error:
-                misfits.append(str(error))
-    return drawn if getattr(params, stage).n_trials else {}
