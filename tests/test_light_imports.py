@@ -12,6 +12,7 @@ import pytest
         ("diffusevae.metrics.promotion", "matplotlib"),
         ("diffusevae.experiments.consistency", "matplotlib"),
         ("diffusevae.experiments.experiment", "matplotlib"),
+        ("diffusevae.stages.sample", "diffusevae.training.loop"),
     ],
 )
 def test_a_module_does_not_import_what_it_does_not_need(module, heavy):

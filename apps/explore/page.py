@@ -20,6 +20,7 @@ from diffusevae.latents.page.exploring import (
     interpolate_evenly,
     read_drawing,
 )
+from diffusevae.report.page import PALETTE
 
 TITLE = "What the latents do"
 STEP = 0.1
@@ -41,6 +42,7 @@ refining = asyncio.Lock()  # one at a time, whoever asks
 
 def show_page(explorer: Explorer) -> None:
     """Build the page for one visitor."""
+    ui.add_css(PALETTE)
     ui.add_css(STYLE)
     ui.colors(primary="#0072b2")
     ui.add_body_html(f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>")

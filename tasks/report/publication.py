@@ -10,7 +10,7 @@ from diffusevae.core.device import choose_device
 from diffusevae.core.errors import InputError
 from diffusevae.core.readback import read_again, read_mapping
 from diffusevae.experiments.experiment import Experiment, LatentStudy
-from diffusevae.report.experiment_page import add_timings
+from diffusevae.report.timings import add_timings
 from diffusevae.tracking.stage_logger import TIMINGS
 
 REPORTS = Path("reports")

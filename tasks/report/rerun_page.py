@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
-
+from diffusevae.core.template import render
 from diffusevae.experiments.experiment import Experiment
 from diffusevae.figures.drawing import COLOURS, INK, Strip, draw_strips, figure_style, save_figure
 from diffusevae.metrics.labels import ARROWS
 from diffusevae.metrics.paired import METRICS
 from diffusevae.metrics.promotion import Judgement
-from diffusevae.report.experiment_page import ShownPicture
+from diffusevae.report.page import STYLE, ShownPicture
 from diffusevae.report.report_tables import format_cell, format_value
 from tasks.dvc.lock import Changes
 from tasks.registry.gate import Comparison
@@ -40,8 +39,9 @@ def write_page(
     experiment: Experiment, name: str, comparison: Comparison | None, rerun: Rerun | None = None
 ) -> Path:
     """Write reports/<name>.html and return its path."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    html = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    html = render(
+        TEMPLATE,
+        style=STYLE,
         experiment=experiment,
         comparison=comparison,
         rerun=rerun,

@@ -32,8 +32,8 @@ from diffusevae.metrics.measured import (
     read_trials,
 )
 from diffusevae.metrics.paired import PAIRED
-from diffusevae.report.experiment_page import add_timings
 from diffusevae.report.overview import build_overview, read_study
+from diffusevae.report.timings import add_timings
 from diffusevae.sampling.samplers import SamplerConfig
 from diffusevae.stages import report as report_stage
 from tasks.registry.sampler import Choice

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from diffusevae.core.randomness import generator
-from diffusevae.figures.catalogue import FiguresConfig, draw_all
+from diffusevae.figures.catalogue import draw_all
 from diffusevae.figures.curve_figures import draw_codes, draw_paired_metrics, draw_schedules
 from diffusevae.figures.drawing import Strip, draw_strips, figure_style, save_figure, tile
 from diffusevae.figures.image_figures import (
@@ -20,6 +20,7 @@ from diffusevae.figures.image_figures import (
     draw_trajectory,
     first_and_last,
 )
+from diffusevae.figures.results import FiguresConfig
 from diffusevae.figures.tuning_figures import best_so_far, draw_history, draw_slices
 from diffusevae.models.codes import choose_perplexity, embed_codes, knn_accuracy
 from diffusevae.stages import figures as stage

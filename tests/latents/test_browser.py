@@ -18,9 +18,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from flows.prefect_server import free_port
-from tests.report.test_overview import run_stage
 from tests.support.checkouts import ROOT, wait_for
 from tests.support.toy_latents import copy_store, register_toy, write_checkout
+from tests.support.toy_overview import write_overview
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = (
@@ -254,7 +254,7 @@ def test_the_sliders_of_the_report_work_without_a_server(browser, tmp_path, widt
     page, errors = context.new_page(), []
     page.on("pageerror", lambda error: errors.append(error))
     page.on("console", lambda message: errors.append(message.text))
-    page.goto(run_stage(tmp_path).as_uri())
+    page.goto(write_overview(tmp_path).as_uri())
     drawn = 'document.querySelector(".latent[data-row=\\"0\\"] canvas").toDataURL()'
     blank = "document.createElement('canvas').toDataURL()"
     page.wait_for_function("document.querySelector('.latent output').value != '0'")

@@ -2,10 +2,8 @@
 
 import dataclasses
 import re
-from html.parser import HTMLParser
 from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 import torch
 
@@ -13,24 +11,19 @@ from diffusevae.core.tensor_file import save_tensors
 from diffusevae.core.yaml_file import read_yaml
 from diffusevae.data.dataset import DatasetConfig
 from diffusevae.experiments.params_file import PARAMS_FILE
-from diffusevae.figures.catalogue import FiguresConfig
-from diffusevae.report.experiment_page import (
-    ReportInputs,
-    ShownPicture,
-    TrainedModel,
-    add_timings,
-    build_report,
-    format_seconds,
-)
-from diffusevae.report.reference_study import STUDY_SCALE, Scale
+from diffusevae.figures.results import FiguresConfig
+from diffusevae.report.experiment_page import build_report
+from diffusevae.report.page import ShownPicture
+from diffusevae.report.reference_study import STUDY_SCALE
 from diffusevae.report.report_tables import format_value, judge
+from diffusevae.report.timings import add_timings
 from diffusevae.stages import figures as figures_stage
 from diffusevae.stages import report as report_stage
 from diffusevae.stages.names import ON_DEMAND
+from tests.support.page import Page
+from tests.support.report_inputs import PNG, make_inputs
 from tests.support.toy_artifacts import make_metrics, write_artifacts
 
-SIZE = (1600).to_bytes(4, "big") + (800).to_bytes(4, "big")
-PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + SIZE
 EVIL = "<script>alert(1)</script>"
 
 
@@ -40,74 +33,6 @@ class SilentLog:
 
     def artifact(self, path) -> None:
         pass
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, the text of table rows, and everything visible."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict]] = []
-        self.rows: list[list[str]] = []
-        self.text = ""
-        self._cell = False
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-            self._cell = True
-        if tag == "small" and self._cell:
-            self.rows[-1][-1] += " | "
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("td", "th"):
-            self._cell = False
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-        if self._cell:
-            self.rows[-1][-1] += data
-
-    def row(self, name: str) -> list[str]:
-        """Return the cells of the first row whose heading begins with `name`."""
-        return next(row for row in self.rows if row and row[0].startswith(name))
-
-
-def make_inputs(dataset: str = "mnist_16k", lpips: bool = True, **changes) -> ReportInputs:
-    history = pd.DataFrame({"epoch": [1, 2, 3], "validation_loss": [0.5, 0.25, 0.3]})
-    models = {
-        name: TrainedModel(digit * 64, parameters, {"image_shape": [1, 32, 32]}, history)
-        for name, digit, parameters in (
-            ("vae", "a", 612345),
-            ("ddpm", "b", 500001),
-            ("diffusevae", "c", 500002),
-        )
-    }
-    inputs = ReportInputs(
-        experiment="quickstart",
-        source="mnist",
-        scale=Scale(12_345, 3, 5, 1_234),
-        params={
-            "dataset": dataset,
-            "seed": 7,
-            "vae": {"kl_weight": 1e-5, "attention_levels": []},
-            "vae_optimiser": {"learning_rate": 0.002},
-        },
-        metrics=make_metrics(lpips),
-        pictures=[
-            ShownPicture("First", "What it shows.", "pictures", PNG),
-            ShownPicture("Second", "More.", "tuning", PNG),
-        ],
-        models=models,
-        latent_shape=(8, 4, 4),
-        best={"tune_vae": {"vae_optimiser": {"learning_rate": 0.0031}}, "tune_ddpm": {}},
-        num_trials={"tune_vae": 4, "tune_ddpm": 0},
-    )
-    return dataclasses.replace(inputs, **changes)
 
 
 def test_the_report_loads_nothing_from_elsewhere():
@@ -276,33 +201,6 @@ def test_the_report_says_how_to_make_it_again():
     assert ["DDPM", "500,001", "3", "0.25 (epoch 2)", "bbbbbbbbbbbb…"] in page.rows
 
 
-def test_timings_are_added_to_a_copy_and_can_be_replaced():
-    html = build_report(make_inputs())
-    assert "kept with its run in MLflow" in html
-    timings = {
-        "sample": {
-            "seconds": 75.4,
-            "peak_memory_mb": 1234.5,
-            "diffusevae_seconds_per_image": 0.0123,
-        },
-        "download@mnist": {"seconds": 0.5, "images_per_second": 290.04},
-    }
-    timed = add_timings(html, timings, "CPU, 2 cores")
-    page = Page(timed)
-    assert page.row("sample") == [
-        "sample",
-        "1 min 15 s",
-        "1,234 MB",
-        "DiffuseVAE 12.3 ms per image",
-    ]
-    assert page.row("download@mnist") == ["download@mnist", "500 ms", "", "images per second 290"]
-    assert page.row("all together")[1] == "1 min 16 s"
-    assert "Measured on CPU, 2 cores" in timed and "kept with its run in MLflow" not in timed
-    assert add_timings(timed, timings, "CPU, 2 cores") == timed
-    with pytest.raises(ValueError, match="no section for timings"):
-        add_timings("<html></html>", timings, "CPU")
-
-
 def test_an_experiments_report_is_the_same_to_the_byte(tmp_path):
     inputs = write_artifacts(tmp_path)
     figures_stage.run(
@@ -369,19 +267,3 @@ def test_a_model_is_better_where_the_interval_leaves_out_zero(name, low, high, w
 )
 def test_numbers_are_written_for_people(name, value, text):
     assert format_value(name, value) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0042, "4.2 ms"),
-        (59.94, "59.9 s"),
-        (60, "1 min 00 s"),
-        (59.97, "1 min 00 s"),
-        (754, "12 min 34 s"),
-        (4800, "1 h 20 min"),
-        (0, "0 ms"),
-    ],
-)
-def test_durations_are_written_for_people(seconds, text):
-    assert format_seconds(seconds) == text

@@ -5,7 +5,6 @@ import hashlib
 import io
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,32 +16,18 @@ from diffusevae.core.errors import InputError
 from diffusevae.latents.page.cards import read_cards
 from diffusevae.latents.page.chapter import Claim, Headline, Picture
 from diffusevae.latents.page.sliders import SCRIPT, draw_sliders
-from diffusevae.report.experiment_page import add_timings
 from diffusevae.report.overview import build_overview, read_study, show_table
-from diffusevae.stages import overview as stage
-from diffusevae.tracking.stage_logger import StageLogger
-from tests.report.test_experiment_page import Page
+from diffusevae.report.timings import add_timings
+from tests.support.page import Page
 from tests.support.toy_latents import CARDS, LATENTS, make_chapter, make_model, write_study
+from tests.support.toy_overview import PARAMS, STUDIES, write_overview
 
 EVIL = "<script>alert(1)</script>"
-PARAMS = {"dataset": "mnist_16k", "other_dataset": "fashion_mnist_16k", "experiment": "quickstart"}
-STUDIES = ("beta_vae", "sprites", "spectra", "autoencoders")
-
-
-def run_stage(folder: Path, out: str = "overview") -> Path:
-    """Write the page of four toy studies, which are made where there are none; return its path."""
-    folders = {name: folder / name for name in STUDIES}
-    for name, path in folders.items():
-        if not path.is_dir():
-            write_study(path, make_chapter(title=f"About {name}"))
-    params = SimpleNamespace(key="latents", **PARAMS)
-    stage.run(params, **folders, out=folder / out, log=StageLogger())
-    return folder / out / "overview.html"
 
 
 @pytest.fixture(scope="module")
 def html(tmp_path_factory) -> str:
-    return run_stage(tmp_path_factory.mktemp("studies")).read_text()
+    return write_overview(tmp_path_factory.mktemp("studies")).read_text()
 
 
 def test_the_page_loads_nothing_from_elsewhere_and_runs_its_own_script_alone(html):
@@ -158,7 +143,7 @@ def test_the_sliders_show_what_the_model_decodes(tmp_path):
 
 
 def test_the_same_studies_give_the_same_page_to_the_byte(tmp_path):
-    assert run_stage(tmp_path).read_bytes() == run_stage(tmp_path, "again").read_bytes()
+    assert write_overview(tmp_path).read_bytes() == write_overview(tmp_path, "again").read_bytes()
 
 
 def test_timings_find_their_place(html):

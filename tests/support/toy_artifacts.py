@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from diffusevae.core.tensor_file import save_tensors, sha256_of
-from diffusevae.figures.catalogue import Results
+from diffusevae.figures.results import Results
 from diffusevae.metrics.labels import WAYS
 from diffusevae.metrics.paired import DISTRIBUTION, PAIRED
 from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel, save_diffusion

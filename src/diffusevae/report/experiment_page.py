@@ -1,56 +1,26 @@
 """The report of an experiment: one HTML file that needs nothing else, readable by a stranger.
 
 The same inputs give the same bytes: no date, time or machine is in it. How long the stages took is
-added afterwards by `add_timings`, to a copy that is no DVC output.
+added afterwards, to a copy that is no DVC output.
 """
 
-import base64
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined, Undefined
 from markupsafe import Markup
 
+from diffusevae.core.template import render
 from diffusevae.metrics.labels import MODEL_NAMES
 from diffusevae.metrics.paired import METRICS
 from diffusevae.report import report_tables as tables
+from diffusevae.report.page import STYLE, ShownPicture
 from diffusevae.report.reference_study import CITATION, PRINTED, STUDY_SCALE, Scale
+from diffusevae.report.timings import TIMINGS_END, TIMINGS_START
 
 TEMPLATE = Path(__file__).with_name("experiment_page.html")
-TIMINGS_START, TIMINGS_END = "<!-- timings -->", "<!-- end of timings -->"
 DATASET_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
-TIMINGS_TABLE = """\
-<p>Measured on {{ device }}. A stage that was up to date keeps the time of its last run.</p>
-<table class="stack"><thead><tr><th>Stage</th><th class="number">Time</th>
-<th class="number">Peak memory</th><th class="number">Also measured</th></tr></thead><tbody>
-{% for row in rows %}<tr><th scope="row">{{ row.stage }}</th>
-<td class="number" data-label="Time">{{ row.time }}</td>
-<td class="number" data-label="Peak memory">{{ row.memory }}</td>
-<td class="number" data-label="Also measured">{{ row.others }}</td></tr>
-{% endfor %}</tbody></table>"""
-
-
-@dataclass(frozen=True, eq=False)
-class ShownPicture:
-    """A PNG file with its texts and the section of the report it belongs to."""
-
-    title: str
-    caption: str
-    section: str
-    png: bytes
-
-    @property
-    def source(self) -> str:
-        """The picture as a data URL."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels, from the PNG's header."""
-        return struct.unpack(">II", self.png[16:24])
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,39 +58,37 @@ def build_report(inputs: ReportInputs) -> str:
     """Return the report as HTML. Everything that comes from files is escaped."""
     source, scale = inputs.source, inputs.scale
     sections = {picture.section for picture in inputs.pictures}
-    return (
-        _environment()
-        .from_string(TEMPLATE.read_text(encoding="utf-8"))
-        .render(
-            inputs=inputs,
-            metrics=inputs.metrics,
-            dataset=DATASET_NAMES.get(source, inputs.params["dataset"]),
-            pictures={name: [p for p in inputs.pictures if p.section == name] for name in sections},
-            summary=summarise(inputs),
-            tiles=choose_tiles(inputs.metrics),
-            paired=tables.paired_rows(inputs.metrics["paired"]),
-            whole_sets={
-                model: {name: tables.format_value(name, value) for name, value in row.items()}
-                for model, row in inputs.metrics["set"].items()
-            },
-            generated=tables.generated_rows(inputs.metrics["generated"], inputs.metrics["floor"]),
-            generated_columns=[METRICS[name] for name in tables.DISTRIBUTION],
-            study=tables.study_rows(source, inputs.metrics) if source in PRINTED else [],
-            scale=scale,
-            comparable=scale.reaches(STUDY_SCALE),
-            caveats=tables.study_caveats(),
-            citation=CITATION,
-            models=[describe_model(name, model) for name, model in inputs.models.items()],
-            chosen=choose_tuned(inputs),
-            params=tables.flatten(inputs.params),
-            glossary=tables.glossary_rows(),
-            timings_start=Markup(TIMINGS_START),
-            timings_end=Markup(TIMINGS_END),
-        )
+    return render(
+        TEMPLATE,
+        style=STYLE,
+        inputs=inputs,
+        metrics=inputs.metrics,
+        dataset=DATASET_NAMES.get(source, inputs.params["dataset"]),
+        pictures={name: [p for p in inputs.pictures if p.section == name] for name in sections},
+        summary=summarise_experiment(inputs),
+        tiles=choose_tiles(inputs.metrics),
+        paired=tables.paired_rows(inputs.metrics["paired"]),
+        whole_sets={
+            model: {name: tables.format_value(name, value) for name, value in row.items()}
+            for model, row in inputs.metrics["set"].items()
+        },
+        generated=tables.generated_rows(inputs.metrics["generated"], inputs.metrics["floor"]),
+        generated_columns=[METRICS[name] for name in tables.DISTRIBUTION],
+        study=tables.study_rows(source, inputs.metrics) if source in PRINTED else [],
+        scale=scale,
+        comparable=scale.reaches(STUDY_SCALE),
+        caveats=tables.study_caveats(),
+        citation=CITATION,
+        models=[describe_model(name, model) for name, model in inputs.models.items()],
+        chosen=choose_tuned(inputs),
+        params=tables.flatten(inputs.params),
+        glossary=tables.glossary_rows(),
+        timings_start=Markup(TIMINGS_START),
+        timings_end=Markup(TIMINGS_END),
     )
 
 
-def summarise(inputs: ReportInputs) -> list[str]:
+def summarise_experiment(inputs: ReportInputs) -> list[str]:
     """Return two sentences: what was run, and what came out."""
     vae, diffusevae = inputs.models["vae"], inputs.models["diffusevae"]
     size = "×".join(map(str, vae.config["image_shape"][1:]))
@@ -202,57 +170,3 @@ def choose_tuned(inputs: ReportInputs) -> list[dict]:
             }
         )
     return found
-
-
-def add_timings(html: str, timings: Mapping[str, Mapping[str, float]], device: str) -> str:
-    """Return the report with a table of what the stages took in its section on timings.
-
-    `timings` maps a stage to what StageLogger.timing recorded: seconds, peak_memory_mb, others by
-    name. Raises ValueError where `html` has no such section.
-    """
-    head, start, rest = html.partition(TIMINGS_START)
-    _, end, tail = rest.partition(TIMINGS_END)
-    if not start or not end:
-        raise ValueError("this HTML has no section for timings; give a report of build_report")
-    rows = [_timing_row(stage, dict(values)) for stage, values in timings.items()]
-    total = sum(values.get("seconds", 0.0) for values in timings.values())
-    rows.append({"stage": "all together", "time": format_seconds(total)})
-    table = _environment(strict=False).from_string(TIMINGS_TABLE).render(rows=rows, device=device)
-    return f"{head}{start}\n{table}\n{end}{tail}"
-
-
-def format_seconds(seconds: float) -> str:
-    """Return e.g. 42 ms, 3.1 s, 2 min 05 s, 1 h 20 min."""
-    if seconds < 1:
-        return f"{1000 * seconds:.3g} ms"
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
-
-
-def _timing_row(stage: str, values: dict[str, float]) -> dict[str, str]:
-    seconds, memory = values.pop("seconds", None), values.pop("peak_memory_mb", None)
-    return {
-        "stage": stage,
-        "time": "" if seconds is None else format_seconds(seconds),
-        "memory": "" if memory is None else f"{memory:,.0f} MB",
-        "others": "; ".join(_describe_timing(name, value) for name, value in values.items()),
-    }
-
-
-def _describe_timing(name: str, value: float) -> str:
-    who = name.removesuffix("seconds_per_image").strip("_")
-    if name.endswith("seconds_per_image"):
-        return f"{MODEL_NAMES.get(who, who)} {format_seconds(value)} per image".strip()
-    return f"{name.replace('_', ' ')} {value:,.4g}"
-
-
-def _environment(strict: bool = True) -> Environment:
-    return Environment(
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined if strict else Undefined,
-    )

@@ -1,25 +1,24 @@
 """The page of a set of latent studies: one HTML file that needs nothing else.
 
 The same inputs give the same bytes. How long the stages took is added afterwards, to a copy
-(diffusevae.report.experiment_page.add_timings).
+(diffusevae.report.timings).
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from diffusevae.core.readback import read_png, read_table
+from diffusevae.core.template import render
 from diffusevae.latents.page.chapter import Chapter, Headline, read_chapter
 from diffusevae.latents.page.sliders import SCRIPT_SOURCE
-from diffusevae.report.experiment_page import TEMPLATE as REPORT
-from diffusevae.report.experiment_page import TIMINGS_END, TIMINGS_START, ShownPicture
+from diffusevae.report.page import STYLE, ShownPicture
 from diffusevae.report.report_tables import Cell, format_value
+from diffusevae.report.timings import TIMINGS_END, TIMINGS_START
 
 TEMPLATE = Path(__file__).with_name("overview.html")
 LONGEST_TABLE = 60  # rows shown; the CSV has all
@@ -69,11 +68,9 @@ def build_overview(name: str, params: Mapping[str, str], studies: Sequence[Study
 
     params: dataset, other_dataset and experiment of the latent study `name`.
     """
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     claims = [(study, claim) for study in studies for claim in study.chapter.claims]
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return render(
+        TEMPLATE,
         name=name,
         params=params,
         studies=studies,
@@ -83,7 +80,7 @@ def build_overview(name: str, params: Mapping[str, str], studies: Sequence[Study
             for verdict in ("holds", "fails", "open")
         },
         headline=describe_headline,
-        style=Markup(_report_style()),
+        style=STYLE,
         script_source=Markup(SCRIPT_SOURCE),
         timings_start=Markup(TIMINGS_START),
         timings_end=Markup(TIMINGS_END),
@@ -150,10 +147,3 @@ def _text(value: Any) -> str:
     if float(value).is_integer():
         return f"{int(value):,}".replace("-", "−")
     return format_value("", float(value))
-
-
-def _report_style() -> str:
-    """Return the report's style sheet, so that both pages look alike."""
-    found = re.search("<style>(.*?)</style>", REPORT.read_text(encoding="utf-8"), re.DOTALL)
-    assert found is not None
-    return found[1]

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from diffusevae.core.params import build
 from diffusevae.core.tensor_file import load_config, load_tensors
-from diffusevae.figures.catalogue import FiguresConfig, Results, draw_all
+from diffusevae.figures.catalogue import draw_all
 from diffusevae.figures.drawing import figure_style, save_figure
+from diffusevae.figures.results import FiguresConfig, Results
 from diffusevae.metrics.measured import (
     read_history,
     read_importances,

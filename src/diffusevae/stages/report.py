@@ -20,7 +20,8 @@ from diffusevae.core.tensor_file import load_config, load_tensors, sha256_of
 from diffusevae.core.yaml_file import read_yaml
 from diffusevae.data.dataset import DatasetConfig
 from diffusevae.metrics.measured import read_history, read_metrics, read_trials
-from diffusevae.report.experiment_page import ReportInputs, ShownPicture, TrainedModel, build_report
+from diffusevae.report.experiment_page import ReportInputs, TrainedModel, build_report
+from diffusevae.report.page import ShownPicture
 from diffusevae.report.reference_study import Scale
 
 ROOT = "experiments"

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from torch import Tensor
 
 from diffusevae.core.png import to_data_url, write_png
+from diffusevae.core.template import render
 from diffusevae.latents.measures.traversals import REACH, traverse
 from diffusevae.latents.models.beta_vae import VectorVAE
 from diffusevae.latents.page.cards import Card
@@ -59,10 +59,10 @@ def draw_sliders(
 
     codes A x latents, with their names. The page must allow SCRIPT_SOURCE, and images from data:.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     height, width = model.shape[1:]
     return Markup(
-        environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        render(
+            TEMPLATE,
             starts=[
                 _draw_start(model, cards, code, name)
                 for code, name in zip(codes, names, strict=True)
