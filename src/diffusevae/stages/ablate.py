@@ -26,9 +26,9 @@ from diffusevae.studies.ablation import (
     train_variant,
 )
 from diffusevae.studies.ablation_figures import draw_refined, draw_variants
-from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.diffusion_training import Images
-from diffusevae.training.loop import Callbacks, OptimiserConfig
+from diffusevae.training.loop import OptimiserConfig
+from diffusevae.training.stage_trainings import open_trainings
 from diffusevae.tuning.search_space import apply_best
 
 ROOT = "experiments"
@@ -68,31 +68,22 @@ def run(params, *, train: Path, validation: Path, test: Path, vae: Path, out: Pa
         config.p_uncond,
     )
 
-    def train_one(setting: Setting, fuse: tuple[Fuse, ...], seed: int) -> tuple:
-        name = f"{name_variant(fuse)}-{seed}"
-        checkpointer = Checkpointer.of(
-            f"ablate-{name}", params, [train, validation, vae], log.message
-        )
-        with log.trial(name, {"fuse": name_variant(fuse), "seed": seed}) as one:
-            row, refined = train_variant(
-                setting,
-                fuse,
-                seed,
-                Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume),
-                checkpointer,
-            )
-            one.summary({k: v for k, v in row.items() if not isinstance(v, str)})
-        trained.append(checkpointer)
-        return row, refined
+    with open_trainings("ablate", params, [train, validation, vae], device, log) as open_one:
 
-    trained: list[Checkpointer] = []
-    runs, refined = run_variants(setting, config, train_one)
-    out.mkdir(parents=True, exist_ok=True)
-    runs.to_csv(out / "runs.csv", index=False)
-    summarise_runs(runs).to_csv(out / "table.csv", index=False)
-    with figure_style():
-        save_figure(draw_variants(runs), out / "table.png")
-        save_figure(draw_refined(setting.test, refined), out / "images.png")
-    for checkpointer in trained:  # only now: a killed ablation goes on with its last training
-        checkpointer.clear()
+        def train_one(setting: Setting, fuse: tuple[Fuse, ...], seed: int) -> tuple:
+            name = f"{name_variant(fuse)}-{seed}"
+            with open_one(name, {"fuse": name_variant(fuse), "seed": seed}) as training:
+                row, refined = train_variant(
+                    setting, fuse, seed, training.callbacks(), training.checkpointer
+                )
+                training.log.summary({k: v for k, v in row.items() if not isinstance(v, str)})
+            return row, refined
+
+        runs, refined = run_variants(setting, config, train_one)
+        out.mkdir(parents=True, exist_ok=True)
+        runs.to_csv(out / "runs.csv", index=False)
+        summarise_runs(runs).to_csv(out / "table.csv", index=False)
+        with figure_style():
+            save_figure(draw_variants(runs), out / "table.png")
+            save_figure(draw_refined(setting.test, refined), out / "images.png")
     log.artifact(out)

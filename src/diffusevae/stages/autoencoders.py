@@ -30,8 +30,8 @@ from diffusevae.models.classifier import load_classifier
 from diffusevae.models.diffusion import check_pair, load_diffusion
 from diffusevae.models.vae import load_vae
 from diffusevae.sampling.samplers import check_guidance
-from diffusevae.training.checkpointer import Checkpointer
-from diffusevae.training.loop import Callbacks, Model
+from diffusevae.training.loop import Model
+from diffusevae.training.stage_trainings import open_trainings
 
 ROOT = "latent_studies"
 SECTIONS = {"seed": int, "dataset": str, "other_dataset": str, "autoencoders": FamilyConfig}
@@ -86,30 +86,27 @@ def run(
     _check_sizes(given)
     check_guidance(config.interpolation.sampler, given.diffusevae.p_uncond)
     models: dict[str, Any] = {}  # each what its fitting makes
-    trained: list[Checkpointer] = []
     sources = [train, validation, other_train, *(nuclei / name for name in FILES)]
 
-    def train_one(name: str, facts: Mapping[str, object], fit: Fitting[Model]) -> Model:
-        """Train under a name, or return what was trained under it."""
-        if name not in models:
-            trained.append(Checkpointer.of(f"autoencoders-{name}", params, sources, log.message))
-            with log.trial(name, facts) as one:
-                models[name], history = fit(
-                    Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume),
-                    trained[-1],
-                )
-                one.summary({"validation_loss": min(row["validation_loss"] for row in history)})
-        return models[name]
+    with open_trainings("autoencoders", params, sources, device, log) as open_one:
 
-    with figure_style():
-        parts = study_family(config, given, train_one)
-        write_parts(out, TITLE, parts)
-    log.summary(name_metrics({one.name: one.value for part in parts for one in part.headlines}))
-    for part in parts:
-        for sentence in part.summary:
-            log.message(sentence)
-    for checkpointer in trained:  # only now: a killed stage goes on with its last training
-        checkpointer.clear()
+        def train_one(name: str, facts: Mapping[str, object], fit: Fitting[Model]) -> Model:
+            """Train under a name, or return what was trained under it."""
+            if name not in models:
+                with open_one(name, facts) as training:
+                    models[name], history = fit(training.callbacks(), training.checkpointer)
+                    training.log.summary(
+                        {"validation_loss": min(row["validation_loss"] for row in history)}
+                    )
+            return models[name]
+
+        with figure_style():
+            parts = study_family(config, given, train_one)
+            write_parts(out, TITLE, parts)
+        log.summary(name_metrics({one.name: one.value for part in parts for one in part.headlines}))
+        for part in parts:
+            for sentence in part.summary:
+                log.message(sentence)
     log.artifact(out)
 
 

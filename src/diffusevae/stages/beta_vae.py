@@ -11,7 +11,7 @@ python -m diffusevae.stages beta_vae latents_smoke \\
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
 
 from diffusevae.core.device import choose_device
 from diffusevae.core.tensor_file import save_tensors
@@ -25,8 +25,8 @@ from diffusevae.latents.models.beta_vae import encode_images, fit_vector_vae, sa
 from diffusevae.latents.models.deterministic import fit_autoencoder
 from diffusevae.latents.page import chapter
 from diffusevae.models.classifier import load_classifier
-from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks
+from diffusevae.training.stage_trainings import open_trainings
 
 ROOT = "latent_studies"
 SECTIONS = {"seed": int, "beta_vae": BetaVAEConfig}
@@ -43,83 +43,91 @@ def run(
     count = config.num_test_images
     unseen = Split(unseen.images[:count], unseen.labels[:count], unseen.indices[:count])
     judges = Judges.of(unseen, load_classifier(classifier))
-    trained: list[Checkpointer] = []
 
-    def train_one(kind: str, seed: int) -> tuple[Any, digits_study.Findings]:
-        """Return a model of a kind, trained, and the findings on it."""
-        name = f"{kind}-{seed}"
-        checkpointer = Checkpointer.of(f"beta_vae-{name}", params, [train, validation], log.message)
-        trained.append(checkpointer)
-        with log.trial(name, {"kind": kind, "seed": seed}) as one:
-            callbacks: Callbacks[nn.Module] = Callbacks(
-                lambda epoch, row, _: one.epoch(row), one.batch, one.resume
+    with open_trainings(
+        "beta_vae", params, [train, validation], torch.device("cpu"), log
+    ) as open_one:
+
+        def train_one(kind: str, seed: int) -> tuple[Any, digits_study.Findings]:
+            """Return a model of a kind, trained, and the findings on it."""
+            name = f"{kind}-{seed}"
+            with open_one(name, {"kind": kind, "seed": seed}) as training:
+                callbacks: Callbacks[torch.nn.Module] = training.callbacks()
+                data = (
+                    split.images,
+                    held_out.images,
+                    config.epochs,
+                    seed,
+                    callbacks,
+                    training.checkpointer,
+                )
+                if kind == "beta_vae":
+                    model, _ = fit_vector_vae(config.model, config.optimiser, *data)
+                    found = digits_study.study_beta_vae(model, judges, config, seed)
+                else:
+                    plain = fit_autoencoder(config.autoencoder, config.optimiser, *data)
+                    found = digits_study.study_autoencoder(plain, judges, config, seed)
+                training.log.summary(chapter.name_metrics(found.numbers))
+            return model if kind == "beta_vae" else plain, found
+
+        models = {
+            kind: [train_one(kind, seed) for seed in config.seeds]
+            for kind in ("beta_vae", "autoencoder")
+        }
+        findings = {kind: [found for _, found in pairs] for kind, pairs in models.items()}
+        mus = [encode_images(model, split.images)[0] for model, _ in models["beta_vae"]]
+        judged = [
+            (
+                model,
+                archetypes.find_class_archetypes(model, mu, split.labels),
+                archetypes.find_cluster_archetypes(
+                    model, mu, split.labels, config.num_clusters, seed
+                ),
             )
-            data = (split.images, held_out.images, config.epochs, seed, callbacks, checkpointer)
-            if kind == "beta_vae":
-                model, _ = fit_vector_vae(config.model, config.optimiser, *data)
-                found = digits_study.study_beta_vae(model, judges, config, seed)
-            else:
-                plain = fit_autoencoder(config.autoencoder, config.optimiser, *data)
-                found = digits_study.study_autoencoder(plain, judges, config, seed)
-            one.summary(chapter.name_metrics(found.numbers))
-        return model if kind == "beta_vae" else plain, found
-
-    models = {
-        kind: [train_one(kind, seed) for seed in config.seeds]
-        for kind in ("beta_vae", "autoencoder")
-    }
-    findings = {kind: [found for _, found in pairs] for kind, pairs in models.items()}
-    mus = [encode_images(model, split.images)[0] for model, _ in models["beta_vae"]]
-    judged = [
-        (
-            model,
-            archetypes.find_class_archetypes(model, mu, split.labels),
-            archetypes.find_cluster_archetypes(model, mu, split.labels, config.num_clusters, seed),
+            for (model, _), mu, seed in zip(models["beta_vae"], mus, config.seeds, strict=True)
+        ]
+        right = {}
+        for level in config.noise_levels:
+            log.message(f"recognising images with noise of {level:g}")
+            right[level] = archetypes.recognise_noisy(
+                judged, judges.classifier, judges.images, unseen.labels, level, params.seed
+            )
+        ranking = digits_study.rank_latents(
+            dict(zip(config.seeds, findings["beta_vae"], strict=True))
         )
-        for (model, _), mu, seed in zip(models["beta_vae"], mus, config.seeds, strict=True)
-    ]
-    right = {}
-    for level in config.noise_levels:
-        log.message(f"recognising images with noise of {level:g}")
-        right[level] = archetypes.recognise_noisy(
-            judged, judges.classifier, judges.images, unseen.labels, level, params.seed
+        tables = {
+            "cards.csv": findings["beta_vae"][0].cards,
+            "ranking.csv": ranking,
+            "agreement.csv": digits_study.measure_agreement(ranking, params.seed),
+            "comparison.csv": digits_study.compare(findings["beta_vae"], findings["autoencoder"]),
+            "recognition.csv": archetypes.summarise_recognition(right, params.seed),
+        }
+        out.mkdir(parents=True, exist_ok=True)
+        for name, table in tables.items():
+            table.to_csv(out / name, index=False)
+        model, of_class, of_cluster = judged[0]
+        save_vector_vae(out / "model.safetensors", model)
+        save_tensors(
+            out / "archetypes.safetensors",
+            {
+                f"{kind}_{part}": getattr(one, part)
+                for kind, one in (("class", of_class), ("cluster", of_cluster))
+                for part in ("codes", "images", "labels")
+            },
         )
-    ranking = digits_study.rank_latents(dict(zip(config.seeds, findings["beta_vae"], strict=True)))
-    tables = {
-        "cards.csv": findings["beta_vae"][0].cards,
-        "ranking.csv": ranking,
-        "agreement.csv": digits_study.measure_agreement(ranking, params.seed),
-        "comparison.csv": digits_study.compare(findings["beta_vae"], findings["autoencoder"]),
-        "recognition.csv": archetypes.summarise_recognition(right, params.seed),
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-        table.to_csv(out / name, index=False)
-    model, of_class, of_cluster = judged[0]
-    save_vector_vae(out / "model.safetensors", model)
-    save_tensors(
-        out / "archetypes.safetensors",
-        {
-            f"{kind}_{part}": getattr(one, part)
-            for kind, one in (("class", of_class), ("cluster", of_cluster))
-            for part in ("codes", "images", "labels")
-        },
-    )
-    with figure_style():
-        for name, figure in draw_all(
-            model,
-            models["autoencoder"][0][0],
-            findings,
-            ranking,
-            tables["recognition.csv"],
-            (of_class, of_cluster),
-            judges.images,
-            unseen.labels,
-        ).items():
-            save_figure(figure, out / name)
-    found = describe(config, tables, right, params.seed)
-    chapter.write_chapter(out, found)
-    log.summary(chapter.name_metrics({one.name: one.value for one in found.headlines}))
-    for checkpointer in trained:  # only now: a killed study goes on with its last training
-        checkpointer.clear()
+        with figure_style():
+            for name, figure in draw_all(
+                model,
+                models["autoencoder"][0][0],
+                findings,
+                ranking,
+                tables["recognition.csv"],
+                (of_class, of_cluster),
+                judges.images,
+                unseen.labels,
+            ).items():
+                save_figure(figure, out / name)
+        found = describe(config, tables, right, params.seed)
+        chapter.write_chapter(out, found)
+        log.summary(chapter.name_metrics({one.name: one.value for one in found.headlines}))
     log.artifact(out)

@@ -27,8 +27,8 @@ from diffusevae.studies.compression import (
     measure_restored,
 )
 from diffusevae.studies.compression_figures import draw_code_sizes, draw_restored
-from diffusevae.training.checkpointer import Checkpointer
-from diffusevae.training.loop import Callbacks, OptimiserConfig
+from diffusevae.training.loop import OptimiserConfig
+from diffusevae.training.stage_trainings import open_trainings
 from diffusevae.training.vae_training import fit_vae
 
 ROOT = "experiments"
@@ -51,59 +51,56 @@ def run(params, *, train: Path, validation: Path, test: Path, out: Path, log) ->
     held_out = load_split(validation).images.to(device)
     unseen = load_split(test).images[: config.num_test_images]
     real, pca = to_unit(unseen), fit_pca(all_images)
-    trained: list[Checkpointer] = []
 
-    def train_one(code: tuple[int, ...], epochs: int, seed: int) -> dict:
-        """Train a VAE; return its metrics per image. The first seed's images are shown."""
-        name = f"{'x'.join(map(str, code))}-{seed}"
-        checkpointer = Checkpointer.of(f"compress-{name}", params, [train, validation], log.message)
-        with log.trial(name, {"code": describe_code(code), "seed": seed}) as one:
-            vae, _ = fit_vae(
-                size_vae(
-                    params.vae,
-                    code,
-                    images.shape[-1],
-                    config.channel_multipliers,
-                    config.kl_weight,
-                    "compress",
-                ),
-                params.vae_optimiser,
-                images,
-                held_out,
-                epochs,
-                seed,
-                Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume),
-                checkpointer,
-            )
-            restored = reconstruct_all(vae, unseen.to(device))
-            values = measure_restored(real, restored)
-            one.summary({name: values[name].mean() for name in MEASURED})
-        shown.setdefault(f"VAE from {describe_code(code)} numbers", restored[:COLUMNS])
-        trained.append(checkpointer)
-        return values
+    with open_trainings("compress", params, [train, validation], device, log) as open_one:
 
-    rows, runs, shown = [], [], {}
-    for code, epochs in zip(config.codes, config.epochs, strict=True):
-        numbers = math.prod(code)
-        restored = pca.reconstruct(unseen, numbers)
-        shown[f"PCA from {numbers} numbers"] = restored[:COLUMNS]
-        linear = measure_restored(real, restored)
-        learned = [train_one(code, epochs, seed) for seed in config.seeds]
-        key = {"code": describe_code(code), "numbers": numbers}
-        rows.append(key | compare_codes(linear, learned, params.seed))
-        for model, seed, values in [(PCA, None, linear)] + [
-            (VAE, seed, values) for seed, values in zip(config.seeds, learned, strict=True)
-        ]:
-            means = {name: values[name].mean() for name in MEASURED}
-            runs.append({"model": model, **key, "seed": seed} | means)
-        log.message("  ".join(f"{name} {value}" for name, value in rows[-1].items()))
-    out.mkdir(parents=True, exist_ok=True)
-    runs = pd.DataFrame(runs).astype({"seed": "Int64"})
-    runs.to_csv(out / "runs.csv", index=False)
-    pd.DataFrame(rows).to_csv(out / "table.csv", index=False)
-    with figure_style():
-        save_figure(draw_code_sizes(runs), out / "table.png")
-        save_figure(draw_restored(real, shown, COLUMNS), out / "images.png")
-    for checkpointer in trained:  # only now: a killed comparison goes on with its last training
-        checkpointer.clear()
+        def train_one(code: tuple[int, ...], epochs: int, seed: int) -> dict:
+            """Train a VAE; return its metrics per image. The first seed's images are shown."""
+            name = f"{'x'.join(map(str, code))}-{seed}"
+            with open_one(name, {"code": describe_code(code), "seed": seed}) as training:
+                vae, _ = fit_vae(
+                    size_vae(
+                        params.vae,
+                        code,
+                        images.shape[-1],
+                        config.channel_multipliers,
+                        config.kl_weight,
+                        "compress",
+                    ),
+                    params.vae_optimiser,
+                    images,
+                    held_out,
+                    epochs,
+                    seed,
+                    training.callbacks(),
+                    training.checkpointer,
+                )
+                restored = reconstruct_all(vae, unseen.to(device))
+                values = measure_restored(real, restored)
+                training.log.summary({name: values[name].mean() for name in MEASURED})
+            shown.setdefault(f"VAE from {describe_code(code)} numbers", restored[:COLUMNS])
+            return values
+
+        rows, runs, shown = [], [], {}
+        for code, epochs in zip(config.codes, config.epochs, strict=True):
+            numbers = math.prod(code)
+            restored = pca.reconstruct(unseen, numbers)
+            shown[f"PCA from {numbers} numbers"] = restored[:COLUMNS]
+            linear = measure_restored(real, restored)
+            learned = [train_one(code, epochs, seed) for seed in config.seeds]
+            key = {"code": describe_code(code), "numbers": numbers}
+            rows.append(key | compare_codes(linear, learned, params.seed))
+            for model, seed, values in [(PCA, None, linear)] + [
+                (VAE, seed, values) for seed, values in zip(config.seeds, learned, strict=True)
+            ]:
+                means = {name: values[name].mean() for name in MEASURED}
+                runs.append({"model": model, **key, "seed": seed} | means)
+            log.message("  ".join(f"{name} {value}" for name, value in rows[-1].items()))
+        out.mkdir(parents=True, exist_ok=True)
+        runs = pd.DataFrame(runs).astype({"seed": "Int64"})
+        runs.to_csv(out / "runs.csv", index=False)
+        pd.DataFrame(rows).to_csv(out / "table.csv", index=False)
+        with figure_style():
+            save_figure(draw_code_sizes(runs), out / "table.png")
+            save_figure(draw_restored(real, shown, COLUMNS), out / "images.png")
     log.artifact(out)

@@ -46,8 +46,7 @@ from diffusevae.latents.spectra.spectral_lines import (
     summarise_lines,
     traverse_all,
 )
-from diffusevae.training.checkpointer import Checkpointer
-from diffusevae.training.loop import Callbacks
+from diffusevae.training.stage_trainings import open_trainings
 
 ROOT = "latent_studies"
 SECTIONS = {"seed": int, "spectra": SpectraConfig}
@@ -73,51 +72,48 @@ def run(params, *, source: Path, out: Path, log) -> None:
         f"{len(spectra.labels)} spectra of {len(spectra.names)} minerals; {len(copies)} "
         "copies of them dropped"
     )
-    trained: list[Checkpointer] = []
 
-    def train(seed: int, part: str, rows: Tensor) -> VectorVAE:
-        name = f"{seed}-{part}"
-        checkpointer = Checkpointer.of(f"spectra-{name}", params, [source / FILE], log.message)
-        with log.trial(name, {"seed": seed, "part": part}) as one:
-            model, _ = fit_spectra(
-                config,
-                spectra.intensities[rows].to(device),
-                spectra.labels[rows].to(device),
-                seed,
-                Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume),
-                checkpointer,
-            )
-        trained.append(checkpointer)
-        return model
+    with open_trainings("spectra", params, [source / FILE], device, log) as open_one:
 
-    everything = torch.arange(len(spectra.labels))
-    models = [train(seed, "all", everything) for seed in config.seeds]
-    hits, compared = [], []
-    for seed in config.seeds:
-        for number, (known, held_out) in enumerate(folds[seed]):
-            model = train(seed, f"fold{number}", known)
-            hits.append(judge_fold(model, spectra, known, held_out, config.noise_levels, seed))
-            compared.append(compare_archetypes(model, spectra, known, held_out, seed))
-    lines = [
-        measure_lines(model, spectra, config.traversal_steps, config.line_window, params.seed)
-        for model in models
-    ]
-    archetypes = build_archetypes(models[0], spectra)
-    findings = SpectraFindings(
-        spectra,
-        copies,
-        config.num_folds,
-        summarise_hits(pd.concat(hits), params.seed),
-        lines,
-        summarise_lines(lines, spectra, archetypes["pseudo_spectra"], config.line_window),
-        pd.concat(compared),
-        params.seed,
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    pd.concat(hits).to_csv(out / "hits.csv", index=False)
-    write_results(out, models[0], archetypes, findings)
-    for checkpointer in trained:  # only now: a killed study goes on with its last training
-        checkpointer.clear()
+        def train(seed: int, part: str, rows: Tensor) -> VectorVAE:
+            name = f"{seed}-{part}"
+            with open_one(name, {"seed": seed, "part": part}) as training:
+                model, _ = fit_spectra(
+                    config,
+                    spectra.intensities[rows].to(device),
+                    spectra.labels[rows].to(device),
+                    seed,
+                    training.callbacks(),
+                    training.checkpointer,
+                )
+            return model
+
+        everything = torch.arange(len(spectra.labels))
+        models = [train(seed, "all", everything) for seed in config.seeds]
+        hits, compared = [], []
+        for seed in config.seeds:
+            for number, (known, held_out) in enumerate(folds[seed]):
+                model = train(seed, f"fold{number}", known)
+                hits.append(judge_fold(model, spectra, known, held_out, config.noise_levels, seed))
+                compared.append(compare_archetypes(model, spectra, known, held_out, seed))
+        lines = [
+            measure_lines(model, spectra, config.traversal_steps, config.line_window, params.seed)
+            for model in models
+        ]
+        archetypes = build_archetypes(models[0], spectra)
+        findings = SpectraFindings(
+            spectra,
+            copies,
+            config.num_folds,
+            summarise_hits(pd.concat(hits), params.seed),
+            lines,
+            summarise_lines(lines, spectra, archetypes["pseudo_spectra"], config.line_window),
+            pd.concat(compared),
+            params.seed,
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        pd.concat(hits).to_csv(out / "hits.csv", index=False)
+        write_results(out, models[0], archetypes, findings)
     write_chapter(out, write_up(findings))
     log.summary(
         {

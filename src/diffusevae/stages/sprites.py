@@ -26,8 +26,7 @@ from diffusevae.latents.sprites.sprites_study import (
     summarise_runs,
     tabulate_runs,
 )
-from diffusevae.training.checkpointer import Checkpointer
-from diffusevae.training.loop import Callbacks
+from diffusevae.training.stage_trainings import open_trainings
 
 ROOT = "latent_studies"
 SECTIONS = {"seed": int, "sprites": SpritesConfig}
@@ -42,55 +41,54 @@ def run(params, *, source: Path, out: Path, log) -> None:
     sprites = read_sprites(source)
     images = choose_images(sprites, config, params.seed)
     train, validation = images.train.to(device), images.validation.to(device)
-    trained: list[Checkpointer] = []
 
-    def train_one(objective: ObjectiveName, seed: int) -> Run:
-        name = f"{objective}-{seed}"
-        checkpointer = Checkpointer.of(f"sprites-{name}", params, [source], log.message)
-        with log.trial(name, {"objective": objective, "seed": seed}) as one:
-            model, _ = fit_disentangling(
-                objective,
-                config.objectives,
-                config.vae,
-                config.optimiser,
-                train,
-                validation,
-                config.steps,
-                seed,
-                (SIDE / config.image_size) ** 2,
-                Callbacks(lambda epoch, row, _: one.epoch(row), one.batch, one.resume),
-                checkpointer,
-            )
-            measured = measure_run(objective, seed, model, images)
-            one.summary(measured.scores)
-        log.message("  ".join(f"{key} {value:.3f}" for key, value in measured.scores.items()))
-        trained.append(checkpointer)
-        return measured
+    with open_trainings("sprites", params, [source], device, log) as open_one:
 
-    runs = [
-        train_one(objective, seed) for objective in get_args(ObjectiveName) for seed in config.seeds
-    ]
-    table = tabulate_runs(runs)
-    best = {
-        name: max((one for one in runs if one.objective == name), key=lambda r: r.mean_score)
-        for name in NAMES
-    }
-    shown = max(best.values(), key=lambda one: one.mean_score)
-    out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(out / "runs.csv", index=False)
-    summarise_runs(table).to_csv(out / "table.csv", index=False)
-    save_pictures(out, table, best, shown, images)
-    chapter = tell_sprites(
-        config, table, shown, number_images(sprites.values), isinstance(sprites, DrawnSprites)
-    )
-    write_chapter(out, chapter)
-    log.summary(
-        {
-            f"{name}_{score}": value
-            for score in SCORES
-            for name, value in table.groupby("objective")[score].median().items()
+        def train_one(objective: ObjectiveName, seed: int) -> Run:
+            name = f"{objective}-{seed}"
+            with open_one(name, {"objective": objective, "seed": seed}) as training:
+                model, _ = fit_disentangling(
+                    objective,
+                    config.objectives,
+                    config.vae,
+                    config.optimiser,
+                    train,
+                    validation,
+                    config.steps,
+                    seed,
+                    (SIDE / config.image_size) ** 2,
+                    training.callbacks(),
+                    training.checkpointer,
+                )
+                measured = measure_run(objective, seed, model, images)
+                training.log.summary(measured.scores)
+            log.message("  ".join(f"{key} {value:.3f}" for key, value in measured.scores.items()))
+            return measured
+
+        runs = [
+            train_one(objective, seed)
+            for objective in get_args(ObjectiveName)
+            for seed in config.seeds
+        ]
+        table = tabulate_runs(runs)
+        best = {
+            name: max((one for one in runs if one.objective == name), key=lambda r: r.mean_score)
+            for name in NAMES
         }
-    )
-    for checkpointer in trained:  # only now: a killed study goes on with its last training
-        checkpointer.clear()
+        shown = max(best.values(), key=lambda one: one.mean_score)
+        out.mkdir(parents=True, exist_ok=True)
+        table.to_csv(out / "runs.csv", index=False)
+        summarise_runs(table).to_csv(out / "table.csv", index=False)
+        save_pictures(out, table, best, shown, images)
+        chapter = tell_sprites(
+            config, table, shown, number_images(sprites.values), isinstance(sprites, DrawnSprites)
+        )
+        write_chapter(out, chapter)
+        log.summary(
+            {
+                f"{name}_{score}": value
+                for score in SCORES
+                for name, value in table.groupby("objective")[score].median().items()
+            }
+        )
     log.artifact(out)
