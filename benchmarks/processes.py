@@ -39,7 +39,7 @@ def measure_training(params, images: Images, group: Group) -> tuple[float, float
             torch.cuda.synchronize()
         ends.append((time.perf_counter(), time.process_time()))
 
-    one = Images(images.x[:1], images.x_hat[:1])  # to validate on
+    one = Images(images.x[:1], images.condition[:1])  # to validate on
     model, _ = fit_diffusion(
         params.diffusion,
         params.unet,

@@ -6,7 +6,14 @@ import torch
 from diffusevae.core.errors import InputError
 from diffusevae.core.randomness import generator
 from diffusevae.core.tensor_file import load_config, save_tensors
-from diffusevae.models.diffusion import check_pair, draw_noise, load_diffusion, save_diffusion
+from diffusevae.models.diffusion import (
+    GREY,
+    check_pair,
+    draw_noise,
+    hide,
+    load_diffusion,
+    save_diffusion,
+)
 from tests.support.toy_models import make_diffusion
 
 
@@ -91,15 +98,15 @@ def test_open_ends_forgive_only_what_lies_beyond_the_true_end(open_ends, answer,
         assert float(losses["noise_mse"]) == pytest.approx(error**2 * snr, rel=1e-4, abs=1e-6)
 
 
-def test_a_dropped_condition_gives_the_networks_answer_to_none():
+def test_a_hidden_condition_is_grey_which_is_all_that_the_network_is_told():
     model = make_diffusion(conditional=True).eval()
     x, x_hat = torch.rand(2, 1, 16, 16), torch.rand(2, 1, 16, 16)
     t, eps = draw_noise(x.shape, 50, generator(1))
-    with_none = model.losses(x, t, eps, torch.full_like(x, 0.5))["loss"]
-    all_dropped = model.losses(x, t, eps, x_hat, torch.tensor([True, True]))["loss"]
-    one_dropped = model.losses(x, t, eps, x_hat, torch.tensor([True, False]))["loss"]
-    assert torch.equal(with_none, all_dropped)
-    assert not torch.equal(one_dropped, all_dropped)
+    with_none = model.losses(x, t, eps, torch.full_like(x, GREY))["loss"]
+    all_hidden = model.losses(x, t, eps, hide(x_hat, torch.tensor([True, True])))["loss"]
+    one_hidden = model.losses(x, t, eps, hide(x_hat, torch.tensor([True, False])))["loss"]
+    assert torch.equal(with_none, all_hidden)
+    assert not torch.equal(one_hidden, all_hidden)
 
 
 def test_guidance_extrapolates_and_zero_is_the_conditional_model_bit_for_bit():

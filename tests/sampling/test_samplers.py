@@ -1,6 +1,7 @@
 """Samplers on a Gaussian whose exact denoiser is known, and against each other."""
 
 import dataclasses
+from typing import get_args
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 from diffusevae.core.errors import InputError
 from diffusevae.core.randomness import generator
 from diffusevae.models.diffusion import DiffusionModel
-from diffusevae.sampling.samplers import choose_timesteps, sample
+from diffusevae.sampling.samplers import SAMPLERS, SamplerName, sample
 from tests.support.toy_models import make_diffusion, make_sampler
 
 MEAN, STD = 0.2, 0.3  # of the Gaussian "images", in the range of diffusion
@@ -57,23 +58,13 @@ def test_with_the_exact_denoiser_the_samples_have_the_datas_mean_and_spread(chan
     assert float(values.std()) == pytest.approx(STD, rel=0.05)
 
 
+def test_every_name_has_its_sampler():
+    assert tuple(SAMPLERS) == get_args(SamplerName)
+
+
 def test_without_added_noise_the_ancestral_sampler_loses_spread():
     images = sample(exact_model(), make_sampler(sampler="ddpm", variance="zero"), 64, seed=0)
     assert float((2 * images - 1).std()) < 0.8 * STD
-
-
-@pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
-def test_all_steps_are_all_timesteps(spacing):
-    assert choose_timesteps(1000, 1000, spacing) == list(range(999, -1, -1))
-
-
-def test_timesteps_are_evenly_spaced():
-    assert choose_timesteps(1000, 5, "trailing") == [999, 799, 599, 399, 199]
-    assert choose_timesteps(1000, 5, "leading") == [800, 600, 400, 200, 0]
-    assert choose_timesteps(1000, 4, "linspace") == [999, 666, 333, 0]
-    assert choose_timesteps(10, 1) == [9]
-    with pytest.raises(InputError, match="num_steps 11 is more than the 10 timesteps"):
-        choose_timesteps(10, 11)
 
 
 def test_the_callback_sees_every_step_and_the_result():
@@ -147,7 +138,7 @@ def test_guidance_is_refused_where_the_condition_was_never_hidden():
     assert torch.equal(sample(alone, guided, 2, 0), sample(alone, make_sampler(num_steps=2), 2, 0))
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "ddim_ahead", "dpmpp_2m", "unipc"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_noise_is_shared_and_scaled_where_asked(sampler):
     model = make_diffusion("v", conditional=False).eval()
     config = make_sampler(sampler=sampler, num_steps=4, eta=0.5, batch_size=2)

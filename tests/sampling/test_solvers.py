@@ -19,8 +19,8 @@ from diffusers import (
 
 from diffusevae.core.randomness import generator
 from diffusevae.models.schedule import make_schedule
-from diffusevae.sampling.samplers import choose_timesteps
 from diffusevae.sampling.solvers import ddim_step, ddpm_step, dpmpp_2m_step, unipc_correct
+from diffusevae.sampling.timesteps import choose_timesteps
 
 SCHEDULES = [("linear", "linear"), ("cosine", "squaredcos_cap_v2")]  # ours, diffusers'
 T = 1000

@@ -12,7 +12,7 @@ from diffusevae.figures.drawing import figure_style
 from diffusevae.models.vae import VAE as VAEModel
 from diffusevae.models.vae import VAEConfig, save_vae
 from diffusevae.stages import ablate as stage
-from diffusevae.studies.ablation import VAE, AblateConfig, run_variants, summarise_runs
+from diffusevae.studies.ablation import VAE, AblateConfig, Pairs, run_variants, summarise_runs
 from diffusevae.studies.ablation_figures import draw_variants
 from diffusevae.tracking.stage_logger import StageLogger
 from tests.support.resumable import CONFIG, OPTIMISER, UNET
@@ -122,7 +122,7 @@ def test_variants_share_everything_but_where_x_hat_enters():
         seen.append((setting, fuse, seed))
         return {"variant": "+".join(fuse), "seed": seed}, torch.zeros(1)
 
-    test = SimpleNamespace(x=torch.rand(2, 1, 16, 16), x_hat=torch.rand(2, 1, 16, 16))
+    test = Pairs(torch.rand(2, 1, 16, 16), torch.rand(2, 1, 16, 16))
     setting = SimpleNamespace(test=test)
     runs, shown = run_variants(setting, ABLATE, train)
     assert [each[1:] for each in seen] == [

@@ -16,7 +16,7 @@ from diffusevae.metrics.paired import WINDOW
 from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.layers import check_halving
 from diffusevae.models.vae import size_vae
-from diffusevae.sampling.samplers import most_steps, starts_without_noise
+from diffusevae.sampling.timesteps import most_steps, starts_without_noise
 from diffusevae.training.objectives import shared_levels
 
 

@@ -1,7 +1,8 @@
 """The diffusion model (docs/study.md, sections 3 and 4): forward process, predictions, loss.
 
-`condition=None` is the unconditional DDPM; with x_hat it is DiffuseVAE, Formulation 1. Images are
-in [0,1] outside this module; inside, x_0 is 2x - 1 ("centred") or x itself ("unit", the study's).
+With a condition, which is the VAE's x_hat, it is DiffuseVAE, Formulation 1; a model that takes none
+(`condition=None`) is the DDPM. Images and conditions are in [0,1] outside this module; inside, x_0
+is 2x - 1 ("centred") or x itself ("unit", the study's).
 """
 
 import dataclasses
@@ -18,6 +19,8 @@ from diffusevae.core.params import Range, build
 from diffusevae.core.tensor_file import freeze, load_config, of_one_model, save_tensors
 from diffusevae.models.schedule import NoiseSchedule, Scheduler, make_schedule
 from diffusevae.models.unet import UNet, UNetConfig
+
+GREY = 0.5  # of a condition that says nothing: the network, which gets 2 * GREY - 1, is given zeros
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class DiffusionConfig:
 
 
 class DiffusionModel(nn.Module):
-    """A UNet with its noise schedule: p(x_{t-1} | x_t, x_hat) for t = T-1 .. 0.
+    """A UNet with its noise schedule: p(x_{t-1} | x_t, condition) for t = T-1 .. 0.
 
     p_uncond: the share of images whose condition was hidden in training; 0 where that is unknown.
     """
@@ -119,39 +122,31 @@ class DiffusionModel(nn.Module):
         return -eps / self._at(self.sqrt_noise, t)
 
     def network(
-        self, x_t: Tensor, t: Tensor, x_hat: Tensor | None, guidance: float = 0.0
+        self, x_t: Tensor, t: Tensor, condition: Tensor | None = None, guidance: float = 0.0
     ) -> Tensor:
         """Return the UNet's output, under classifier-free guidance where asked.
 
-        (1 + w) f(x_t, x_hat) - w f(x_t, none) with w = guidance; w = 0 runs the network once.
+        (1 + w) f(x_t, condition) - w f(x_t, GREY) with w = guidance; w = 0 runs the network once.
         """
-        if x_hat is None:
+        if condition is None:
             return self.unet(x_t, t)
-        condition = 2 * x_hat - 1
-        output = self.unet(x_t, t, condition)
+        output = self.unet(x_t, t, 2 * condition - 1)
         if guidance == 0:
             return output
-        return (1 + guidance) * output - guidance * self.unet(x_t, t, torch.zeros_like(condition))
+        alone = self.unet(x_t, t, 2 * torch.full_like(condition, GREY) - 1)
+        return (1 + guidance) * output - guidance * alone
 
     def losses(
-        self,
-        x: Tensor,
-        t: Tensor,
-        eps: Tensor,
-        x_hat: Tensor | None = None,
-        dropped: Tensor | None = None,
+        self, x: Tensor, t: Tensor, eps: Tensor, condition: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Return loss = E || target - f(x_t, t) ||^2 and noise_mse, the same error in units of eps.
 
-        x and x_hat are B x C x H x W in [0,1]; `dropped` (B, bool) marks the images whose condition
-        is hidden, for classifier-free guidance. With open_ends, a predicted x_0 beyond the end of
-        the range at which the true one lies counts as an error of 0.
+        x and the condition are B x C x H x W in [0,1]. With open_ends, a predicted x_0 beyond the
+        end of the range at which the true one lies counts as an error of 0.
         """
         x_0 = self.to_diffusion_range(x)
         x_t = self.add_noise(x_0, t, eps)
-        if dropped is not None and x_hat is not None:
-            x_hat = torch.where(dropped[:, None, None, None], 0.5, x_hat)  # 2 * 0.5 - 1 = 0: none
-        output = self.network(x_t, t, x_hat)
+        output = self.network(x_t, t, condition)
         error = output - self.target(x_0, t, eps)
         predicted_x_0, predicted_eps = self.split(x_t, t, output.detach())
         noise_error = predicted_eps - eps
@@ -163,6 +158,11 @@ class DiffusionModel(nn.Module):
 
     def _at(self, values: Tensor, t: Tensor) -> Tensor:
         return values[t][:, None, None, None]
+
+
+def hide(condition: Tensor, hidden: Tensor) -> Tensor:
+    """Return conditions, B x C x H x W, of which the `hidden` ones (B, bool) say nothing."""
+    return torch.where(hidden[:, None, None, None], GREY, condition)
 
 
 def draw_noise(shape: Sequence[int], num_timesteps: int, rng: Generator) -> tuple[Tensor, Tensor]:

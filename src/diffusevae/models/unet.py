@@ -67,9 +67,8 @@ class UNetConfig:
 class UNet(nn.Module):
     """Maps x_t (B x C x H x W) at times t (B, or 1 for all images) to a prediction of that shape.
 
-    `conditional` says whether it takes x_hat too: without, it is the unconditional DDPM's network.
-    x_hat enters centred at zero (2 x_hat - 1); an all-zero condition therefore means "none"
-    (classifier-free guidance).
+    `conditional` says whether it takes a condition (B x C x H x W, in [-1,1]) too: without, it is
+    the unconditional DDPM's network. A condition of zeros says nothing (classifier-free guidance).
     """
 
     def __init__(self, config: UNetConfig, image_shape: Sequence[int], conditional: bool) -> None:

@@ -1,25 +1,30 @@
 """Samplers: from x_T ~ N(0, I) to an image, with a trained diffusion model (docs/study.md, 3)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import PositiveCount, Range, Share
 from diffusevae.core.randomness import generator
 from diffusevae.models.diffusion import DiffusionModel
 from diffusevae.sampling.solvers import (
+    Past,
     ddim_step,
     ddpm_step,
     dpmpp_2m_step,
     look_ahead,
     unipc_correct,
 )
+from diffusevae.sampling.timesteps import choose_stops, starts_without_noise
 
-Callback = Callable[[int, Tensor, Tensor], None]
+Callback = Callable[[int, Tensor, Tensor], None]  # t, x_t, the predicted x_0
+Denoise = Callable[[Tensor, int], Tensor]  # from x_t and t to the predicted x_0
+Draw = Callable[[], Tensor]
+Levels = Sequence[tuple[int, float]]  # timesteps with their bar_alpha
 SamplerName = Literal["ddpm", "ddim", "ddim_ahead", "dpmpp_2m", "unipc"]
 
 
@@ -33,8 +38,8 @@ class SamplerConfig:
     the very few steps (docs/performance.md); "dpmpp_2m" (DPM-Solver++) and "unipc" are second-order
     solvers that draw no noise on the way. spacing: `choose_timesteps`. clip: whether the predicted
     x_0 is kept in its range. temperature multiplies all noise that is drawn; shared_noise draws it
-    once for all images. guidance is the w of classifier-free guidance, which
-    only a model trained with p_uncond above 0 knows.
+    once for all images. guidance is the w of classifier-free guidance, which only a model trained
+    with p_uncond above 0 knows.
     """
 
     sampler: SamplerName
@@ -56,37 +61,6 @@ class SamplerConfig:
             )
 
 
-def starts_without_noise(sampler: str, num_steps: int, spacing: str) -> bool:
-    """Return whether the one step that is taken would be the last of the chain, at t = 0."""
-    return num_steps == 1 and spacing != "trailing" and sampler != "ddim_ahead"
-
-
-def most_steps(sampler: str, num_timesteps: int) -> int:
-    """Return in how many steps a sampler can run: ddim_ahead leaves one timestep out."""
-    return num_timesteps - (sampler == "ddim_ahead")
-
-
-def choose_timesteps(num_timesteps: int, num_steps: int, spacing: str = "trailing") -> list[int]:
-    """Return num_steps timesteps, highest first, evenly spaced; all T of them are T-1 .. 0.
-
-    "trailing" starts at T-1, where nothing of the image is left, and ends well above 0, where there
-    is still noise to take away; "leading" starts below T-1 and ends at 0; "linspace" does both ends
-    (Lin et al. 2024, "Common diffusion noise schedules and sample steps are flawed", table 2).
-    Raises InputError where more steps are asked for than the chain has.
-    """
-    if num_steps > num_timesteps:
-        raise InputError(
-            f"num_steps {num_steps} is more than the {num_timesteps} timesteps of "
-            f"the model; use at most {num_timesteps}"
-        )
-    steps = range(num_steps)
-    if spacing == "trailing":
-        return [round(num_timesteps - i * num_timesteps / num_steps) - 1 for i in steps]
-    if spacing == "leading":
-        return [i * (num_timesteps // num_steps) for i in reversed(steps)]
-    return [round(i * (num_timesteps - 1) / max(num_steps - 1, 1)) for i in reversed(steps)]
-
-
 def check_guidance(config: SamplerConfig, p_uncond: float) -> None:
     """Raise InputError for guidance of a model that never had its condition hidden in training.
 
@@ -99,33 +73,116 @@ def check_guidance(config: SamplerConfig, p_uncond: float) -> None:
         )
 
 
+def sample_ddpm(
+    denoise: Denoise, x: Tensor, levels: Levels, config: SamplerConfig, draw: Draw, see: Callback
+) -> Tensor:
+    """Return the image that the ancestral sampler comes to from x (DDPM, algorithm 2).
+
+    As every function of SAMPLERS it goes along `levels`, the timesteps with their bar_alpha, the
+    highest first; `draw()` is noise of the shape of x, `see(t, x_t, x_0)` is told of every step.
+    Images are in the range of diffusion.
+    """
+    for t, alpha_bar, alpha_bar_prev in _with_next(levels):
+        x_0 = denoise(x, t)
+        see(t, x, x_0)
+        x = ddpm_step(x, x_0, alpha_bar, alpha_bar_prev, config.variance, draw())
+    return x
+
+
+def sample_ddim(
+    denoise: Denoise, x: Tensor, levels: Levels, config: SamplerConfig, draw: Draw, see: Callback
+) -> Tensor:
+    """Return the image that DDIM comes to from x; see `sample_ddpm`."""
+    for t, alpha_bar, alpha_bar_prev in _with_next(levels):
+        x_0 = denoise(x, t)
+        see(t, x, x_0)
+        noise = draw() if config.eta > 0 else torch.zeros_like(x)
+        x = ddim_step(x, x_0, alpha_bar, alpha_bar_prev, config.eta, noise)
+    return x
+
+
+def sample_ddim_ahead(
+    denoise: Denoise, x: Tensor, levels: Levels, config: SamplerConfig, draw: Draw, see: Callback
+) -> Tensor:
+    """Return the image that DDIM comes to, the last timestep being looked ahead to only.
+
+    See `sample_ddpm`. With one timestep before that one there is no line to look along.
+    """
+    *levels, (ahead, _) = levels
+    predicted: list[tuple[int, Tensor]] = []  # (t, x_0) of the last two steps
+
+    def denoise_ahead(x_t: Tensor, t: int) -> Tensor:
+        predicted[:] = [*predicted[-1:], (t, denoise(x_t, t))]
+        if t == levels[-1][0] and len(predicted) == 2:
+            return look_ahead(predicted, ahead)
+        return predicted[-1][1]
+
+    return sample_ddim(denoise_ahead, x, levels, config, draw, see)
+
+
+def sample_dpmpp_2m(
+    denoise: Denoise, x: Tensor, levels: Levels, config: SamplerConfig, draw: Draw, see: Callback
+) -> Tensor:
+    """Return the image that DPM-Solver++(2M) comes to from x; see `sample_ddpm`."""
+    past: Past = []
+    for t, alpha_bar, alpha_bar_prev in _with_next(levels):
+        past = [*past[-1:], (alpha_bar, denoise(x, t))]
+        see(t, x, past[-1][1])
+        x = dpmpp_2m_step(x, past, alpha_bar_prev)
+    return x
+
+
+def sample_unipc(
+    denoise: Denoise, x: Tensor, levels: Levels, config: SamplerConfig, draw: Draw, see: Callback
+) -> Tensor:
+    """Return the image that UniPC of second order comes to from x; see `sample_ddpm`."""
+    before = x
+    past: Past = []
+    for t, alpha_bar, alpha_bar_prev in _with_next(levels):
+        past = [*past[-2:], (alpha_bar, denoise(x, t))]
+        see(t, x, past[-1][1])
+        if len(past) > 1:
+            x = unipc_correct(before, past)
+        before, x = x, dpmpp_2m_step(x, past, alpha_bar_prev)
+    return x
+
+
+SAMPLERS: dict[SamplerName, Callable[..., Tensor]] = {
+    "ddpm": sample_ddpm,
+    "ddim": sample_ddim,
+    "ddim_ahead": sample_ddim_ahead,
+    "dpmpp_2m": sample_dpmpp_2m,
+    "unipc": sample_unipc,
+}
+
+
 @torch.inference_mode()
 def sample(
     model: DiffusionModel,
     config: SamplerConfig,
     num_images: int,
     seed: int,
-    x_hat: Tensor | None = None,
+    condition: Tensor | None = None,
     callback: Callback | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Return num_images images in [0,1] on the CPU, refined from x_hat (num_images x C x H x W).
+    """Return num_images images in [0,1] on the CPU; DiffuseVAE's of as many conditions in [0,1].
 
     `callback(t, x_t, x_0)` sees every step of every batch (x_t in the range of diffusion, the
     predicted x_0 in [0,1]; the last call has t = -1), `progress(done, total)` every batch. Raises
     InputError for guidance that the model has not learned.
     """
-    if x_hat is not None:
+    if condition is not None:
         check_guidance(config, model.p_uncond)
     device = model.sqrt_noise.device
     images = []
     for start in range(0, num_images, config.batch_size):
-        count = min(config.batch_size, num_images - start)
-        condition = None if x_hat is None else x_hat[start : start + count].to(device)
-        x_0 = _sample_batch(model, config, count, (seed, start), condition, callback)
-        images.append(x_0.cpu())
+        end = min(start + config.batch_size, num_images)
+        rng = generator(seed, "sample", 0 if config.shared_noise else start, device=device)
+        part = None if condition is None else condition[start:end].to(device)
+        images.append(_sample_batch(model, config, end - start, rng, part, callback).cpu())
         if progress is not None:
-            progress(start + count, num_images)
+            progress(end, num_images)
     return torch.cat(images)
 
 
@@ -133,67 +190,39 @@ def _sample_batch(
     model: DiffusionModel,
     config: SamplerConfig,
     count: int,
-    place: tuple[int, int],
-    x_hat: Tensor | None,
+    rng: Generator,
+    condition: Tensor | None,
     callback: Callback | None,
 ) -> Tensor:
-    seed, start = place
-    rng = generator(
-        seed, "sample", 0 if config.shared_noise else start, device=model.sqrt_noise.device
-    )
-    alpha_bars = model.schedule.alpha_bars.tolist()
-    timesteps, ahead = _choose_steps(config, model.schedule.num_timesteps)
-    low, high = model.x_0_bounds
+    shape = (1 if config.shared_noise else count, *model.unet.image_shape)
 
     def draw() -> Tensor:
-        drawn = torch.randn(
-            1 if config.shared_noise else count,
-            *model.unet.image_shape,
-            generator=rng,
-            device=rng.device,
-        )
+        drawn = torch.randn(*shape, generator=rng, device=rng.device)
         return config.temperature * drawn.expand(count, -1, -1, -1)
 
-    x = draw().contiguous(memory_format=torch.channels_last)
-    before = x
-    past: list[tuple[float, Tensor]] = []  # (alpha_bar, x_0) of the last steps
-    predicted: list[tuple[int, Tensor]] = []  # (t, x_0) of the last two
-    for t, t_prev in zip(timesteps, [*timesteps[1:], -1], strict=True):
-        alpha_bar, alpha_bar_prev = alpha_bars[t], alpha_bars[t_prev] if t_prev >= 0 else 1.0
+    def denoise(x_t: Tensor, t: int) -> Tensor:
         times = torch.full((1,), t, device=rng.device)
-        x_0, _ = model.split(x, times, model.network(x, times, x_hat, config.guidance))
-        if config.clip:
-            x_0 = x_0.clamp(low, high)
-        if ahead is not None:
-            predicted = [*predicted[-1:], (t, x_0)]
-            if t_prev == -1 and len(predicted) == 2:
-                x_0 = look_ahead(predicted, ahead)
+        output = model.network(x_t, times, condition, config.guidance)
+        x_0, _ = model.split(x_t, times, output)
+        return x_0.clamp(*model.x_0_bounds) if config.clip else x_0
+
+    def see(t: int, x_t: Tensor, x_0: Tensor) -> None:
         if callback is not None:
-            callback(t, x, model.to_unit_range(x_0))
-        if config.sampler == "ddpm":
-            x = ddpm_step(x, x_0, alpha_bar, alpha_bar_prev, config.variance, draw())
-        elif config.sampler in ("ddim", "ddim_ahead"):
-            noise = draw() if config.eta > 0 else torch.zeros_like(x)
-            x = ddim_step(x, x_0, alpha_bar, alpha_bar_prev, config.eta, noise)
-        else:
-            past = [*past[-2:], (alpha_bar, x_0)]
-            if config.sampler == "unipc" and len(past) > 1:
-                x = unipc_correct(before, past)
-            before, x = x, dpmpp_2m_step(x, past, alpha_bar_prev)
-    image = model.to_unit_range(x)
-    if callback is not None:
-        callback(-1, x, image)
-    return image
+            callback(t, x_t, model.to_unit_range(x_0))
+
+    x = draw().contiguous(memory_format=torch.channels_last)
+    timesteps = choose_stops(
+        config.sampler, model.schedule.num_timesteps, config.num_steps, config.spacing
+    )
+    alpha_bars = model.schedule.alpha_bars.tolist()
+    levels = [(t, alpha_bars[t]) for t in timesteps]
+    x = SAMPLERS[config.sampler](denoise, x, levels, config, draw, see)
+    see(-1, x, x)
+    return model.to_unit_range(x)
 
 
-def _choose_steps(config: SamplerConfig, num_timesteps: int) -> tuple[list[int], int | None]:
-    """Return the timesteps at which the network runs, and the one that is only looked ahead to."""
-    if config.sampler != "ddim_ahead":
-        return choose_timesteps(num_timesteps, config.num_steps, config.spacing), None
-    if config.num_steps >= num_timesteps:
-        raise InputError(
-            f"num_steps {config.num_steps}: ddim_ahead leaves one of the model's "
-            f"{num_timesteps} timesteps out; use at most {num_timesteps - 1}"
-        )
-    *timesteps, ahead = choose_timesteps(num_timesteps, config.num_steps + 1, config.spacing)
-    return timesteps, ahead
+def _with_next(levels: Levels) -> Iterator[tuple[int, float, float]]:
+    """Yield each timestep with its bar_alpha and that of the next one, which is 1 at the end."""
+    following = [*(alpha_bar for _, alpha_bar in levels[1:]), 1.0]
+    for (t, alpha_bar), alpha_bar_prev in zip(levels, following, strict=True):
+        yield t, alpha_bar, alpha_bar_prev

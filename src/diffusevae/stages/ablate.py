@@ -19,6 +19,7 @@ from diffusevae.models.vae import load_vae, reconstruct_all
 from diffusevae.sampling.samplers import SamplerConfig, check_guidance
 from diffusevae.studies.ablation import (
     AblateConfig,
+    Pairs,
     Setting,
     name_variant,
     run_variants,
@@ -63,7 +64,7 @@ def run(params, *, train: Path, validation: Path, test: Path, vae: Path, out: Pa
         params.sampler,
         Images(chosen[train], x_hats[train]),
         Images(chosen[validation], x_hats[validation]),
-        Images(to_unit(chosen[test]), x_hats[test]),
+        Pairs(to_unit(chosen[test]), x_hats[test]),
         config.epochs,
         config.p_uncond,
     )

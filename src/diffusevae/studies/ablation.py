@@ -46,8 +46,16 @@ class AblateConfig:
 
 
 @dataclass(frozen=True, eq=False)
+class Pairs:
+    """Real images and the VAE's reconstructions of them, N x C x H x W in [0, 1]."""
+
+    real: Tensor
+    x_hat: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Setting:
-    """What every variant shares. test has the real images in [0, 1] as x, and x_hat."""
+    """What every variant shares."""
 
     diffusion: DiffusionConfig
     unet: UNetConfig
@@ -55,7 +63,7 @@ class Setting:
     sampler: SamplerConfig
     train: Images
     validation: Images
-    test: Images
+    test: Pairs
     epochs: int
     p_uncond: float
 
@@ -86,7 +94,7 @@ def train_variant(
         callbacks,
         checkpointer,
     )
-    x_hat = setting.test.condition
+    x_hat = setting.test.x_hat
     refined = sample(model, setting.sampler, len(x_hat), seed, x_hat)
     row = {
         "variant": name_variant(fuse),
@@ -94,7 +102,7 @@ def train_variant(
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "validation_loss": min(row["validation_loss"] for row in history),
     }
-    return row | measure_variant(setting.test.x, refined), refined
+    return row | measure_variant(setting.test.real, refined), refined
 
 
 def measure_variant(real: Tensor, images: Tensor) -> dict[str, float]:
@@ -131,7 +139,7 @@ def run_variants(
     """
     rows = [
         {"variant": VAE, "seed": config.seeds[0], "num_parameters": 0}
-        | measure_variant(setting.test.x, setting.test.condition)
+        | measure_variant(setting.test.real, setting.test.x_hat)
     ]
     shown: dict[str, Tensor] = {}
     for fuse in config.variants:

@@ -9,8 +9,7 @@ from torch import Tensor
 from diffusevae.figures.drawing import COLOURS, INK, Strip, draw_strips, panels
 from diffusevae.metrics.labels import describe_direction
 from diffusevae.metrics.paired import METRICS
-from diffusevae.studies.ablation import MEASURED, VAE
-from diffusevae.training.diffusion_training import Images
+from diffusevae.studies.ablation import MEASURED, VAE, Pairs
 
 
 def draw_variants(runs: pd.DataFrame) -> Figure:
@@ -40,11 +39,11 @@ def draw_variants(runs: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_refined(test: Images, refined: Mapping[str, Tensor], columns: int = 10) -> Figure:
+def draw_refined(test: Pairs, refined: Mapping[str, Tensor], columns: int = 10) -> Figure:
     """Return real images, the VAE's reconstructions, and each variant's refinements of them."""
     strips = [
-        Strip("Real test images", test.x[:columns].cpu(), COLOURS["real"]),
-        Strip("VAE: its reconstruction", test.condition[:columns].cpu(), COLOURS["vae"]),
+        Strip("Real test images", test.real[:columns].cpu(), COLOURS["real"]),
+        Strip("VAE: its reconstruction", test.x_hat[:columns].cpu(), COLOURS["vae"]),
     ]
     strips += [
         Strip(f"DiffuseVAE, fuse: {name}", images[:columns], COLOURS["diffusevae"])

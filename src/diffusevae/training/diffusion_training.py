@@ -11,7 +11,7 @@ from torch import Tensor
 from diffusevae.core.params import PositiveCount, Share
 from diffusevae.core.randomness import generator, seed_of
 from diffusevae.data.dataset import to_unit
-from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel, draw_noise
+from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel, draw_noise, hide
 from diffusevae.models.unet import UNetConfig
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.distributed import ALONE, Group
@@ -34,17 +34,12 @@ class Images:
     """uint8 images N x C x H x W on the device to use, and their x_hat in [0,1] (None for DDPM)."""
 
     x: Tensor
-    x_hat: Tensor | None = None
-
-    @property
-    def condition(self) -> Tensor:
-        """x_hat, where there is one: DiffuseVAE's."""
-        assert self.x_hat is not None
-        return self.x_hat
+    condition: Tensor | None = None
 
     def at(self, indices: Tensor | slice) -> tuple[Tensor, Tensor | None]:
-        """Return x and x_hat in [0,1] of some images."""
-        return to_unit(self.x[indices]), None if self.x_hat is None else self.x_hat[indices]
+        """Return x and the condition in [0,1] of some images."""
+        condition = None if self.condition is None else self.condition[indices]
+        return to_unit(self.x[indices]), condition
 
 
 def fit_diffusion(
@@ -67,7 +62,7 @@ def fit_diffusion(
     """
     device = train.x.device
     torch.manual_seed(seed_of(seed, "diffusion"))  # initial weights
-    conditional = train.x_hat is not None
+    conditional = train.condition is not None
     model = DiffusionModel(config, unet_config, train.x.shape[1:], conditional, p_uncond).to(device)
 
     def batch_loss(
@@ -126,15 +121,11 @@ def _losses(
     rng: torch.Generator,
 ) -> Losses:
     """Return the losses of some rows of a batch, with the noise that they have in the whole one."""
-    x, x_hat = images.at(indices)
+    x, condition = images.at(indices)
     t, eps = draw_noise(x.shape, model.config.num_timesteps, rng)
-    dropped = None
-    if x_hat is not None and p_uncond > 0:
-        dropped = torch.rand(len(x), generator=rng, device=x.device) < p_uncond
-    return model.losses(
-        x[rows],
-        t[rows],
-        eps[rows],
-        None if x_hat is None else x_hat[rows],
-        None if dropped is None else dropped[rows],
-    )
+    if condition is not None:
+        if p_uncond > 0:
+            hidden = torch.rand(len(x), generator=rng, device=x.device) < p_uncond
+            condition = hide(condition, hidden)
+        condition = condition[rows]
+    return model.losses(x[rows], t[rows], eps[rows], condition)

@@ -119,7 +119,7 @@ def measure_x_0_error(
         eps = torch.randn(x_0.shape, generator=rng, device=images.device)
         times = torch.full((len(images),), t, device=images.device)
         x_t = model.add_noise(x_0, times, eps)
-        predicted, _ = model.split(x_t, times, model.network(x_t, times, None))
+        predicted, _ = model.split(x_t, times, model.network(x_t, times))
         error = float((predicted.clamp(*model.x_0_bounds) - x_0).square().mean())
         alpha_bar = float(model.schedule.alpha_bars[t])
         floor = floor_of_x_0(alpha_bar / (1 - alpha_bar), variances)

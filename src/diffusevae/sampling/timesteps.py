@@ -1,0 +1,48 @@
+"""At which timesteps of the chain a sampler stops."""
+
+from diffusevae.core.errors import InputError
+
+
+def starts_without_noise(sampler: str, num_steps: int, spacing: str) -> bool:
+    """Return whether the one step that is taken would be the last of the chain, at t = 0."""
+    return num_steps == 1 and spacing != "trailing" and sampler != "ddim_ahead"
+
+
+def most_steps(sampler: str, num_timesteps: int) -> int:
+    """Return in how many steps a sampler can run: ddim_ahead leaves one timestep out."""
+    return num_timesteps - (sampler == "ddim_ahead")
+
+
+def choose_timesteps(num_timesteps: int, num_steps: int, spacing: str = "trailing") -> list[int]:
+    """Return num_steps timesteps, highest first, evenly spaced; all T of them are T-1 .. 0.
+
+    "trailing" starts at T-1, where nothing of the image is left, and ends well above 0, where there
+    is still noise to take away; "leading" starts below T-1 and ends at 0; "linspace" does both ends
+    (Lin et al. 2024, "Common diffusion noise schedules and sample steps are flawed", table 2).
+    Raises InputError where more steps are asked for than the chain has.
+    """
+    if num_steps > num_timesteps:
+        raise InputError(
+            f"num_steps {num_steps} is more than the {num_timesteps} timesteps of "
+            f"the model; use at most {num_timesteps}"
+        )
+    steps = range(num_steps)
+    if spacing == "trailing":
+        return [round(num_timesteps - i * num_timesteps / num_steps) - 1 for i in steps]
+    if spacing == "leading":
+        return [i * (num_timesteps // num_steps) for i in reversed(steps)]
+    return [round(i * (num_timesteps - 1) / max(num_steps - 1, 1)) for i in reversed(steps)]
+
+
+def choose_stops(sampler: str, num_timesteps: int, num_steps: int, spacing: str) -> list[int]:
+    """Return the timesteps of a sampler's steps, of ddim_ahead also that which it looks ahead to.
+
+    Raises InputError where the chain has too few.
+    """
+    left_out = num_timesteps - most_steps(sampler, num_timesteps)
+    if left_out and num_steps >= num_timesteps:
+        raise InputError(
+            f"num_steps {num_steps}: ddim_ahead leaves one of the model's "
+            f"{num_timesteps} timesteps out; use at most {num_timesteps - left_out}"
+        )
+    return choose_timesteps(num_timesteps, num_steps + left_out, spacing)
