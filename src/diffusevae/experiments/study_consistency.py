@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from diffusevae.core.errors import InputError
 from diffusevae.experiments.drawn_sections import draw_sections
 from diffusevae.models.layers import check_halving
-from diffusevae.sampling.samplers import most_steps
+from diffusevae.sampling.timesteps import most_steps
 
 
 def find_misfits_of_sizes(study: SimpleNamespace, image_size: int) -> list[str]:
