@@ -11,7 +11,8 @@ from torch import nn
 
 from diffusevae.core.errors import InputError
 from diffusevae.latents.digits.archetypes import Archetypes, find_class_archetypes
-from diffusevae.latents.digits.digits_study import BetaVAEConfig, judge_neuron
+from diffusevae.latents.digits.digits_study import BetaVAEConfig
+from diffusevae.latents.digits.digits_verdicts import judge_neuron
 from diffusevae.latents.measures.agreement import (
     chance_of_concordance,
     concordance,
@@ -270,12 +271,12 @@ def test_the_dominant_neuron_is_judged_by_every_seed():
         ]
         return pd.DataFrame(rows)
 
-    assert judge_neuron(table([3] * 5)).verdict == "holds"
-    assert judge_neuron(table([2] * 5)).verdict == "holds"  # counted from 1
+    assert judge_neuron(table([3] * 5))["verdict"] == "holds"
+    assert judge_neuron(table([2] * 5))["verdict"] == "holds"  # counted from 1
     failed = judge_neuron(table([3, 3, 0, 1, 9]))
-    assert failed.verdict == "fails" and "at most 2 of 5" in failed.evidence
+    assert (failed["verdict"], failed["hits"], failed["num_seeds"]) == ("fails", 2, 5)
     # Two or more of five at one chance in ten: 1 - 0.9^5 - 5 x 0.1 x 0.9^4.
-    assert f"{1 - 0.9**5 - 0.5 * 0.9**4:.2g}" in failed.evidence
+    assert failed["by_chance"] == pytest.approx(1 - 0.9**5 - 0.5 * 0.9**4)
 
 
 # Archetypes

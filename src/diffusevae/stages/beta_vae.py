@@ -17,7 +17,7 @@ from diffusevae.core.device import choose_device
 from diffusevae.core.tensor_file import save_tensors
 from diffusevae.data.dataset import Split, load_split
 from diffusevae.figures.drawing import figure_style, save_figure
-from diffusevae.latents.digits import archetypes, digits_study
+from diffusevae.latents.digits import archetypes, digits_study, rankings
 from diffusevae.latents.digits.digits_chapter import describe
 from diffusevae.latents.digits.digits_figures import draw_all
 from diffusevae.latents.digits.digits_study import BetaVAEConfig, Judges
@@ -92,13 +92,11 @@ def run(
             right[level] = archetypes.recognise_noisy(
                 judged, judges.classifier, judges.images, unseen.labels, level, params.seed
             )
-        ranking = digits_study.rank_latents(
-            dict(zip(config.seeds, findings["beta_vae"], strict=True))
-        )
+        ranking = rankings.rank_latents(dict(zip(config.seeds, findings["beta_vae"], strict=True)))
         tables = {
             "cards.csv": findings["beta_vae"][0].cards,
             "ranking.csv": ranking,
-            "agreement.csv": digits_study.measure_agreement(ranking, params.seed),
+            "agreement.csv": rankings.measure_agreement(ranking, params.seed),
             "comparison.csv": digits_study.compare(findings["beta_vae"], findings["autoencoder"]),
             "recognition.csv": archetypes.summarise_recognition(right, params.seed),
         }
