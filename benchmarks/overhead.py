@@ -1,7 +1,7 @@
 """What the pipeline costs: the flow `smoke` against the same stages' commands run bare.
 
 Each in a clone of the checkout's last commit, so that every stage really runs and nothing of the
-user's is touched. Bare means: the commands of dvc.lock one after another, without DVC and Prefect;
+user's is touched. Bare means: the commands of dvc.yaml one after another, without DVC and Prefect;
 they track to MLflow as in the flow. What a clone needs before it can run is not counted: its
 downloads (those of the checkout are copied), an MLflow store, and Prefect's, as `make setup` makes.
 """
@@ -16,11 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from benchmarks.measure import Ratios, Spread, divide, show_table
 from benchmarks.setting import Setting
 from diffusevae.experiments.experiment import load_experiment
+from tasks.probe.trial_checkout import read_command
 
 CHECKOUT = Path(__file__).parents[1]
 EXPERIMENT = "smoke"
@@ -32,13 +31,12 @@ TURNS = 3  # a turn takes minutes
 
 def measure(setting: Setting) -> Ratios:
     """Print the seconds of the flow, of the bare stages, of a rerun; return ratio and overheads."""
-    targets = load_experiment(EXPERIMENT).targets
+    experiment = load_experiment(EXPERIMENT)
+    commands = [read_command(experiment, target)[0] for target in experiment.targets]
     bare, flow, rerun, ran = [], [], [], []
     for _ in range(min(TURNS, setting.repeats)):
         with clone() as checkout:
-            bare.append(
-                sum(time_command(checkout, command) for command in read_commands(checkout, targets))
-            )
+            bare.append(sum(time_command(checkout, command) for command in commands))
         with clone() as checkout:
             seconds, output = run(checkout, "-m", "flows", EXPERIMENT)
             flow.append(seconds)
@@ -47,7 +45,7 @@ def measure(setting: Setting) -> Ratios:
     each = [(a - b) / count for a, b, count in zip(flow, bare, ran, strict=True)]
     rows = [
         ("", "s"),
-        (f"{len(targets)} stages bare", Spread.of(bare)),
+        (f"{len(commands)} stages bare", Spread.of(bare)),
         (f"flow, {ran[0]} stages run", Spread.of(flow)),
         ("flow, nothing to do", Spread.of(rerun)),
         ("overhead of a stage that runs", Spread.of(each)),
@@ -68,15 +66,10 @@ def clone() -> Iterator[Path]:
         subprocess.run(["git", "clone", "-q", CHECKOUT, checkout], check=True)
         if (CHECKOUT / "scratch/downloads").exists():
             shutil.copytree(CHECKOUT / "scratch/downloads", checkout / "scratch/downloads")
+        (checkout / "scratch/prefect").mkdir(parents=True, exist_ok=True)
         run(checkout, "-c", CONNECT)
         run(checkout, "-m", "prefect", "server", "database", "upgrade", "--yes")
         yield checkout
-
-
-def read_commands(checkout: Path, targets: list[str]) -> list[str]:
-    """Return the targets' commands as dvc.lock has them, in order."""
-    lock = YAML(typ="safe", pure=True).load((checkout / "dvc.lock").read_text())
-    return [lock["stages"][target]["cmd"] for target in targets]
 
 
 def time_command(checkout: Path, command: str) -> float:

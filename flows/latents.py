@@ -20,8 +20,9 @@ from flows.prefect_server import server_at_hand
 from flows.worker import end_with_worker
 from tasks.artifacts import Artifacts
 from tasks.checkout import require_checkout
+from tasks.dvc.checkout_lock import own_checkout
 from tasks.dvc.lock import LOCK, read_lock
-from tasks.dvc.process import has_remote, own_checkout
+from tasks.dvc.process import has_remote
 from tasks.parent_run import close_abandoned, open_parent_run, require_mlflow
 from tasks.recording import serve_recorder
 from tasks.registry.latents import find_version, register

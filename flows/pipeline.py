@@ -16,9 +16,10 @@ from diffusevae.experiments.experiment import Experiment, LatentStudy, load_expe
 from diffusevae.tracking.recorder import send_unsent
 from flows.worker import end_with_worker, started_by_worker
 from tasks.artifacts import Artifacts
+from tasks.dvc.checkout_lock import own_checkout
 from tasks.dvc.lock import LOCK, Changes, commit_lock, find_changes, read_lock
 from tasks.dvc.outputs import discard, find_damaged
-from tasks.dvc.process import changed_stages, has_remote, own_checkout, pull, push
+from tasks.dvc.process import changed_stages, has_remote, pull, push
 from tasks.parent_run import ParentRun, close_abandoned, open_parent_run, read_metrics
 from tasks.recording import serve_recorder
 from tasks.registry.gate import (

@@ -2,7 +2,8 @@
 
     python -m flows.plan quickstart
 
-Its stages are tried on a few images (tasks.probe), which takes three to five minutes on two cores.
+Its stages are tried on a few images (`tasks.probe`), which takes three to five minutes on two
+cores.
 """
 
 import sys
@@ -10,8 +11,8 @@ import sys
 from diffusevae.core.disk import megabytes
 from diffusevae.core.errors import InputError
 from diffusevae.experiments.experiment import load_experiment
-from tasks.cost import Cost
-from tasks.probe import predict
+from tasks.probe.cost import Cost
+from tasks.probe.prediction import predict
 from tasks.terminal import run_on_terminal
 
 ROW = "{:<34}{:>12}{:>14}{:>12}"

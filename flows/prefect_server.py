@@ -32,6 +32,7 @@ from diffusevae.core.errors import EnvironmentFailure
 from diffusevae.core.parent import tie
 
 DATABASE = "prefect.db"
+SERVE = ("-m", "prefect", "server", "start")
 # What Prefect's server says of a database whose tables it does not know, before it ends.
 NEWER = "Can't locate revision identified by"
 
@@ -69,19 +70,7 @@ class TemporaryServer:
         }
         with open(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as log:
             self._process = subprocess.Popen(
-                tie(
-                    [
-                        sys.executable,
-                        "-m",
-                        "prefect",
-                        "server",
-                        "start",
-                        "--host",
-                        "127.0.0.1",
-                        "--port",
-                        str(port),
-                    ]
-                ),
+                tie([sys.executable, *SERVE, "--host", "127.0.0.1", "--port", str(port)]),
                 env=os.environ | settings | dict(variables or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -18,7 +18,8 @@ from flows.pipeline import pull_results
 from flows.prefect_server import server_at_hand
 from flows.worker import end_with_worker
 from tasks.checkout import require_checkout
-from tasks.dvc.process import has_remote, own_checkout
+from tasks.dvc.checkout_lock import own_checkout
+from tasks.dvc.process import has_remote
 from tasks.stage import run_stage
 from tasks.terminal import run_on_terminal
 

@@ -70,7 +70,7 @@ class ParentRun:
 def open_parent_run(experiment: str, dataset: str) -> Iterator[ParentRun]:
     """Open the run and close it as FINISHED, FAILED or KILLED.
 
-    For one run of the pipeline at a time in a checkout (`tasks.dvc.process.own_checkout`). Raises
+    For one run of the pipeline at a time in a checkout (`own_checkout`). Raises
     EnvironmentFailure where MLflow's server or store fails.
     """
     with mlflow_failures():

@@ -10,45 +10,20 @@ from.
 import datetime
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from diffusevae.core.command import run_command
 from diffusevae.core.errors import InputError
 from diffusevae.experiments.experiment import Experiment, load_experiment
-from diffusevae.metrics.labels import FLOOR, MODEL_NAMES
-from diffusevae.metrics.measured import read_metrics
-from diffusevae.metrics.paired import DISTRIBUTION, METRICS, PAIRED
-from diffusevae.report.claims import CLAIMS, NOT_COMPARABLE, judge_ours, judge_printed
-from diffusevae.report.reference_study import PRINTED, STUDY_SCALE, Scale
-from diffusevae.report.report_tables import MODELS
-from diffusevae.studies.compression import MEASURED as COMPARED
-from tasks.dvc.excerpt import (
-    FILE,
-    Excerpt,
-    find_hash,
-    find_scale,
-    find_source,
-    read_excerpt,
-    take_excerpt,
-    write_excerpt,
-)
+from diffusevae.report.reference_study import PRINTED
+from tasks.dvc.excerpt import FILE, Excerpt, find_hash, find_source, take_excerpt, write_excerpt
 from tasks.dvc.lock import read_lock
 from tasks.dvc.outputs import hash_output
+from tasks.report.ledger import CLAIMS_FILE, render_claims
 from tasks.report.publication import describe_device
-from tasks.report.result_tables import (
-    GENERATED,
-    Metrics,
-    read_stage_table,
-    render_cell,
-    render_change,
-    render_metrics,
-    render_stage,
-)
+from tasks.report.published import RESULTS, load_metrics
+from tasks.report.result_tables import render_metrics, render_stage
 
-RESULTS = Path("docs/results")
-CLAIMS_FILE = Path("docs/claims.md")
 README = Path("README.md")
 README_EXPERIMENT = "quickstart"
 START, END = "<!-- results: written by python -m tasks.results -->", "<!-- end of results -->"
@@ -112,11 +87,6 @@ def _require_locked(path: Path, excerpt: Excerpt, command: str) -> None:
         raise InputError(f"{path}: is not what dvc.lock holds; run `{command}` first")
 
 
-def load_metrics(folder: Path) -> dict[str, Any]:
-    """Return the metrics.json of a folder. Raises InputError."""
-    return read_metrics(folder / "metrics.json")
-
-
 def fill(text: str, tables: str) -> str:
     """Return a text with what stands between its two marks replaced. Raises InputError."""
     before, start, rest = text.partition(START)
@@ -144,117 +114,6 @@ def render_results(experiment: Experiment, folder: Path, device: str) -> str:
     for path in sorted(folder.glob("*.png")):
         lines += [f"![{path.stem.replace('_', ' ')}]({path.name})", ""]
     return "\n".join(lines)
-
-
-def render_claims() -> str:
-    """Return docs/claims.md: the study's claims, and our numbers, each with where it comes from."""
-    lines = [
-        "# Claims ledger",
-        "",
-        "Written by `python -m tasks.results`, checked by `tests/tasks/test_results.py`. A "
-        "claim of the study is judged by its own printed numbers and by ours: it holds where the "
-        "95 % interval of the paired difference, DiffuseVAE minus VAE, lies on its side of zero. "
-        "What ours say is said of the scale they were made at; where that is not the study's "
-        f"(at least {STUDY_SCALE}), the study's claim itself is not comparable. "
-        "Lock: the MD5 by which dvc.lock knows the file (metrics.json, or the stage's table) "
-        "that a number is from.",
-        "",
-        "## The study's claims",
-        "",
-        "| claim | results | by the study's numbers | difference | at our scale | the study's "
-        "claim | lock |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    folders = {folder: read_excerpt(folder) for folder in _folders()}
-    for folder, excerpt in folders.items():
-        if (dataset := find_source(excerpt)) in PRINTED:
-            lines += _render_judged(folder, dataset, find_scale(excerpt, _num_test(folder)))
-    lines += ["", "The scales:", ""]
-    lines += [
-        f"- {_place(folder)}: {find_scale(excerpt, _num_test(folder))}"
-        for folder, excerpt in folders.items()
-    ]
-    lines += [
-        "",
-        "Not judged: that DiffuseVAE beats the VAE after five epochs, and its training "
-        "and sampling times, for which the study gives no comparison.",
-        "",
-        "## Our numbers",
-        "",
-        "| number | key | value | results | lock |",
-        "|---|---|---|---|---|",
-    ]
-    for folder in folders:
-        for title, key, name, entry in _numbers(load_metrics(folder)):
-            lines.append(
-                f"| {title} | {key} | {render_cell(name, entry)} | {_place(folder)} | "
-                f"{_lock(folder)} |"
-            )
-        table = folder / "compress_table.csv"
-        for row in _rows_of_compress(table):
-            for name in COMPARED:
-                lines.append(
-                    f"| VAE minus PCA, {row['numbers']} numbers: {METRICS[name].name} | "
-                    f"compress.{row['code'].replace(' ', '')}.{name}_change | "
-                    f"{render_change(name, row, name)} | {_place(folder)} | "
-                    f"{_lock(folder, table)} |"
-                )
-    return "\n".join(lines) + "\n"
-
-
-def _rows_of_compress(table: Path) -> list[dict]:
-    return read_stage_table(table, "compress").to_dict("records") if table.is_file() else []
-
-
-def _render_judged(folder: Path, dataset: str, scale: Scale) -> Iterator[str]:
-    """Yield a row for each claim of the study about a data set, judged by one folder's results."""
-    metrics = load_metrics(folder)
-    for claim in CLAIMS:
-        difference = render_cell(claim.metric, metrics["paired"]["difference"][claim.metric])
-        ours = judge_ours(claim, metrics["paired"])
-        yield (
-            f"| {claim.text} | {_place(folder)} | {judge_printed(claim, dataset)} | "
-            f"{claim.metric} {difference} | {ours} | "
-            f"{ours if scale.reaches(STUDY_SCALE) else NOT_COMPARABLE} | {_lock(folder)} |"
-        )
-
-
-def _num_test(folder: Path) -> int:
-    return load_metrics(folder)["num_images"]
-
-
-def _numbers(metrics: Metrics) -> Iterator[tuple[str, str, str, Mapping[str, float] | None]]:
-    """Yield (title, key, metric, entry) of every number with an interval."""
-    for model in MODELS:
-        for name in PAIRED:
-            yield (
-                f"{MODEL_NAMES[model]}: {METRICS[name].name}",
-                f"paired.{model}.{name}",
-                name,
-                metrics["paired"][model][name],
-            )
-    for way, title in GENERATED.items():
-        for name in DISTRIBUTION:
-            yield (
-                f"{title}: {METRICS[name].name}",
-                f"generated.{way}.{name}",
-                name,
-                metrics["generated"][way][name],
-            )
-    for name in DISTRIBUTION:
-        yield f"{FLOOR}: {METRICS[name].name}", f"floor.{name}", name, metrics["floor"][name]
-
-
-def _folders() -> list[Path]:
-    return sorted(path.parent for path in RESULTS.glob("*/*/metrics.json"))
-
-
-def _place(folder: Path) -> str:
-    return f"[{folder.parent.name}/{folder.name}]({folder.relative_to(CLAIMS_FILE.parent)})"
-
-
-def _lock(folder: Path, file: Path | None = None) -> str:
-    return f"`{hash_output(file or folder / 'metrics.json')[:12]}`"
 
 
 def main(arguments: list[str]) -> int:

@@ -1,17 +1,22 @@
 """The page of `make explore`: sliders, the picture they make, and DiffuseVAE's refinement of it."""
 
 import asyncio
-import base64
-import binascii
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nicegui import run, ui
-from torch import Tensor
 
-from diffusevae.core.errors import InputError
-from diffusevae.core.png import to_data_url, write_png
+from apps.explore.elements import (
+    button_of,
+    heading,
+    offer,
+    paragraph,
+    picture,
+    read_data_url,
+    show_images,
+    show_number,
+    shown_failures,
+)
 from diffusevae.latents.measures.traversals import REACH
 from diffusevae.latents.page.cards import Card
 from diffusevae.latents.page.exploring import (
@@ -26,11 +31,9 @@ TITLE = "What the latents do"
 STEP = 0.1
 MOVES_SECONDS = 0.05  # between two pictures while a slider is moved
 PAUSE_SECONDS = 0.1  # before it is refined: the decoded picture goes out first
-ZOOM = 8  # pixels of a downloaded picture for one of the image, each way
 PAD = 256  # pixels a side of the drawing pad
 DRAWING_TIMEOUT = 10.0
 ENDS = ("From", "To")
-PNG_PREFIX = "data:image/png;base64,"
 STYLE = Path(__file__).with_suffix(".css")
 SCRIPT = Path(__file__).with_suffix(".js")
 CANVAS = (
@@ -71,7 +74,7 @@ class Desk:
             self._show_between()
         self._draw()
         self._draw_between()
-        show(self.refined, explorer.decode([self.code]))  # until its refinement is there
+        show_images(self.refined, explorer.decode([self.code]))  # until its refinement is there
         ui.timer(0, self._refine, once=True)
 
     def _show_pictures(self) -> None:
@@ -205,15 +208,15 @@ class Desk:
         self._draw_between()
 
     def _draw(self) -> None:
-        show(self.decoded, self.explorer.decode([self.code]))
+        show_images(self.decoded, self.explorer.decode([self.code]))
         self.refined.classes(add="stale")
 
     def _draw_between(self) -> None:
         codes = interpolate_evenly(*self.ends)
         images = self.explorer.decode(codes)
-        show(self.strip, images)
+        show_images(self.strip, images)
         for image, shown in zip(self.end_pictures, (images[:1], images[-1:]), strict=True):
-            show(image, shown)
+            show_images(image, shown)
 
     async def _refine(self) -> None:
         """Show the refinement when it is ready, unless another has been asked for by then."""
@@ -226,7 +229,7 @@ class Desk:
             decoded = self.explorer.decode([self.code])
             refined = await run.io_bound(self.explorer.refine, decoded)
         if mine == self.num_asked and refined is not None:  # None: the server is being stopped
-            show(self.refined, refined)
+            show_images(self.refined, refined)
             self.refined.classes(remove="stale")
 
     async def _download(self, name: str, refined: bool) -> None:
@@ -242,62 +245,3 @@ class Desk:
     def _download_strip(self) -> None:
         codes = interpolate_evenly(*self.ends)
         offer(self.explorer.decode(codes), self.explorer.describe(codes, refined=False), "strip")
-
-
-def show_number(number: float) -> str:
-    """Return a slider's value as text, with a true minus sign."""
-    return f"{number:+.1f}".replace("-", "−")
-
-
-def heading(text: str) -> None:
-    """Show a heading of a part of the page."""
-    ui.html(text, sanitize=False, tag="h2")
-
-
-def paragraph(text: str) -> None:
-    """Show a paragraph, escaped."""
-    with ui.element("p"):
-        ui.label(text)
-
-
-def picture(title: str, images: Tensor | None = None) -> ui.element:
-    """Return an image element, of images side by side where they are known already."""
-    element = ui.element("img").props(f'alt="{title}"')
-    if images is not None:
-        show(element, images)
-    return element
-
-
-def show(element: ui.element, images: Tensor) -> None:
-    """Let an image element show images, B x C x H x W in [0, 1], side by side."""
-    element.props["src"] = to_data_url(write_png(images, {}))
-    element.update()
-
-
-def button_of(action: Callable) -> ui.element:
-    """Return a button to fill with something that is no text."""
-    return ui.element("button").on("click", action)
-
-
-def offer(images: Tensor, texts: Mapping[str, str], name: str) -> None:
-    """Let the browser save images as a PNG that says what made it."""
-    ui.download.content(write_png(images, texts, ZOOM), f"generated-{name}.png", "image/png")
-
-
-@contextmanager
-def shown_failures() -> Iterator[None]:
-    """Show what is wrong with an input as one line on the page."""
-    try:
-        yield
-    except InputError as error:
-        ui.notify(str(error), type="negative")
-
-
-def read_data_url(url: object) -> bytes:
-    """Return the PNG that a browser sent. Raises InputError."""
-    try:
-        if not str(url).startswith(PNG_PREFIX):
-            raise ValueError("not a PNG")
-        return base64.b64decode(str(url).removeprefix(PNG_PREFIX), validate=True)
-    except (ValueError, binascii.Error) as error:
-        raise InputError(f"the drawing: {error}; draw it again") from error

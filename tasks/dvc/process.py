@@ -5,7 +5,6 @@ ends; what goes wrong is raised as one line.
 """
 
 import configparser
-import fcntl
 import importlib.util
 import json
 import os
@@ -15,20 +14,18 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
-from diffusevae.core.disk import make_private
-from diffusevae.core.errors import EnvironmentFailure, Failure, InputError
+from diffusevae.core.errors import EnvironmentFailure
 from diffusevae.core.parent import PARENT_VARIABLE
 from tasks.checkout import require_checkout
+from tasks.dvc.failure import explain
 
 SECONDS_TO_STOP = 10  # between TERM and KILL: time to write a checkpoint
-CHECKOUT_LOCK = Path("scratch/pipeline.lock")
-RWLOCK = Path(".dvc/tmp/rwlock")
 DVC = Path(__file__).with_name("command_line.py")
 # What DVC says between stages about itself; what stages say is never so.
 DVC_HINT = re.compile(
@@ -39,12 +36,6 @@ DVC_HINT = re.compile(
 )
 
 
-class StageFailure(Failure):
-    """A stage ended with an error of its own, shown in its output. Exit code 1."""
-
-    exit_code = 1
-
-
 def changed_stages(target: str) -> set[str]:
     """Return the stages that `target` consists of and DVC finds changed: none, nothing would run.
 
@@ -53,7 +44,7 @@ def changed_stages(target: str) -> set[str]:
     with _dvc("status", "--json", "--with-deps", target, stderr=subprocess.PIPE) as process:
         out, err = process.communicate()
     if process.returncode != 0:
-        raise _explain(target, process.returncode, err.splitlines())
+        raise explain(target, process.returncode, err.splitlines())
     return set(json.loads(out))
 
 
@@ -77,7 +68,7 @@ def reproduce(target: str, say: Callable[[str], None], variables: Mapping[str, s
                 say(line)
         process.wait()
     if process.returncode != 0:
-        raise _explain(target, process.returncode, lines)
+        raise explain(target, process.returncode, lines)
     return ran
 
 
@@ -88,7 +79,7 @@ def find_cache() -> Path:
     with _dvc("cache", "dir", stderr=subprocess.PIPE) as process:
         out, err = process.communicate()
     if process.returncode != 0:
-        raise _explain("cache", process.returncode, err.splitlines())
+        raise explain("cache", process.returncode, err.splitlines())
     return Path(out.strip())
 
 
@@ -119,51 +110,7 @@ def _transfer(*command: str) -> None:
     with _dvc(*command, stderr=subprocess.STDOUT) as process:
         out, _ = process.communicate()
     if process.returncode != 0:
-        raise _explain(" ".join(command), process.returncode, out.splitlines())
-
-
-@contextmanager
-def own_checkout() -> Iterator[None]:
-    """Hold this checkout for one run of the pipeline, and clear locks that a dead DVC left.
-
-    Raises EnvironmentFailure where another run holds it. The kernel frees the lock of a run that
-    is killed.
-    """
-    make_private(CHECKOUT_LOCK.parent)
-    with open(CHECKOUT_LOCK, "a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise EnvironmentFailure(
-                f"{CHECKOUT_LOCK}: another run of the pipeline (PID {lock.read().strip() or '?'}) "
-                "is at work in this folder; wait for its end, or stop it"
-            ) from error
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        _clear_stale_rwlock()
-        yield
-
-
-def _clear_stale_rwlock() -> None:
-    """Remove DVC's list of busy paths where no DVC is alive here; killed ones leave it behind.
-
-    DVC itself clears entries of dead processes, but neither a file cut short nor a process number
-    that now belongs to something else.
-    """
-    if RWLOCK.exists() and not any(map(_is_dvc_here, psutil.process_iter())):
-        RWLOCK.unlink(missing_ok=True)
-
-
-def _is_dvc_here(process: psutil.Process) -> bool:
-    try:
-        is_dvc = any(Path(part).name in ("dvc", DVC.name) for part in process.cmdline()[:4])
-        return is_dvc and Path(process.cwd()) == Path.cwd()
-    except psutil.AccessDenied:  # another user's DVC: leave its lock alone
-        return True
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return False
+        raise explain(" ".join(command), process.returncode, out.splitlines())
 
 
 @contextmanager
@@ -226,51 +173,3 @@ def _group_of(pid: int) -> int | None:
         return os.getpgid(pid)
     except (ProcessLookupError, PermissionError):
         return None
-
-
-def _explain(target: str, code: int, output: Iterable[str]) -> Exception:
-    """Return the exception that says in one line why DVC or its stage failed."""
-    lines = [line.strip() for line in output if line.strip()]
-    stage_code = next(
-        (
-            int(found[1])
-            for line in reversed(lines)
-            if (found := re.search(r"exited with (-?\d+)$", line))
-        ),
-        None,
-    )
-    if stage_code is not None:
-        return explain_stage(target, stage_code, lines)
-    said = next(
-        (line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")),
-        lines[-1] if lines else f"exit code {code}",
-    )
-    if "is busy" in said or "Unable to acquire lock" in said:
-        holders = " ".join(line for line in lines if line.startswith("(PID"))
-        return EnvironmentFailure(
-            f"dvc {target}: another DVC is at work in this folder "
-            f"{holders}; wait for its end, or stop it"
-        )
-    if "RWLock-file" in said:
-        return EnvironmentFailure(
-            f"dvc {target}: its lock {RWLOCK} is damaged; remove that file "
-            "if no DVC is running here"
-        )
-    return EnvironmentFailure(f"dvc {target}: {said}; `dvc repro {target}` shows more")
-
-
-def explain_stage(target: str, code: int, lines: list[str]) -> Exception:
-    """Return the exception that says in one line why a stage ended with an exit code."""
-    said = next(
-        (line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")),
-        None,
-    )
-    for kind in (InputError, EnvironmentFailure):
-        if code == kind.exit_code and said:
-            return kind(said)
-    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        return EnvironmentFailure(
-            f"{target}: was killed from outside, as happens when memory runs "
-            "out; free memory or lower batch_size"
-        )
-    return StageFailure(f"{target}: ended with exit code {code}; its output above says why")

@@ -122,39 +122,43 @@ def _judge_once(experiment: Experiment, candidate: str) -> Comparison | None:
             _appoint(experiment, candidate, None, "first", "there was none before")
             say(f"version {candidate} is the first champion")
             return None
-        try:
-            found = compare_versions(experiment, candidate, champion)
-        except InputError as error:
-            if succeed(experiment, candidate, champion, error):
-                return None
-            _tag(
-                experiment, candidate, gate="refused", gate_reason=str(error), gate_against=champion
-            )
-            get_run_logger().warning(f"version {candidate} is refused: {error}")
-            return None
-        evidence = json.dumps([asdict(each) for each in found.judgements])
-        _tag(
-            experiment,
-            candidate,
-            gate_evidence=evidence,
-            gate_against=champion,
-            gate_codes="; ".join(found.codes) or "the code at hand",
+        found = _judge_against(experiment, candidate, champion)
+    if found is not None:
+        say(
+            f"version {candidate} against champion {champion}: "
+            f"{DONE[found.decision]}, {found.reason}"
         )
-        word = champions.find_word(name_model(experiment))
-        if word and found.decision == PROMOTE:
-            found = replace(
-                found,
-                decision=HOLD,
-                reason=(
-                    f"{found.reason}; but {word}, which stands until `python -m flows.compare "
-                    f"{experiment.name} --lift`"
-                ),
-            )
-        if found.decision == PROMOTE:
-            _appoint(experiment, candidate, champion, DONE[PROMOTE], found.reason)
-        else:
-            _tag(experiment, candidate, gate=DONE[found.decision], gate_reason=found.reason)
-    say(f"version {candidate} against champion {champion}: {DONE[found.decision]}, {found.reason}")
+    return found
+
+
+def _judge_against(experiment: Experiment, candidate: str, champion: str) -> Comparison | None:
+    """Compare with the champion, write down the evidence, and do what follows from it."""
+    try:
+        found = compare_versions(experiment, candidate, champion)
+    except InputError as error:
+        if succeed(experiment, candidate, champion, error):
+            return None
+        _tag(experiment, candidate, gate="refused", gate_reason=str(error), gate_against=champion)
+        get_run_logger().warning(f"version {candidate} is refused: {error}")
+        return None
+    _tag(
+        experiment,
+        candidate,
+        gate_evidence=json.dumps([asdict(each) for each in found.judgements]),
+        gate_against=champion,
+        gate_codes="; ".join(found.codes) or "the code at hand",
+    )
+    word = champions.find_word(name_model(experiment))
+    if word and found.decision == PROMOTE:
+        reason = (
+            f"{found.reason}; but {word}, which stands until `python -m flows.compare "
+            f"{experiment.name} --lift`"
+        )
+        found = replace(found, decision=HOLD, reason=reason)
+    if found.decision == PROMOTE:
+        _appoint(experiment, candidate, champion, DONE[PROMOTE], found.reason)
+    else:
+        _tag(experiment, candidate, gate=DONE[found.decision], gate_reason=found.reason)
     return found
 
 

@@ -9,8 +9,10 @@ from ruamel.yaml import YAML
 from diffusevae.core.errors import InputError
 from diffusevae.experiments.experiment import load_experiment
 from flows.plan import duration, plan
-from tasks.cost import Cost, Load, extrapolate
-from tasks.probe import cost_of_drawn_networks, read_command, scale_down
+from tasks.probe.cost import Cost, Load, extrapolate
+from tasks.probe.networks import cost_of_drawn_networks
+from tasks.probe.scale import scale_down
+from tasks.probe.trial_checkout import read_command
 from tests.support.checkouts import ROOT
 
 PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")

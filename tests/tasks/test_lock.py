@@ -1,17 +1,13 @@
 """The lock's branch in a real git repository, and what differs between two locks."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from dvc.utils.serialize import modify_yaml
 
 from diffusevae.core.errors import EnvironmentFailure
-from tasks.dvc import command_line
 from tasks.dvc import lock as lock_module
 from tasks.dvc.lock import commit_lock, find_changes, read_lock
-from tests.support.checkouts import ROOT
 
 
 def git(*arguments: str, cwd: Path | None = None) -> str:
@@ -201,38 +197,3 @@ def test_a_damaged_lock_is_named(damage, tmp_path, monkeypatch):
     Path("dvc.lock").write_text(damage)
     with pytest.raises(EnvironmentFailure, match="git checkout HEAD dvc.lock"):
         read_lock()
-
-
-@pytest.mark.parametrize("change", ["one", "a new one", "none", "all from nothing"])
-def test_the_lock_s_bytes_are_those_of_dvc_itself(change, tmp_path):
-    written = []
-    for modify in (modify_yaml, command_line.modify):
-        path = tmp_path / modify.__module__ / "dvc.lock"
-        path.parent.mkdir()
-        if change != "all from nothing":
-            shutil.copy(ROOT / "dvc.lock", path)
-        with modify(str(path)) as lock:
-            lock.setdefault("schema", "2.0")
-            stages = lock.setdefault("stages", {})
-            stage = {
-                "cmd": "exec python -m diffusevae.stages " + "long " * 30,
-                "deps": [{"path": "a", "hash": "md5", "md5": "0" * 32, "size": 7}],
-                "params": {
-                    "params.yaml": {
-                        "a.rate": 2e-05,
-                        "a.name": "1e-3",
-                        "a.on": True,
-                        "a.list": [1, 2.5, "x: y"],
-                        "a.none": None,
-                    }
-                },
-                "outs": [],
-            }
-            names = list(stages)
-            if change == "one":
-                stages[names[3]] = stage
-            elif change != "none":
-                stages["train_vae@new"] = stage
-        written.append(path.read_text())
-    assert written[0] == written[1]
-    assert ("long" in written[0]) == (change != "none")

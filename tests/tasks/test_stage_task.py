@@ -16,7 +16,9 @@ import pytest
 import tasks.dvc.process
 from diffusevae.core.errors import EnvironmentFailure, InputError
 from flows import compare
-from tasks.dvc.process import StageFailure, changed_stages, own_checkout, reproduce
+from tasks.dvc.checkout_lock import own_checkout
+from tasks.dvc.failure import StageFailure
+from tasks.dvc.process import changed_stages, reproduce
 from tasks.terminal import ENDINGS, run_on_terminal
 from tests.support.processes import alive, wait_for
 
@@ -158,7 +160,7 @@ def test_killing_the_flow_s_process_ends_the_stage(toy, shell):
     write_first(toy, SLEEPER.format(extra="import ctypes; ctypes.CDLL(None).prctl(1, 15)"))
     code = "from tasks.dvc.process import reproduce; reproduce('first', print, {})"
     environment = os.environ | {
-        "PYTHONPATH": str(Path(tasks.dvc.process.__file__).parents[1]),
+        "PYTHONPATH": str(Path(tasks.dvc.process.__file__).parents[2]),
         "SHELL": find_shell(shell),
     }
     flow = subprocess.Popen(
@@ -300,7 +302,7 @@ sys.exit(run_on_terminal(run))
 
 def start_command(work: str, **variables: str) -> subprocess.Popen:
     environment = (
-        os.environ | {"PYTHONPATH": str(Path(tasks.dvc.process.__file__).parents[1])} | variables
+        os.environ | {"PYTHONPATH": str(Path(tasks.dvc.process.__file__).parents[2])} | variables
     )
     return subprocess.Popen(
         [sys.executable, "-c", COMMAND.format(work=work)],

@@ -84,6 +84,7 @@ def evaluate(
     corruptions = measure_corruptions(pairs["real"], lpips_model, device)
     answers = compare_corruptions(reference, classifier, device)
     paired = summarise_pairs(frame, config.num_resamples, seed)
+    copies = find_copies(generated, train.images, test.images, seed)
     metrics = {
         "num_images": len(pairs["real"]),
         "num_generated": num_generated,
@@ -93,22 +94,20 @@ def evaluate(
         "floor": distances["floor"],
         "intervals_of_sets": "mean over new draws of num_generated images",
         "classifier": describe_classifier(classifier, test, device),
-        "lpips": {
-            "backbone": BACKBONE,
-            "available": lpips_model is not None,
-            "reason": lpips_reason,
-        },
-        "warnings": [
-            *find_blind_metrics(corruptions, PAIRED),
-            *find_blind_metrics(answers, WHOLE_SETS),
-            *_find_breaches_of_models(paired, corruptions),
-            *find_copies(generated, train.images, test.images, seed),
-        ],
+        "lpips": _describe_lpips(lpips_model is not None, lpips_reason),
+        "warnings": [*_list_doubts(paired, corruptions, answers), *copies],
     }
     return metrics, frame, pd.concat([corruptions, answers[1:]], ignore_index=True)
 
 
-def _find_breaches_of_models(paired: dict, corruptions: pd.DataFrame) -> Iterator[str]:
+def _describe_lpips(available: bool, reason: str) -> dict[str, object]:
+    return {"backbone": BACKBONE, "available": available, "reason": reason}
+
+
+def _list_doubts(paired: dict, corruptions: pd.DataFrame, answers: pd.DataFrame) -> Iterator[str]:
+    """Yield what makes numbers doubtful: metrics blind to damage, means that cannot be."""
+    yield from find_blind_metrics(corruptions, PAIRED)
+    yield from find_blind_metrics(answers, WHOLE_SETS)
     for model in MODELS:
         means = {name: entry["value"] for name, entry in paired[model].items() if entry}
         for breach in find_breaches_of_means(means, corruptions):

@@ -129,45 +129,30 @@ def study_rows(dataset: str, metrics: Mapping) -> list[Row]:
     """
     rows = []
     for name in PAIRED:
-        rows.append(
-            _study_row(
-                METRICS[name].name,
-                name,
-                {
-                    model: (
-                        _as_printed(PRINTED[dataset][model][name]),
-                        _corrected(dataset, model, name),
-                        metrics["paired"][model][name],
-                    )
-                    for model in MODELS
-                },
+        each = {
+            model: (
+                _as_printed(PRINTED[dataset][model][name]),
+                _corrected(dataset, model, name),
+                metrics["paired"][model][name],
             )
-        )
+            for model in MODELS
+        }
+        rows.append(_study_row(METRICS[name].name, name, each))
         if name == "psnr":
-            rows.append(
-                _study_row(
-                    "PSNR (dB) of the mean MSE",
-                    name,
-                    {
-                        model: (
-                            NOT_GIVEN,
-                            _psnr_of_printed(dataset, model),
-                            {"value": metrics["set"][model][name]},
-                        )
-                        for model in MODELS
-                    },
+            of_mean = {
+                model: (
+                    NOT_GIVEN,
+                    _psnr_of_printed(dataset, model),
+                    {"value": metrics["set"][model][name]},
                 )
-            )
-    rows.append(
-        _study_row(
-            "HistSim of all images at once",
-            "hist_sim",
-            {
-                model: (NOT_GIVEN, NOT_GIVEN, {"value": metrics["set"][model]["hist_sim"]})
                 for model in MODELS
-            },
-        )
-    )
+            }
+            rows.append(_study_row("PSNR (dB) of the mean MSE", name, of_mean))
+    at_once = {
+        model: (NOT_GIVEN, NOT_GIVEN, {"value": metrics["set"][model]["hist_sim"]})
+        for model in MODELS
+    }
+    rows.append(_study_row("HistSim of all images at once", "hist_sim", at_once))
     return rows
 
 

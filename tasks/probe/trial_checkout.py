@@ -1,0 +1,127 @@
+"""A folder in which one stage at a time is run and measured, with nothing of the user's touched."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+import diffusevae
+from diffusevae.core.parent import PARENT_VARIABLE
+from diffusevae.core.yaml_file import read_yaml
+from diffusevae.experiments.experiment import RAW, Experiment
+from diffusevae.sources.pinned import ASSETS
+from tasks.dvc.failure import explain_stage
+from tasks.probe.cost import Cost
+
+OWN_SERVICES = ("MLFLOW_TRACKING_URI", "DIFFUSEVAE_OPTUNA_STORAGE", "DVC_STAGE")
+
+
+def make_store(folder: Path) -> None:
+    """Make an empty MLflow store there, which takes seconds, for every checkout to start with."""
+    code = "from diffusevae.tracking.mlflow_store import connect; connect()"
+    subprocess.run([sys.executable, "-c", code], cwd=folder, env=_variables(), check=True)
+
+
+def make_checkout(
+    folder: Path, experiment: Experiment, dataset: Mapping, sections: Mapping
+) -> Path:
+    """Make a folder in which stages can run, with downloads kept where the checkout keeps them."""
+    for made in (folder / "data", folder / "scratch", Path("scratch/downloads")):
+        made.mkdir(parents=True, exist_ok=True)
+    (folder / "scratch/downloads").symlink_to(Path("scratch/downloads").absolute())
+    shutil.copytree(folder.parent / "mlflow", folder / "mlflow")
+    with open(folder / "params.yaml", "w") as file:
+        YAML().dump(
+            {
+                "datasets": {experiment.dataset: dict(dataset)},
+                "experiments": {experiment.name: dict(sections)},
+            },
+            file,
+        )
+    return folder
+
+
+def link_images(checkout: Path, experiment: Experiment) -> None:
+    """Let a checkout find a folder of the user's own images."""
+    if experiment.source not in ASSETS:
+        (checkout / RAW).mkdir()
+        (checkout / RAW / experiment.source).symlink_to((RAW / experiment.source).absolute())
+
+
+def run_target(
+    checkout: Path,
+    experiment: Experiment,
+    target: str,
+    say: Callable[[str], None] = lambda text: None,
+    scale: int = 0,
+) -> Cost:
+    """Run a target's command there and measure it."""
+    say(f"{target}, on {'all there is' if scale == 0 else f'a few images x {scale}'}")
+    command, out = read_command(experiment, target)
+    before = _size(checkout)
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        ["sh", "-c", command],
+        cwd=checkout,
+        env=_variables(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None  # a pipe
+    lines = process.stdout.read().splitlines()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        say("\n".join(lines[-5:]))
+        raise explain_stage(target, process.returncode, lines)
+    # DVC's cache has each output once more.
+    return Cost(
+        seconds,
+        1024 * usage.ru_maxrss,
+        _size(checkout) - before + _size(checkout / out),
+        2 * _size(checkout / out / "snapshots"),
+    )
+
+
+def read_command(experiment: Experiment, target: str) -> tuple[str, str]:
+    """Return a target's command and the folder it writes, as dvc.yaml has them."""
+    stage, key = target.split("@")
+    command = read_yaml(Path("dvc.yaml"))["stages"][stage]["do"]["cmd"]
+    item = key if stage == "download" else ""
+    known = {
+        "${key}": key,
+        "${item}": item,
+        "${item.dataset}": experiment.dataset,
+        "${item.images.source}": experiment.source,
+    }
+    for name, value in known.items():
+        command = command.replace(name, value)
+    return command, command.split("--out ")[1].split()[0]
+
+
+def _variables() -> dict[str, str]:
+    """Return the environment of a stage that is only tried: no service of the user's is told."""
+    kept = {name: value for name, value in os.environ.items() if name not in OWN_SERVICES}
+    path = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    code = str(Path(diffusevae.__file__).parents[1])
+    return kept | {
+        "PATH": os.pathsep.join(path),
+        "PYTHONPATH": code,
+        PARENT_VARIABLE: str(os.getpid()),
+    }
+
+
+def _size(folder: Path) -> int:
+    return sum(
+        path.stat().st_size
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    )
