@@ -11,23 +11,13 @@ python -m diffusevae.stages ablate smoke \\
 from pathlib import Path
 
 from diffusevae.core.device import choose_device
-from diffusevae.data.dataset import load_split, to_unit
-from diffusevae.figures.drawing import figure_style, save_figure
+from diffusevae.data.dataset import load_split
 from diffusevae.models.diffusion import DiffusionConfig
-from diffusevae.models.unet import Fuse, UNetConfig
-from diffusevae.models.vae import load_vae, reconstruct_all
+from diffusevae.models.unet import UNetConfig
+from diffusevae.models.vae import load_vae
 from diffusevae.sampling.samplers import SamplerConfig, check_guidance
-from diffusevae.studies.ablation import (
-    AblateConfig,
-    Pairs,
-    Setting,
-    name_variant,
-    run_variants,
-    summarise_runs,
-    train_variant,
-)
-from diffusevae.studies.ablation_figures import draw_refined, draw_variants
-from diffusevae.training.diffusion_training import Images
+from diffusevae.studies.ablation import AblateConfig
+from diffusevae.studies.ablation_results import make_setting, save_ablation, train_variants
 from diffusevae.training.loop import OptimiserConfig
 from diffusevae.training.stage_trainings import open_trainings
 from diffusevae.tuning.search_space import apply_best
@@ -45,46 +35,12 @@ TUNED = apply_best
 
 
 def run(params, *, train: Path, validation: Path, test: Path, vae: Path, out: Path, log) -> None:
-    """Write runs.csv, table.csv, table.png and images.png to `out`.
-
-    Raises InputError for guidance that the variants do not learn.
-    """
-    config = params.ablate
-    check_guidance(params.sampler, config.p_uncond)
+    """Write runs.csv, table.csv and pictures. Raises InputError for guidance nobody learns."""
+    check_guidance(params.sampler, params.ablate.p_uncond)
     device = choose_device()
     log.dataset(train, "training")
-    frozen = load_vae(vae, device)
-    counts = {train: config.num_train_images, validation: None, test: config.num_test_images}
-    chosen = {path: load_split(path).images[:count].to(device) for path, count in counts.items()}
-    x_hats = {path: reconstruct_all(frozen, images) for path, images in chosen.items()}
-    setting = Setting(
-        params.diffusion,
-        params.unet,
-        params.diffusion_optimiser,
-        params.sampler,
-        Images(chosen[train], x_hats[train]),
-        Images(chosen[validation], x_hats[validation]),
-        Pairs(to_unit(chosen[test]), x_hats[test]),
-        config.epochs,
-        config.p_uncond,
-    )
-
+    splits = (load_split(path) for path in (train, validation, test))
+    setting = make_setting(params, *splits, load_vae(vae, device), device)
     with open_trainings("ablate", params, [train, validation, vae], device, log) as open_one:
-
-        def train_one(setting: Setting, fuse: tuple[Fuse, ...], seed: int) -> tuple:
-            name = f"{name_variant(fuse)}-{seed}"
-            with open_one(name, {"fuse": name_variant(fuse), "seed": seed}) as training:
-                row, refined = train_variant(
-                    setting, fuse, seed, training.callbacks(), training.checkpointer
-                )
-                training.log.summary({k: v for k, v in row.items() if not isinstance(v, str)})
-            return row, refined
-
-        runs, refined = run_variants(setting, config, train_one)
-        out.mkdir(parents=True, exist_ok=True)
-        runs.to_csv(out / "runs.csv", index=False)
-        summarise_runs(runs).to_csv(out / "table.csv", index=False)
-        with figure_style():
-            save_figure(draw_variants(runs), out / "table.png")
-            save_figure(draw_refined(setting.test, refined), out / "images.png")
+        save_ablation(out, *train_variants(setting, params, open_one), setting.test)
     log.artifact(out)
