@@ -14,7 +14,8 @@ from diffusevae.latents.autoencoders.classical import (
     shrink,
 )
 from diffusevae.latents.autoencoders.part import AE
-from diffusevae.latents.autoencoders.restoration import Restorer, best_rival, compare_restored
+from diffusevae.latents.autoencoders.restored import best_rival, compare_restored
+from diffusevae.latents.models.restorer import Restorer
 
 
 def test_noise_has_the_level_of_each_image():

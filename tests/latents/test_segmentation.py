@@ -7,6 +7,13 @@ from PIL import Image
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.randomness import generator
+from diffusevae.latents.autoencoders.masks import (
+    UNET,
+    best_threshold,
+    compare_masks,
+    intersection_over_union,
+    otsu_threshold,
+)
 from diffusevae.latents.autoencoders.scenes import (
     FILES,
     crop_tiles,
@@ -14,15 +21,8 @@ from diffusevae.latents.autoencoders.scenes import (
     hide_digits,
     read_nuclei,
 )
-from diffusevae.latents.autoencoders.segmentation import (
-    OTSU,
-    UNET,
-    Segmenter,
-    best_threshold,
-    compare_masks,
-    intersection_over_union,
-    otsu_threshold,
-)
+from diffusevae.latents.autoencoders.segmentation import OTSU
+from diffusevae.latents.models.segmenter import Segmenter
 from diffusevae.models.unet import UNetConfig
 
 

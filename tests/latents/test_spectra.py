@@ -16,11 +16,10 @@ from diffusevae.core.params import load_sections
 from diffusevae.core.randomness import generator
 from diffusevae.latents.models.beta_vae import load_vector_vae
 from diffusevae.latents.page.chapter import read_chapter
+from diffusevae.latents.spectra.augmentation import AugmentationConfig, augment
 from diffusevae.latents.spectra.measured_spectra import (
     FILE,
-    AugmentationConfig,
     Spectra,
-    augment,
     drop_copies,
     fit_spectra,
     read_spectra,

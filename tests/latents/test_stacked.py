@@ -5,13 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from diffusevae.latents.autoencoders.stacked import (
-    StackedAutoencoder,
-    StackedConfig,
-    TiedLayer,
-    fine_tune,
-    train_greedily,
-)
+from diffusevae.latents.autoencoders.stacked import StackedConfig, fine_tune, train_greedily
+from diffusevae.latents.models.stacked import StackedAutoencoder, TiedLayer
 from diffusevae.training.loop import Callbacks, OptimiserConfig
 
 CONFIG = StackedConfig(4, (6, 3), 2, 2, OptimiserConfig(1e-2, "none", 8, 1e6, 0.0), 0)

@@ -4,7 +4,7 @@ Each is compared with the classical methods of scipy and torch, every one of the
 that is best for the validation images at that level and for that metric.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusevae.core.params import Count, PositiveCount, Range
 from diffusevae.core.randomness import generator
@@ -28,8 +28,10 @@ from diffusevae.latents.autoencoders.classical import (
     shrink,
 )
 from diffusevae.latents.autoencoders.part import AE, FAMILY_COLOURS, Data, Part, Train, fill_part
-from diffusevae.latents.measures.evidence import judge, spread
+from diffusevae.latents.autoencoders.restored import best_rival, compare_restored
+from diffusevae.latents.measures.evidence import judge
 from diffusevae.latents.models.autoencoder import apply, fit_pairs, squared_error
+from diffusevae.latents.models.restorer import Restorer
 from diffusevae.metrics.labels import describe_direction
 from diffusevae.metrics.paired import METRICS
 from diffusevae.training.loop import OptimiserConfig
@@ -45,7 +47,6 @@ METHOD_COLOURS = {
     "bilinear": COLOURS["vae"],
     "bicubic": COLOURS["diffusevae"],
 }
-Restored = Mapping[str, Mapping[str, tuple[float, Tensor]]]  # metric, method: setting, images
 
 
 @dataclass(frozen=True)
@@ -69,31 +70,6 @@ class RestorationConfig:
         for name, least in (("noise_levels", 1), ("factors", 1), ("channels", 2)):
             if len(getattr(self, name)) < least:
                 raise ValueError(f"{name}: expected {least} or more")
-
-
-class Restorer(nn.Module):
-    """Maps damaged images (B x C x H x W) to restored ones.
-
-    An autoencoder whose code keeps its place: channels[-1] numbers for each spot of a grid that is
-    halved len(channels) - 1 times. It has no connections past the code. Nothing bounds its output
-    in training: a sigmoid dies on images that are mostly black.
-    """
-
-    def __init__(self, channels: Sequence[int], image_channels: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(image_channels, channels[0], 3, padding=1), nn.ReLU()]
-        for before, after in zip(channels, channels[1:], strict=False):
-            layers += [nn.Conv2d(before, after, 4, 2, 1), nn.ReLU()]
-        for before, after in zip(channels[::-1], channels[-2::-1], strict=False):
-            layers += [nn.ConvTranspose2d(before, after, 4, 2, 1), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(channels[0], image_channels, 3, padding=1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
-
-    def restore(self, x: Tensor) -> Tensor:
-        """Return restored images in [0, 1]."""
-        return self(x).clamp(0, 1)
 
 
 def train_restorer(
@@ -208,39 +184,6 @@ def study_super_resolution(config: RestorationConfig, data: Data, train: Train) 
         ]
     table = pd.DataFrame(rows)
     return _report("super_resolution", "factor", table, strips, len(real), config.seed)
-
-
-def compare_restored(
-    real: Tensor, restored: Restored, seed: int, place: Mapping[str, float]
-) -> list[dict[str, object]]:
-    """Return a row for each metric and method: its value and the autoencoder's less its.
-
-    Each row begins with `place`, e.g. {"noise": 0.2}.
-    """
-    rows = []
-    for metric, methods in restored.items():
-        values = {method: MEASURED[metric](real, images) for method, (_, images) in methods.items()}
-        for method, (setting, _) in methods.items():
-            row = {
-                **place,
-                "metric": metric,
-                "method": method,
-                "setting": setting,
-                **spread(values[method], seed, "value"),
-            }
-            if method != AE:
-                row |= spread(values[AE] - values[method], seed, "change")
-            rows.append(row)
-    return rows
-
-
-def best_rival(table: pd.DataFrame, place: Mapping[str, float], metric: str) -> pd.Series:
-    """Return the row of the best method beside the autoencoder, at one level and by one metric."""
-    rows = table[(table["metric"] == metric) & (table["method"] != AE)]
-    for column, value in place.items():
-        rows = rows[rows[column] == value]
-    lower = METRICS[metric].better == "lower"
-    return rows.loc[rows["value"].idxmin() if lower else rows["value"].idxmax()]
 
 
 def _report(

@@ -5,7 +5,6 @@ tasks: digits among clutter (Mnih et al., 2014, who made MNIST so), and the nucl
 image (BBBC038), compared with a threshold.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,28 +14,33 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import Count, PositiveCount, Range, Share
 from diffusevae.core.randomness import generator
 from diffusevae.figures.drawing import COLOURS, INK, MUTED, Strip, draw_strips, label_axes, panels
+from diffusevae.latents.autoencoders.masks import (
+    UNET,
+    best_threshold,
+    compare_masks,
+    otsu_threshold,
+)
 from diffusevae.latents.autoencoders.part import Data, Part, Train, fill_part
 from diffusevae.latents.autoencoders.scenes import (
-    INSIDE,
     Masks,
     crop_tiles,
     cut_tiles,
     hide_digits,
     read_nuclei,
 )
-from diffusevae.latents.measures.evidence import judge, spread
+from diffusevae.latents.measures.evidence import judge
 from diffusevae.latents.models.autoencoder import apply, fit_pairs
-from diffusevae.models.unet import UNet, UNetConfig
+from diffusevae.latents.models.segmenter import Segmenter
+from diffusevae.models.unet import UNetConfig
 from diffusevae.training.loop import OptimiserConfig
 
-THRESHOLDS = 256
-UNET, OTSU, GLOBAL = "UNet", "Otsu's threshold", "best global threshold"
+OTSU, GLOBAL = "Otsu's threshold", "best global threshold"
 METHOD_COLOURS = {UNET: COLOURS["ddpm"], OTSU: COLOURS["vae"], GLOBAL: INK}
 SHOWN = 8
 
@@ -56,48 +60,6 @@ class SegmentationConfig:
     nuclei_epochs: PositiveCount
     validation_share: Share
     seed: Count
-
-
-class Segmenter(nn.Module):
-    """Maps images (B x C x H x W in [0, 1]) to logits of the mask, with a UNet at t = 0."""
-
-    def __init__(self, config: UNetConfig, shape: Sequence[int]) -> None:
-        super().__init__()
-        self.unet = UNet(config, shape, conditional=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.unet(2 * x - 1, torch.zeros(len(x), dtype=torch.long, device=x.device))
-
-
-def otsu_threshold(image: np.ndarray) -> float:
-    """Return the threshold that parts the grey values in [0, 1] best (Otsu, 1979).
-
-    It maximises the variance between the two sides over 256 grey values.
-    """
-    counts, edges = np.histogram(image, bins=THRESHOLDS, range=(0, 1))
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = counts.cumsum()[:-1].astype(float)
-    above = counts.sum() - below
-    sums = (counts * centres).cumsum()
-    mean_below = sums[:-1] / np.maximum(below, 1)
-    mean_above = (sums[-1] - sums[:-1]) / np.maximum(above, 1)
-    between = below * above * (mean_below - mean_above) ** 2
-    # Between two clusters all thresholds are as good: the middle one.
-    best = np.flatnonzero(np.isclose(between, between.max()))
-    return float(edges[1:-1][best].mean())
-
-
-def intersection_over_union(predicted: Tensor, mask: Tensor) -> Tensor:
-    """Return the IoU of each image's masks (bool, N x 1 x H x W); NaN where both are empty."""
-    both = (predicted & mask).flatten(1).sum(1).double()
-    return both / (predicted | mask).flatten(1).sum(1).double()
-
-
-def best_threshold(images: Tensor, masks: Tensor) -> float:
-    """Return the one threshold with the highest mean IoU on these images."""
-    candidates = torch.linspace(0, 1, 65)[1:-1]
-    scores = [intersection_over_union(images > t, masks > INSIDE).nanmean() for t in candidates]
-    return float(candidates[int(torch.stack(scores).argmax())])
 
 
 def train_segmenter(
@@ -202,35 +164,6 @@ def _make_nuclei(
         )
 
     return known, cut(slice(lowest, None), slice(0, middle)), cut(slice(None), slice(middle, None))
-
-
-def compare_masks(
-    task: str, predicted: Mapping[str, Tensor], masks: Tensor, seed: int
-) -> list[dict[str, object]]:
-    """Return a row for each method: its IoU, and the UNet's less its, over images with a mask."""
-    there = masks.flatten(1).any(1)
-    masks = masks[there] > INSIDE
-    scores = {
-        method: intersection_over_union(one[there], masks) for method, one in predicted.items()
-    }
-    rows = []
-    for method, own in scores.items():
-        row = {
-            "task": task,
-            "method": method,
-            "images": len(own),
-            **spread(own, seed, "iou"),
-            "iou_of_all": float(_pooled(predicted[method][there], masks)),
-        }
-        if method != UNET:
-            row |= spread(scores[UNET] - own, seed, "change")
-        rows.append(row)
-    return rows
-
-
-def _pooled(predicted: Tensor, masks: Tensor) -> Tensor:
-    """Return the IoU of all pixels of all images together."""
-    return intersection_over_union(predicted.reshape(1, -1), masks.reshape(1, -1))
 
 
 def _report(

@@ -1,8 +1,8 @@
 """The beta-VAE: a VAE whose code is a vector, of images, spectra or whatever has a fixed shape.
 
 Higgins et al., "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework"
-(2017); the architecture of the beta-VAE study (docs/study.md, B1) is channels [32, 64],
-hidden [].
+(2017). The network is VectorVAE; that of the beta-VAE study (docs/study.md, B1) has channels
+[32, 64], hidden [].
 """
 
 import dataclasses
@@ -172,15 +172,8 @@ def fit_vector_vae(
 
         return validate_in_parts(len(validation), losses, weight, total=1)
 
-    return fit(
-        model,
-        optimiser,
-        epochs,
-        seed,
-        Fit(batch_loss, validate, len(train)),
-        callbacks,
-        checkpointer,
-    )
+    task = Fit(batch_loss, validate, len(train))
+    return fit(model, optimiser, epochs, seed, task, callbacks, checkpointer)
 
 
 @torch.inference_mode()

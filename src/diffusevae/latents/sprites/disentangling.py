@@ -5,6 +5,7 @@ All add to reconstruction + KL what the papers named at each loss ask for; `reco
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -198,9 +199,6 @@ def fit_disentangling(
         model = Adversary(inner, config.discriminator)
     model = model.to(train.device)
 
-    def vae_of(model: VectorVAE | Adversary) -> VectorVAE:
-        return model.vae if isinstance(model, Adversary) else model
-
     def noise(count: int, *keys: int | str) -> Tensor:
         rng = generator(seed, "disentangling", *keys, device=train.device)
         return torch.randn(count, vae.latents, generator=rng, device=train.device)
@@ -209,20 +207,32 @@ def fit_disentangling(
         model: VectorVAE | Adversary, indices: Tensor, epoch: int, batch: int, rows: slice
     ) -> Losses:
         x = to_unit(train[indices[rows] % len(train)])
-        coded = code(vae_of(model), x, noise(len(indices), batch)[rows], pixel_weight)
+        coded = code(_vae_of(model), x, noise(len(indices), batch)[rows], pixel_weight)
         rng = generator(seed, "permutation", batch, device=train.device)
         return objective_losses(objective, config, model, coded, len(train), batch / steps, rng)
 
     def validate(model: VectorVAE | Adversary) -> dict[str, float]:
-        def losses(part: slice, number: int) -> Losses:
-            x = to_unit(validation[part])
-            coded = code(vae_of(model), x, noise(len(x), "validation", number), pixel_weight)
-            return {"reconstruction": coded.reconstruction, "kl": coded.kl}
-
-        count = len(validation)
-        found = validate_in_parts(count, losses, lambda items: items / count, total=1)
-        return {"loss": found["reconstruction"] + found["kl"], **found}
+        return _validate(_vae_of(model), validation, noise, pixel_weight)
 
     task = Fit(batch_loss, validate, steps * optimiser.batch_size)
     trained, history = fit(model, optimiser, 1, seed, task, callbacks, checkpointer)
-    return vae_of(trained), history[-1]
+    return _vae_of(trained), history[-1]
+
+
+def _vae_of(model: VectorVAE | Adversary) -> VectorVAE:
+    return model.vae if isinstance(model, Adversary) else model
+
+
+def _validate(
+    vae: VectorVAE, validation: Tensor, noise: Callable[..., Tensor], pixel_weight: float
+) -> dict[str, float]:
+    """Return reconstruction, KL and their sum as loss, means over uint8 images; see `code`."""
+
+    def losses(part: slice, number: int) -> Losses:
+        x = to_unit(validation[part])
+        coded = code(vae, x, noise(len(x), "validation", number), pixel_weight)
+        return {"reconstruction": coded.reconstruction, "kl": coded.kl}
+
+    count = len(validation)
+    found = validate_in_parts(count, losses, lambda items: items / count, total=1)
+    return {"loss": found["reconstruction"] + found["kl"], **found}
