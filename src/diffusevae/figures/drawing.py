@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import pandas as pd
 from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -152,3 +154,25 @@ def label_axes(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:
     axes.set_title(title)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
+
+
+def reach_of(table: pd.DataFrame, column: str) -> list[pd.Series]:
+    """Return how far the intervals of a column reach below and above it, as error bars want it."""
+    return [table[column] - table[f"{column}_low"], table[f"{column}_high"] - table[column]]
+
+
+def draw_interval_bars(
+    axes: Axes, names: Sequence[str], table: pd.DataFrame, column: str, colours: Sequence[str]
+) -> BarContainer:
+    """Draw a column as bars from the left, each with its name and interval."""
+    bars = axes.barh(
+        names,
+        table[column],
+        xerr=reach_of(table, column),
+        color=colours,
+        capsize=3,
+        ecolor=MUTED,
+        height=0.6,
+    )
+    axes.grid(axis="y", visible=False)
+    return bars

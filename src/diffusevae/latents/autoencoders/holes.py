@@ -13,7 +13,14 @@ from torch import Generator, Tensor
 from diffusevae.core.params import Range
 from diffusevae.core.randomness import generator
 from diffusevae.data.dataset import to_unit
-from diffusevae.figures.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, panels
+from diffusevae.figures.drawing import (
+    COLOURS,
+    Strip,
+    draw_interval_bars,
+    draw_strips,
+    label_axes,
+    panels,
+)
 from diffusevae.latents.autoencoders.part import AE, FAMILY_COLOURS, VAE, Data, Part, fill_part
 from diffusevae.latents.measures.evidence import judge, spread
 from diffusevae.latents.models.autoencoder import apply
@@ -117,9 +124,7 @@ def _draw(table: pd.DataFrame) -> Figure:
     for axes, name, title in zip(
         grid.flat, ("frechet", "confidence"), ("Fréchet distance ↓", "Confidence"), strict=True
     ):
-        bars = [table[name] - table[f"{name}_low"], table[f"{name}_high"] - table[name]]
-        axes.barh(names, table[name], xerr=bars, color=colours, capsize=3, ecolor=MUTED, height=0.6)
-        axes.grid(axis="y", visible=False)
+        draw_interval_bars(axes, names, table, name, colours)
         label_axes(axes, title)
     grid[0, 0].invert_yaxis()
     return figure

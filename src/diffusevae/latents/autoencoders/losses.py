@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffusevae.core.params import Count, PositiveCount
 from diffusevae.data.dataset import to_unit
-from diffusevae.figures.drawing import CLASS_COLOURS, COLOURS, Strip, draw_strips, panels
+from diffusevae.figures.drawing import CLASS_COLOURS, COLOURS, Strip, draw_strips, panels, reach_of
 from diffusevae.latents.autoencoders.networks import NetworkConfig, train_autoencoder
 from diffusevae.latents.autoencoders.part import AE, Data, Part, Train, fill_part
 from diffusevae.latents.measures.evidence import judge, spread
@@ -125,7 +125,7 @@ def _draw(table: pd.DataFrame) -> Figure:
     figure, grid = panels(2, 2, 3.6, sharey=True)
     names = [NAMES[loss] for loss in table["trained_on"]]
     for axes, name in zip(grid.flat, MEASURED, strict=True):
-        bars = np.stack([table[name] - table[f"{name}_low"], table[f"{name}_high"] - table[name]])
+        bars = np.stack(reach_of(table, name))
         for i, loss in enumerate(names):
             axes.errorbar(
                 table[name][i],

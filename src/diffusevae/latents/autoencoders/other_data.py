@@ -8,7 +8,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffusevae.data.dataset import to_unit
-from diffusevae.figures.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, panels
+from diffusevae.figures.drawing import (
+    COLOURS,
+    Strip,
+    draw_interval_bars,
+    draw_strips,
+    label_axes,
+    panels,
+)
 from diffusevae.latents.autoencoders.networks import NetworkConfig, train_autoencoder
 from diffusevae.latents.autoencoders.part import (
     AE,
@@ -115,19 +122,11 @@ def _draw(table: pd.DataFrame) -> Figure:
         grid.flat, table.groupby("tested_on", sort=False), strict=True
     ):
         own = own.sort_values(["model", "trained_on"], ascending=False)
-        bars = [own["mse"] - own["mse_low"], own["mse_high"] - own["mse"]]
-        drawn = axes.barh(
-            own["model"] + " of " + own["trained_on"],
-            own["mse"],
-            xerr=bars,
-            capsize=3,
-            ecolor=MUTED,
-            height=0.6,
-            color=[FAMILY_COLOURS[model] for model in own["model"]],
-        )
+        names = own["model"] + " of " + own["trained_on"]
+        colours = [FAMILY_COLOURS[model] for model in own["model"]]
+        drawn = draw_interval_bars(axes, names, own, "mse", colours)
         for bar, trained_on in zip(drawn, own["trained_on"], strict=True):
             bar.set_alpha(1 if trained_on == tested_on else 0.5)
-        axes.grid(axis="y", visible=False)
         label_axes(axes, f"On {tested_on}", "mean squared error")
     grid[0, 0].invert_yaxis()
     return figure

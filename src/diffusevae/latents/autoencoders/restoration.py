@@ -17,7 +17,16 @@ from torch import Tensor
 from diffusevae.core.params import Count, PositiveCount, Range
 from diffusevae.core.randomness import generator
 from diffusevae.data.dataset import to_unit
-from diffusevae.figures.drawing import COLOURS, INK, MUTED, Strip, draw_strips, label_axes, panels
+from diffusevae.figures.drawing import (
+    COLOURS,
+    INK,
+    MUTED,
+    Strip,
+    draw_strips,
+    label_axes,
+    panels,
+    reach_of,
+)
 from diffusevae.latents.autoencoders.classical import (
     FILTERS,
     MEASURED,
@@ -216,11 +225,10 @@ def _draw(table: pd.DataFrame, level: str) -> Figure:
     figure, grid = panels(1, len(MEASURED), 3.6)
     for axes, metric in zip(grid.flat, MEASURED, strict=True):
         for method, own in table[table["metric"] == metric].groupby("method", sort=False):
-            bars = [own["value"] - own["value_low"], own["value_high"] - own["value"]]
             axes.errorbar(
                 own[level],
                 own["value"],
-                yerr=bars,
+                yerr=reach_of(own, "value"),
                 fmt="o-",
                 capsize=3,
                 color=METHOD_COLOURS[method],

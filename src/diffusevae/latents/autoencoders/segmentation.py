@@ -19,7 +19,15 @@ from torch import Tensor
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import Count, PositiveCount, Range, Share
 from diffusevae.core.randomness import generator
-from diffusevae.figures.drawing import COLOURS, INK, MUTED, Strip, draw_strips, label_axes, panels
+from diffusevae.figures.drawing import (
+    COLOURS,
+    INK,
+    Strip,
+    draw_interval_bars,
+    draw_strips,
+    label_axes,
+    panels,
+)
 from diffusevae.latents.autoencoders.masks import (
     UNET,
     best_threshold,
@@ -194,19 +202,10 @@ def _report(
 def _draw(table: pd.DataFrame) -> Figure:
     figure, grid = panels(1, 2, 2.6, sharey=True)
     for axes, (task, own) in zip(grid.flat, table.groupby("task", sort=False), strict=True):
-        bars = [own["iou"] - own["iou_low"], own["iou_high"] - own["iou"]]
-        axes.barh(
-            own["method"],
-            own["iou"],
-            xerr=bars,
-            capsize=3,
-            ecolor=MUTED,
-            height=0.6,
-            color=[METHOD_COLOURS[method] for method in own["method"]],
-        )
+        colours = [METHOD_COLOURS[method] for method in own["method"]]
+        draw_interval_bars(axes, own["method"], own, "iou", colours)
         axes.set_xlim(0, 1)
         axes.set_xticks([0, 0.5, 1])
-        axes.grid(axis="y", visible=False)
         label_axes(axes, f"IoU: {task}")
     grid[0, 0].invert_yaxis()
     return figure

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffusevae.core.params import Count, PositiveCount, Range
 from diffusevae.data.dataset import to_unit
-from diffusevae.figures.drawing import COLOURS, Strip, draw_strips, label_axes, panels
+from diffusevae.figures.drawing import COLOURS, Strip, draw_strips, label_axes, panels, reach_of
 from diffusevae.latents.autoencoders.networks import Loss, NetworkConfig, train_with_loss
 from diffusevae.latents.autoencoders.part import AE, FAMILY_COLOURS, Data, Part, Train, fill_part
 from diffusevae.latents.measures.evidence import judge, spread
@@ -124,17 +124,14 @@ def _report(
 
 def _draw(table: pd.DataFrame) -> Figure:
     figure, grid = panels(1, 2, 3.2, sharey=True)
-    colour = FAMILY_COLOURS[AE]
-    below, above = table["mse"] - table["mse_low"], table["mse_high"] - table["mse"]
+    colour, reach = FAMILY_COLOURS[AE], reach_of(table, "mse")
     for axes, name, x in zip(
         grid.flat,
         ("near_zero", "mean_abs"),
         ("share of the code near zero", "mean |a|"),
         strict=True,
     ):
-        axes.errorbar(
-            table[name], table["mse"], yerr=[below, above], fmt="o-", color=colour, capsize=3
-        )
+        axes.errorbar(table[name], table["mse"], yerr=reach, fmt="o-", color=colour, capsize=3)
         for row in table.to_dict("records"):
             axes.annotate(
                 f"{row['lambda']:g}",

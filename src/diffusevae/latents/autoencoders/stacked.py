@@ -17,7 +17,14 @@ from torch import Tensor
 from diffusevae.core.params import Count, PositiveCount, Range
 from diffusevae.data.dataset import to_unit
 from diffusevae.data.resizing import resize
-from diffusevae.figures.drawing import COLOURS, MUTED, Strip, draw_strips, label_axes, panels
+from diffusevae.figures.drawing import (
+    COLOURS,
+    Strip,
+    draw_interval_bars,
+    draw_strips,
+    label_axes,
+    panels,
+)
 from diffusevae.latents.autoencoders.part import (
     AE,
     FAMILY_COLOURS,
@@ -194,17 +201,7 @@ def _draw(table: pd.DataFrame) -> Figure:
     figure, grid = panels(1, 1, 2.2)
     axes = grid[0, 0]
     colours = [FAMILY_COLOURS[PCA if model == PCA else AE] for model in table["model"]]
-    errors = [table["mse"] - table["mse_low"], table["mse_high"] - table["mse"]]
-    axes.barh(
-        table["model"],
-        table["mse"],
-        xerr=errors,
-        color=colours,
-        capsize=3,
-        ecolor=MUTED,
-        height=0.6,
-    )
+    draw_interval_bars(axes, table["model"], table, "mse", colours)
     axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
     label_axes(axes, "Test error (lower is better)", "mean squared error")
     return figure
