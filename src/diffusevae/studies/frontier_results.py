@@ -1,0 +1,141 @@
+"""Every point of the frontier measured, the default that follows, and the files that it leaves."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from diffusevae.core.errors import InputError
+from diffusevae.core.tensor_file import sha256_of
+from diffusevae.data.dataset import to_unit
+from diffusevae.figures.drawing import figure_style, save_figure
+from diffusevae.metrics.intervals import SMALLEST
+from diffusevae.metrics.set_comparison import extract_features
+from diffusevae.models.classifier import Classifier
+from diffusevae.models.vae import reconstruct_all
+from diffusevae.sampling.generation import Models, decode_new_codes
+from diffusevae.studies.budget import split_distance
+from diffusevae.studies.budget_figures import draw_budget
+from diffusevae.studies.frontier import (
+    QUANTITIES,
+    Subject,
+    choose_default,
+    compare_points,
+    converged,
+    list_points,
+    measure_point,
+    read_point,
+)
+from diffusevae.studies.frontier_figures import draw_frontier
+
+
+@dataclass(frozen=True, eq=False)
+class Frontier:
+    """A row for every point, that of the converged sampler, and features of DiffuseVAE's images.
+
+    `points` has these by the way, eta and steps of a sampler; `chosen` names the default, if any.
+    """
+
+    table: pd.DataFrame
+    end: Mapping[str, float | bool]
+    best: Mapping[str, np.ndarray]
+    points: Mapping[tuple, np.ndarray]
+    chosen: dict[str, object] | None
+
+
+def make_subject(
+    models: Models, classifier: Classifier, images: Tensor, num_images: int, seed: int
+) -> Subject:
+    """Return what every point has in common, of uint8 validation images on the device to use.
+
+    Raises InputError where there are too few for an interval.
+    """
+    device = images.device
+    images, others = images[:num_images], images[num_images : 2 * num_images]
+    if min(len(images), len(others)) < SMALLEST:
+        raise InputError(
+            f"frontier: {len(images) + len(others)} validation images; at least {SMALLEST} to "
+            f"refine and as many others are needed: raise frontier.num_images (now {num_images}) "
+            "or the images of the split"
+        )
+    return Subject(
+        to_unit(images).cpu(),
+        reconstruct_all(models.vae, images),
+        decode_new_codes(models, "gmm", len(images), seed),
+        lambda made: extract_features(classifier, made, device),
+        extract_features(classifier, others, device),
+    )
+
+
+def measure_frontier(
+    models: Models, subject: Subject, params: SimpleNamespace, log: Any
+) -> Frontier:
+    """Measure every sampler and hold it against the converged one."""
+    config, seed = params.frontier, params.seed
+    best = measure_point(models, converged(params.sampler, config), subject, seed)
+    rows = []
+    points: dict[tuple, np.ndarray] = {}
+    for sampler in list_points(params.sampler, config):
+        start = time.monotonic()
+        point = measure_point(models, sampler, subject, seed)
+        key = {"sampler": sampler.sampler, "eta": sampler.eta, "num_steps": sampler.num_steps}
+        name = f"{sampler.sampler}_eta{sampler.eta:g}_{sampler.num_steps}_seconds_per_image"
+        log.timing(name, (time.monotonic() - start) / (3 * len(subject.real)))
+        points[tuple(key.values())] = point["diffusevae_frechet"]
+        compared = compare_points(point, best, subject.reference, config.num_resamples, seed)
+        rows.append(key | compared)
+        values = "  ".join(f"{name} {compared[name]:.4g}" for name in QUANTITIES)
+        log.message(f"{sampler.sampler} eta {sampler.eta:g} {sampler.num_steps} steps  {values}")
+    table = pd.DataFrame(rows)
+    chosen = choose_default(table)
+    log.message(f"default: {chosen or 'none, as every point is worse than the converged sampler'}")
+    end = compare_points(best, best, subject.reference, 1, seed)
+    return Frontier(table, end, best, points, chosen)
+
+
+def save_frontier(
+    out: Path, found: Frontier, params: SimpleNamespace, num_images: int, files: Mapping[str, Path]
+) -> None:
+    """Write frontier.csv and .png, and default.json with the hashes of the files it is true of."""
+    out.mkdir(parents=True, exist_ok=True)
+    found.table.to_csv(out / "frontier.csv", index=False)
+    with figure_style():
+        save_figure(draw_frontier(found.table, found.end), out / "frontier.png")
+    chosen = found.chosen
+    default = {
+        "files": {name: sha256_of(path) for name, path in files.items()},
+        "params": {
+            "seed": params.seed,
+            "sampler": asdict(params.sampler),
+            "frontier": asdict(params.frontier),
+        },
+        "num_images": num_images,
+        "converged": {name: found.end[name] for name in QUANTITIES},
+        "sampler": chosen and asdict(params.sampler) | chosen,
+        "measured": chosen and read_point(found.table, chosen),
+    }
+    (out / "default.json").write_text(json.dumps(default, indent=2, sort_keys=True) + "\n")
+
+
+def save_budget(out: Path, found: Frontier, models: Models, subject: Subject, seed: int) -> None:
+    """Write budget.csv and .png: where the distance of the default's images comes from."""
+    end = found.best["diffusevae_frechet"]
+    decoded = decode_new_codes(models, "prior", len(subject.real), seed)
+    features = {
+        "x_hat": subject.features(subject.x_hat),
+        "vae_gmm": subject.features(subject.decoded),
+        "vae_prior": subject.features(decoded),
+        "diffusevae_converged": end,
+        "diffusevae": found.points.get(tuple((found.chosen or {}).values()), end),
+    }
+    budget = split_distance(features, subject.reference)
+    budget.to_csv(out / "budget.csv", index=False)
+    with figure_style():
+        save_figure(draw_budget(budget), out / "budget.png")
