@@ -9,7 +9,11 @@ from diffusevae.metrics.distribution import (
     frechet_distance,
     kid,
 )
-from diffusevae.metrics.frechet_intervals import frechet_difference, frechet_interval
+from diffusevae.metrics.frechet_intervals import (
+    _measure_growth,
+    frechet_difference,
+    frechet_interval,
+)
 from diffusevae.metrics.intervals import (
     Z_95,
     _measure_kernel,
@@ -49,6 +53,33 @@ def test_a_bound_is_1_96_deviations_off_by_the_variance_that_holds_there(growth)
         low, high = solve_interval(nothing, bias, first, second, growth)
         assert nothing - low == pytest.approx(Z_95 * np.sqrt(second))
         assert high - nothing >= Z_95 * np.sqrt(second)
+
+
+@pytest.mark.parametrize("shift", [-20, 0.5, 20])
+def test_the_variance_of_a_distance_grows_with_it_as_by_hand(shift):
+    """Both spreads are 1: the distance is shift^2, its variance that of 2 shift (x - y) / N.
+
+    Moved by d along the influences, the shift grows by 2 d (relative growth 1), the variance of
+    one set by its third moment, 2 d (shift / 4), and the spreads' difference joins in (1 / 4).
+    """
+    f, g = _skewed_and_even(20_000)
+    assert _measure_growth(f + shift, g) == pytest.approx(1 + shift / 4 + 1 / 4, rel=0.02)
+
+
+def test_a_distance_has_room_above_where_images_far_out_made_its_variance():
+    f, g = _skewed_and_even(200)
+    for shift, growth in ((-20, 1), (20, 6.25)):
+        found = frechet_interval(f + shift, g)
+        low, high = solve_interval(400, 0, 8 * 400 / 200, 0, growth)
+        reach = found["value"] - found["low"], found["high"] - found["value"]
+        assert reach == pytest.approx((400 - low, high - 400), rel=0.02)
+
+
+def _skewed_and_even(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return two sets of one feature, both of mean 0 and spread 1: exponential and uniform."""
+    steps = (np.arange(count) + 0.5) / count
+    found = [(x - x.mean()) / x.std() for x in (-np.log1p(-steps), steps)]
+    return found[0][:, None], found[1][:, None]
 
 
 def test_the_kernel_is_measured_block_by_block_as_at_once(monkeypatch):
