@@ -14,7 +14,7 @@ from diffusevae.core.disk import require_writable
 from diffusevae.experiments.experiment import LatentStudy, load_latent_study
 from diffusevae.latents.page import chapter
 from diffusevae.stages.names import LATENTS
-from diffusevae.tracking.recorder import send_unsent
+from diffusevae.tracking.sender import send_unsent
 from flows.pipeline import Outcome, hand_on, plan, pull_results, record, run_stages
 from flows.prefect_server import server_at_hand
 from flows.worker import end_with_worker

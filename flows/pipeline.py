@@ -13,7 +13,7 @@ from prefect import flow, get_run_logger
 from diffusevae.core.disk import require_writable
 from diffusevae.core.errors import EnvironmentFailure
 from diffusevae.experiments.experiment import Experiment, LatentStudy, load_experiment
-from diffusevae.tracking.recorder import send_unsent
+from diffusevae.tracking.sender import send_unsent
 from flows.worker import end_with_worker, started_by_worker
 from tasks.artifacts import Artifacts
 from tasks.dvc.checkout_lock import own_checkout

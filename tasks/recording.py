@@ -13,7 +13,8 @@ from threading import Thread
 
 from diffusevae.core.errors import EnvironmentFailure
 from diffusevae.tracking.journal import count_unsent
-from diffusevae.tracking.recorder import record, send_unsent
+from diffusevae.tracking.recorder import record
+from diffusevae.tracking.sender import send_unsent
 from tasks.terminal import run_on_terminal
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from diffusevae.tracking.stage_logger import PARENT_VARIABLE, RECORDER_VARIABLE
+from diffusevae.tracking.recorder_client import RECORDER_VARIABLE
+from diffusevae.tracking.stage_logger import PARENT_VARIABLE
 from tasks.dvc.process import reproduce
 
 

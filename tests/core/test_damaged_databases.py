@@ -17,7 +17,9 @@ from optuna.pruners import NopPruner
 from diffusevae.core import database_file
 from diffusevae.core.command import run_command
 from diffusevae.core.errors import EnvironmentFailure, Failure, InputError
-from diffusevae.tracking import recorder
+from diffusevae.tracking import sender
+from diffusevae.tracking.recorder import record
+from diffusevae.tracking.sender import send_unsent
 from diffusevae.tuning import study_storage
 from diffusevae.tuning.slots import open_study, run_slots
 from flows.prefect_server import TemporaryServer
@@ -280,18 +282,18 @@ def test_a_server_that_refuses_is_given_up_at_once_and_in_silence(blackhole, mon
 
 
 def test_what_is_recorded_meanwhile_is_kept_and_sent_later(mlflow_store, monkeypatch, capfd):
-    monkeypatch.setattr(recorder, "WAIT_SECONDS", 0)
-    monkeypatch.setattr(recorder, "LAST_TRY_SECONDS", 0)
+    monkeypatch.setattr(sender, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(sender, "LAST_TRY_SECONDS", 0)
     path = Path("mlflow/mlflow.db").absolute()
     content = path.read_bytes()
     path.write_bytes(bytes(8192))
     before = threading.enumerate()
-    recorder.record(lines(CLOSE))
+    record(lines(CLOSE))
     for thread in set(threading.enumerate()) - set(before):
         thread.join()  # it ends with its process elsewhere
     said = capfd.readouterr().err
     assert f"warning: MLflow says: {path}: is damaged" in said and "is kept in scratch" in said
     path.write_bytes(content)
-    assert recorder.send_unsent()
+    assert send_unsent()
     [run] = runs_of(mlflow_store)
     assert run.info.status == "FINISHED"

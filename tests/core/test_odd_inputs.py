@@ -19,7 +19,7 @@ from diffusevae.models.diffusion import load_diffusion
 from diffusevae.models.latent_mixture import load_mixture
 from diffusevae.models.vae import load_vae
 from diffusevae.tracking.mlflow_store import require_address
-from diffusevae.tracking.stage_logger import Recorder
+from diffusevae.tracking.recorder_client import Recorder
 from diffusevae.tuning import study_storage
 from diffusevae.tuning.search_space import apply_best
 from tasks import parent_run

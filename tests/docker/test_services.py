@@ -26,7 +26,8 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 from diffusevae.core.errors import EnvironmentFailure
 from diffusevae.core.tensor_file import save_tensors
 from diffusevae.tracking.mlflow_store import connect, experiment_id
-from diffusevae.tracking.stage_logger import PARENT_VARIABLE, Recorder, track_stage
+from diffusevae.tracking.recorder_client import Recorder
+from diffusevae.tracking.stage_logger import PARENT_VARIABLE, track_stage
 from flows.bootstrap import bootstrap
 from tasks.parent_run import open_parent_run
 from tasks.registry.registration import Registered, find_version, register

@@ -11,7 +11,8 @@ import pytest
 
 from diffusevae.core.errors import EnvironmentFailure, InputError, hide_passwords
 from diffusevae.tracking.mlflow_store import connect, experiment_id
-from diffusevae.tracking.stage_logger import Recorder, StageLogger, track_stage
+from diffusevae.tracking.recorder_client import Recorder
+from diffusevae.tracking.stage_logger import StageLogger, track_stage
 from diffusevae.tuning import study_storage
 from tasks.dvc import process
 from tasks.parent_run import open_parent_run

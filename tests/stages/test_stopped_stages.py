@@ -12,7 +12,7 @@ import pytest
 
 from diffusevae.core import interruption
 from diffusevae.core.parent import PARENT_VARIABLE
-from diffusevae.tracking.stage_logger import RECORDER_VARIABLE
+from diffusevae.tracking.recorder_client import RECORDER_VARIABLE
 from tests.support.processes import alive, wait_for
 
 INPUTS = ("train_vae", "train", "validation", "best.yaml")

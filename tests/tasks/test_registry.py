@@ -20,7 +20,8 @@ from diffusevae.experiments.experiment import Experiment
 from diffusevae.models.diffusion import DiffusionModel, save_diffusion
 from diffusevae.models.latent_mixture import Mixture, save_mixture
 from diffusevae.models.vae import VAE, VAEConfig, save_vae
-from diffusevae.tracking.stage_logger import Recorder, track_stage
+from diffusevae.tracking.recorder_client import Recorder
+from diffusevae.tracking.stage_logger import track_stage
 from tasks.parent_run import open_parent_run
 from tasks.registry.model_card import measure_version
 from tasks.registry.registration import Registered, find_version, register

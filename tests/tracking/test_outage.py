@@ -16,7 +16,8 @@ from mlflow import MlflowClient
 
 from diffusevae.tracking.journal import FOLDER
 from diffusevae.tracking.mlflow_store import connect
-from diffusevae.tracking.recorder import record, send_unsent
+from diffusevae.tracking.recorder import record
+from diffusevae.tracking.sender import send_unsent
 from tasks.recording import serve_recorder
 from tests.support.records import CLOSE, lines, runs_of
 from tests.support.servers import MlflowServer
@@ -27,7 +28,8 @@ EPOCHS = 6
 STAGE = f"""
 import sys
 from pathlib import Path
-from diffusevae.tracking.stage_logger import Recorder, track_stage
+from diffusevae.tracking.recorder_client import Recorder
+from diffusevae.tracking.stage_logger import track_stage
 folder = Path("out")
 with Recorder() as recorder, track_stage("train_vae", sys.argv[1], {{"seed": 3}}, recorder) as log:
     log.dataset(Path("data/train.bin"), "training")
@@ -222,12 +224,12 @@ def test_a_server_that_stores_but_does_not_answer_doubles_nothing(server, served
 @pytest.fixture
 def kept(mlflow_store, monkeypatch):
     """A function that records lines where MLflow does not answer; they are sent by the test."""
-    monkeypatch.setattr("diffusevae.tracking.recorder.WAIT_SECONDS", 0)
-    monkeypatch.setattr("diffusevae.tracking.recorder.LAST_TRY_SECONDS", 0)
+    monkeypatch.setattr("diffusevae.tracking.sender.WAIT_SECONDS", 0)
+    monkeypatch.setattr("diffusevae.tracking.sender.LAST_TRY_SECONDS", 0)
 
     def keep(*messages: dict) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr("diffusevae.tracking.recorder.connect", _fail)
+            patch.setattr("diffusevae.tracking.runs.connect", _fail)
             before = threading.enumerate()
             record(lines(*messages))
             # A recorder ends with its process. Here its threads would go on and, MLflow there

@@ -15,7 +15,8 @@ import pytest
 from diffusevae.core.errors import InputError
 from diffusevae.core.tensor_file import load_config
 from diffusevae.tracking.mlflow_store import connect, experiment_id
-from diffusevae.tracking.stage_logger import PARENT_VARIABLE, Recorder, track_stage
+from diffusevae.tracking.recorder_client import Recorder
+from diffusevae.tracking.stage_logger import PARENT_VARIABLE, track_stage
 from diffusevae.training.loop import OptimiserConfig
 from tests.support.checkouts import ROOT
 from tests.support.toy_splits import write_split
@@ -155,7 +156,8 @@ class Worse(Exception):
 
 def test_a_stage_that_is_killed_outright_is_not_left_running(store):
     code = (
-        "import os\nfrom diffusevae.tracking.stage_logger import Recorder, track_stage\n"
+        "import os\nfrom diffusevae.tracking.recorder_client import Recorder\n"
+        "from diffusevae.tracking.stage_logger import track_stage\n"
         "with Recorder() as r, track_stage('sample', 'killed', {}, r) as log:\n"
         "    with log.trial(0, {}):\n"
         "        os.kill(os.getpid(), 9)"
@@ -188,7 +190,8 @@ def test_a_server_that_is_away_does_not_stop_the_work(tmp_path, monkeypatch, cap
 
 def test_processes_may_open_a_new_store_at_once(tmp_path):
     code = (
-        "from diffusevae.tracking.stage_logger import Recorder, track_stage\n"
+        "from diffusevae.tracking.recorder_client import Recorder\n"
+        "from diffusevae.tracking.stage_logger import track_stage\n"
         "with Recorder() as r, track_stage('prepare', 'smoke', {}, r): pass"
     )
     environment = os.environ | {"MLFLOW_TRACKING_URI": ""}

@@ -27,7 +27,8 @@ from diffusevae.core.disk import SCRATCH, make_private, own_output
 from diffusevae.core.errors import InputError, guard_output
 from diffusevae.core.parent import PARENT_VARIABLE, end_with_parent
 from diffusevae.stages.names import ALL_STAGES, TRAINED_TOGETHER
-from diffusevae.tracking.stage_logger import Recorder, StageLogger, track_stage
+from diffusevae.tracking.recorder_client import Recorder
+from diffusevae.tracking.stage_logger import StageLogger, track_stage
 from diffusevae.training.launcher import launch, num_processes, rank
 
 PARAMS_FILE = Path("params.yaml")

@@ -39,8 +39,8 @@ def run(params, *, train: Path, validation: Path, test: Path, vae: Path, out: Pa
     check_guidance(params.sampler, params.ablate.p_uncond)
     device = choose_device()
     log.dataset(train, "training")
-    splits = (load_split(path) for path in (train, validation, test))
-    setting = make_setting(params, *splits, load_vae(vae, device), device)
+    known, held_out, unseen = (load_split(path) for path in (train, validation, test))
+    setting = make_setting(params, known, held_out, unseen, load_vae(vae, device), device)
     with open_trainings("ablate", params, [train, validation, vae], device, log) as open_one:
         save_ablation(out, *train_variants(setting, params, open_one), setting.test)
     log.artifact(out)

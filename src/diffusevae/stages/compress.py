@@ -30,8 +30,8 @@ def run(params, *, train: Path, validation: Path, test: Path, out: Path, log) ->
     """Write runs.csv, table.csv, table.png and images.png to `out`."""
     device = choose_device()
     log.dataset(train, "training")
-    splits = (load_split(path) for path in (train, validation, test))
-    compression = Compression(params, *splits, device)
+    known, held_out, unseen = (load_split(path) for path in (train, validation, test))
+    compression = Compression(params, known, held_out, unseen, device)
     with open_trainings("compress", params, [train, validation], device, log) as open_one:
         compression.compare_all(open_one, log)
         compression.save(out)

@@ -102,8 +102,10 @@ def _load_sets(
         tested.labels[:num_test],
         params.seed,
     )
-    others = (load_split(sets[name]).images.to(device) for name in ("other_train", "other_test"))
-    return data, divide(params.other_dataset, *others, data)
+    known, unseen = (
+        load_split(sets[name]).images.to(device) for name in ("other_train", "other_test")
+    )
+    return data, divide(params.other_dataset, known, unseen, data)
 
 
 def _check_sizes(given: Given) -> None:

@@ -24,6 +24,8 @@ from diffusevae.latents.models.beta_vae import (
 )
 from diffusevae.latents.models.deterministic import fit_autoencoder
 from diffusevae.latents.page.chapter import name_metrics, write_chapter
+from diffusevae.training.checkpointer import Checkpointer
+from diffusevae.training.loop import Callbacks
 from diffusevae.training.stage_trainings import OpenTraining
 
 KINDS = ("beta_vae", "autoencoder")
@@ -39,6 +41,7 @@ def train_kinds(
     def train_one(kind: str, seed: int) -> tuple[Any, Findings]:
         with open_one(f"{kind}-{seed}", {"kind": kind, "seed": seed}) as training:
             data = train.images, validation.images, config.epochs, seed
+            hold: tuple[Callbacks[Any], Checkpointer]
             hold = training.callbacks(), training.checkpointer
             model: Any
             if kind == "beta_vae":
