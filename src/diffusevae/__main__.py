@@ -23,7 +23,7 @@ from diffusevae.experiments.experiment import load_experiment
 from diffusevae.experiments.params_file import PARAMS_FILE
 from diffusevae.figures.drawing import figure_style, save_figure
 from diffusevae.figures.image_figures import draw_gallery
-from diffusevae.sampling.generation import generate, load_models, refine
+from diffusevae.sampling.generation import generate_all_ways, load_models, refine_test_images
 from diffusevae.sampling.samplers import SamplerConfig
 from diffusevae.tracking.stage_logger import StageLogger
 
@@ -65,8 +65,8 @@ def draw(experiment: str, num_images: int, seed: int, out: Path, **sampler: str 
     models = load_models(vae, ddpm, diffusevae, choose_device())
     test = load_split(Path("data/prepared") / chosen.dataset / "test.safetensors")
     log = StageLogger()
-    pairs = refine(models, config, test, num_images, seed, log)
-    generated = generate(models, config, num_images, seed, log)
+    pairs = refine_test_images(models, config, test, num_images, seed, log)
+    generated = generate_all_ways(models, config, num_images, seed, log)
     with figure_style():
         save_figure(draw_gallery(pairs, generated, min(num_images, COLUMNS)), out)
     milliseconds = 1000 * log.timings["diffusevae_seconds_per_image"]

@@ -6,22 +6,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from diffusevae.core.device import choose_device
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import build
-from diffusevae.core.randomness import generator
 from diffusevae.core.readback import parse_json, read_again
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.experiments.experiment import Experiment
 from diffusevae.metrics.promotion import Made
-from diffusevae.models.diffusion import check_pair, load_diffusion
-from diffusevae.models.latent_mixture import load_mixture
-from diffusevae.models.vae import load_vae, reconstruct_all
+from diffusevae.models.diffusion import check_pair
 from diffusevae.registered.own_code import PACKAGE, hash_code
-from diffusevae.sampling.samplers import SamplerConfig, sample
+from diffusevae.sampling.generation import generate, load_pair, refine
+from diffusevae.sampling.samplers import SamplerConfig
 from diffusevae.tracking.mlflow_store import connect
 from tasks.registry.model_card import METRICS_ON_CARD
 from tasks.registry.model_folder import MEND, fetch_model
@@ -52,22 +49,15 @@ class Version:
         """
         if self.code:
             return make_apart(self.folder, f"{self.name} version {self.number}", images, seed)
-        files, device = self.folder / "artifacts", choose_device()
-        vae = load_vae(files / "vae.safetensors", device)
-        mixture = load_mixture(files / "prior.safetensors")
-        diffusevae = load_diffusion(files / "diffusevae.safetensors", device)
+        vae, mixture, diffusevae = (
+            self.folder / "artifacts" / f"{part}.safetensors" for part in HASHED
+        )
+        pair = load_pair(vae, mixture, diffusevae, choose_device())
         place = f"{self.name} version {self.number}: tag sampler"
         sampler = build(SamplerConfig, parse_json(self.tags["sampler"], place, MEND), place)
-        x_hat = reconstruct_all(vae, images.to(device))
-        codes = mixture.sample(len(images), generator(seed, "generate", "gmm"))
-        with torch.inference_mode():
-            decoded = torch.cat([vae.decode(part.to(device)) for part in codes.split(500)])
-        return Made(
-            *(
-                sample(diffusevae, sampler, len(images), seed + i, condition)
-                for i, condition in enumerate((x_hat, decoded))
-            )
-        )
+        _, refined = refine(pair, sampler, images, seed)
+        _, generated = generate(pair, sampler, "gmm", len(images), seed)
+        return Made(refined, generated)
 
 
 @contextmanager

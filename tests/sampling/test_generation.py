@@ -1,14 +1,30 @@
 """What the models make together."""
 
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
 from diffusevae.__main__ import main
 from diffusevae.core.errors import InputError
+from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import Split
-from diffusevae.models.latent_mixture import Mixture
-from diffusevae.sampling.generation import Models, generate, record_trajectory, refine
+from diffusevae.models.diffusion import save_diffusion
+from diffusevae.models.latent_mixture import Mixture, save_mixture
+from diffusevae.models.vae import save_vae
+from diffusevae.registered.model import DiffuseVAE
+from diffusevae.sampling.generation import (
+    Models,
+    generate_all_ways,
+    load_pair,
+    record_trajectory,
+    refine_test_images,
+)
 from diffusevae.tracking.stage_logger import StageLogger
+from tasks.registry.versions import Version
 from tests.support.toy_models import make_diffusion, make_sampler, make_vae
 
 SAMPLER = make_sampler(num_steps=3, batch_size=4)
@@ -20,9 +36,8 @@ def models() -> Models:
     torch.nn.init.normal_(vae.decoder.layers[-1].weight)
     # One Gaussian without spread: every code of the "GMM" is 2.
     mixture = Mixture(torch.ones(1), torch.full((1, 48), 2.0), torch.zeros(1, 48), (3, 4, 4))
-    return Models(
-        vae, mixture, make_diffusion("v").eval(), make_diffusion("v", conditional=True).eval()
-    )
+    ddpm, diffusevae = (make_diffusion("v", conditional=each).eval() for each in (False, True))
+    return Models(vae, mixture, diffusevae, ddpm)
 
 
 @pytest.fixture
@@ -33,7 +48,7 @@ def test_images() -> Split:
 
 def test_pairs_are_the_first_test_images_their_reconstruction_and_refinement(models, test_images):
     log = StageLogger()
-    pairs = refine(models, SAMPLER, test_images, 6, 0, log)
+    pairs = refine_test_images(models, SAMPLER, test_images, 6, 0, log)
     real = test_images.images[:6].float() / 255
     assert torch.equal(pairs["real"], real)
     torch.testing.assert_close(pairs["vae"], models.vae.reconstruct(real), atol=1e-4, rtol=1e-4)
@@ -43,12 +58,41 @@ def test_pairs_are_the_first_test_images_their_reconstruction_and_refinement(mod
 
 
 def test_generated_images_come_from_the_prior_and_from_the_mixture(models):
-    images = generate(models, SAMPLER, 5, 0, StageLogger())
+    images = generate_all_ways(models, SAMPLER, 5, 0, StageLogger())
     assert set(images) == {"vae_prior", "vae_gmm", "ddpm", "diffusevae_prior", "diffusevae_gmm"}
     assert all(x.shape == (5, 1, 16, 16) and 0 <= x.min() <= x.max() <= 1 for x in images.values())
     expected = models.vae.decode(torch.full((5, 3, 4, 4), 2.0))
     torch.testing.assert_close(images["vae_gmm"], expected, atol=1e-4, rtol=1e-4)
     assert images["vae_prior"].std(0).max() > 1e-3
+
+
+def test_the_stage_the_served_model_and_the_gate_make_the_same_images(
+    models, test_images, tmp_path
+):
+    """What each version is judged by, and what people are served, is what was measured."""
+    folder = tmp_path / "artifacts"
+    save_vae(folder / "vae.safetensors", models.vae)
+    save_mixture(folder / "prior.safetensors", models.mixture)
+    hashed = sha256_of(folder / "vae.safetensors")
+    save_diffusion(folder / "diffusevae.safetensors", models.diffusevae, hashed)
+    sampler = json.dumps(dataclasses.asdict(SAMPLER))
+    (folder / "sampler.json").write_text(sampler)
+    paths = {part: folder / f"{part}.safetensors" for part in ("vae", "prior", "diffusevae")}
+    pair = load_pair(*paths.values(), torch.device("cpu"))
+    loaded = Models(pair.vae, pair.mixture, pair.diffusevae, models.ddpm)
+    refined = refine_test_images(loaded, SAMPLER, test_images, 10, 7, StageLogger())["diffusevae"]
+    made = generate_all_ways(loaded, SAMPLER, 10, 7, StageLogger())["diffusevae_gmm"]
+    served = DiffuseVAE()
+    served.load_context(
+        SimpleNamespace(artifacts=paths | {"sampler": str(folder / "sampler.json")})
+    )
+    for images, number in ((refined, 0), (made, 10)):
+        given = test_images.images.numpy().astype(np.float32) / 255
+        answer = served.predict(None, given, {"num_images": number, "seed": 7})
+        assert torch.equal(torch.from_numpy(answer), images)
+    judged = Version("toy", "1", {"sampler": sampler}, tmp_path, "").make(test_images.images, 7)
+    assert torch.equal(judged.refined, refined) and torch.equal(judged.generated, made)
+    assert not torch.equal(refined, made)
 
 
 def test_a_trajectory_goes_from_noise_to_the_finished_image(models, test_images):
@@ -60,7 +104,7 @@ def test_a_trajectory_goes_from_noise_to_the_finished_image(models, test_images)
 
 def test_more_images_than_there_are_is_an_error_with_the_number(models, test_images):
     with pytest.raises(InputError, match="num_images 11: there are only 10"):
-        refine(models, SAMPLER, test_images, 11, 0, StageLogger())
+        refine_test_images(models, SAMPLER, test_images, 11, 0, StageLogger())
 
 
 def test_a_picture_that_cannot_be_written_is_found_before_any_work(tmp_path, capsys):

@@ -222,8 +222,12 @@ def vae_loss(vae: VAE, x: Tensor, eps: Tensor) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def reconstruct_all(vae: VAE, images: Tensor) -> Tensor:
-    """Return x_hat in [0,1] of uint8 images, N x C x H x W float32 on the VAE's device."""
-    return torch.cat([vae.reconstruct(to_unit(part)) for part in images.split(BATCH)])
+    """Return x_hat of images, uint8 or in [0,1]: N x C x H x W float32 in [0,1], VAE's device."""
+    device = next(vae.parameters()).device
+    parts = (part.to(device) for part in images.split(BATCH))
+    return torch.cat(
+        [vae.reconstruct(to_unit(part) if part.dtype == torch.uint8 else part) for part in parts]
+    )
 
 
 @torch.inference_mode()

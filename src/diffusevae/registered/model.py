@@ -13,15 +13,10 @@ from mlflow.pyfunc import PythonModel
 from torch import Tensor
 
 from diffusevae.core.device import choose_device
-from diffusevae.core.randomness import generator
 from diffusevae.core.readback import read_as
-from diffusevae.core.tensor_file import sha256_of
-from diffusevae.models.diffusion import check_pair, load_diffusion
-from diffusevae.models.latent_mixture import load_mixture
-from diffusevae.models.vae import load_vae
-from diffusevae.sampling.samplers import SamplerConfig, check_guidance, sample
+from diffusevae.sampling.generation import generate, load_pair, refine
+from diffusevae.sampling.samplers import SamplerConfig, check_guidance
 
-BATCH_SIZE = 500  # images encoded or decoded at once, as the stages do
 MOST_NUMBERS = 2**21  # in the images of one call, e.g. 2,048 of 1 x 32 x 32; as JSON 45 MB
 MOST_SEED = 2**63 - 2  # one more is drawn with, too
 
@@ -35,13 +30,9 @@ class DiffuseVAE(PythonModel):
         Raises InputError where DiffuseVAE was trained on another VAE, or knows no guidance.
         """
         paths = {name: Path(path) for name, path in context.artifacts.items()}
-        check_pair(paths["diffusevae"], sha256_of(paths["vae"]))
-        self.device = choose_device()
-        self.vae = load_vae(paths["vae"], self.device)
-        self.mixture = load_mixture(paths["prior"])
-        self.diffusevae = load_diffusion(paths["diffusevae"], self.device)
+        self.pair = load_pair(paths["vae"], paths["prior"], paths["diffusevae"], choose_device())
         self.sampler = read_as(SamplerConfig, paths["sampler"], "register the model again")
-        check_guidance(self.sampler, self.diffusevae.p_uncond)
+        check_guidance(self.sampler, self.pair.diffusevae.p_uncond)
 
     def predict(self, context, model_input: np.ndarray, params: dict | None = None) -> np.ndarray:
         """Return images, float32 in [0,1], B x C x H x W.
@@ -53,20 +44,15 @@ class DiffuseVAE(PythonModel):
         params = {"num_images": 0, "seed": 0} | (params or {})
         num_images = _check_number("num_images", params["num_images"], self._most_images())
         seed = _check_number("seed", params["seed"], MOST_SEED)
-        with torch.inference_mode():
-            if num_images:
-                # As the stage `sample` does it, so that the model can repeat its images.
-                z = self.mixture.sample(num_images, generator(seed, "generate", "gmm"))
-                x_hat = self._decode(z)
-                seed += 1
-            else:
-                x_hat = self._reconstruct(self._check(model_input))
-            images = sample(self.diffusevae, self.sampler, len(x_hat), seed, x_hat)
+        if num_images:
+            _, images = generate(self.pair, self.sampler, "gmm", num_images, seed)
+        else:
+            _, images = refine(self.pair, self.sampler, self._check(model_input), seed)
         return images.contiguous().numpy()
 
     def _check(self, images: np.ndarray) -> Tensor:
         images = np.asarray(images, dtype=np.float32)
-        shape, most = self.vae.image_shape, self._most_images()
+        shape, most = self.pair.vae.image_shape, self._most_images()
         if images.ndim != 4 or not 0 < len(images) <= most or images.shape[1:] != shape:
             raise MlflowException.invalid_parameter_value(
                 f"images of shape {images.shape}: expected B x {' x '.join(map(str, shape))} "
@@ -77,15 +63,7 @@ class DiffuseVAE(PythonModel):
         return torch.from_numpy(images)
 
     def _most_images(self) -> int:
-        return max(1, MOST_NUMBERS // math.prod(self.vae.image_shape))
-
-    def _reconstruct(self, x: Tensor) -> Tensor:
-        parts = x.split(BATCH_SIZE)
-        return torch.cat([self.vae.reconstruct(part.to(self.device)) for part in parts])
-
-    def _decode(self, z: Tensor) -> Tensor:
-        parts = z.split(BATCH_SIZE)
-        return torch.cat([self.vae.decode(part.to(self.device)) for part in parts])
+        return max(1, MOST_NUMBERS // math.prod(self.pair.vae.image_shape))
 
 
 def _check_number(name: str, value: int | None, most: int) -> int:

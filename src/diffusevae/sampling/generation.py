@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -17,12 +17,13 @@ from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import Split, to_unit
 from diffusevae.models.diffusion import DiffusionModel, check_pair, load_diffusion
 from diffusevae.models.latent_mixture import Mixture, load_mixture
-from diffusevae.models.vae import VAE, load_vae, reconstruct_all
+from diffusevae.models.vae import BATCH, VAE, load_vae, reconstruct_all
 from diffusevae.sampling.samplers import SamplerConfig, sample
 
 SNAPSHOT_IMAGES = 20
 TRAJECTORY_IMAGES = 8
 TRAJECTORY_MOMENTS = 9  # noise, seven between, the finished image
+Density = Literal["prior", "gmm"]  # of new codes: N(0, I), or the mixture
 
 
 @dataclass(frozen=True)
@@ -33,107 +34,150 @@ class SampleConfig:
     num_generated: PositiveCount
 
 
+class Watcher(Protocol):
+    """Who is told how far the work is, and how long an image took."""
+
+    def progress(self, label: str) -> Callable[[int, int], None]:
+        """Return what is told (images done, of how many)."""
+
+    def timing(self, name: str, value: float) -> None:
+        """Take note of seconds."""
+
+
 @dataclass(frozen=True, eq=False)
-class Models:
-    """The frozen VAE, the density over its codes, the DDPM and DiffuseVAE."""
+class Pair:
+    """A frozen VAE, the mixture over its codes, and the DiffuseVAE that was trained on it."""
 
     vae: VAE
     mixture: Mixture
-    ddpm: DiffusionModel
     diffusevae: DiffusionModel
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.vae.parameters()).device
+
+
+@dataclass(frozen=True, eq=False)
+class Models(Pair):
+    """What an experiment trains: the pair, and the DDPM beside it."""
+
+    ddpm: DiffusionModel
+
+
+def load_pair(vae: Path, mixture: Path, diffusevae: Path, device: torch.device) -> Pair:
+    """Return the models of three files.
+
+    Raises InputError where one cannot be read, or DiffuseVAE was trained on another VAE.
+    """
+    check_pair(diffusevae, sha256_of(vae))
+    return Pair(load_vae(vae, device), load_mixture(mixture), load_diffusion(diffusevae, device))
 
 
 def load_models(
     train_vae: Path, train_ddpm: Path, train_diffusevae: Path, device: torch.device
 ) -> Models:
-    """Return the models in the output folders of their stages.
-
-    Raises InputError where a file cannot be read, or DiffuseVAE was trained on another VAE.
-    """
-    vae, diffusevae = (f / "model.safetensors" for f in (train_vae, train_diffusevae))
-    check_pair(diffusevae, sha256_of(vae))
-    return Models(
-        load_vae(vae, device),
-        load_mixture(train_vae / "prior.safetensors"),
-        load_diffusion(train_ddpm / "model.safetensors", device),
-        load_diffusion(diffusevae, device),
-    )
+    """Return the models in the output folders of their stages; raises as `load_pair` does."""
+    weights = "model.safetensors"
+    mixture = train_vae / "prior.safetensors"
+    pair = load_pair(train_vae / weights, mixture, train_diffusevae / weights, device)
+    ddpm = load_diffusion(train_ddpm / weights, device)
+    return Models(pair.vae, pair.mixture, pair.diffusevae, ddpm)
 
 
 def refine(
-    models: Models, config: SamplerConfig, test: Split, num_images: int, seed: int, log
+    pair: Pair, config: SamplerConfig, images: Tensor, seed: int, log: Watcher | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the VAE's reconstructions of images, and them refined: N x C x H x W, on the CPU.
+
+    The images are uint8, or float32 in [0,1], as what is returned. Measures seconds_per_image of
+    the reconstruction and of the refinement, the reconstruction not included.
+    """
+    x_hat = _timed(log, "vae", lambda: reconstruct_all(pair.vae, images))
+    shown = None if log is None else log.progress("refine")
+    refined = _timed(
+        log,
+        "diffusevae",
+        lambda: sample(pair.diffusevae, config, len(x_hat), seed, x_hat, progress=shown),
+    )
+    return x_hat.cpu(), refined
+
+
+def generate(
+    pair: Pair,
+    config: SamplerConfig,
+    density: Density,
+    num_images: int,
+    seed: int,
+    log: Watcher | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return the VAE's pictures of new codes, and them refined: N x C x H x W in [0,1], CPU."""
+    decoded = decode_new_codes(pair, density, num_images, seed)
+    shown = None if log is None else log.progress(f"generate diffusevae_{density}")
+    return decoded.cpu(), sample_new(pair.diffusevae, config, num_images, seed, decoded, shown)
+
+
+@torch.inference_mode()
+def decode_new_codes(pair: Pair, density: Density, num_images: int, seed: int) -> Tensor:
+    """Return the VAE's pictures of codes from N(0, I) or the mixture, on its device."""
+    rng = generator(seed, "generate", density)
+    if density == "gmm":
+        codes = pair.mixture.sample(num_images, rng)
+    else:
+        codes = torch.randn(num_images, *pair.vae.latent_shape, generator=rng)
+    return torch.cat([pair.vae.decode(part.to(pair.device)) for part in codes.split(BATCH)])
+
+
+def sample_new(
+    model: DiffusionModel,
+    config: SamplerConfig,
+    num_images: int,
+    seed: int,
+    condition: Tensor | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Return new images as `sample` does, from other noise than that of refinements."""
+    return sample(model, config, num_images, seed + 1, condition, progress=progress)
+
+
+def refine_test_images(
+    models: Models, config: SamplerConfig, test: Split, num_images: int, seed: int, log: Watcher
 ) -> dict[str, Tensor]:
     """Return real, vae and diffusevae (N x C x H x W in [0,1], CPU) and labels of test images.
 
-    Measures seconds_per_image of the VAE's reconstruction and of the refinement, the VAE's part
-    not included. Raises InputError where there are too few test images.
+    Raises InputError where there are too few test images.
     """
     if num_images > len(test.images):
         raise InputError(
             f"sample.num_images {num_images}: there are only {len(test.images)} test "
             "images; use at most as many"
         )
-    device = next(models.vae.parameters()).device
-    images = test.images[:num_images].to(device)
-    x_hat = _timed(log, "vae", num_images, lambda: reconstruct_all(models.vae, images))
-    refined = _timed(
-        log,
-        "diffusevae",
-        num_images,
-        lambda: sample(
-            models.diffusevae, config, num_images, seed, x_hat, progress=log.progress("refine")
-        ),
-    )
+    images = test.images[:num_images]
+    x_hat, refined = refine(models, config, images, seed, log)
     return {
-        "real": images.cpu().float() / 255,
-        "vae": x_hat.cpu(),
+        "real": to_unit(images),
+        "vae": x_hat,
         "diffusevae": refined,
         "labels": test.labels[:num_images],
     }
 
 
-@torch.inference_mode()
-def decode_new_codes(
-    models: Models, density: Literal["prior", "gmm"], num_images: int, seed: int
-) -> Tensor:
-    """Return the VAE's pictures of codes from N(0, I) or the ex-post density, on its device."""
-    rng = generator(seed, "generate", density)
-    if density == "gmm":
-        codes = models.mixture.sample(num_images, rng)
-    else:
-        codes = torch.randn(num_images, *models.vae.latent_shape, generator=rng)
-    device = next(models.vae.parameters()).device
-    return torch.cat([models.vae.decode(part.to(device)) for part in codes.split(500)])
-
-
-@torch.inference_mode()
-def generate(
-    models: Models, config: SamplerConfig, num_images: int, seed: int, log
+def generate_all_ways(
+    models: Models, config: SamplerConfig, num_images: int, seed: int, log: Watcher
 ) -> dict[str, Tensor]:
     """Return num_images images of each way to generate, N x C x H x W in [0,1] on the CPU.
 
-    vae_prior decodes z ~ N(0, I), vae_gmm z from the ex-post density; diffusevae_prior and
-    diffusevae_gmm refine exactly those; ddpm starts from noise alone.
+    vae_prior decodes z ~ N(0, I), vae_gmm z from the mixture; diffusevae_prior and diffusevae_gmm
+    refine exactly those; ddpm starts from noise alone.
     """
     images = {}
-    for name in ("prior", "gmm"):
-        decoded = decode_new_codes(models, name, num_images, seed)
-        images[f"vae_{name}"] = decoded.cpu()
-        images[f"diffusevae_{name}"] = sample(
-            models.diffusevae,
-            config,
-            num_images,
-            seed + 1,
-            decoded,
-            progress=log.progress(f"generate diffusevae_{name}"),
-        )
+    densities: tuple[Density, ...] = ("prior", "gmm")
+    for name in densities:
+        decoded, refined = generate(models, config, name, num_images, seed, log)
+        images |= {f"vae_{name}": decoded, f"diffusevae_{name}": refined}
+    shown = log.progress("generate ddpm")
     images["ddpm"] = _timed(
-        log,
-        "ddpm",
-        num_images,
-        lambda: sample(
-            models.ddpm, config, num_images, seed + 1, progress=log.progress("generate ddpm")
-        ),
+        log, "ddpm", lambda: sample_new(models.ddpm, config, num_images, seed, progress=shown)
     )
     return images
 
@@ -145,8 +189,7 @@ def record_trajectory(
 
     x_t is mapped from the range of diffusion to [0,1] for showing; t = -1 is the finished image.
     """
-    device = next(models.vae.parameters()).device
-    x_hat = reconstruct_all(models.vae, test.images[:TRAJECTORY_IMAGES].to(device))
+    x_hat = reconstruct_all(models.vae, test.images[:TRAJECTORY_IMAGES])
     moments: list[tuple[int, Tensor, Tensor]] = []
 
     def keep(t: int, x_t: Tensor, x_0: Tensor) -> None:
@@ -173,20 +216,17 @@ def draw_snapshot(
     """
     if name == "ddpm":
         return {"samples": sample(models.ddpm, config, SNAPSHOT_IMAGES, seed)}
-    images = test.images[:SNAPSHOT_IMAGES].to(next(models.vae.parameters()).device)
-    x_hat = reconstruct_all(models.vae, images)
-    return {
-        "samples": sample(models.diffusevae, config, len(images), seed, x_hat),
-        "x_hat": x_hat,
-        "real": to_unit(images),
-    }
+    images = test.images[:SNAPSHOT_IMAGES]
+    x_hat, refined = refine(models, config, images, seed)
+    return {"samples": refined, "x_hat": x_hat, "real": to_unit(images)}
 
 
-def _timed(log, name: str, num_images: int, make: Callable[[], Tensor]) -> Tensor:
-    """Return what `make` makes and record its seconds per image."""
+def _timed(log: Watcher | None, name: str, make: Callable[[], Tensor]) -> Tensor:
+    """Return what `make` makes and tell the log its seconds per image."""
     start = time.monotonic()
     images = make()
     if images.is_cuda:
         torch.cuda.synchronize()
-    log.timing(f"{name}_seconds_per_image", (time.monotonic() - start) / num_images)
+    if log is not None:
+        log.timing(f"{name}_seconds_per_image", (time.monotonic() - start) / len(images))
     return images

@@ -15,10 +15,10 @@ from diffusevae.models.diffusion import load_diffusion
 from diffusevae.sampling.generation import (
     SampleConfig,
     draw_snapshot,
-    generate,
+    generate_all_ways,
     load_models,
     record_trajectory,
-    refine,
+    refine_test_images,
 )
 from diffusevae.sampling.samplers import SamplerConfig
 
@@ -34,19 +34,16 @@ def run(
     log.dataset(test, "testing")
     models = load_models(train_vae, train_ddpm, train_diffusevae, device)
     split = load_split(test)
-    pairs = refine(models, params.sampler, split, params.sample.num_images, params.seed, log)
+    counts, seed = params.sample, params.seed
+    pairs = refine_test_images(models, params.sampler, split, counts.num_images, seed, log)
     save_tensors(out / "pairs.safetensors", pairs)
-    generated = generate(models, params.sampler, params.sample.num_generated, params.seed, log)
+    generated = generate_all_ways(models, params.sampler, counts.num_generated, seed, log)
     save_tensors(out / "generated.safetensors", generated)
-    trajectory = record_trajectory(models, params.sampler, split, params.seed)
+    trajectory = record_trajectory(models, params.sampler, split, seed)
     save_tensors(out / "trajectory.safetensors", trajectory)
     for name, folder in (("ddpm", train_ddpm), ("diffusevae", train_diffusevae)):
         for path in sorted((folder / "snapshots").glob("*.safetensors")):
             model = load_diffusion(path, device)
-            early = (
-                dataclasses.replace(models, ddpm=model)
-                if name == "ddpm"
-                else dataclasses.replace(models, diffusevae=model)
-            )
-            drawn = draw_snapshot(early, name, params.sampler, split, params.seed)
+            early = dataclasses.replace(models, **{name: model})
+            drawn = draw_snapshot(early, name, params.sampler, split, seed)
             save_tensors(out / "snapshots" / name / path.name, drawn)

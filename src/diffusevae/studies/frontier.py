@@ -19,7 +19,7 @@ from diffusevae.metrics.bootstrap import interval
 from diffusevae.metrics.distribution import frechet_distance
 from diffusevae.metrics.frechet_intervals import frechet_difference
 from diffusevae.metrics.paired import ssim
-from diffusevae.sampling.generation import Models
+from diffusevae.sampling.generation import Models, sample_new
 from diffusevae.sampling.samplers import SamplerConfig, SamplerName, sample
 
 
@@ -83,9 +83,9 @@ def measure_point(
     count = len(subject.x_hat)
     refined = sample(models.diffusevae, sampler, count, seed, subject.x_hat)
     return {
-        "ddpm_frechet": subject.features(sample(models.ddpm, sampler, count, seed + 1)),
+        "ddpm_frechet": subject.features(sample_new(models.ddpm, sampler, count, seed)),
         "diffusevae_frechet": subject.features(
-            sample(models.diffusevae, sampler, count, seed + 1, subject.decoded)
+            sample_new(models.diffusevae, sampler, count, seed, subject.decoded)
         ),
         "diffusevae_ssim": ssim(subject.real, refined).double().numpy(),
     }
