@@ -14,6 +14,7 @@ from diffusevae.figures.drawing import figure_style
 from diffusevae.models.classifier import Classifier, ClassifierConfig, save_classifier
 from diffusevae.sampling.samplers import SamplerConfig
 from diffusevae.stages import frontier as stage
+from diffusevae.studies import frontier_results
 from diffusevae.studies.frontier import (
     QUANTITIES,
     FrontierConfig,
@@ -180,7 +181,7 @@ def test_the_stage_names_the_model_its_choice_is_for_and_repeats_its_bytes(run_s
 
 
 def test_where_nothing_is_good_enough_nothing_is_chosen(run_stage, tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "choose_default", lambda table: None)
+    monkeypatch.setattr(frontier_results, "choose_default", lambda table: None)
     write_split(tmp_path / "images", 24, 0)
     default = json.loads(
         (run_stage(tmp_path / "images", tmp_path / "out") / "default.json").read_text()
