@@ -18,9 +18,10 @@ from diffusevae.models.unet import UNetConfig
 from diffusevae.models.vae import VAE, VAEConfig, save_vae
 from diffusevae.stages import autoencoders as stage
 from diffusevae.tracking.stage_logger import StageLogger
-from tests.latents.test_segmentation import write_nuclei
+from tests.support.checkouts import ROOT
+from tests.support.nuclei import write_nuclei
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+PARAMS = ROOT / "params.yaml"
 COUNTS = {"train": 48, "validation": 24, "test": 70, "other_train": 64, "other_test": 40}
 
 
