@@ -3,8 +3,10 @@
 Pure: tensors and models in, a dictionary (metrics.json) and a table (per_image.csv) out.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -161,6 +163,17 @@ def summarise_pairs(frame: pd.DataFrame, num_resamples: int, seed: int) -> dict:
         }
         for who, table in columns.items()
     }
+
+
+def save_evaluation(
+    out: Path, metrics: dict, frame: pd.DataFrame, corruptions: pd.DataFrame
+) -> None:
+    """Write what `evaluate` returned: metrics.json, per_image.csv and corruptions.csv."""
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(metrics, sort_keys=True, indent=2, allow_nan=False)
+    (out / "metrics.json").write_text(text + "\n")
+    frame.to_csv(out / "per_image.csv", index=False)
+    corruptions.to_csv(out / "corruptions.csv", index=False)
 
 
 def flatten(metrics: dict) -> dict[str, float]:

@@ -39,6 +39,14 @@ def unavailable(folder: Path, side: int = SMALLEST_SIDE) -> str | None:
     )
 
 
+def load_where_possible(
+    folder: Path, side: int, device: torch.device
+) -> tuple[nn.Module | None, str]:
+    """Return LPIPS and no reason, or None and why there is none for images of `side` pixels."""
+    reason = unavailable(folder, side)
+    return (load_lpips(folder).to(device), "") if reason is None else (None, reason)
+
+
 def load_lpips(folder: Path) -> nn.Module:
     """Return the LPIPS network (version 0.1) in evaluation mode, on the CPU.
 

@@ -10,18 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from markupsafe import Markup
 
 from diffusevae.core.readback import read_png, read_table
 from diffusevae.core.template import render
+from diffusevae.core.tensor_file import load_tensors
+from diffusevae.latents.models.beta_vae import load_vector_vae
+from diffusevae.latents.page.cards import read_cards
 from diffusevae.latents.page.chapter import Chapter, Headline, read_chapter
-from diffusevae.latents.page.sliders import SCRIPT_SOURCE
+from diffusevae.latents.page.sliders import SCRIPT_SOURCE, draw_sliders
 from diffusevae.report.page import STYLE, ShownPicture
 from diffusevae.report.report_tables import Cell, format_value
 from diffusevae.report.timings import TIMINGS_END, TIMINGS_START
 
 TEMPLATE = Path(__file__).with_name("overview.html")
 LONGEST_TABLE = 60  # rows shown; the CSV has all
+STARTS = 3  # archetypes that sliders start from
 NO_VALUE = "–"
 
 
@@ -147,3 +152,14 @@ def _text(value: Any) -> str:
     if float(value).is_integer():
         return f"{int(value):,}".replace("-", "−")
     return format_value("", float(value))
+
+
+def make_sliders(beta_vae: Path) -> Markup:
+    """Return sliders for the model in the beta-VAE study's folder, from a few class archetypes."""
+    model = load_vector_vae(beta_vae / "model.safetensors")
+    cards = read_cards(beta_vae / "cards.csv", model.config.latents)
+    archetypes = load_tensors(beta_vae / "archetypes.safetensors")
+    codes, labels = archetypes["class_codes"], archetypes["class_labels"]
+    chosen = torch.linspace(0, len(codes) - 1, min(STARTS, len(codes))).round().long()
+    names = [f"the ideal {label}" for label in labels[chosen].tolist()]
+    return draw_sliders(model, cards, codes[chosen], names)

@@ -8,18 +8,10 @@ python -m diffusevae.stages overview latents_smoke \\
 
 from pathlib import Path
 
-import torch
-from markupsafe import Markup
-
-from diffusevae.core.tensor_file import load_tensors
-from diffusevae.latents.models.beta_vae import load_vector_vae
-from diffusevae.latents.page.cards import read_cards
-from diffusevae.latents.page.sliders import draw_sliders
-from diffusevae.report.overview import build_overview, read_study
+from diffusevae.report.overview import build_overview, make_sliders, read_study
 
 ROOT = "latent_studies"
 SECTIONS = {"dataset": str, "other_dataset": str, "experiment": str}
-STARTS = 3  # archetypes that the sliders start from
 
 
 def run(
@@ -38,14 +30,3 @@ def run(
         build_overview(params.key, sections, studies), encoding="utf-8"
     )
     log.artifact(out / "overview.html")
-
-
-def make_sliders(beta_vae: Path) -> Markup:
-    """Return sliders for the model in the beta-VAE study's folder, from a few class archetypes."""
-    model = load_vector_vae(beta_vae / "model.safetensors")
-    cards = read_cards(beta_vae / "cards.csv", model.config.latents)
-    archetypes = load_tensors(beta_vae / "archetypes.safetensors")
-    codes, labels = archetypes["class_codes"], archetypes["class_labels"]
-    chosen = torch.linspace(0, len(codes) - 1, min(STARTS, len(codes))).round().long()
-    names = [f"the ideal {label}" for label in labels[chosen].tolist()]
-    return draw_sliders(model, cards, codes[chosen], names)

@@ -10,22 +10,15 @@ from pathlib import Path
 
 from diffusevae.core.device import choose_device
 from diffusevae.data.dataset import load_split
-from diffusevae.models.diffusion import DiffusionConfig, save_diffusion
-from diffusevae.models.unet import UNetConfig
+from diffusevae.models.diffusion import save_diffusion
+from diffusevae.training import diffusion_training
 from diffusevae.training.diffusion_training import Images, TrainDiffusionConfig, train_diffusion
 from diffusevae.training.distributed import join_group
-from diffusevae.training.loop import OptimiserConfig
 from diffusevae.training.stage_trainings import open_training
 from diffusevae.tuning.search_space import apply_best
 
 ROOT = "experiments"
-SECTIONS = {
-    "seed": int,
-    "diffusion": DiffusionConfig,
-    "unet": UNetConfig,
-    "diffusion_optimiser": OptimiserConfig,
-    "train_ddpm": TrainDiffusionConfig,
-}
+SECTIONS = diffusion_training.SECTIONS | {"train_ddpm": TrainDiffusionConfig}
 TUNED = apply_best
 
 

@@ -7,29 +7,23 @@ python -m diffusevae.stages train_diffusevae smoke \\
     --out artifacts/smoke/train_diffusevae
 """
 
+from functools import partial
 from pathlib import Path
 
 from diffusevae.core.device import choose_device
 from diffusevae.core.errors import InputError
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import load_split
-from diffusevae.models.diffusion import DiffusionConfig, save_diffusion
-from diffusevae.models.unet import UNetConfig
+from diffusevae.models.diffusion import save_diffusion
 from diffusevae.models.vae import load_vae, reconstruct_all
+from diffusevae.training import diffusion_training
 from diffusevae.training.diffusion_training import Images, TrainDiffusionConfig, train_diffusion
 from diffusevae.training.distributed import join_group
-from diffusevae.training.loop import OptimiserConfig
 from diffusevae.training.stage_trainings import open_training
 from diffusevae.tuning.search_space import apply_best
 
 ROOT = "experiments"
-SECTIONS = {
-    "seed": int,
-    "diffusion": DiffusionConfig,
-    "unet": UNetConfig,
-    "diffusion_optimiser": OptimiserConfig,
-    "train_diffusevae": TrainDiffusionConfig,
-}
+SECTIONS = diffusion_training.SECTIONS | {"train_diffusevae": TrainDiffusionConfig}
 TUNED = apply_best
 
 
@@ -40,22 +34,14 @@ def run(params, *, train: Path, validation: Path, vae: Path, out: Path, log) -> 
     log.dataset(train, "training")
     frozen, vae_sha256 = load_vae(vae, device), sha256_of(vae)
     log.message("reconstructing every image with the frozen VAE")
-    images, held_out = (
-        Images(x, reconstruct_all(frozen, x))
-        for x in (load_split(path).images.to(device) for path in (train, validation))
-    )
+    both = [load_split(path).images.to(device) for path in (train, validation)]
+    images, held_out = (Images(x, reconstruct_all(frozen, x)) for x in both)
     training = open_training("train_diffusevae", params, [train, validation, vae], device, log)
-    model, history = train_diffusion(
-        params,
-        params.train_diffusevae,
-        images,
-        held_out,
-        training,
-        group,
-        lambda path, model: save_diffusion(path, model, vae_sha256),
-    )
+    save = partial(save_diffusion, vae_sha256=vae_sha256)
+    config = params.train_diffusevae
+    model, history = train_diffusion(params, config, images, held_out, training, group, save)
     if sha256_of(vae) != vae_sha256:
         raise InputError(f"{vae}: changed while DiffuseVAE was trained on it; run this stage again")
     if group.is_first:
-        save_diffusion(out / "model.safetensors", model, vae_sha256)
+        save(out / "model.safetensors", model)
         training.finish(out, history)

@@ -9,14 +9,13 @@ python -m diffusevae.stages train_vae smoke \\
 from pathlib import Path
 
 from diffusevae.core.device import choose_device
-from diffusevae.core.tensor_file import save_tensors
 from diffusevae.data.dataset import load_split
 from diffusevae.models.latent_mixture import MixtureConfig, fit_mixture, save_mixture
-from diffusevae.models.vae import VAE, VAEConfig, encode_all, save_vae
+from diffusevae.models.vae import VAEConfig, encode_all, save_vae
 from diffusevae.training.distributed import join_group
 from diffusevae.training.loop import OptimiserConfig
 from diffusevae.training.stage_trainings import open_training
-from diffusevae.training.vae_training import TrainVAEConfig, fit_vae, take_snapshot
+from diffusevae.training.vae_training import TrainVAEConfig, train_vae
 from diffusevae.tuning.search_space import apply_best
 
 ROOT = "experiments"
@@ -37,23 +36,7 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
     log.dataset(train, "training")
     training = open_training("train_vae", params, [train, validation], device, log)
     images, held_out = load_split(train).images.to(device), load_split(validation)
-    config = params.train_vae
-
-    def save_snapshot(path: Path, vae: VAE) -> None:
-        shown = take_snapshot(vae, held_out, config.num_snapshot_codes, params.seed)
-        save_tensors(path, shown)
-
-    vae, history = fit_vae(
-        params.vae,
-        params.vae_optimiser,
-        images,
-        held_out.images.to(device),
-        config.epochs,
-        params.seed,
-        training.callbacks(config.snapshot_epochs, save_snapshot),
-        training.checkpointer,
-        group,
-    )
+    vae, history = train_vae(params, images, held_out, training, group)
     if not group.is_first:
         return
     save_vae(out / "model.safetensors", vae)

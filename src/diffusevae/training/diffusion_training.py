@@ -29,6 +29,15 @@ class TrainDiffusionConfig:
     p_uncond: Share
 
 
+# Of an experiment: what `train_diffusion` trains, and how.
+SECTIONS = {
+    "seed": int,
+    "diffusion": DiffusionConfig,
+    "unet": UNetConfig,
+    "diffusion_optimiser": OptimiserConfig,
+}
+
+
 @dataclass(frozen=True, eq=False)
 class Images:
     """uint8 images N x C x H x W on the device to use, and their x_hat in [0,1] (None for DDPM)."""

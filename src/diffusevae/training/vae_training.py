@@ -1,17 +1,21 @@
 """Training of the VAE (docs/study.md, sections 2 and 6)."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
 from diffusevae.core.params import PositiveCount
 from diffusevae.core.randomness import generator, seed_of
+from diffusevae.core.tensor_file import save_tensors
 from diffusevae.data.dataset import Split, to_unit
 from diffusevae.models.vae import VAE, VAEConfig, encode_all, vae_loss
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.distributed import ALONE, Group
 from diffusevae.training.loop import Callbacks, Fit, History, Losses, OptimiserConfig, fit
+from diffusevae.training.stage_trainings import Training
 from diffusevae.training.validation import validate_in_parts
 
 SNAPSHOT_IMAGES = 20
@@ -61,6 +65,29 @@ def fit_vae(
 
     task = Fit(batch_loss, validate, len(train_images))
     return fit(vae, optimiser, epochs, seed, task, callbacks, checkpointer, group)
+
+
+def train_vae(
+    params: SimpleNamespace, images: Tensor, held_out: Split, training: Training, group: Group
+) -> tuple[VAE, History]:
+    """Do so as the sections vae, vae_optimiser and train_vae say, with snapshots of its epochs."""
+    config = params.train_vae
+
+    def save_snapshot(path: Path, vae: VAE) -> None:
+        shown = take_snapshot(vae, held_out, config.num_snapshot_codes, params.seed)
+        save_tensors(path, shown)
+
+    return fit_vae(
+        params.vae,
+        params.vae_optimiser,
+        images,
+        held_out.images.to(images.device),
+        config.epochs,
+        params.seed,
+        training.callbacks(config.snapshot_epochs, save_snapshot),
+        training.checkpointer,
+        group,
+    )
 
 
 @torch.inference_mode()

@@ -1,0 +1,46 @@
+"""The trials of the search for a VAE: each trains one and says what it reached."""
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from diffusevae.core.params import override
+from diffusevae.models.vae import VAE
+from diffusevae.training.loop import Callbacks
+from diffusevae.training.objectives import bound_vae, floor_of_vae
+from diffusevae.training.vae_training import fit_vae
+from diffusevae.tuning.search import PRUNED, Objective
+
+
+def make_vae_objective(
+    params: SimpleNamespace, train: Tensor, validation: Tensor, variances: np.ndarray, log: Any
+) -> Objective:
+    """Return what `search` minimises, for uint8 images N x C x H x W on the device to use.
+
+    `variances` are those of `principal_variances`.
+    """
+
+    def objective(values: dict, slot: int, report: Any) -> None:
+        vae = override(params.vae, values.get("vae", {}), "tune_vae.space.vae")
+        optimiser = override(
+            params.vae_optimiser, values.get("vae_optimiser", {}), "tune_vae.space.vae_optimiser"
+        )
+        with log.trial(slot, values, PRUNED) as trial:
+
+            def on_epoch(epoch: int, row: dict, model: VAE) -> None:
+                error = row.get("validation_mse", row["validation_reconstruction"])
+                fair = bound_vae(error, row["validation_kl"], len(variances))
+                row = row | {"validation_bits_per_dim": fair}
+                trial.epoch(row)
+                floor = floor_of_vae(variances, vae.kl_weight, math.prod(model.latent_shape))
+                losses = {"study": row["validation_loss"], "fair": fair}
+                report(epoch, losses | ({"floor": floor} if vae.reconstruction == "mse" else {}))
+
+            callbacks = Callbacks(on_epoch, log.batch)
+            epochs = params.tune_vae.epochs
+            fit_vae(vae, optimiser, train, validation, epochs, params.seed, callbacks)
+
+    return objective
