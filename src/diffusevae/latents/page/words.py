@@ -37,7 +37,8 @@ _ENVIRONMENT.filters |= {"as": _format, "describe": describe, "interval": _inter
 def fill_chapter(template: Path, **facts: object) -> Chapter:
     """Return the chapter that a template and these facts make. What has no entries may be left out.
 
-    Raises jinja2's errors for a fact that is missing, InputError for a field that is none.
+    Raises UndefinedError for a fact that is missing (TypeError where it is to be formatted), and
+    InputError for a field that is none.
     """
     source = _ENVIRONMENT.from_string(template.read_text(encoding="utf-8"))
     content = YAML(typ="safe", pure=True).load(source.render(facts))
