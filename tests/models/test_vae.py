@@ -9,6 +9,7 @@ from diffusevae.core.errors import InputError
 from diffusevae.models.vae import (
     VAE,
     kl_divergence,
+    kl_of_latents,
     load_vae,
     reparameterise,
     save_vae,
@@ -60,6 +61,11 @@ def test_kl_equals_torch_distributions():
     mu, logvar = torch.randn(4, 3, 2, 2), torch.randn(4, 3, 2, 2)
     expected = kl_of_distributions(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0))
     torch.testing.assert_close(kl_divergence(mu, logvar), expected.flatten(1).sum(1))
+
+
+def test_kl_of_one_latent_by_hand():
+    assert kl_of_latents(torch.zeros(1, 1), torch.zeros(1, 1)) == 0
+    assert kl_of_latents(torch.full((1, 1), 2.0), torch.zeros(1, 1)) == 2.0  # mu^2 / 2
 
 
 def test_reparameterise_has_the_right_gradients():

@@ -26,6 +26,7 @@ from diffusevae.models.layers import (
     zero_init,
 )
 
+Reconstruction = Literal["mse", "bce", "l1"]
 LOGVAR_RANGE = (-30.0, 20.0)
 BATCH = 500  # images at once where nothing is learned
 
@@ -39,7 +40,7 @@ class VAEConfig:
     channel_multipliers: tuple[Annotated[int, Range(1, 64)], ...]
     attention_levels: tuple[Annotated[int, Range(0, 16)], ...]
     dropout: Share
-    reconstruction: Literal["mse", "bce", "l1"]
+    reconstruction: Reconstruction
     kl_weight: Annotated[float, Range(0, 1000)]
 
     def __post_init__(self) -> None:
@@ -186,10 +187,24 @@ def reparameterise(mu: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
     return mu + torch.exp(0.5 * logvar) * eps
 
 
+def kl_of_latents(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(N(mu_j, sigma_j^2) || N(0, 1)) in nats of every latent number, in the shape of mu."""
+    return 0.5 * (mu**2 + logvar.exp() - 1 - logvar)
+
+
 def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     """KL(N(mu, sigma^2) || N(0, I)) in nats, summed over the latent numbers: B."""
-    terms = 0.5 * (mu**2 + logvar.exp() - 1 - logvar)
-    return terms.flatten(1).sum(1)
+    return kl_of_latents(mu, logvar).flatten(1).sum(1)
+
+
+def pixel_error(
+    logits: Tensor, x: Tensor, kind: Reconstruction, reduction: Literal["mean", "none"]
+) -> Tensor:
+    """Return the error of sigmoid(logits) for x in [0,1]: its mean, or that of every pixel."""
+    if kind == "bce":
+        return F.binary_cross_entropy_with_logits(logits, x, reduction=reduction)
+    error = F.l1_loss if kind == "l1" else F.mse_loss
+    return error(torch.sigmoid(logits), x, reduction=reduction)
 
 
 def vae_loss(vae: VAE, x: Tensor, eps: Tensor) -> dict[str, Tensor]:
@@ -202,16 +217,8 @@ def vae_loss(vae: VAE, x: Tensor, eps: Tensor) -> dict[str, Tensor]:
     mu, logvar = vae.encode(x)
     logits = vae.decoder(reparameterise(mu, logvar, eps))
     kind = vae.config.reconstruction
-    others = {}
-    if kind == "mse":
-        reconstruction = F.mse_loss(torch.sigmoid(logits), x)
-    else:
-        others["mse"] = F.mse_loss(torch.sigmoid(logits.detach()), x)
-        reconstruction = (
-            F.binary_cross_entropy_with_logits(logits, x)
-            if kind == "bce"
-            else F.l1_loss(torch.sigmoid(logits), x)
-        )
+    reconstruction = pixel_error(logits, x, kind, "mean")
+    others = {} if kind == "mse" else {"mse": pixel_error(logits.detach(), x, "mse", "mean")}
     kl = kl_divergence(mu, logvar).mean()
     return {
         "loss": reconstruction + vae.config.kl_weight * kl,

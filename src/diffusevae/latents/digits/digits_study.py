@@ -18,16 +18,11 @@ from diffusevae.core.randomness import generator
 from diffusevae.data.dataset import Split, to_unit
 from diffusevae.latents.measures import traversals
 from diffusevae.latents.models.autoencoder import apply
-from diffusevae.latents.models.beta_vae import (
-    BATCH,
-    VectorVAE,
-    VectorVAEConfig,
-    encode_images,
-    kl_of_latents,
-)
+from diffusevae.latents.models.beta_vae import BATCH, VectorVAE, VectorVAEConfig, encode_images
 from diffusevae.latents.models.deterministic import AutoencoderConfig, ConvolutionalAutoencoder
 from diffusevae.metrics.distribution import frechet_distance
 from diffusevae.models.classifier import Classifier
+from diffusevae.models.vae import kl_of_latents
 from diffusevae.training.loop import OptimiserConfig
 
 

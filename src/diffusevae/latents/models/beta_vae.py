@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffusevae.core.errors import InputError
@@ -21,12 +20,17 @@ from diffusevae.core.params import Range, build
 from diffusevae.core.randomness import generator
 from diffusevae.core.tensor_file import load_config, load_tensors, of_one_model, save_tensors
 from diffusevae.data.dataset import to_unit
-from diffusevae.models.vae import LOGVAR_RANGE, reparameterise
+from diffusevae.models.vae import (
+    LOGVAR_RANGE,
+    Reconstruction,
+    kl_divergence,
+    pixel_error,
+    reparameterise,
+)
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Fit, History, Losses, OptimiserConfig, fit
 from diffusevae.training.validation import validate_in_parts
 
-Reconstruction = Literal["bce", "mse", "l1"]
 BATCH = 500  # images at once where nothing is learned
 CONVOLUTIONS = {1: (nn.Conv1d, nn.ConvTranspose1d), 2: (nn.Conv2d, nn.ConvTranspose2d)}
 
@@ -100,20 +104,9 @@ class VectorVAE(nn.Module):
         return self.decode(self.encode(x)[0])
 
 
-def reconstruction_error(logits: Tensor, x: Tensor, kind: str) -> Tensor:
+def reconstruction_error(logits: Tensor, x: Tensor, kind: Reconstruction) -> Tensor:
     """Return the error of each x in [0, 1], summed over its numbers: B."""
-    if kind == "bce":
-        error = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
-    elif kind == "l1":
-        error = (torch.sigmoid(logits) - x).abs()
-    else:
-        error = (torch.sigmoid(logits) - x) ** 2
-    return error.flatten(1).sum(1)
-
-
-def kl_of_latents(mu: Tensor, logvar: Tensor) -> Tensor:
-    """Return KL(q(z_j|x) || N(0, 1)) in nats of every latent, B x latents."""
-    return 0.5 * (mu**2 + logvar.exp() - 1 - logvar)
+    return pixel_error(logits, x, kind, "none").flatten(1).sum(1)
 
 
 def beta_vae_loss(model: VectorVAE, x: Tensor, eps: Tensor, seen: Tensor | None = None) -> Losses:
@@ -125,7 +118,7 @@ def beta_vae_loss(model: VectorVAE, x: Tensor, eps: Tensor, seen: Tensor | None 
     mu, logvar = model.encode(x if seen is None else seen)
     logits = model.decoder(reparameterise(mu, logvar, eps))
     reconstruction = reconstruction_error(logits, x, model.config.reconstruction)
-    kl = kl_of_latents(mu, logvar).sum(1)
+    kl = kl_divergence(mu, logvar)
     total = torch.sum if model.config.normalisation == "sum" else torch.mean
     return {
         "loss": total(reconstruction + model.config.beta * kl),

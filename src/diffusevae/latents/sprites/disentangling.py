@@ -17,13 +17,8 @@ from torch.func import functional_call
 from diffusevae.core.params import Range
 from diffusevae.core.randomness import generator
 from diffusevae.data.dataset import to_unit
-from diffusevae.latents.models.beta_vae import (
-    VectorVAE,
-    VectorVAEConfig,
-    kl_of_latents,
-    reconstruction_error,
-)
-from diffusevae.models.vae import reparameterise
+from diffusevae.latents.models.beta_vae import VectorVAE, VectorVAEConfig, reconstruction_error
+from diffusevae.models.vae import kl_divergence, reparameterise
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Fit, Losses, OptimiserConfig, fit
 from diffusevae.training.validation import validate_in_parts
@@ -76,7 +71,7 @@ def code(model: VectorVAE, x: Tensor, eps: Tensor, pixel_weight: float = 1.0) ->
     mu, logvar = model.encode(x)
     z = reparameterise(mu, logvar, eps)
     error = reconstruction_error(model.decoder(z), x, model.config.reconstruction)
-    kl = kl_of_latents(mu, logvar).sum(1)
+    kl = kl_divergence(mu, logvar)
     return Coded(mu, logvar, z, pixel_weight * error.mean(), kl.mean())
 
 

@@ -28,7 +28,6 @@ from diffusevae.latents.models.beta_vae import (
     VectorVAE,
     VectorVAEConfig,
     encode_images,
-    kl_of_latents,
     reconstruction_error,
 )
 from diffusevae.latents.sprites.disentangling import NAMES, ObjectiveName, ObjectivesConfig
@@ -39,6 +38,7 @@ from diffusevae.latents.sprites.dsprites import (
     number_images,
     targets_of,
 )
+from diffusevae.models.vae import kl_of_latents
 from diffusevae.training.loop import OptimiserConfig
 
 # The three scores of the study; the other columns of a run stand beside them.
