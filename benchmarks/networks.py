@@ -18,7 +18,8 @@ from benchmarks.setting import IMAGE_SHAPE, Setting
 from diffusevae.core.torchvision_import import ensure_torchvision
 from diffusevae.models.diffusion import DiffusionModel
 from diffusevae.models.layers import GroupNorm, Upsample
-from diffusevae.models.vae import VAE, reparameterise
+from diffusevae.models.vae import VAE
+from diffusevae.models.vae_losses import reparameterise
 
 WIDTH_STEP = 8  # channels: GroupNorm wants multiples, and kernels are slow at others
 TIME_STEP = 500  # any: costs do not depend on it

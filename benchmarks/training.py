@@ -31,7 +31,7 @@ from benchmarks.measure import (
 from benchmarks.networks import Network, Widths, count_cost, find_unets, find_vaes
 from benchmarks.setting import IMAGE_SHAPE, Setting
 from diffusevae.core.device import choose_device
-from diffusevae.models.vae import vae_loss
+from diffusevae.models.vae_losses import vae_loss
 from diffusevae.training.diffusion_training import Images, fit_diffusion
 from diffusevae.training.loop import Callbacks
 from diffusevae.training.vae_training import fit_vae

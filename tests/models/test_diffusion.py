@@ -29,20 +29,6 @@ def test_split_inverts_target_at_every_timestep(prediction):
     torch.testing.assert_close(found_eps, eps, atol=1e-4, rtol=1e-4)
 
 
-def test_the_score_is_that_of_the_gaussian_a_gaussian_becomes():
-    """For x_0 ~ N(m, s^2) all is known: x_t ~ N(a m, a^2 s^2 + 1 - a^2), E[x_0 | x_t] by Bayes."""
-    model, mean, variance = make_diffusion("x0"), 0.2, 0.09
-    t = torch.arange(50)
-    x_t = torch.randn(50, 1, 4, 4, generator=generator(3), dtype=torch.float64)
-    a = model.schedule.alpha_bars.sqrt()[:, None, None, None]
-    spread = a**2 * variance + 1 - a**2
-    x_0 = mean + a * variance / spread * (x_t - a * mean)
-    _, eps = model.split(x_t, t, x_0)
-    expected = -(x_t - a * mean) / spread
-    # the first timestep divides a small difference by 1 - bar_alpha = 4e-4
-    torch.testing.assert_close(model.score(t, eps), expected, rtol=1e-4, atol=1e-3)
-
-
 def test_forward_process_has_the_mean_and_variance_of_the_closed_form():
     model = make_diffusion()
     t = torch.full((20_000,), 20)

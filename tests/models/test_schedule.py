@@ -30,28 +30,10 @@ def test_cosine_alpha_bar_follows_the_formula_until_the_clip():
 @pytest.mark.parametrize("num_timesteps", [2, 50, 1000])
 def test_constants_are_finite_and_of_length_T(kind, num_timesteps):
     schedule = make_schedule(kind, num_timesteps, 1e-4, 0.02)
-    for values in (
-        schedule.betas,
-        schedule.alphas,
-        schedule.alpha_bars,
-        schedule.alpha_bars_prev,
-        schedule.posterior_variances,
-        schedule.snr_db,
-    ):
+    for values in (schedule.betas, schedule.alpha_bars, schedule.snr_db):
         assert values.shape == (num_timesteps,)
         assert values.isfinite().all()
     assert (schedule.snr_db.diff() < 0).all()
-
-
-def test_posterior_variance_is_bayes_rule_for_a_point_x_0():
-    """q(x_{t-1}|x_t,x_0) from 1-D Gaussians: precisions add."""
-    schedule = make_schedule("linear", 100, 1e-4, 0.2)
-    for t in (1, 50, 99):
-        prior_precision = 1 / (1 - schedule.alpha_bars_prev[t])
-        likelihood_precision = schedule.alphas[t] / schedule.betas[t]
-        expected = 1 / (prior_precision + likelihood_precision)
-        assert float(schedule.posterior_variances[t]) == pytest.approx(float(expected))
-    assert float(schedule.posterior_variances[0]) == 0
 
 
 def test_iterating_the_chain_gives_the_closed_form():

@@ -200,6 +200,18 @@ def test_ddim_with_eta_1_is_the_ancestral_step_with_the_posterior_variance():
         )
 
 
+def test_the_posterior_variance_is_bayes_rule_for_a_point_x_0():
+    """q(x_{t-1}|x_t,x_0) from 1-D Gaussians: precisions add."""
+    alpha_bars = make_schedule("linear", 100, 1e-4, 0.2).alpha_bars
+    zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    for t in (1, 50, 99):
+        alpha_bar, alpha_bar_prev = alpha_bars[t].item(), alpha_bars[t - 1].item()
+        alpha = alpha_bar / alpha_bar_prev
+        expected = 1 / (1 / (1 - alpha_bar_prev) + alpha / (1 - alpha))
+        deviation = ddpm_step(zero, zero, alpha_bar, alpha_bar_prev, "posterior", one)
+        assert float(deviation) ** 2 == pytest.approx(expected)
+
+
 def test_ancestral_mean_is_the_textbook_formula():
     """x_{t-1} = (x_t - beta / sqrt(1 - bar_alpha) eps) / sqrt(alpha): DDPM, eq. 11."""
     alpha_bar, alpha_bar_prev = 0.42, 0.45

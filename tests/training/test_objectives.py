@@ -14,7 +14,8 @@ from diffusevae.data.resizing import resize
 from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.schedule import make_schedule
 from diffusevae.models.unet import UNetConfig
-from diffusevae.models.vae import VAE, VAEConfig, vae_loss
+from diffusevae.models.vae import VAE, VAEConfig
+from diffusevae.models.vae_losses import vae_loss
 from diffusevae.training.diffusion_training import Images, fit_diffusion
 from diffusevae.training.loop import Callbacks, OptimiserConfig
 from diffusevae.training.objectives import (

@@ -117,10 +117,6 @@ class DiffusionModel(nn.Module):
             return output, (x_t - a * output) / s
         return a * x_t - s * output, s * x_t + a * output
 
-    def score(self, t: Tensor, eps: Tensor) -> Tensor:
-        """Return grad log q(x_t) = -eps / sqrt(1 - bar_alpha_t) of a predicted eps."""
-        return -eps / self._at(self.sqrt_noise, t)
-
     def network(
         self, x_t: Tensor, t: Tensor, condition: Tensor | None = None, guidance: float = 0.0
     ) -> Tensor:

@@ -35,8 +35,7 @@ MOST_SIGNAL = 0.01  # bar_alpha at t = T-1 (SNR -20 dB) up to which x_T passes f
 class NoiseSchedule:
     """The constants of the forward process, each T float64 values on the CPU.
 
-    alphas = 1 - betas; alpha_bars is their cumulative product; alpha_bars_prev is the same one step
-    earlier (1 at t = 0); posterior_variances is tilde_beta (DDPM, eq. 7).
+    alpha_bars is the cumulative product of alpha = 1 - beta.
     """
 
     betas: Tensor
@@ -46,20 +45,8 @@ class NoiseSchedule:
         return len(self.betas)
 
     @property
-    def alphas(self) -> Tensor:
-        return 1 - self.betas
-
-    @property
     def alpha_bars(self) -> Tensor:
-        return self.alphas.cumprod(0)
-
-    @property
-    def alpha_bars_prev(self) -> Tensor:
-        return torch.cat([torch.ones(1, dtype=torch.float64), self.alpha_bars[:-1]])
-
-    @property
-    def posterior_variances(self) -> Tensor:
-        return (1 - self.alpha_bars_prev) / (1 - self.alpha_bars) * self.betas
+        return (1 - self.betas).cumprod(0)
 
     @property
     def snr_db(self) -> Tensor:

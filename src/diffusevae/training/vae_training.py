@@ -11,7 +11,8 @@ from diffusevae.core.params import PositiveCount
 from diffusevae.core.randomness import generator, seed_of
 from diffusevae.core.tensor_file import save_tensors
 from diffusevae.data.dataset import Split, to_unit
-from diffusevae.models.vae import VAE, VAEConfig, encode_all, vae_loss
+from diffusevae.models.vae import VAE, VAEConfig, encode_all
+from diffusevae.models.vae_losses import vae_loss
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.distributed import ALONE, Group
 from diffusevae.training.loop import Callbacks, Fit, History, Losses, OptimiserConfig, fit

@@ -22,7 +22,7 @@ from diffusevae.latents.models.beta_vae import BATCH, VectorVAE, VectorVAEConfig
 from diffusevae.latents.models.deterministic import AutoencoderConfig, ConvolutionalAutoencoder
 from diffusevae.metrics.distribution import frechet_distance
 from diffusevae.models.classifier import Classifier
-from diffusevae.models.vae import kl_of_latents
+from diffusevae.models.vae_losses import kl_of_latents
 from diffusevae.training.loop import OptimiserConfig
 
 

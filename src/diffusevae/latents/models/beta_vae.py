@@ -20,13 +20,8 @@ from diffusevae.core.params import Range, build
 from diffusevae.core.randomness import generator
 from diffusevae.core.tensor_file import load_config, load_tensors, of_one_model, save_tensors
 from diffusevae.data.dataset import to_unit
-from diffusevae.models.vae import (
-    LOGVAR_RANGE,
-    Reconstruction,
-    kl_divergence,
-    pixel_error,
-    reparameterise,
-)
+from diffusevae.models.vae import LOGVAR_RANGE, Reconstruction
+from diffusevae.models.vae_losses import kl_divergence, pixel_error, reparameterise
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Fit, History, Losses, OptimiserConfig, fit
 from diffusevae.training.validation import validate_in_parts

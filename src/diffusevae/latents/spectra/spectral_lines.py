@@ -13,7 +13,7 @@ from diffusevae.latents.measures.traversals import traverse
 from diffusevae.latents.models.beta_vae import VectorVAE
 from diffusevae.latents.spectra.measured_spectra import Spectra
 from diffusevae.metrics.bootstrap import interval
-from diffusevae.models.vae import kl_of_latents
+from diffusevae.models.vae_losses import kl_of_latents
 
 # Raman shifts in cm^-1 and what vibrates. Gypsum: Buzgar et al., "The Raman study of certain
 # sulfates" (2009). Calcite: Buzgar and Apopei, "The Raman study of certain carbonates" (2009).

@@ -18,7 +18,7 @@ from diffusevae.core.params import Range
 from diffusevae.core.randomness import generator
 from diffusevae.data.dataset import to_unit
 from diffusevae.latents.models.beta_vae import VectorVAE, VectorVAEConfig, reconstruction_error
-from diffusevae.models.vae import kl_divergence, reparameterise
+from diffusevae.models.vae_losses import kl_divergence, reparameterise
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Fit, Losses, OptimiserConfig, fit
 from diffusevae.training.validation import validate_in_parts

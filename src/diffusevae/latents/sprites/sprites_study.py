@@ -38,7 +38,7 @@ from diffusevae.latents.sprites.dsprites import (
     number_images,
     targets_of,
 )
-from diffusevae.models.vae import kl_of_latents
+from diffusevae.models.vae_losses import kl_of_latents
 from diffusevae.training.loop import OptimiserConfig
 
 # The three scores of the study; the other columns of a run stand beside them.
