@@ -170,7 +170,7 @@ def generate_all_ways(
     vae_prior decodes z ~ N(0, I), vae_gmm z from the mixture; diffusevae_prior and diffusevae_gmm
     refine exactly those; ddpm starts from noise alone.
     """
-    images = {}
+    images: dict[str, Tensor] = {}
     densities: tuple[Density, ...] = ("prior", "gmm")
     for name in densities:
         decoded, refined = generate(models, config, name, num_images, seed, log)

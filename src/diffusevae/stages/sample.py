@@ -5,8 +5,9 @@ python -m diffusevae.stages sample smoke --test data/prepared/mnist_tiny/test.sa
     --train_diffusevae artifacts/smoke/train_diffusevae --out artifacts/smoke/sample
 """
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from diffusevae.core.device import choose_device
 from diffusevae.core.tensor_file import save_tensors
@@ -43,7 +44,7 @@ def run(
     save_tensors(out / "trajectory.safetensors", trajectory)
     for name, folder in (("ddpm", train_ddpm), ("diffusevae", train_diffusevae)):
         for path in sorted((folder / "snapshots").glob("*.safetensors")):
-            model = load_diffusion(path, device)
-            early = dataclasses.replace(models, **{name: model})
+            part: dict[str, Any] = {name: load_diffusion(path, device)}
+            early = replace(models, **part)
             drawn = draw_snapshot(early, name, params.sampler, split, seed)
             save_tensors(out / "snapshots" / name / path.name, drawn)
