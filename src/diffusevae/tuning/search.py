@@ -77,8 +77,7 @@ def search(
     check_space(config.space)
     if config.n_trials == 0:
         return Result({}, pd.DataFrame(columns=["number", "state", "value"]), _no_importances())
-    # It prunes from step n_warmup_steps on, and steps are epochs, which count from 1.
-    pruner = MedianPruner(config.startup_trials, config.warmup_epochs + 1)
+    pruner = MedianPruner(config.startup_trials, config.warmup_epochs + 1)  # epochs count from 1
     study = open_study(name, config.n_trials, seed, pruner)
 
     def run_trial(trial: Trial, slot: int) -> float:
