@@ -98,6 +98,15 @@ def mlflow_store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return MlflowClient(address)
 
 
+@pytest.fixture
+def store(mlflow_store, tmp_path: Path):
+    """An empty MLflow store, in a folder with the outputs of an experiment of untrained models."""
+    from tests.support.toy_registry import write_toy
+
+    write_toy(tmp_path)
+    return mlflow_store
+
+
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[str]:
     """Yield the API address of a Prefect server of the tests' own."""

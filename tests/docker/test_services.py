@@ -32,11 +32,10 @@ from flows.bootstrap import bootstrap
 from tasks.parent_run import open_parent_run
 from tasks.registry.registration import Registered, find_version, register
 from tasks.terminal import run_on_terminal
-from tests.flows.test_deployments import DEPLOYMENTS, wait_for
-from tests.support.checkouts import ROOT, copy_checkout
+from tests.support.checkouts import DEPLOYMENTS, ROOT, copy_checkout, wait_for
 from tests.support.services import DATABASES, Postgres, Service, end, free_port, start
 from tests.support.toy_artifacts import make_images, make_metrics, write_models
-from tests.tasks.test_registry import SAMPLER, TOY
+from tests.support.toy_registry import SAMPLER, TOY
 
 PASSWORDS = {name: secrets.token_hex(12) for name in ("mlflow", "prefect", "optuna")}
 KEYS = {name: secrets.token_hex(12) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}

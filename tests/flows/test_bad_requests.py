@@ -17,7 +17,7 @@ from flows import serve
 from flows.prefect_server import free_port
 from tests.support import toy_latents
 from tests.support.checkouts import ROOT
-from tests.tasks.test_registry import register_toy, store  # noqa: F401
+from tests.support.toy_registry import register_toy
 
 JSON = {"Content-Type": "application/json"}
 OWN = np.full((2, 1, 16, 16), 0.5).tolist()
@@ -86,7 +86,7 @@ def check_line(answer, status: int, said: str) -> None:
     assert re.search(said, line), line
 
 
-def test_a_bad_request_is_answered_with_one_line(store):  # noqa: F811
+def test_a_bad_request_is_answered_with_one_line(store):
     register_toy()
     client = open_client(serve.make_app("models:/diffusevae-toy/1", 5001))
     for body, said in IMAGES:
@@ -110,7 +110,7 @@ def test_a_bad_request_is_answered_with_one_line(store):  # noqa: F811
         serve.make_app("models:/diffusevae-toy/9", 5001)
 
 
-def test_a_model_that_does_not_fit_together_is_one_line(store):  # noqa: F811
+def test_a_model_that_does_not_fit_together_is_one_line(store):
     register_toy()
     [weights] = Path("mlflow/artifacts").rglob("vae.safetensors")
     content = bytearray(weights.read_bytes())

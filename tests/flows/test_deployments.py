@@ -19,15 +19,13 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.server.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
-from ruamel.yaml import YAML
 
 from diffusevae.core.errors import EnvironmentFailure, InputError
 from diffusevae.experiments.experiment import load_experiment, load_latent_study
 from flows import worker as worker_module
 from flows.prefect_server import TemporaryServer
-from tests.support.checkouts import LOGIN, ROOT, SmokeRun, wait_for
+from tests.support.checkouts import DEPLOYMENTS, LOGIN, SmokeRun, wait_for
 
-DEPLOYMENTS = YAML(typ="safe").load(ROOT / "prefect.yaml")["deployments"]
 SECONDS = 180
 
 

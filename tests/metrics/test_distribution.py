@@ -2,9 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from diffusevae.metrics.distribution import frechet_distance, kid, precision_recall
+from diffusevae.metrics.distribution import find_covered, frechet_distance, kid, require_features
 from diffusevae.metrics.paired import METRICS
 from tests.support.toy_sets import normal
+
+
+def precision_recall(real: np.ndarray, generated: np.ndarray, k: int = 3) -> tuple[np.ndarray, ...]:
+    """Return precision per generated and recall per real image, as booleans."""
+    real, generated = require_features(real, generated, k + 1)
+    return find_covered(generated, real, k), find_covered(real, generated, k)
 
 
 def whitened(number: int, dim: int) -> np.ndarray:

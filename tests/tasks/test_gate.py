@@ -29,7 +29,7 @@ from tasks.registry.own_process import describe_code, find_other_packages, make_
 from tasks.registry.registration import find_version
 from tasks.report.rerun_page import write_page
 from tests.support.toy_artifacts import SHAPE, change_code, make_images
-from tests.tasks.test_registry import SAMPLER, TOY, register_toy, store  # noqa: F401 (a fixture)
+from tests.support.toy_registry import SAMPLER, TOY, register_toy
 
 RULE = """\
 gate: {num_images: 40, num_resamples: 50, seed: 1, margins: {ssim: 0.001, mse: 0.0001}}
@@ -105,7 +105,7 @@ def test_an_impossible_rule_is_refused(changes, reason):
 
 
 @pytest.fixture
-def registry(store, tmp_path):  # noqa: F811
+def registry(store, tmp_path):
     """The toy store, with what a comparison needs: test images, a classifier, the rule."""
     Path("params.yaml").write_text(SAMPLER + RULE)
     images = (make_images(100) * 255).byte()

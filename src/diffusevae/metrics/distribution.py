@@ -65,24 +65,12 @@ def kernel_means(f: np.ndarray, g: np.ndarray | None = None) -> np.ndarray:
     return np.concatenate([np.nanmean(kernel, axis=1) for _, kernel in kernel_blocks(f, g)])
 
 
-def precision_recall(
-    real: np.ndarray, generated: np.ndarray, k: int = 3
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return improved precision per generated and recall per real image.
-
-    A generated image counts if it lies in the ball around some real image that reaches that
-    image's k-th nearest real neighbour; recall swaps the roles. real is N x D, generated M x D;
-    the answers are M and N booleans, whose means are precision and recall. Needs N, M > k.
-    Source: Kynkaanniemi et al., 2019.
-    """
-    real, generated = require_features(real, generated, smallest=k + 1)
-    return find_covered(generated, real, k), find_covered(real, generated, k)
-
-
 def find_covered(images: np.ndarray, centres: np.ndarray, k: int) -> np.ndarray:
     """Return which of N images lie in a ball around one of M > k centres, N booleans.
 
-    A ball reaches its centre's k-th nearest other centre.
+    A ball reaches its centre's k-th nearest other centre. Improved precision is the share of
+    generated images that real ones cover, recall that of real images that generated ones cover
+    (Kynkaanniemi et al., 2019).
     """
     return find_covered_by_parts(images, centres, k, np.ones((1, len(centres)), dtype=bool))[0, 0]
 

@@ -97,8 +97,7 @@ def search(
             raise optuna.TrialPruned(str(error)) from error
         return least[config.objective]
 
-    first = base_values(config.space, base)
-    finished = run_slots(study, config.n_trials, first, run_trial, say)
+    finished = run_slots(study, config.n_trials, base_values(config.space, base), run_trial, say)
     return _result(finished, config, name, seed)
 
 

@@ -1,0 +1,22 @@
+"""An experiment scaled down."""
+
+import pytest
+from ruamel.yaml import YAML
+
+from tasks.probe.scale import scale_down
+from tests.support.checkouts import ROOT
+
+PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
+
+
+@pytest.mark.parametrize("name", PARAMS["experiments"])
+def test_an_experiment_scaled_down_is_small_and_the_one_given_stays(name):
+    sections = PARAMS["experiments"][name]
+    dataset = PARAMS["datasets"][sections["dataset"]]
+    sizes = {"train": 50_000, "validation": 5000, "test": 10_000}
+    before = str(sections), str(dataset)
+    images, few = scale_down(dataset, sections, sizes, 4)
+    assert (str(sections), str(dataset)) == before
+    assert few["train_vae"]["epochs"] == few["tune_ddpm"]["n_trials"] == 1
+    assert few["tune_vae"]["num_images"] <= images["images"]["train_images"] < 5000
+    assert few["sample"]["num_images"] <= images["images"]["test_images"] == 400
