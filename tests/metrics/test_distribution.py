@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from diffusevae.metrics.distribution import find_covered, frechet_distance, kid, require_features
+from diffusevae.metrics.distribution import frechet_distance, kid, require_features
 from diffusevae.metrics.paired import METRICS
-from tests.support.toy_sets import normal
+from tests.support.toy_sets import find_covered, normal
 
 
 def precision_recall(real: np.ndarray, generated: np.ndarray, k: int = 3) -> tuple[np.ndarray, ...]:

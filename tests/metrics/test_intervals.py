@@ -3,12 +3,7 @@
 import numpy as np
 import pytest
 
-from diffusevae.metrics.distribution import (
-    find_covered,
-    find_covered_by_parts,
-    frechet_distance,
-    kid,
-)
+from diffusevae.metrics.distribution import find_covered_by_parts, frechet_distance, kid
 from diffusevae.metrics.frechet_intervals import (
     _measure_growth,
     frechet_difference,
@@ -22,7 +17,7 @@ from diffusevae.metrics.intervals import (
     precision_recall_interval,
     solve_interval,
 )
-from tests.support.toy_sets import normal
+from tests.support.toy_sets import find_covered, normal
 
 
 @pytest.mark.parametrize("measure", [frechet_interval, kid_interval])

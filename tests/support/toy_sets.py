@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from diffusevae.metrics.distribution import find_covered_by_parts
+
 
 def blobs(number: int, channels: int = 1, size: int = 32, seed: int = 0) -> torch.Tensor:
     """Grey discs with soft rims on black: pictures with edges, flats and a background."""
@@ -27,3 +29,8 @@ def blurred(x: torch.Tensor, times: int) -> torch.Tensor:
 def normal(number: int, dim: int = 8, seed: int = 0) -> np.ndarray:
     """Return number x dim features that are normal."""
     return np.random.default_rng(seed).normal(size=(number, dim))
+
+
+def find_covered(images: np.ndarray, centres: np.ndarray, k: int) -> np.ndarray:
+    """Return which of N images all centres together cover, N booleans."""
+    return find_covered_by_parts(images, centres, k, np.ones((1, len(centres)), dtype=bool))[0, 0]

@@ -65,20 +65,14 @@ def kernel_means(f: np.ndarray, g: np.ndarray | None = None) -> np.ndarray:
     return np.concatenate([np.nanmean(kernel, axis=1) for _, kernel in kernel_blocks(f, g)])
 
 
-def find_covered(images: np.ndarray, centres: np.ndarray, k: int) -> np.ndarray:
-    """Return which of N images lie in a ball around one of M > k centres, N booleans.
-
-    A ball reaches its centre's k-th nearest other centre. Improved precision is the share of
-    generated images that real ones cover, recall that of real images that generated ones cover
-    (Kynkaanniemi et al., 2019).
-    """
-    return find_covered_by_parts(images, centres, k, np.ones((1, len(centres)), dtype=bool))[0, 0]
-
-
 def find_covered_by_parts(
     images: np.ndarray, centres: np.ndarray, k: int, parts: np.ndarray
 ) -> np.ndarray:
     """Return which of N images each part of M centres covers by itself, S x 2 x N booleans.
+
+    An image is covered where it lies in the ball around some centre, which reaches that centre's
+    k-th nearest other centre. Improved precision is the share of generated images that real ones
+    cover, recall that of real images that generated ones cover (Kynkaanniemi et al., 2019).
 
     parts: S x M booleans, each a division of the centres into two: those that are true, then the
     others. A part holds none or more than k, and half of all about. Distances are taken once.
