@@ -97,3 +97,13 @@ def test_no_test_imports_from_another():
     pattern = re.compile(r"^ *(?:from|import) tests\.\w+\.test_", re.MULTILINE)
     tests = (ROOT / "tests").rglob("*.py")
     assert not [str(path) for path in tests if pattern.search(path.read_text())]
+
+
+def test_no_two_classes_have_one_name():
+    names = [
+        node.name
+        for path in MODULES
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert sorted(names) == sorted(set(names))

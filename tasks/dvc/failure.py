@@ -16,7 +16,7 @@ class StageFailure(Failure):
     exit_code = 1
 
 
-def explain(target: str, code: int, output: Iterable[str]) -> Exception:
+def explain_end(target: str, code: int, output: Iterable[str]) -> Exception:
     """Return the exception that says in one line why DVC or its stage failed."""
     lines = [line.strip() for line in output if line.strip()]
     stage_code = next(

@@ -23,7 +23,7 @@ import psutil
 from diffusevae.core.errors import EnvironmentFailure
 from diffusevae.core.parent import PARENT_VARIABLE
 from tasks.checkout import require_checkout
-from tasks.dvc.failure import explain
+from tasks.dvc.failure import explain_end
 
 SECONDS_TO_STOP = 10  # between TERM and KILL: time to write a checkpoint
 DVC = Path(__file__).with_name("command_line.py")
@@ -44,7 +44,7 @@ def changed_stages(target: str) -> set[str]:
     with _dvc("status", "--json", "--with-deps", target, stderr=subprocess.PIPE) as process:
         out, err = process.communicate()
     if process.returncode != 0:
-        raise explain(target, process.returncode, err.splitlines())
+        raise explain_end(target, process.returncode, err.splitlines())
     return set(json.loads(out))
 
 
@@ -68,7 +68,7 @@ def reproduce(target: str, say: Callable[[str], None], variables: Mapping[str, s
                 say(line)
         process.wait()
     if process.returncode != 0:
-        raise explain(target, process.returncode, lines)
+        raise explain_end(target, process.returncode, lines)
     return ran
 
 
@@ -79,7 +79,7 @@ def find_cache() -> Path:
     with _dvc("cache", "dir", stderr=subprocess.PIPE) as process:
         out, err = process.communicate()
     if process.returncode != 0:
-        raise explain("cache", process.returncode, err.splitlines())
+        raise explain_end("cache", process.returncode, err.splitlines())
     return Path(out.strip())
 
 
@@ -110,7 +110,7 @@ def _transfer(*command: str) -> None:
     with _dvc(*command, stderr=subprocess.STDOUT) as process:
         out, _ = process.communicate()
     if process.returncode != 0:
-        raise explain(" ".join(command), process.returncode, out.splitlines())
+        raise explain_end(" ".join(command), process.returncode, out.splitlines())
 
 
 @contextmanager

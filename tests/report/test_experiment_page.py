@@ -15,7 +15,7 @@ from diffusevae.figures.results import FiguresConfig
 from diffusevae.report.experiment_page import build_report
 from diffusevae.report.page import ShownPicture
 from diffusevae.report.reference_study import STUDY_SCALE
-from diffusevae.report.report_tables import format_value, judge
+from diffusevae.report.report_tables import find_winner, format_value
 from diffusevae.report.timings import add_timings
 from diffusevae.stages import figures as figures_stage
 from diffusevae.stages import report as report_stage
@@ -245,7 +245,7 @@ def test_the_stage_reads_every_section_of_every_experiment_that_the_flow_reads()
     ],
 )
 def test_a_model_is_better_where_the_interval_leaves_out_zero(name, low, high, winner):
-    assert judge(name, {"value": (low + high) / 2, "low": low, "high": high}) == winner
+    assert find_winner(name, {"value": (low + high) / 2, "low": low, "high": high}) == winner
 
 
 @pytest.mark.parametrize(

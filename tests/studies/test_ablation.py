@@ -12,7 +12,7 @@ from diffusevae.figures.drawing import figure_style
 from diffusevae.models.vae import VAE as VAEModel
 from diffusevae.models.vae import VAEConfig, save_vae
 from diffusevae.stages import ablate as stage
-from diffusevae.studies.ablation import VAE, AblateConfig, Pairs, run_variants, summarise_runs
+from diffusevae.studies.ablation import VAE, AblateConfig, Pairs, run_variants, summarise_variants
 from diffusevae.studies.ablation_figures import draw_variants
 from diffusevae.tracking.stage_logger import StageLogger
 from tests.support.resumable import CONFIG, OPTIMISER, UNET
@@ -109,7 +109,7 @@ def test_the_table_has_the_mean_and_the_ends_over_seeds():
     runs = pd.DataFrame(
         {"variant": ["in"] * 3, "seed": [0, 1, 2], "num_parameters": [7] * 3, **measured}
     )
-    (row,) = summarise_runs(runs).to_dict("records")
+    (row,) = summarise_variants(runs).to_dict("records")
     assert (row["variant"], row["num_seeds"], row["num_parameters"]) == ("in", 3, 7)
     assert (row["mse"], row["mse_low"], row["mse_high"]) == (3.0, 1.0, 6.0)
     assert (row["hist_sim_low"], row["hist_sim"], row["hist_sim_high"]) == (0.25, 0.5, 0.75)

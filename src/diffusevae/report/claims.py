@@ -10,7 +10,7 @@ from typing import Literal
 
 from diffusevae.metrics.paired import METRICS
 from diffusevae.report.reference_study import PRINTED
-from diffusevae.report.report_tables import judge
+from diffusevae.report.report_tables import find_winner
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not proven"
 NOT_COMPARABLE = "not comparable"  # results of another scale than the study's
@@ -46,7 +46,7 @@ def judge_printed(claim: StudyClaim, dataset: str) -> str:
 
 def judge_ours(claim: StudyClaim, paired: Mapping) -> str:
     """Return whether our results support the claim; `paired` is metrics.json's."""
-    winner = judge(claim.metric, paired["difference"][claim.metric])
+    winner = find_winner(claim.metric, paired["difference"][claim.metric])
     if not winner:
         return OPEN
     return HOLDS if winner == claim.favours else FAILS

@@ -81,7 +81,7 @@ def build_report(inputs: ReportInputs) -> str:
         citation=CITATION,
         models=[describe_model(name, model) for name, model in inputs.models.items()],
         chosen=choose_tuned(inputs),
-        params=tables.flatten(inputs.params),
+        params=tables.flatten_params(inputs.params),
         glossary=tables.glossary_rows(),
         timings_start=Markup(TIMINGS_START),
         timings_end=Markup(TIMINGS_END),

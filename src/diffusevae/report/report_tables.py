@@ -68,7 +68,7 @@ def format_cell(name: str, entry: Mapping[str, float] | None, best: bool = False
     return Cell(format_value(name, entry["value"]), f"{low} to {high}", best)
 
 
-def judge(name: str, difference: Mapping[str, float] | None) -> str:
+def find_winner(name: str, difference: Mapping[str, float] | None) -> str:
     """Return which model a paired difference (diffusevae minus vae) favours, "" if neither.
 
     It favours one where its 95 % interval leaves out zero.
@@ -84,7 +84,7 @@ def paired_rows(paired: Mapping) -> list[Row]:
     rows = []
     for name in PAIRED:
         difference = paired["difference"][name]
-        winner = judge(name, difference)
+        winner = find_winner(name, difference)
         cells = [format_cell(name, paired[model][name], model == winner) for model in MODELS]
         remark = MODEL_NAMES.get(winner, "no clear difference")
         rows.append(
@@ -206,13 +206,13 @@ def _describe_range(metric: Metric) -> str:
     return f"{metric.low:g} to {metric.high:g}".replace("-", "−")
 
 
-def flatten(values: Mapping, prefix: str = "") -> list[tuple[str, str]]:
+def flatten_params(values: Mapping, prefix: str = "") -> list[tuple[str, str]]:
     """Return ("vae.kl_weight", "1e-05"), ... of nested params, in their order."""
     rows = []
     for key, value in values.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
-            rows += flatten(value, f"{name}.")
+            rows += flatten_params(value, f"{name}.")
         else:
             rows.append((name, show(value)))
     return rows

@@ -111,7 +111,7 @@ def measure_variant(real: Tensor, images: Tensor) -> dict[str, float]:
     return {name: float(values[name].mean()) for name in MEASURED}
 
 
-def summarise_runs(runs: pd.DataFrame) -> pd.DataFrame:
+def summarise_variants(runs: pd.DataFrame) -> pd.DataFrame:
     """Return one row per variant: its mean over seeds, and the least and the largest of them."""
     rows = []
     for variant, group in runs.groupby("variant", sort=False):

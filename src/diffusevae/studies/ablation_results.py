@@ -17,7 +17,7 @@ from diffusevae.studies.ablation import (
     Setting,
     name_variant,
     run_variants,
-    summarise_runs,
+    summarise_variants,
     train_variant,
 )
 from diffusevae.studies.ablation_figures import draw_refined, draw_variants
@@ -76,7 +76,7 @@ def save_ablation(
     """Write runs.csv, table.csv, table.png and images.png."""
     out.mkdir(parents=True, exist_ok=True)
     runs.to_csv(out / "runs.csv", index=False)
-    summarise_runs(runs).to_csv(out / "table.csv", index=False)
+    summarise_variants(runs).to_csv(out / "table.csv", index=False)
     with figure_style():
         save_figure(draw_variants(runs), out / "table.png")
         save_figure(draw_refined(test, refined), out / "images.png")

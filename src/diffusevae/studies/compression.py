@@ -51,7 +51,7 @@ class CompressConfig:
                 raise ValueError(f"codes: {list(code)} is not [Cz, h, w] with h = w")
 
 
-def describe_code(code: tuple[int, ...]) -> str:
+def name_code(code: tuple[int, ...]) -> str:
     """Return e.g. 4 x 4 x 4."""
     return " x ".join(map(str, code))
 

@@ -19,8 +19,8 @@ from diffusevae.studies.compression import (
     PCA,
     VAE,
     compare_codes,
-    describe_code,
     measure_restored,
+    name_code,
 )
 from diffusevae.studies.compression_figures import draw_code_sizes, draw_restored
 from diffusevae.training.stage_trainings import OpenTraining
@@ -61,7 +61,7 @@ class Compression:
             linear = measure_restored(self.real, restored)
             seeds = self.config.seeds
             learned = [self._train_one(code, epochs, seed, open_one) for seed in seeds]
-            key = {"code": describe_code(code), "numbers": numbers}
+            key = {"code": name_code(code), "numbers": numbers}
             self.rows.append(key | compare_codes(linear, learned, self.params.seed))
             vaes = [(VAE, seed, values) for seed, values in zip(seeds, learned, strict=True)]
             for model, seed, values in [(PCA, None, linear), *vaes]:
@@ -88,7 +88,7 @@ class Compression:
         sized = size_vae(
             self.params.vae, code, size, config.channel_multipliers, config.kl_weight, "compress"
         )
-        with open_one(name, {"code": describe_code(code), "seed": seed}) as training:
+        with open_one(name, {"code": name_code(code), "seed": seed}) as training:
             vae, _ = fit_vae(
                 sized,
                 self.params.vae_optimiser,
@@ -102,5 +102,5 @@ class Compression:
             restored = reconstruct_all(vae, self.test.to(self.train.device))
             values = measure_restored(self.real, restored)
             training.log.summary({name: values[name].mean() for name in MEASURED})
-        self.shown.setdefault(f"VAE from {describe_code(code)} numbers", restored[:COLUMNS])
+        self.shown.setdefault(f"VAE from {name_code(code)} numbers", restored[:COLUMNS])
         return values
