@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from benchmarks.measure import Ratios, Side, divide, show_sides, take_turns, time_call
 from benchmarks.networks import write_layer_plainly
 from benchmarks.setting import IMAGE_SHAPE, Setting
-from diffusevae.models.layers import Upsample, group_norm
+from diffusevae.models.layers import Upsample
+from diffusevae.models.normalisation import group_norm
 
 RUNS = 10  # in a turn, after one that is not timed
 

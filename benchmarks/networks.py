@@ -17,7 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.setting import IMAGE_SHAPE, Setting
 from diffusevae.core.torchvision_import import ensure_torchvision
 from diffusevae.models.diffusion import DiffusionModel
-from diffusevae.models.layers import GroupNorm, Upsample
+from diffusevae.models.layers import Upsample
+from diffusevae.models.normalisation import GroupNorm
 from diffusevae.models.vae import VAE
 from diffusevae.models.vae_losses import reparameterise
 

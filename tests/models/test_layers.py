@@ -12,9 +12,9 @@ from diffusevae.models.layers import (
     SelfAttention,
     Upsample,
     check_halving,
-    group_norm,
     time_embedding,
 )
+from diffusevae.models.normalisation import group_norm
 
 
 def test_attention_is_the_identity_at_first_and_mixes_positions_after():

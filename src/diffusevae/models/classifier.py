@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from diffusevae.core.params import PositiveCount, Range, Share, build
 from diffusevae.core.tensor_file import freeze, load_config, of_one_model, save_tensors
 from diffusevae.data.dataset import to_unit
-from diffusevae.models.layers import check_halving, group_norm
+from diffusevae.models.layers import check_halving
+from diffusevae.models.normalisation import group_norm
 
 
 @dataclass(frozen=True)

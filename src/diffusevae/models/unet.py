@@ -17,10 +17,10 @@ from diffusevae.models.layers import (
     Upsample,
     check_halving,
     check_widths,
-    group_norm,
     time_embedding,
     zero_init,
 )
+from diffusevae.models.normalisation import group_norm
 
 Fuse = Literal["concat", "in", "down", "skip"]
 

@@ -21,9 +21,9 @@ from diffusevae.models.layers import (
     Upsample,
     check_halving,
     check_widths,
-    group_norm,
     zero_init,
 )
+from diffusevae.models.normalisation import group_norm
 
 Reconstruction = Literal["mse", "bce", "l1"]
 LOGVAR_RANGE = (-30.0, 20.0)
