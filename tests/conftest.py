@@ -7,6 +7,7 @@ pytest's temporary folders, and a server that a test starts is ended by it.
 import importlib
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,11 @@ import pytest
 
 from tests.support.checkouts import CANARY, LOGIN, ROOT, SmokeRun, copy_checkout, run_pipeline
 
+# A shell without job control lets its background processes ignore these, and their children with
+# them; the tests send them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for signum in (signal.SIGQUIT, signal.SIGHUP):
+    signal.signal(signum, signal.SIG_DFL)
 # Set before Prefect is imported anywhere.
 for name in (
     "PREFECT_API_URL",
