@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from diffusevae.core.parent import tie
+from diffusevae.core.parent import LEFT_TO_PROGRAMS, tie
 from tests.support.processes import alive, wait_for
 
 # Each starts a program, says its process number, and waits to be killed.
@@ -61,4 +61,5 @@ def test_a_program_hears_the_signals_that_this_process_ignores():
         said = subprocess.check_output(tie(["grep", "SigIgn", "/proc/self/status"]), text=True)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert int(said.split()[1], 16) == 0
+    ignored = int(said.split()[1], 16)  # a bit for each; some libraries have one of their own
+    assert not [number for number in LEFT_TO_PROGRAMS if ignored >> (number - 1) & 1]
