@@ -8,7 +8,7 @@ from diffusevae.metrics.paired import DISTRIBUTION, METRICS, PAIRED
 from diffusevae.report.claims import CLAIMS, NOT_COMPARABLE, judge_ours, judge_printed
 from diffusevae.report.reference_study import PRINTED, STUDY_SCALE, Scale
 from diffusevae.report.report_tables import MODELS
-from diffusevae.studies.compression import MEASURED as COMPARED
+from diffusevae.studies.compression.compression_study import MEASURED as COMPARED
 from tasks.dvc.excerpt import find_scale, find_source, read_excerpt
 from tasks.dvc.outputs import hash_output
 from tasks.report.published import RESULTS, load_metrics

@@ -9,8 +9,8 @@ from diffusevae.core.readback import read_table
 from diffusevae.metrics.labels import ARROWS, FLOOR, WAYS
 from diffusevae.metrics.paired import DISTRIBUTION, METRICS, PAIRED
 from diffusevae.report.report_tables import MODELS, NOT_MEASURED, format_value
-from diffusevae.studies.ablation import MEASURED as ABLATED
-from diffusevae.studies.compression import MEASURED as COMPARED
+from diffusevae.studies.ablation.ablation_study import MEASURED as ABLATED
+from diffusevae.studies.compression.compression_study import MEASURED as COMPARED
 from tasks.dvc.excerpt import find_section, read_excerpt
 
 # The columns of each stage's table that are shown.

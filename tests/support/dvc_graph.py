@@ -6,7 +6,9 @@ from diffusevae.core.import_closure import SOURCE, import_closure
 
 ROOT = SOURCE.parent
 # Docstrings, and a setting that says how threads wait.
-UNWATCHED = {f"src/diffusevae/{folder}__init__.py" for folder in ("", "stages/", "latents/")}
+UNWATCHED = {
+    f"src/diffusevae/{folder}__init__.py" for folder in ("", "stages/", "latents/", "studies/")
+}
 
 
 def imported_files(stage: str) -> list[str]:
@@ -18,7 +20,7 @@ def imported_files(stage: str) -> list[str]:
 def imported_packages(stage: str) -> list[str]:
     """Return what a stage's deps say of its code: `stages/<stage>.py` and folders, sorted.
 
-    A folder of src/diffusevae is one package; those in latents are each its own.
+    A folder of src/diffusevae is one package; those in latents and studies are each its own.
     """
     return sorted({_package_of(Path(file)) for file in imported_files(stage)})
 
@@ -27,5 +29,5 @@ def _package_of(file: Path) -> str:
     place = file.relative_to("src/diffusevae").parts
     if place[0] == "stages":
         return str(file)
-    depth = 2 if place[0] == "latents" else 1
+    depth = 2 if place[0] in ("latents", "studies") else 1
     return str(Path("src/diffusevae", *place[:depth]))

@@ -16,8 +16,8 @@ from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.unet import UNetConfig
 from diffusevae.models.vae import load_vae
 from diffusevae.sampling.samplers import SamplerConfig, check_guidance
-from diffusevae.studies.ablation import AblateConfig
-from diffusevae.studies.ablation_results import make_setting, save_ablation, train_variants
+from diffusevae.studies.ablation.ablation_results import make_setting, save_ablation, train_variants
+from diffusevae.studies.ablation.ablation_study import AblateConfig
 from diffusevae.training.loop import OptimiserConfig
 from diffusevae.training.stage_trainings import open_trainings
 from diffusevae.tuning.search_space import apply_best

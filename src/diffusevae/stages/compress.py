@@ -12,8 +12,8 @@ from pathlib import Path
 from diffusevae.core.device import choose_device
 from diffusevae.data.dataset import load_split
 from diffusevae.models.vae import VAEConfig
-from diffusevae.studies.compression import CompressConfig
-from diffusevae.studies.compression_results import Compression
+from diffusevae.studies.compression.compression_results import Compression
+from diffusevae.studies.compression.compression_study import CompressConfig
 from diffusevae.training.loop import OptimiserConfig
 from diffusevae.training.stage_trainings import open_trainings
 

@@ -16,8 +16,8 @@ from diffusevae.data.dataset import load_split
 from diffusevae.models.classifier import load_classifier
 from diffusevae.sampling.generation import load_models
 from diffusevae.sampling.samplers import SamplerConfig
-from diffusevae.studies import frontier_results
-from diffusevae.studies.frontier import FrontierConfig
+from diffusevae.studies.frontier import frontier_results
+from diffusevae.studies.frontier.frontier_study import FrontierConfig
 
 ROOT = "experiments"
 SECTIONS = {"seed": int, "sampler": SamplerConfig, "frontier": FrontierConfig}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from diffusevae.figures.drawing import figure_style
-from diffusevae.studies.budget import CHAIN, PARTS, split_distance
-from diffusevae.studies.budget_figures import draw_budget
+from diffusevae.studies.frontier.budget import CHAIN, PARTS, split_distance
+from diffusevae.studies.frontier.budget_figures import draw_budget
 
 REFERENCE = np.random.default_rng(0).normal(size=(4000, 3))
 

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from diffusevae.figures.drawing import COLOURS, INK, MUTED, panels
-from diffusevae.studies.budget import CHAIN, PARTS
+from diffusevae.studies.frontier.budget import CHAIN, PARTS
 
 
 def draw_budget(rows: pd.DataFrame) -> Figure:

@@ -21,9 +21,10 @@ from diffusevae.metrics.set_comparison import extract_features
 from diffusevae.models.classifier import Classifier
 from diffusevae.models.vae import reconstruct_all
 from diffusevae.sampling.generation import Models, decode_new_codes
-from diffusevae.studies.budget import split_distance
-from diffusevae.studies.budget_figures import draw_budget
-from diffusevae.studies.frontier import (
+from diffusevae.studies.frontier.budget import split_distance
+from diffusevae.studies.frontier.budget_figures import draw_budget
+from diffusevae.studies.frontier.frontier_figures import draw_frontier
+from diffusevae.studies.frontier.frontier_study import (
     QUANTITIES,
     Subject,
     choose_default,
@@ -33,7 +34,6 @@ from diffusevae.studies.frontier import (
     measure_point,
     read_point,
 )
-from diffusevae.studies.frontier_figures import draw_frontier
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from torch import Tensor
 from diffusevae.figures.drawing import COLOURS, INK, Strip, draw_strips, panels
 from diffusevae.metrics.labels import describe_direction
 from diffusevae.metrics.paired import METRICS
-from diffusevae.studies.ablation import MEASURED, VAE, Pairs
+from diffusevae.studies.ablation.ablation_study import MEASURED, VAE, Pairs
 
 
 def draw_variants(runs: pd.DataFrame) -> Figure:

@@ -12,7 +12,8 @@ from diffusevae.data.dataset import Split, to_unit
 from diffusevae.figures.drawing import figure_style, save_figure
 from diffusevae.models.unet import Fuse
 from diffusevae.models.vae import VAE, reconstruct_all
-from diffusevae.studies.ablation import (
+from diffusevae.studies.ablation.ablation_figures import draw_refined, draw_variants
+from diffusevae.studies.ablation.ablation_study import (
     Pairs,
     Setting,
     name_variant,
@@ -20,7 +21,6 @@ from diffusevae.studies.ablation import (
     summarise_variants,
     train_variant,
 )
-from diffusevae.studies.ablation_figures import draw_refined, draw_variants
 from diffusevae.training.diffusion_training import Images
 from diffusevae.training.stage_trainings import OpenTraining
 

@@ -14,8 +14,9 @@ from diffusevae.figures.drawing import figure_style
 from diffusevae.models.classifier import Classifier, ClassifierConfig, save_classifier
 from diffusevae.sampling.samplers import SamplerConfig
 from diffusevae.stages import frontier as stage
-from diffusevae.studies import frontier_results
-from diffusevae.studies.frontier import (
+from diffusevae.studies.frontier import frontier_results
+from diffusevae.studies.frontier.frontier_figures import draw_frontier
+from diffusevae.studies.frontier.frontier_study import (
     QUANTITIES,
     FrontierConfig,
     choose_default,
@@ -23,7 +24,6 @@ from diffusevae.studies.frontier import (
     converged,
     list_points,
 )
-from diffusevae.studies.frontier_figures import draw_frontier
 from diffusevae.tracking.stage_logger import StageLogger
 from tests.support.toy_artifacts import write_models
 from tests.support.toy_models import make_sampler

@@ -9,7 +9,7 @@ from torch import Tensor
 from diffusevae.figures.drawing import COLOURS, INK, Strip, draw_strips, panels
 from diffusevae.metrics.labels import describe_direction
 from diffusevae.metrics.paired import METRICS
-from diffusevae.studies.compression import MEASURED, PCA, VAE
+from diffusevae.studies.compression.compression_study import MEASURED, PCA, VAE
 
 
 def draw_code_sizes(runs: pd.DataFrame) -> Figure:

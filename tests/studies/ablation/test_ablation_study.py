@@ -12,8 +12,14 @@ from diffusevae.figures.drawing import figure_style
 from diffusevae.models.vae import VAE as VAEModel
 from diffusevae.models.vae import VAEConfig, save_vae
 from diffusevae.stages import ablate as stage
-from diffusevae.studies.ablation import VAE, AblateConfig, Pairs, run_variants, summarise_variants
-from diffusevae.studies.ablation_figures import draw_variants
+from diffusevae.studies.ablation.ablation_figures import draw_variants
+from diffusevae.studies.ablation.ablation_study import (
+    VAE,
+    AblateConfig,
+    Pairs,
+    run_variants,
+    summarise_variants,
+)
 from diffusevae.tracking.stage_logger import StageLogger
 from tests.support.resumable import CONFIG, OPTIMISER, UNET
 from tests.support.toy_models import make_sampler

@@ -15,7 +15,11 @@ from diffusevae.data.resizing import resize
 from diffusevae.models.pca import fit_pca
 from diffusevae.models.vae import VAEConfig
 from diffusevae.stages import compress as stage
-from diffusevae.studies.compression import CompressConfig, compare_codes, measure_restored
+from diffusevae.studies.compression.compression_study import (
+    CompressConfig,
+    compare_codes,
+    measure_restored,
+)
 from diffusevae.tracking.stage_logger import StageLogger
 from diffusevae.training.loop import OptimiserConfig
 from tests.support.real_data import raw_folder

@@ -14,7 +14,8 @@ from diffusevae.data.dataset import Split, to_unit
 from diffusevae.figures.drawing import figure_style, save_figure
 from diffusevae.models.pca import fit_pca
 from diffusevae.models.vae import reconstruct_all, size_vae
-from diffusevae.studies.compression import (
+from diffusevae.studies.compression.compression_figures import draw_code_sizes, draw_restored
+from diffusevae.studies.compression.compression_study import (
     MEASURED,
     PCA,
     VAE,
@@ -22,7 +23,6 @@ from diffusevae.studies.compression import (
     measure_restored,
     name_code,
 )
-from diffusevae.studies.compression_figures import draw_code_sizes, draw_restored
 from diffusevae.training.stage_trainings import OpenTraining
 from diffusevae.training.vae_training import fit_vae
 
