@@ -1,0 +1,94 @@
+"""A function of tensors as one CUDA graph, all of whose kernels are launched at once.
+
+Small kernels take less time than their launches; a graph has one launch for all of them.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+Output = TypeVar("Output")
+WARM_UP = 2  # calls before the one that is recorded: kernels are loaded, workspaces allocated
+
+
+class Captured(Generic[Output]):
+    """A function of tensors, replayed on a GPU once it has run WARM_UP times.
+
+    The first call's tensors are copied; what later calls give is written into these copies, on
+    which alone the function works. So it takes effect once in each call, be it run, or recorded and
+    replayed: it may change weights. What it returns is memory of the graph, which the next call
+    writes anew. It must launch the same kernels each time, and wait for none. Where it cannot be
+    recorded it runs as it is, and one line says so; so it does on a CPU.
+
+    Graphs with the same `pool` share the memory for what they need on the way; then none may run
+    while another does.
+    """
+
+    def __init__(self, function: Callable[..., Output], pool: Any = None) -> None:
+        self.function = function
+        self.pool = pool
+        self.inputs: list[Tensor] = []
+        self.output: Output | None = None
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.calls, self.failed = 0, False
+
+    def __call__(self, *inputs: Tensor) -> Output:
+        """Return what the function makes of these tensors, each of the shape that it first had."""
+        if not self.inputs:
+            self.inputs = [given.clone() for given in inputs]
+        for mine, given in zip(self.inputs, inputs, strict=True):
+            assert mine.shape == given.shape, "a captured function got another shape"
+            mine.copy_(given)
+        self.calls += 1
+        if self.inputs[0].device.type != "cuda" or self.failed:
+            return self.function(*self.inputs)
+        with torch.cuda.device(self.inputs[0].device):
+            if self.graph is None and self.calls <= WARM_UP:
+                return self._run_aside()
+            if self.graph is None:
+                self._record()
+            if self.graph is None:
+                return self.function(*self.inputs)
+            self.graph.replay()
+        return self.output  # type: ignore[return-value]  # there is one when there is a graph
+
+    def _run_aside(self) -> Output:
+        """Run the function on the stream on which it will be recorded, as torch asks for."""
+        aside, current = _stream(self.inputs[0].device), torch.cuda.current_stream()
+        aside.wait_stream(current)
+        with torch.cuda.stream(aside):
+            output = self.function(*self.inputs)
+        current.wait_stream(aside)
+        return output
+
+    def _record(self) -> None:
+        """Record the function, which runs nothing yet."""
+        device = self.inputs[0].device
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # Where recording fails the inner context does not put the old stream back.
+            with (
+                torch.cuda.stream(_stream(device)),
+                torch.cuda.graph(
+                    graph, self.pool, _stream(device), capture_error_mode="thread_local"
+                ),
+            ):
+                self.output = self.function(*self.inputs)
+        except RuntimeError as error:
+            self.failed = True
+            # The generator believes that it is still being recorded; a copy of its state does not.
+            drawing = torch.cuda.default_generators[torch.cuda.current_device()]
+            drawing.graphsafe_set_state(drawing.clone_state())
+            reason = " ".join(str(error).split())[:200]
+            print(f"no CUDA graph, steps are slower: {reason}", file=sys.stderr, flush=True)
+        else:
+            self.graph = graph
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
