@@ -37,7 +37,9 @@ model conditioned on that refines it. Both are in this version, with the sampler
 
 - `predict(images)`: images B x {shape}, float32 in [0, 1], refined.
 - `predict(images, params={{"num_images": 16, "seed": 1}})`: 16 new images.
-- Results are float32 in [0, 1], B x {shape}. The same seed gives the same images.
+- Results are float32 in [0, 1], B x {shape}. The same seed gives the same images, \
+on another device up to rounding (float32 on a CPU, bfloat16 on a GPU unless told otherwise).
+- Training draws its noise on its device: trained again on another, the weights differ.
 
 Its sampler, chosen by {chosen_by}: {sampler}
 

@@ -69,3 +69,9 @@ def test_freed_memory_is_kept_for_the_next_tensor():
         for how in ("kept", "given back")
     }
     assert 3 * pages["kept"] < pages["given back"]
+
+
+def test_float32_on_a_gpu_is_float32():
+    torch.backends.cudnn.allow_tf32 = True  # as torch has it
+    choose_device()
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32

@@ -20,7 +20,8 @@ def choose_device() -> torch.device:
     """Return the device named by DIFFUSEVAE_DEVICE (cpu, cuda, cuda:1), else a GPU if there is one.
 
     Also switches torch to deterministic kernels, so that the same machine gives the same bytes, and
-    lets the process keep memory that tensors free for the next ones.
+    to float32 that is no TF32 on a GPU, and lets the process keep memory that tensors free for the
+    next ones.
     Raises InputError for a name torch does not know or a DIFFUSEVAE_PRECISION there is not,
     EnvironmentFailure for an absent device.
     """
@@ -47,6 +48,8 @@ def choose_device() -> torch.device:
         )
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products
     torch.set_deterministic_debug_mode("warn")
+    # What does not compute in bfloat16 is float32, and not its first ten bits: features, metrics.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     # Finds bugs, costs a fifth. The module's class has it, which its stubs do not say.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if device.type == "cpu":

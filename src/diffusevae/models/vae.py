@@ -176,9 +176,9 @@ class VAE(nn.Module):
         return self.decode(self.encode(x)[0])
 
     def sample_prior(self, num_images: int, rng: Generator) -> Tensor:
-        """Return images decoded from z ~ N(0, I)."""
+        """Return images decoded from z ~ N(0, I), drawn where `rng` is."""
         z = torch.randn(num_images, *self.latent_shape, generator=rng, device=rng.device)
-        return self.decode(z)
+        return self.decode(z.to(next(self.parameters()).device))
 
 
 @torch.inference_mode()

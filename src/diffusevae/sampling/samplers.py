@@ -11,6 +11,7 @@ from diffusevae.core.errors import InputError
 from diffusevae.core.params import PositiveCount, Range, Share
 from diffusevae.core.randomness import generator
 from diffusevae.models.diffusion import DiffusionModel
+from diffusevae.sampling.denoising import Denoise, make_denoiser
 from diffusevae.sampling.solvers import (
     Past,
     ddim_step,
@@ -22,7 +23,6 @@ from diffusevae.sampling.solvers import (
 from diffusevae.sampling.timesteps import choose_stops, starts_without_noise
 
 Callback = Callable[[int, Tensor, Tensor], None]  # t, x_t, the predicted x_0
-Denoise = Callable[[Tensor, int], Tensor]  # from x_t and t to the predicted x_0
 Draw = Callable[[], Tensor]
 Levels = Sequence[tuple[int, float]]  # timesteps with their bar_alpha
 SamplerName = Literal["ddpm", "ddim", "ddim_ahead", "dpmpp_2m", "unipc"]
@@ -169,8 +169,9 @@ def sample(
     """Return num_images images in [0,1] on the CPU; DiffuseVAE's of as many conditions in [0,1].
 
     `callback(t, x_t, x_0)` sees every step of every batch (x_t in the range of diffusion, the
-    predicted x_0 in [0,1]; the last call has t = -1), `progress(done, total)` every batch. Raises
-    InputError for guidance that the model has not learned.
+    predicted x_0 in [0,1]; the last call has t = -1), `progress(done, total)` every batch. Noise is
+    drawn on the CPU, so that a seed has the same on every device. Raises InputError for guidance
+    that the model has not learned.
     """
     if condition is not None:
         check_guidance(config, model.p_uncond)
@@ -178,7 +179,7 @@ def sample(
     images = []
     for start in range(0, num_images, config.batch_size):
         end = min(start + config.batch_size, num_images)
-        rng = generator(seed, "sample", 0 if config.shared_noise else start, device=device)
+        rng = generator(seed, "sample", 0 if config.shared_noise else start)
         part = None if condition is None else condition[start:end].to(device)
         images.append(_sample_batch(model, config, end - start, rng, part, callback).cpu())
         if progress is not None:
@@ -195,16 +196,14 @@ def _sample_batch(
     callback: Callback | None,
 ) -> Tensor:
     shape = (1 if config.shared_noise else count, *model.unet.image_shape)
+    device = model.sqrt_noise.device
+    denoise = make_denoiser(model, condition, count, config.guidance, config.clip)
 
     def draw() -> Tensor:
-        drawn = torch.randn(*shape, generator=rng, device=rng.device)
+        drawn = torch.randn(*shape, generator=rng)
+        if device.type == "cuda":
+            drawn = drawn.pin_memory().to(device, non_blocking=True)  # the next step need not wait
         return config.temperature * drawn.expand(count, -1, -1, -1)
-
-    def denoise(x_t: Tensor, t: int) -> Tensor:
-        times = torch.full((1,), t, device=rng.device)
-        output = model.network(x_t, times, condition, config.guidance)
-        x_0, _ = model.split(x_t, times, output)
-        return x_0.clamp(*model.x_0_bounds) if config.clip else x_0
 
     def see(t: int, x_t: Tensor, x_0: Tensor) -> None:
         if callback is not None:

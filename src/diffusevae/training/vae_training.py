@@ -100,7 +100,7 @@ def take_snapshot(vae: VAE, images: Split, num_codes: int, seed: int) -> dict[st
     """
     device = next(vae.parameters()).device
     shown = images.images[:SNAPSHOT_IMAGES].to(device)
-    rng = generator(seed, "snapshot", device=device)
+    rng = generator(seed, "snapshot")  # of the CPU: the same on every device
     return {
         "real": to_unit(shown),
         "reconstruction": vae.reconstruct(to_unit(shown)),

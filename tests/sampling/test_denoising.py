@@ -1,0 +1,68 @@
+"""Captured steps denoise as plain ones do, to the byte where nothing is rounded otherwise."""
+
+import gc
+
+import pytest
+import torch
+
+from diffusevae.core.device import PRECISION_VARIABLE, choose_device
+from diffusevae.core.randomness import generator
+from diffusevae.sampling import denoising, samplers
+from diffusevae.sampling.samplers import SAMPLERS, sample
+from tests.support.toy_models import make_diffusion, make_sampler
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def make_refiner(p_uncond=0.1):
+    """Return a frozen DiffuseVAE and conditions for five images."""
+    model = make_diffusion("v", conditional=True).eval().requires_grad_(False)
+    model.p_uncond = p_uncond
+    return model, torch.rand(5, 1, 16, 16, generator=generator(5))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_captured_step_s_body_makes_the_same_bytes(sampler, monkeypatch):
+    model, x_hat = make_refiner()
+    config = make_sampler(sampler=sampler, num_steps=5, eta=0.5, batch_size=3, guidance=1.0)
+    plain = sample(model, config, 5, 0, x_hat)  # batches of three and of two
+    monkeypatch.setattr(samplers, "make_denoiser", denoising._replay)
+    for _ in range(2):
+        assert torch.equal(sample(model, config, 5, 0, x_hat), plain)
+    assert len(denoising._STEPS[model].captured) == 2
+    model.unet.conv_out.weight.mul_(2)  # in its place: a step knows no other weights
+    assert not torch.equal(sample(model, config, 5, 0, x_hat), plain)
+
+
+def test_the_steps_used_last_are_kept_as_long_as_the_model(monkeypatch):
+    model, _ = make_refiner()
+    steps = denoising._STEPS.setdefault(model, denoising.Steps(torch.device("cpu")))
+    first = steps.find(model, True, 1, 0.0, True)
+    for count in range(2, denoising.KEPT + 1):
+        steps.find(model, True, count, 0.0, True)
+    assert steps.find(model, True, 1, 0.0, True) is first
+    steps.find(model, True, denoising.KEPT + 1, 0.0, True)
+    assert len(steps.captured) == denoising.KEPT
+    assert steps.find(model, True, 1, 0.0, True) is first
+    assert steps.find(model, True, 1, 0.0, False) is not first
+    monkeypatch.setenv(PRECISION_VARIABLE, "bfloat16")
+    assert steps.find(model, True, 1, 0.0, True) is not first
+    kept = len(denoising._STEPS)
+    del model
+    gc.collect()
+    assert len(denoising._STEPS) == kept - 1
+
+
+@needs_gpu
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_seed_s_images_are_the_same_on_a_gpu(sampler, monkeypatch):
+    monkeypatch.setenv(PRECISION_VARIABLE, "float32")
+    choose_device()
+    model, x_hat = make_refiner()
+    config = make_sampler(sampler=sampler, num_steps=8, eta=0.5, batch_size=3, guidance=1.0)
+    expected = sample(model, config, 5, 0, x_hat)
+    model.cuda()
+    first = sample(model, config, 5, 0, x_hat)
+    assert all(step.graph is not None for step in denoising._STEPS[model].captured.values())
+    torch.testing.assert_close(first, expected, rtol=1e-3, atol=1e-3)
+    assert torch.equal(sample(model, config, 5, 0, x_hat), first)
