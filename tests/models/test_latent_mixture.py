@@ -1,9 +1,11 @@
 """The Gaussian mixture over the codes."""
 
+import os
 import resource
 
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from diffusevae.core.errors import InputError
@@ -11,7 +13,9 @@ from diffusevae.core.randomness import generator
 from diffusevae.models.latent_mixture import (
     Mixture,
     MixtureConfig,
+    fit_arrays,
     fit_mixture,
+    fit_tensors,
     load_mixture,
     save_mixture,
 )
@@ -89,3 +93,33 @@ def test_codes_without_a_covariance_are_one_line():
     mu = 1e9 * torch.randn(40, 64, 1, 1, generator=generator(3))
     with pytest.raises(InputError, match="prior.covariance: full: .* use diag"):
         fit_mixture(MixtureConfig(2, "full", 50), mu, seed=0)
+
+
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+def test_what_a_gpu_fits_is_what_the_cpu_does(covariance):
+    """Both start from one k-means; the way of the tensors runs here on the CPU's."""
+    codes = torch.randn(600, 8, generator=generator(4)).double() ** 3
+    config = MixtureConfig(5, covariance, 30)
+    for expected, found in zip(
+        fit_arrays(config, codes, 0), fit_tensors(config, codes, 0), strict=True
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
+
+
+def test_a_gpu_fits_fewer_different_codes_than_components(monkeypatch):
+    """K-means leaves a cluster empty; and what is set for scipy stays as it was."""
+    monkeypatch.delenv("SCIPY_ARRAY_API", raising=False)
+    codes = torch.tensor([[0.0, 0.0], [1.0, 1.0]]).double().repeat(10, 1)
+    with pytest.warns(ConvergenceWarning):
+        moments = fit_tensors(MixtureConfig(3, "full", 5), codes, 0)
+    assert all(values.isfinite().all() for values in moments)
+    assert "SCIPY_ARRAY_API" not in os.environ
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_codes_on_a_gpu_are_fitted_there():
+    config = MixtureConfig(2, "full", 100)
+    expected = fit_mixture(config, two_clusters(), seed=0)
+    found = fit_mixture(config, two_clusters().cuda(), seed=0)
+    torch.testing.assert_close(found.means, expected.means)
+    torch.testing.assert_close(found.factors, expected.factors)

@@ -41,6 +41,6 @@ def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
         return
     save_vae(out / "model.safetensors", vae)
     log.message(f"fitting {params.prior.num_components} Gaussians to the codes")
-    codes = encode_all(vae, images)
+    codes = encode_all(vae, images).to(device)
     save_mixture(out / "prior.safetensors", fit_mixture(params.prior, codes, params.seed))
     training.finish(out, history)
