@@ -1,13 +1,14 @@
 """The Optuna studies: best found, resumed without a difference, pruned, refused."""
 
+import weakref
 from types import SimpleNamespace
 
 import optuna
 import pytest
 import torch
 
-from diffusevae.core.errors import InputError
-from diffusevae.tuning.search import save_result, search
+from diffusevae.core.errors import Diverged, InputError
+from diffusevae.tuning.search import memory_failures_alike, save_result, search
 from diffusevae.tuning.search_space import (
     apply_best,
     check_space,
@@ -94,13 +95,41 @@ def test_a_finished_study_is_run_anew_and_gives_the_same():
     assert first.trials.to_csv() == second.trials.to_csv()
 
 
-def test_gpu_memory_running_out_prunes_the_trial():
+class Held:
+    """What a trial made, in a circle as networks and optimisers are."""
+
+    def __init__(self) -> None:
+        self.tensor, self.itself = torch.zeros(1_000_000), self
+
+
+@pytest.mark.parametrize(
+    "end",
+    [torch.OutOfMemoryError("CUDA out of memory.\nTried a lot"), Diverged("loss is nan")],
+    ids=["memory", "divergence"],
+)
+def test_a_trial_given_up_leaves_its_memory_to_the_next(end):
+    held, alive, said = [], [], []
+
     def greedy(values, number, report):
-        if number == 0:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+        alive.append([tensor for tensor in held if tensor() is not None])
+        if number in (1, 2):
+            made = Held()
+            held.append(weakref.ref(made.tensor))
+            raise type(end)(str(end))
         objective(values, number, report)
 
-    assert search(make_config(3), "oom", 0, BASE, greedy).trials.state[0] == "pruned"
+    states = search(make_config(4), f"oom {end}", 0, BASE, greedy, said.append).trials.state
+    assert list(states) == ["complete", "pruned", "pruned", "complete"]
+    assert len(held) == 2 and alive == [[]] * 4
+    why = " ".join(str(end).split())
+    assert said == [f"trial {number} is given up: {why}" for number in (1, 2)]
+
+
+def test_memory_running_out_on_a_cpu_is_the_same_failure():
+    with pytest.raises(torch.OutOfMemoryError, match="can't allocate"), memory_failures_alike():
+        torch.empty(10**14)
+    with pytest.raises(RuntimeError, match="size mismatch"), memory_failures_alike():
+        torch.ones(2, 3) @ torch.ones(2)
 
 
 def test_a_trial_worse_than_the_median_is_pruned():

@@ -17,7 +17,7 @@ from diffusevae.training.objectives import (
     principal_variances,
     shared_levels,
 )
-from diffusevae.tuning.search import PRUNED, Objective
+from diffusevae.tuning.search import PRUNED, Objective, memory_failures_alike
 from diffusevae.tuning.search_space import list_combinations
 
 SECTIONS = ("diffusion", "unet", "diffusion_optimiser")  # that a trial draws from
@@ -46,7 +46,7 @@ def make_diffusion_objective(
         )
         variances = variances_in[diffusion.image_range]
         floor = floor_of_eps(diffusion.schedule, variances)
-        with log.trial(slot, values, PRUNED) as trial:
+        with log.trial(slot, values, PRUNED) as trial, memory_failures_alike():
 
             def on_epoch(epoch: int, row: dict, model: DiffusionModel) -> None:
                 fair = measure_x_0_error(model, shown, variances, params.seed, levels)

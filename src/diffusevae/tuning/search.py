@@ -1,6 +1,8 @@
 """Hyper-parameter search with Optuna: TPE, median pruning, resumable, shared."""
 
-from collections.abc import Callable, Mapping, Sequence
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,6 +54,7 @@ class Result:
 
 TrialLosses = dict[str, float]  # both objectives by name, and "floor": the least "study" can be
 PRUNED = (optuna.TrialPruned, torch.OutOfMemoryError, Diverged)  # ends of a trial, not of a search
+NO_MEMORY = "can't allocate memory"  # says a RuntimeError of torch's on a CPU
 Objective = Callable[[Values, int, Callable[[int, TrialLosses], None]], None]
 
 
@@ -68,11 +71,13 @@ def search(
     The first trial has the values of `base`, the sections of params.yaml that the space is about.
     `objective(values, slot, report)` trains and calls report(epoch, losses) after each epoch,
     which ends the trial where the median of the others is better; what is minimised is the least
-    loss of its epochs. A trial that runs out of GPU memory or diverges counts as pruned.
+    loss of its epochs. A trial that runs out of memory or diverges counts as pruned, and what a
+    pruned trial held is free before the next one starts.
 
     Where the storage is shared, every process that calls this with the same name takes part until
-    all trials are done, and all return the same result; `say` hears what this one waits for. Raises
-    InputError for a space that cannot be sampled, EnvironmentFailure where the storage stays away.
+    all trials are done, and all return the same result; `say` hears what this one waits for, and
+    which trials it gives up. Raises InputError for a space that cannot be sampled,
+    EnvironmentFailure where the storage stays away.
     """
     check_space(config.space)
     if config.n_trials == 0:
@@ -93,12 +98,29 @@ def search(
 
         try:
             objective(suggest_values(trial, config.space, base), slot, report)
+            return least[config.objective]
         except PRUNED as error:
-            raise optuna.TrialPruned(str(error)) from error
-        return least[config.objective]
+            why = " ".join(str(error).split()) or type(error).__name__
+            if not isinstance(error, optuna.TrialPruned):
+                say(f"trial {slot} is given up: {why}")
+        # Only here: the error is gone, whose traceback has every tensor of the trial.
+        gc.collect()
+        torch.cuda.empty_cache()
+        raise optuna.TrialPruned(why)
 
     finished = run_slots(study, config.n_trials, base_values(config.space, base), run_trial, say)
     return _result(finished, config, name, seed)
+
+
+@contextmanager
+def memory_failures_alike() -> Iterator[None]:
+    """Raise torch.OutOfMemoryError for want of memory on a CPU too, where torch has another."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or NO_MEMORY in str(error):
+            raise torch.OutOfMemoryError(f"out of memory: {error}") from None
+        raise
 
 
 def name_study(stage: str, params: SimpleNamespace, data: Sequence[Path]) -> str:

@@ -12,7 +12,7 @@ from diffusevae.models.vae import VAE
 from diffusevae.training.loop import Callbacks
 from diffusevae.training.objectives import bound_vae, floor_of_vae
 from diffusevae.training.vae_training import fit_vae
-from diffusevae.tuning.search import PRUNED, Objective
+from diffusevae.tuning.search import PRUNED, Objective, memory_failures_alike
 
 
 def make_vae_objective(
@@ -28,7 +28,7 @@ def make_vae_objective(
         optimiser = override(
             params.vae_optimiser, values.get("vae_optimiser", {}), "tune_vae.space.vae_optimiser"
         )
-        with log.trial(slot, values, PRUNED) as trial:
+        with log.trial(slot, values, PRUNED) as trial, memory_failures_alike():
 
             def on_epoch(epoch: int, row: dict, model: VAE) -> None:
                 error = row.get("validation_mse", row["validation_reconstruction"])
