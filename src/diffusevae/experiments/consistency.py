@@ -169,6 +169,7 @@ def _limits_of_studies(
         images.num_test,
         "test images",
     )
+    yield ("robustness.num_images", params.robustness.num_images, images.num_test, "test images")
     frontier = params.frontier
     largest = max(*frontier.num_steps, frontier.converged_steps)
     yield "frontier.num_steps, converged_steps", largest, num_timesteps, "timesteps"
