@@ -3,8 +3,9 @@
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.exc import BackendCompilerFailed
 
-from diffusevae.core.capture import WARM_UP, Captured
+from diffusevae.core.capture import WARM_UP, Captured, compiled
 
 DEVICES = [
     "cpu",
@@ -48,3 +49,27 @@ def test_a_function_that_waits_for_the_gpu_runs_as_it_is(capsys):
     for _ in range(WARM_UP + 3):
         assert set(captured(x).tolist()) <= {0.0, 6.0}
     assert capsys.readouterr().err.count("no CUDA graph, steps are slower") == 1
+
+
+def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch, capsys):
+    def fail(function, **_):
+        def call(*_):
+            raise BackendCompilerFailed(function, RuntimeError("no C compiler\nwas found"), None)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", fail)
+    double = compiled(lambda x: 2 * x)
+    assert [double(x) for x in (1, 2)] == [2, 4]
+    said = capsys.readouterr().err
+    assert said.startswith("not compiled, steps are slower: ") and said.count("\n") == 1
+
+
+def test_a_compiled_function_s_own_failure_is_raised(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    with pytest.raises(torch.OutOfMemoryError):
+        compiled(run_out)()
+
+
+def run_out():
+    raise torch.OutOfMemoryError("of 80 GiB")

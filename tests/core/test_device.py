@@ -6,7 +6,13 @@ import sys
 import pytest
 import torch
 
-from diffusevae.core.device import PRECISION_VARIABLE, choose_device
+from diffusevae.core.device import (
+    COMPILED_FROM,
+    LAUNCH_VARIABLE,
+    PRECISION_VARIABLE,
+    choose_device,
+    launch,
+)
 from diffusevae.core.errors import InputError
 from diffusevae.models.unet import UNet
 from tests.support.toy_models import make_unet_config, make_vae
@@ -30,10 +36,28 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def test_a_precision_that_there_is_not_is_named_with_the_mend(monkeypatch):
-    monkeypatch.setenv(PRECISION_VARIABLE, "float16")
-    with pytest.raises(InputError, match="'float16' is none; use float32 or bfloat16"):
+@pytest.mark.parametrize(
+    ("variable", "value", "mend"),
+    [
+        (PRECISION_VARIABLE, "float16", "float32 or bfloat16"),
+        (LAUNCH_VARIABLE, "fast", "plain or captured or compiled"),
+    ],
+)
+def test_a_way_to_compute_that_there_is_not_is_named_with_the_mend(
+    variable, value, mend, monkeypatch
+):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=f"^{variable}: '{value}' is none; use {mend}$"):
         choose_device()
+
+
+def test_steps_on_a_gpu_are_captured_and_compiled_where_that_pays(monkeypatch):
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert launch(cpu, 10 * COMPILED_FROM) == "plain"
+    assert launch(gpu, COMPILED_FROM - 1) == "captured"
+    assert launch(gpu, COMPILED_FROM) == "compiled"
+    monkeypatch.setenv(LAUNCH_VARIABLE, "plain")
+    assert launch(gpu, COMPILED_FROM) == "plain"
 
 
 def test_the_networks_compute_in_the_precision_asked_for(monkeypatch):

@@ -5,12 +5,14 @@ import gc
 import pytest
 import torch
 
-from diffusevae.core.device import PRECISION_VARIABLE, choose_device
+from diffusevae.core.device import LAUNCH_VARIABLE, PRECISION_VARIABLE, choose_device
 from diffusevae.core.randomness import generator
-from diffusevae.sampling import denoising, samplers
+from diffusevae.sampling import denoising
+from diffusevae.sampling.denoising import Way
 from diffusevae.sampling.samplers import SAMPLERS, sample
 from tests.support.toy_models import make_diffusion, make_sampler
 
+WAY = Way(0.0, True, "captured")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
@@ -26,7 +28,7 @@ def test_a_captured_step_s_body_makes_the_same_bytes(sampler, monkeypatch):
     model, x_hat = make_refiner()
     config = make_sampler(sampler=sampler, num_steps=5, eta=0.5, batch_size=3, guidance=1.0)
     plain = sample(model, config, 5, 0, x_hat)  # batches of three and of two
-    monkeypatch.setattr(samplers, "make_denoiser", denoising._replay)
+    monkeypatch.setenv(LAUNCH_VARIABLE, "captured")
     for _ in range(2):
         assert torch.equal(sample(model, config, 5, 0, x_hat), plain)
     assert len(denoising._STEPS[model].captured) == 2
@@ -37,20 +39,36 @@ def test_a_captured_step_s_body_makes_the_same_bytes(sampler, monkeypatch):
 def test_the_steps_used_last_are_kept_as_long_as_the_model(monkeypatch):
     model, _ = make_refiner()
     steps = denoising._STEPS.setdefault(model, denoising.Steps(torch.device("cpu")))
-    first = steps.find(model, True, 1, 0.0, True)
+    first = steps.find(model, True, 1, WAY)
     for count in range(2, denoising.KEPT + 1):
-        steps.find(model, True, count, 0.0, True)
-    assert steps.find(model, True, 1, 0.0, True) is first
-    steps.find(model, True, denoising.KEPT + 1, 0.0, True)
+        steps.find(model, True, count, WAY)
+    assert steps.find(model, True, 1, WAY) is first
+    steps.find(model, True, denoising.KEPT + 1, WAY)
     assert len(steps.captured) == denoising.KEPT
-    assert steps.find(model, True, 1, 0.0, True) is first
-    assert steps.find(model, True, 1, 0.0, False) is not first
+    assert steps.find(model, True, 1, WAY) is first
+    assert steps.find(model, True, 1, Way(0.0, False, "captured")) is not first
     monkeypatch.setenv(PRECISION_VARIABLE, "bfloat16")
-    assert steps.find(model, True, 1, 0.0, True) is not first
+    assert steps.find(model, True, 1, WAY) is not first
     kept = len(denoising._STEPS)
     del model
     gc.collect()
     assert len(denoising._STEPS) == kept - 1
+
+
+def test_compiled_steps_are_traced_whole_and_make_the_same_images(monkeypatch):
+    model, x_hat = make_refiner()
+    config = make_sampler(num_steps=2, batch_size=5)
+    plain = sample(model, config, 5, 0, x_hat)
+    compile_, traced = torch.compile, []
+
+    def trace(function, **options):
+        traced.append(options)
+        return compile_(function, backend="eager", fullgraph=True, **options)
+
+    monkeypatch.setattr(torch, "compile", trace)
+    monkeypatch.setenv(LAUNCH_VARIABLE, "compiled")
+    assert torch.equal(sample(model, config, 5, 0, x_hat), plain)
+    assert len(traced) == 1
 
 
 @needs_gpu

@@ -83,8 +83,7 @@ class Captured(Generic[Output]):
             # The generator believes that it is still being recorded; a copy of its state does not.
             drawing = torch.cuda.default_generators[torch.cuda.current_device()]
             drawing.graphsafe_set_state(drawing.clone_state())
-            reason = " ".join(str(error).split())[:200]
-            print(f"no CUDA graph, steps are slower: {reason}", file=sys.stderr, flush=True)
+            _say("no CUDA graph", error)
         else:
             self.graph = graph
 
@@ -92,3 +91,32 @@ class Captured(Generic[Output]):
 @cache
 def _stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
+
+
+def compiled(function: Callable[..., Output]) -> Callable[..., Output]:
+    """Return a function compiled by torch, anew for other shapes.
+
+    Where the machine cannot (it lacks a C compiler, or Triton), it runs as it is, and one line says
+    so.
+    """
+    from torch._dynamo.exc import TorchDynamoException
+
+    fast = torch.compile(function, dynamic=False)
+    can = True
+
+    def call(*arguments: Any) -> Output:
+        nonlocal can
+        if can:
+            try:
+                return fast(*arguments)
+            except TorchDynamoException as error:
+                can = False
+                _say("not compiled", error)
+        return function(*arguments)
+
+    return call
+
+
+def _say(what: str, error: RuntimeError) -> None:
+    reason = " ".join(str(error).split())[:200]
+    print(f"{what}, steps are slower: {reason}", file=sys.stderr, flush=True)

@@ -3,12 +3,13 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor
 
-from diffusevae.core.capture import Captured
+from diffusevae.core.capture import Captured, compiled
 from diffusevae.core.device import precision
 from diffusevae.models.diffusion import DiffusionModel
 
@@ -33,17 +34,32 @@ def predict_x_0(
     return x_0.clamp(*model.x_0_bounds) if clip else x_0
 
 
-def make_denoiser(
-    model: DiffusionModel, condition: Tensor | None, count: int, guidance: float, clip: bool
-) -> Denoise:
+@dataclass(frozen=True)
+class Way:
+    """How x_0 is predicted: under which guidance, clipped or not, and launched how (`launch`)."""
+
+    guidance: float
+    clip: bool
+    launched: str
+
+
+def make_denoiser(model: DiffusionModel, condition: Tensor | None, count: int, way: Way) -> Denoise:
     """Return what predicts x_0 for a batch of `count` images, under their condition if any."""
     device = model.sqrt_noise.device
-    if device.type == "cuda":
-        return _replay(model, condition, count, guidance, clip)
+    conditions = () if condition is None else (condition,)
+    if way.launched == "plain":
+        step = _bind(model, way)
+    else:
+        with _ONE_AT_A_TIME:
+            steps = _STEPS.setdefault(model, Steps(device))
+            step = steps.find(model, condition is not None, count, way)
 
     def denoise(x_t: Tensor, t: int) -> Tensor:
         times = torch.full((1,), t, device=device)
-        return predict_x_0(model, x_t, times, condition, guidance, clip)
+        if way.launched == "plain":
+            return step(x_t, times, *conditions)
+        with _ONE_AT_A_TIME:
+            return step(x_t, times, *conditions).clone()
 
     return denoise
 
@@ -56,15 +72,14 @@ class Steps:
         self.pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
     def find(
-        self, model: DiffusionModel, conditional: bool, count: int, guidance: float, clip: bool
+        self, model: DiffusionModel, conditional: bool, count: int, way: Way
     ) -> Captured[Tensor]:
         """Return the step for batches of `count` images, a new one where there is none."""
         # A graph knows its weights by where they are: change them, but leave them in their place.
         places = tuple(weights.data_ptr() for weights in model.parameters())
-        exactness = precision(model.sqrt_noise.device)
-        key = (count, conditional, guidance, clip, exactness, places)
+        key = (count, conditional, way, precision(model.sqrt_noise.device), places)
         if key not in self.captured:
-            self.captured[key] = Captured(_bind(model, guidance, clip), self.pool)
+            self.captured[key] = Captured(_bind(model, way), self.pool)
         self.captured.move_to_end(key)
         if len(self.captured) > KEPT:
             self.captured.popitem(last=False)
@@ -75,31 +90,14 @@ _STEPS: WeakKeyDictionary[DiffusionModel, Steps] = WeakKeyDictionary()
 _ONE_AT_A_TIME = threading.Lock()  # a server has several threads, a graph one set of tensors
 
 
-def _replay(
-    model: DiffusionModel, condition: Tensor | None, count: int, guidance: float, clip: bool
-) -> Denoise:
-    """Return a denoiser that goes by the model's captured step."""
-    device = model.sqrt_noise.device
-    conditions = () if condition is None else (condition,)
-    with _ONE_AT_A_TIME:
-        steps = _STEPS.setdefault(model, Steps(device))
-        step = steps.find(model, condition is not None, count, guidance, clip)
-
-    def denoise(x_t: Tensor, t: int) -> Tensor:
-        times = torch.full((1,), t, device=device)
-        with _ONE_AT_A_TIME:
-            return step(x_t, times, *conditions).clone()
-
-    return denoise
-
-
-def _bind(model: DiffusionModel, guidance: float, clip: bool) -> Callable[..., Tensor]:
+def _bind(model: DiffusionModel, way: Way) -> Callable[..., Tensor]:
     """Return `predict_x_0` as a function of tensors, which does not keep the model alive."""
     found = ref(model)
+    run = compiled(predict_x_0) if way.launched == "compiled" else predict_x_0
 
     def predict(x_t: Tensor, times: Tensor, condition: Tensor | None = None) -> Tensor:
         model = found()
         assert model is not None, "a step outlived its model"
-        return predict_x_0(model, x_t, times, condition, guidance, clip)
+        return run(model, x_t, times, condition, way.guidance, way.clip)
 
     return predict

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 import torch
 from torch import Generator, Tensor
 
+from diffusevae.core.device import launch
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import PositiveCount, Range, Share
 from diffusevae.core.randomness import generator
 from diffusevae.models.diffusion import DiffusionModel
-from diffusevae.sampling.denoising import Denoise, make_denoiser
+from diffusevae.sampling.denoising import Denoise, Way, make_denoiser
 from diffusevae.sampling.solvers import (
     Past,
     ddim_step,
@@ -176,12 +177,15 @@ def sample(
     if condition is not None:
         check_guidance(config, model.p_uncond)
     device = model.sqrt_noise.device
+    whole = num_images - num_images % config.batch_size  # images in batches of the full size
     images = []
     for start in range(0, num_images, config.batch_size):
         end = min(start + config.batch_size, num_images)
+        alike = whole if end <= whole else end - start
+        way = Way(config.guidance, config.clip, launch(device, alike * config.num_steps))
         rng = generator(seed, "sample", 0 if config.shared_noise else start)
         part = None if condition is None else condition[start:end].to(device)
-        images.append(_sample_batch(model, config, end - start, rng, part, callback).cpu())
+        images.append(_sample_batch(model, config, way, end - start, rng, part, callback).cpu())
         if progress is not None:
             progress(end, num_images)
     return torch.cat(images)
@@ -190,6 +194,7 @@ def sample(
 def _sample_batch(
     model: DiffusionModel,
     config: SamplerConfig,
+    way: Way,
     count: int,
     rng: Generator,
     condition: Tensor | None,
@@ -197,7 +202,7 @@ def _sample_batch(
 ) -> Tensor:
     shape = (1 if config.shared_noise else count, *model.unet.image_shape)
     device = model.sqrt_noise.device
-    denoise = make_denoiser(model, condition, count, config.guidance, config.clip)
+    denoise = make_denoiser(model, condition, count, way)
 
     def draw() -> Tensor:
         drawn = torch.randn(*shape, generator=rng)
