@@ -1,5 +1,6 @@
 """The Optuna studies: best found, resumed without a difference, pruned, refused."""
 
+import gc
 import weakref
 from types import SimpleNamespace
 
@@ -95,6 +96,13 @@ def test_a_finished_study_is_run_anew_and_gives_the_same():
     assert first.trials.to_csv() == second.trials.to_csv()
 
 
+@pytest.fixture
+def no_chance_collection():
+    gc.disable()
+    yield
+    gc.enable()
+
+
 class Held:
     """What a trial made, in a circle as networks and optimisers are."""
 
@@ -107,7 +115,7 @@ class Held:
     [torch.OutOfMemoryError("CUDA out of memory.\nTried a lot"), Diverged("loss is nan")],
     ids=["memory", "divergence"],
 )
-def test_a_trial_given_up_leaves_its_memory_to_the_next(end):
+def test_a_trial_given_up_leaves_its_memory_to_the_next(no_chance_collection, end):
     held, alive, said = [], [], []
 
     def greedy(values, number, report):
