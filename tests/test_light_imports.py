@@ -1,4 +1,7 @@
-"""What decides and what checks need no drawing, and what samples no training loop."""
+"""What decides and what checks need no drawing, and what samples no training loop.
+
+A stage's start is that of torch and little more: an import that only one of them needs is its own.
+"""
 
 import subprocess
 import sys
@@ -13,6 +16,11 @@ import pytest
         ("diffusevae.experiments.consistency", "matplotlib"),
         ("diffusevae.experiments.experiment", "matplotlib"),
         ("diffusevae.stages.sample", "diffusevae.training.loop"),
+        ("diffusevae.stages.sample", "pandas"),
+        ("diffusevae.stages.train_vae", "pandas"),
+        ("diffusevae.stages.train_diffusevae", "pandas"),
+        ("diffusevae.stages.evaluate", "scipy.stats"),
+        ("tests.support.short_training", "torch._dynamo"),  # of torch.compile
     ],
 )
 def test_a_module_does_not_import_what_it_does_not_need(module, heavy):

@@ -2,11 +2,12 @@
 
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 
 from diffusevae.tracking.stage_logger import StageLogger
-from diffusevae.training.stage_trainings import open_training, open_trainings
+from diffusevae.training.stage_trainings import open_training, open_trainings, write_history
 
 PARAMS = SimpleNamespace(key="toy", seed=0)
 CPU = torch.device("cpu")
@@ -50,3 +51,13 @@ def test_a_snapshot_is_kept_of_the_epochs_that_are_named(folder, tmp_path):
     for epoch in (1, 2, 3):
         callbacks.on_epoch(epoch, {"epoch": epoch}, f"model {epoch}")
     assert saved == [("epoch_0002.safetensors", "model 2")]
+
+
+def test_a_history_is_written_as_pandas_writes_it(tmp_path):
+    history = [
+        {"epoch": 1, "train_loss": 0.1 + 0.2, "validation_loss": 1e-7},
+        {"epoch": 2, "train_loss": float(torch.tensor(1 / 3)), "validation_loss": 1e22},
+    ]
+    write_history(tmp_path / "ours.csv", history)
+    pd.DataFrame(history).to_csv(tmp_path / "pandas.csv", index=False)
+    assert (tmp_path / "ours.csv").read_bytes() == (tmp_path / "pandas.csv").read_bytes()

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from scipy.stats import binom
+from scipy.special import bdtrc
 from torch import Tensor, nn
 
 from diffusevae.core.errors import InputError
@@ -220,7 +220,7 @@ def chance_of_copies(copied: int, others: int) -> float:
     Real images of both kinds are exchangeable: to a generator that copies none, which of them it
     comes near to by chance is the toss of a coin (sign test).
     """
-    return float(binom.sf(copied - 1, copied + others, 0.5))
+    return float(bdtrc(copied - 1, copied + others, 0.5))
 
 
 def _shrink(images: Tensor) -> Tensor:

@@ -128,14 +128,15 @@ def _train_epoch(
         indices = batches[state.batch]
         others = () if group.is_first else (group.rank,)
         torch.manual_seed(seed_of(seed, "dropout", state.step, *others))
-        _set_learning_rate(state.optimiser, config, state.step / (epochs * len(batches)))
+        progress = state.step / (epochs * len(batches))
+        state.optimiser.learning_rate = _learning_rate(config, progress)
         rows, weight = group.shard(len(indices))
         losses = task.batch_loss(state.model, indices, state.epoch, state.batch, rows)
         losses = {name: loss * weight for name, loss in losses.items()}
-        state.optimiser.zero_grad(set_to_none=False)
+        assert state.weights.grad is not None  # since `join_weights`
+        state.weights.grad.zero_()
         losses["loss"].backward()
         means = {name: loss.detach() for name, loss in losses.items()}
-        assert state.weights.grad is not None  # since `join_weights`
         group.all_reduce([state.weights.grad, *means.values()])
         _take_step(state, config)
         for name, mean in means.items():
@@ -186,15 +187,11 @@ def _take_step(state: State, config: OptimiserConfig) -> None:
             mean.copy_(now)
 
 
-def _set_learning_rate(
-    optimiser: torch.optim.Optimizer, config: OptimiserConfig, progress: float
-) -> None:
-    """Set the learning rate for progress in [0,1) through the whole run."""
-    factor = 1.0
+def _learning_rate(config: OptimiserConfig, progress: float) -> float:
+    """Return the learning rate for progress in [0,1) through the whole run."""
     if config.learning_rate_decay == "cosine":
-        factor = 0.5 * (1 + math.cos(math.pi * progress))
-    for group in optimiser.param_groups:
-        group["lr"] = config.learning_rate * factor
+        return config.learning_rate * (0.5 * (1 + math.cos(math.pi * progress)))
+    return config.learning_rate
 
 
 def _check_finite(row: dict[str, float], config: OptimiserConfig) -> None:

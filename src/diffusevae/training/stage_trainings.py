@@ -1,5 +1,6 @@
 """The trainings of a stage: each says how far it is, and goes on where a killed one was."""
 
+import csv
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -7,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pandas as pd
 import torch
 
 from diffusevae.core.tensor_file import sha256_of
@@ -41,10 +41,18 @@ class Training:
     def finish(self, out: Path, history: History) -> None:
         """Write snapshots and history.csv beside the model in `out`, and forget the checkpoints."""
         self.checkpointer.copy_kept(out)
-        pd.DataFrame(history).to_csv(out / "history.csv", index=False)
+        write_history(out / "history.csv", history)
         self.checkpointer.clear()
         self.log.artifact(out)
         self.log.tag("model_sha256", sha256_of(out / "model.safetensors"))
+
+
+def write_history(path: Path, history: History) -> None:
+    """Write a row for each epoch, as pandas would, which takes long to import."""
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
 
 
 # Opens one of several trainings by its name and the facts that tell it from the others.

@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from diffusevae.training.adam import Adam
+
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -21,7 +23,7 @@ class State(Generic[Model]):
         self.ema: Model = copy.deepcopy(model).eval().requires_grad_(False)
         self.weights, self.ema_weights = join_weights(model), join_weights(self.ema)
         self.buffers = list(zip(self.ema.buffers(), model.buffers(), strict=True))
-        self.optimiser = torch.optim.Adam([self.weights], lr=learning_rate, fused=True)
+        self.optimiser = Adam(self.weights, learning_rate)
         self.best, self.best_weights = math.inf, copy.deepcopy(self.ema.state_dict())
         self.history: list[dict[str, float]] = []
         self.epoch, self.batch, self.step = 1, 0, 0  # batch: of this epoch; step: of all
@@ -42,7 +44,7 @@ class State(Generic[Model]):
             "averaged": self.ema.state_dict(),  # its name in checkpoints
             "best": self.best_weights,
             "totals": self.totals,
-            "optimiser": self.optimiser.state[self.weights],
+            "optimiser": self.optimiser.state,
         }
         tensors = {
             f"{part}/{name}": tensor
@@ -71,7 +73,7 @@ class State(Generic[Model]):
         self.ema.load_state_dict(parts["averaged"])
         self.best_weights = {name: tensor.to(device) for name, tensor in parts["best"].items()}
         self.totals = {name: parts["totals"][name].to(device) for name in facts["totals"]}
-        self.optimiser.state[self.weights] = {
+        self.optimiser.state = {
             name: value.to(device) for name, value in parts["optimiser"].items()
         }
         self.epoch, self.batch, self.step, self.best = (
