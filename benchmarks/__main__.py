@@ -16,6 +16,7 @@ import torch
 from benchmarks import (
     ceilings,
     evaluation,
+    gpu,
     growth,
     layers,
     memory,
@@ -41,6 +42,7 @@ TOPICS = {
     "overhead": overhead,
     "schedule": schedule,
     "growth": growth,
+    "gpu": gpu,
 }
 TARGETS = {
     "unet_training_vs_fastest_peer": "at least 1.3",
@@ -53,6 +55,12 @@ TARGETS = {
     "overhead_seconds_per_stage": "at most 4",
     "rerun_with_nothing_to_do_seconds": "at most 60",
     "slot_to_first_stage_seconds": "at most 20",
+    "gpu_unet_training_64_compiled_ms": "at most 8",
+    "gpu_unet_training_256_compiled_ms": "at most 14",
+    "gpu_unet_training_256_vs_diffusers": "at least 1.3",
+    "gpu_vae_training_128_compiled_ms": "at most 6",
+    "gpu_sample_1_at_once_compiled_ms": "at most 40",
+    "gpu_sample_512_at_once_compiled_ms": "at most 0.25",
 }
 STARTUP_TARGET = "at most 2.5"
 REPEATS = 5

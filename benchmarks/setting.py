@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import torch
 
-from diffusevae.core.device import choose_device
+from diffusevae.core.device import choose_device, precision
 from diffusevae.core.params import load_sections
 from diffusevae.metrics.evaluation import EvaluateConfig
 from diffusevae.models.diffusion import DiffusionConfig
@@ -78,7 +78,7 @@ def describe(setting: Setting) -> str:
         f"{torch.get_num_threads()} threads\n"
         f"load average at the start: {load:.1f}{quiet}\n"
         f"versions: Python {platform.python_version()}, {versions}\n"
-        f"experiment: {setting.experiment}, float32, {setting.repeats} turns"
+        f"experiment: {setting.experiment}, {precision(setting.device)}, {setting.repeats} turns"
     )
 
 

@@ -13,7 +13,17 @@ import torch
 from torch import nn
 
 import benchmarks.__main__ as command
-from benchmarks import ceilings, evaluation, growth, layers, precision, sampling, startup, training
+from benchmarks import (
+    ceilings,
+    evaluation,
+    gpu,
+    growth,
+    layers,
+    precision,
+    sampling,
+    startup,
+    training,
+)
 from benchmarks.measure import Side, Spread, divide, fastest, processes, take_turns
 from benchmarks.networks import (
     Network,
@@ -26,7 +36,7 @@ from benchmarks.networks import (
 )
 from benchmarks.schedulers import DiffusersView, LucidrainsView, make_scheduler
 from benchmarks.setting import IMAGE_SHAPE, Setting, choose_setting
-from diffusevae.core.device import PRECISION_VARIABLE
+from diffusevae.core.device import LAUNCH_VARIABLE, PRECISION_VARIABLE
 from diffusevae.core.tensor_file import save_tensors
 from diffusevae.sampling.samplers import sample
 
@@ -299,6 +309,41 @@ def test_the_public_metrics_measure_what_ours_do():
     for name, a, b in zip(("mse", "psnr", "ssim", "mae"), ours, theirs, strict=True):
         # torchmetrics adds SSIM windows over a mirrored border.
         assert torch.allclose(a, b, rtol=0.2 if name == "ssim" else 1e-4, atol=0.02), name
+
+
+def test_without_a_gpu_its_topic_is_left_out_in_one_line(capsys):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    command.main(["gpu", "--experiment", "smoke", "--repeats", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "gpu: left out, there is no GPU here" in lines and json.loads(lines[-1]) == {}
+
+
+def test_what_a_gpu_is_measured_by_runs_on_any_device(setting, monkeypatch, capsys):
+    """Here as it is captured, but on a CPU nothing is recorded."""
+    monkeypatch.setattr(gpu, "WARM_UP", training.WARM_UP)
+    monkeypatch.setattr(gpu, "NUM_STEPS", 2)
+    known = {"diffusers": (8, 8, 8)} if find_spec("diffusers") else {}
+    monkeypatch.setattr(gpu, "find_unets", lambda setting: find_unets(setting, known))
+    monkeypatch.setattr(gpu, "find_vaes", lambda setting: find_vaes(setting, {}))
+    ratios = gpu.measure_works(setting, [BATCH], [2], ["plain", "captured"], 64)
+    works = {f"{kind}_training_{BATCH}" for kind in ("unet", "vae")} | {"sample_2_at_once"}
+    for name in works:
+        for how in ("plain", "captured"):
+            assert ratios[f"gpu_{name}_{how}_ms"].median > 0
+            assert ratios[f"gpu_{name}_{how}_mb"].median == 0  # a GPU's alone is counted
+    unet = find_product_unet(setting)
+    flops = {
+        f"unet_training_{BATCH}": BATCH * count_cost(unet, BATCH).flops,
+        "sample_2_at_once": gpu.NUM_STEPS * count_cost(unet, 2, backward=False).flops,
+    }
+    for name, expected in flops.items():
+        seconds = ratios[f"gpu_{name}_plain_ms"].median / 1000
+        assert ratios[f"gpu_{name}_plain_tflops"].median == pytest.approx(expected / seconds / 1e12)
+    assert (f"gpu_unet_training_{BATCH}_vs_diffusers" in ratios) == bool(known)
+    printed = capsys.readouterr().out
+    assert f"| unet_training_{BATCH} | captured |" in printed and "matrices 64 x 64" in printed
+    assert LAUNCH_VARIABLE not in os.environ
 
 
 def test_an_unknown_topic_is_an_error_that_names_those_there_are(capsys):
