@@ -1,6 +1,8 @@
 """Captured steps denoise as plain ones do, to the byte where nothing is rounded otherwise."""
 
 import gc
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -34,6 +36,23 @@ def test_a_captured_step_s_body_makes_the_same_bytes(sampler, monkeypatch):
     assert len(denoising._STEPS[model].captured) == 2
     model.unet.conv_out.weight.mul_(2)  # in its place: a step knows no other weights
     assert not torch.equal(sample(model, config, 5, 0, x_hat), plain)
+
+
+def test_threads_that_share_a_step_do_not_disturb_each_other(monkeypatch):
+    """As those of a server do."""
+    model, x_hat = make_refiner()
+    config = make_sampler(sampler="ddpm", num_steps=20, batch_size=5)
+    monkeypatch.setenv(LAUNCH_VARIABLE, "captured")
+    expected = [sample(model, config, 5, seed, x_hat) for seed in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            made = list(pool.map(lambda seed: sample(model, config, 5, seed, x_hat), range(4)))
+    finally:
+        sys.setswitchinterval(interval)
+    for images, alone in zip(made, expected, strict=True):
+        assert torch.equal(images, alone)
 
 
 def test_the_steps_used_last_are_kept_as_long_as_the_model(monkeypatch):

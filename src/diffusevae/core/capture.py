@@ -83,7 +83,9 @@ class Captured(Generic[Output]):
             # The generator believes that it is still being recorded; a copy of its state does not.
             drawing = torch.cuda.default_generators[torch.cuda.current_device()]
             drawing.graphsafe_set_state(drawing.clone_state())
-            _say("no CUDA graph", error)
+            _say(
+                "no CUDA graph", error.__context__ or error
+            )  # ending it fails for what failed in it
         else:
             self.graph = graph
 
@@ -117,6 +119,6 @@ def compiled(function: Callable[..., Output]) -> Callable[..., Output]:
     return call
 
 
-def _say(what: str, error: RuntimeError) -> None:
+def _say(what: str, error: BaseException) -> None:
     reason = " ".join(str(error).split())[:200]
     print(f"{what}, steps are slower: {reason}", file=sys.stderr, flush=True)
