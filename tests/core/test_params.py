@@ -1,5 +1,5 @@
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import pytest
@@ -10,6 +10,7 @@ from diffusevae.core.params import (
     Range,
     Share,
     build,
+    leave_out_defaults,
     load_entry,
     load_sections,
     override,
@@ -37,6 +38,15 @@ class Config:
     def __post_init__(self) -> None:
         if self.epochs > 10 and self.kind == "l1":
             raise ValueError(f"epochs {self.epochs} with l1; use at most 10")
+
+
+@dataclass(frozen=True)
+class Grown:
+    """Of two kinds of entries, and with options that were added later."""
+
+    size: int
+    either: tuple[tuple[str, ...] | Inner, ...] = ()
+    more: dict = field(default_factory=dict)
 
 
 GOOD = {
@@ -120,8 +130,8 @@ def test_a_huge_value_does_not_make_a_huge_message():
     for _ in range(8):
         bomb = [bomb] * 10  # 10^9 leaves, had one to write them out
     start = time.monotonic()
-    for field in ("kind", "epochs", "name", "levels", "inner"):
-        assert len(faults(GOOD | {field: bomb})) < 1000
+    for name in ("kind", "epochs", "name", "levels", "inner"):
+        assert len(faults(GOOD | {name: bomb})) < 1000
     assert len(faults(GOOD | {"kind": "x" * 10_000})) < 1000
     assert len(faults(GOOD | {"epochs": "x" * 10_000})) < 1000
     assert len(faults(GOOD | {"x" * 10_000: 1})) < 1000
@@ -156,3 +166,23 @@ def test_sections_are_attributes_and_all_their_faults_come_together(write):
     assert (loaded.seed, loaded.inner) == (3, Inner(2))
     with pytest.raises(InputError, match=r"bad.seed: missing.*also.*bad.inner.size: 0 is out"):
         load_sections(path, "experiments", "bad", sections)
+
+
+def test_options_at_their_default_are_left_out_and_may_be():
+    old = {"size": 3}
+    config = build(Grown, old, "here")
+    assert config == Grown(3) and leave_out_defaults(config) == old
+    changed = override(config, {"more": {"a": 1}}, "here")
+    assert leave_out_defaults(changed) == {"size": 3, "more": {"a": 1}}
+    assert build(Grown, leave_out_defaults(changed), "here") == changed
+
+
+def test_an_entry_of_two_kinds_is_a_list_or_a_mapping():
+    config = build(Grown, {"size": 1, "either": [["a", "b"], {"size": 4}]}, "here")
+    assert config.either == (("a", "b"), Inner(4))
+    value = {"size": 1, "either": [7, {"sise": 4}]}
+    assert faults(value, Grown).split("; also ") == [
+        "here.either[0]: expected a list, found the int 7",
+        "here.either[1].sise: unknown key; did you mean 'size'?",
+        "here.either[1].size: missing; add it",
+    ]

@@ -190,6 +190,11 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
         ("compress.num_test_images", 257, "compress.num_test_images: 257, but there are only 256"),
         ("ablate.num_train_images", 513, "ablate.num_train_images: 513, but there are only 512"),
         ("ablate.seeds", [1, 1], "seeds: expected one or more, each once"),
+        (
+            "ablate.variants",
+            [["in"], {"name": "z", "fuse": ["shift"], "condition": "code"}],
+            "ablate.variants z: fuse shift adds x_hat, which condition code leaves out",
+        ),
         ("sampler.num_steps", 1001, "sampler.num_steps: 1001, but there are only 1000 timesteps"),
         ("sample.num_images", 257, "sample.num_images: 257, but there are only 256 test images"),
         ("sample.num_generated", 3, "sample: 3 images; at least 8 must be refined and generated"),

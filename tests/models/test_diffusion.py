@@ -114,6 +114,44 @@ def test_the_forward_process_does_not_use_x_hat():
     assert torch.equal(*losses)
 
 
+@pytest.mark.parametrize("image_range", ["centred", "unit"])
+def test_in_formulation_2_the_network_sees_the_shifted_image(image_range):
+    """x_t = sqrt(abar) x_0 + x_hat + sqrt(1 - abar) eps (docs/study.md, 4); a hidden x_hat is 0."""
+    model = make_diffusion(image_range=image_range, conditional=True, fuse=("shift",)).eval()
+    x_0, eps, x_hat = (torch.rand(2, 1, 16, 16, generator=generator(i)) for i in range(3))
+    t = torch.tensor([3, 40])
+    seen = []
+    model.unet.register_forward_pre_hook(lambda unet, inputs: seen.append(inputs[0]))
+    model.network(model.add_noise(x_0, t, eps), t, x_hat)
+    a, s = (
+        values[t].sqrt().float()[:, None, None, None]
+        for values in (model.schedule.alpha_bars, 1 - model.schedule.alpha_bars)
+    )
+    shift = 2 * x_hat - 1 if image_range == "centred" else x_hat
+    torch.testing.assert_close(seen[0], a * x_0 + shift + s * eps)
+    plain = make_diffusion(image_range=image_range, conditional=True, fuse=("in",)).eval()
+    assert len(list(model.parameters())) < len(list(plain.parameters()))
+
+
+def test_what_is_written_of_a_model_has_no_option_that_is_off(tmp_path):
+    """So files of today and of yesterday are the same bytes."""
+    save_diffusion(tmp_path / "model.safetensors", make_diffusion(conditional=True))
+    config = load_config(tmp_path / "model.safetensors")
+    names = "scheduler_type num_timesteps beta_start beta_end prediction image_range open_ends"
+    assert list(config["diffusion"]) == sorted(names.split())
+    assert list(config) == sorted(
+        ["image_shape", "diffusion", "unet", "conditional", "p_uncond", "vae_sha256"]
+    )
+
+
+def test_a_model_that_is_given_codes_comes_back(tmp_path):
+    path = tmp_path / "model.safetensors"
+    model = make_diffusion(conditional=True, condition_channels=3).eval()
+    save_diffusion(path, model)
+    x, t, code = torch.rand(2, 1, 16, 16), torch.tensor([3, 40]), torch.rand(2, 3, 4, 4)
+    torch.testing.assert_close(load_diffusion(path).network(x, t, code), model.network(x, t, code))
+
+
 def test_a_saved_model_comes_back_equal_and_names_its_vae(tmp_path):
     path = tmp_path / "model.safetensors"
     model = make_diffusion(conditional=True).eval()

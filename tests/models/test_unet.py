@@ -30,6 +30,17 @@ def test_the_output_depends_on_x_hat_through_each_path(fuse):
     assert (a - b).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("fuse", [("concat",), ("in",), ("down",), ("skip",)])
+def test_a_condition_that_is_no_image_enters_through_each_path(fuse):
+    """The code z: of other channels, of another size."""
+    torch.manual_seed(0)
+    unet = UNet(make_unet_config(fuse=fuse), (1, 16, 16), True, condition_channels=3)
+    torch.nn.init.normal_(unet.conv_out.weight)
+    x, t = torch.randn(1, 1, 16, 16), torch.tensor([3])
+    a, b = (unet(x, t, torch.full((1, 3, 4, 4), value)) for value in (-1.0, 1.0))
+    assert a.shape == x.shape and (a - b).abs().max() > 1e-3
+
+
 def test_the_output_depends_on_time():
     unet = make_unet()
     x = torch.randn(1, 1, 16, 16)

@@ -11,7 +11,7 @@ from diffusevae.core.errors import InputError
 from diffusevae.core.randomness import generator
 from diffusevae.models.diffusion import DiffusionModel
 from diffusevae.sampling.samplers import SAMPLERS, SamplerName, sample
-from tests.support.toy_models import make_diffusion, make_sampler
+from tests.support.toy_models import make_diffusion, make_sampler, make_unet_config
 
 MEAN, STD = 0.2, 0.3  # of the Gaussian "images", in the range of diffusion
 
@@ -56,6 +56,39 @@ def test_with_the_exact_denoiser_the_samples_have_the_datas_mean_and_spread(chan
     values = 2 * images - 1  # 16,384 values; clamping at +-1 hardly touches N(0.2, 0.3^2)
     assert float(values.mean()) == pytest.approx(MEAN, abs=0.01)
     assert float(values.std()) == pytest.approx(STD, rel=0.05)
+
+
+class ExactShifted(ExactGaussian):
+    """The best denoiser of Formulation 2 for x_0 ~ N(MEAN + x_hat / 2, STD^2), which sees x_t."""
+
+    config = make_unet_config(fuse=("shift",))
+
+    def forward(self, x_t, t, x_hat):
+        return x_hat / 2 + super().forward(x_t - x_hat * (1 + self.signal(t) / 2), t)
+
+    def signal(self, t):
+        return self.alpha_bars[t].sqrt()[:, None, None, None]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sampler": "ddpm"},
+        {"sampler": "ddim"},
+        {"sampler": "ddim", "eta": 1.0},
+        {"sampler": "dpmpp_2m", "num_steps": 20},
+        {"sampler": "unipc", "num_steps": 20},
+    ],
+)
+def test_formulation_2_samples_the_gaussian_around_each_x_hat(changes):
+    model = make_diffusion("x0", num_timesteps=200, conditional=True)
+    model.unet = ExactShifted(model.schedule.alpha_bars)
+    x_hat = torch.tensor([0.1, 0.3, 0.5]).repeat(100)[:, None, None, None].expand(-1, 1, 8, 8)
+    values = 2 * sample(model, make_sampler(**changes), 300, 0, x_hat) - 1
+    for start, centre in enumerate((-0.8, -0.4, 0.0)):  # of x_hat, in the range of diffusion
+        some = values[start::3]
+        assert float(some.mean()) == pytest.approx(MEAN + centre / 2, abs=0.015)
+        assert float(some.std()) == pytest.approx(STD, rel=0.06)
 
 
 def test_every_name_has_its_sampler():

@@ -227,3 +227,46 @@ def test_no_noise_at_the_last_step():
     arguments = torch.tensor(0.5), torch.tensor(0.4), 0.9, 1.0
     a, b = (ddpm_step(*arguments, "beta", torch.tensor(noise)) for noise in (0.0, 9.0))
     assert a == b == pytest.approx(0.4)
+
+
+def shifted_chain(betas: torch.Tensor, x_hat: float, x_0: float) -> tuple[list, list]:
+    """Return mean and variance of each x_t by the paper's kernels of Formulation 2.
+
+    q(x_1 | x_0, x_hat) = N(sqrt(alpha_1) x_0 + x_hat, beta_1), and from then on
+    q(x_t | x_(t-1), x_hat) = N(sqrt(alpha_t) x_(t-1) + (1 - sqrt(alpha_t)) x_hat, beta_t).
+    """
+    means, variances = [], []
+    for beta in betas.tolist():
+        alpha = math.sqrt(1 - beta)
+        shift = x_hat if not means else (1 - alpha) * x_hat
+        means.append(alpha * (means[-1] if means else x_0) + shift)
+        variances.append((1 - beta) * (variances[-1] if variances else 0) + beta)
+    return means, variances
+
+
+def test_the_shifted_chain_is_the_plain_one_moved_by_x_hat():
+    schedule, x_hat, x_0 = make_schedule("linear", 60, 1e-3, 0.2), 0.6, -0.3
+    means, variances = shifted_chain(schedule.betas, x_hat, x_0)
+    np.testing.assert_allclose(means, schedule.alpha_bars.sqrt() * x_0 + x_hat)
+    np.testing.assert_allclose(variances, 1 - schedule.alpha_bars)
+    assert means[-1] == pytest.approx(x_hat, abs=0.02)  # p(x_T | x_hat) = N(x_hat, I)
+
+
+def test_the_posterior_of_formulation_2_is_the_ancestral_step_in_shifted_coordinates():
+    """By Bayes' rule on a grid, with the paper's kernels: q(x_(t-1) | x_t, x_0, x_hat)."""
+    schedule, x_hat, x_0, x_t, t = make_schedule("linear", 60, 1e-3, 0.2), 0.6, -0.3, 1.1, 20
+    means, variances = shifted_chain(schedule.betas, x_hat, x_0)
+    beta = float(schedule.betas[t])
+    grid = np.linspace(-8, 8, 200_001)
+    seen = math.sqrt(1 - beta) * grid + (1 - math.sqrt(1 - beta)) * x_hat
+    log = -((x_t - seen) ** 2) / (2 * beta) - (grid - means[t - 1]) ** 2 / (2 * variances[t - 1])
+    weights = np.exp(log - log.max())
+    weights /= weights.sum()
+    mean = float((weights * grid).sum())
+    spread = math.sqrt(float((weights * (grid - mean) ** 2).sum()))
+    y_t = torch.tensor(x_t - x_hat, dtype=torch.float64)
+    levels = schedule.alpha_bars[t].item(), schedule.alpha_bars[t - 1].item()
+    for noise in (0.0, 1.0):
+        drawn = torch.tensor(noise, dtype=torch.float64)
+        step = ddpm_step(y_t, torch.tensor(x_0), *levels, "posterior", drawn)
+        assert float(step) + x_hat == pytest.approx(mean + noise * spread, abs=1e-6)

@@ -32,7 +32,12 @@ def make_unet(conditional=True, image_shape=(1, 16, 16), **changes) -> UNet:
 
 
 def make_diffusion(
-    prediction="eps", image_range="centred", conditional=False, **changes
+    prediction="eps",
+    image_range="centred",
+    conditional=False,
+    fuse=("in", "down", "skip"),
+    condition_channels=None,
+    **changes,
 ) -> DiffusionModel:
     """Return a diffusion model of 50 timesteps for images of 1 x 16 x 16."""
     values = dict(
@@ -46,7 +51,11 @@ def make_diffusion(
     )
     torch.manual_seed(0)
     model = DiffusionModel(
-        DiffusionConfig(**(values | changes)), make_unet_config(), (1, 16, 16), conditional
+        DiffusionConfig(**(values | changes)),
+        make_unet_config(fuse=fuse),
+        (1, 16, 16),
+        conditional,
+        condition_channels=condition_channels,
     )
     torch.nn.init.normal_(model.unet.conv_out.weight, std=0.1)
     return model

@@ -2,7 +2,8 @@
 
 A section is described by a frozen dataclass whose annotations are the schema: plain types,
 `Literal`, `tuple[int, ...]`, `X | None`, nested dataclasses, and `Annotated[float, Range(0, 1)]`.
-There are no defaults: params.yaml states every value.
+params.yaml states every value, but for options that are off: a field with a default may be left
+out, as it is in whatever was written before there was such an option.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -103,6 +104,27 @@ def override(config: Section, values: Mapping[str, object], place: str) -> Secti
     return build(type(config), merged, place)
 
 
+def leave_out_defaults(config: DataclassInstance) -> dict[str, Any]:
+    """Return a dataclass as a mapping from which `build` makes it again, less what is at default.
+
+    So what is written of a config does not change when an option is added that is off.
+    """
+    values = dataclasses.asdict(config)
+    return {
+        field.name: values[field.name]
+        for field in dataclasses.fields(config)
+        if not _has_default(field) or getattr(config, field.name) != _default_of(field)
+    }
+
+
+def _has_default(field: dataclasses.Field) -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
+
+
+def _default_of(field: dataclasses.Field) -> object:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
 def _convert(schema, value, place: str, faults: list[str]):
     origin = typing.get_origin(schema)
     arguments = typing.get_args(schema)
@@ -117,9 +139,12 @@ def _convert(schema, value, place: str, faults: list[str]):
             )
         return value
     if origin in (typing.Union, types.UnionType):
-        if value is None:
+        if value is None and type(None) in arguments:
             return None
-        return _convert(next(a for a in arguments if a is not type(None)), value, place, faults)
+        others = [each for each in arguments if each is not type(None)]
+        as_mapping = isinstance(value, Mapping)
+        fitting = (each for each in others if dataclasses.is_dataclass(each) == as_mapping)
+        return _convert(next(fitting, others[0]), value, place, faults)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             faults.append(f"{place}: expected a list, found {describe_value(value)}")
@@ -141,9 +166,9 @@ def _convert_dataclass(schema, value, place: str, faults: list[str]):
     for name in value:
         if name not in hints:
             faults.append(f"{place}.{str(name)[:MAX_SHOWN]}: unknown key; {suggest(name, hints)}")
-    for name in hints:
-        if name not in value:
-            faults.append(f"{place}.{name}: missing; add it")
+    for field in dataclasses.fields(schema):
+        if field.name not in value and not _has_default(field):
+            faults.append(f"{place}.{field.name}: missing; add it")
     fields = {
         name: _convert(hint, value[name], f"{place}.{name}", faults)
         for name, hint in hints.items()

@@ -17,6 +17,7 @@ from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.layers import check_halving
 from diffusevae.models.vae import size_vae
 from diffusevae.sampling.timesteps import most_steps, starts_without_noise
+from diffusevae.studies.ablation.variants import apply_variant
 from diffusevae.training.objectives import shared_levels
 
 
@@ -56,6 +57,7 @@ def _misfits_of(params: SimpleNamespace, images: DatasetConfig) -> list[str]:
         *_misfits_of_images(params, images),
         *_misfits_of_numbers(params, images),
         *_misfits_of_codes(params, images),
+        *_misfits_of_variants(params),
     ]
 
 
@@ -77,6 +79,14 @@ def _misfits_of_codes(params: SimpleNamespace, images: DatasetConfig) -> Iterato
             size_vae(
                 params.vae, code, size, config.channel_multipliers, config.kl_weight, "compress"
             )
+        except InputError as error:
+            yield str(error)
+
+
+def _misfits_of_variants(params: SimpleNamespace) -> Iterator[str]:
+    for variant in params.ablate.listed:
+        try:
+            apply_variant(variant, params.diffusion, params.unet)
         except InputError as error:
             yield str(error)
 

@@ -1,11 +1,11 @@
 """The diffusion model (docs/study.md, sections 3 and 4): forward process, predictions, loss.
 
-With a condition, which is the VAE's x_hat, it is DiffuseVAE, Formulation 1; a model that takes none
-(`condition=None`) is the DDPM. Images and conditions are in [0,1] outside this module; inside, x_0
-is 2x - 1 ("centred") or x itself ("unit", the study's).
+With a condition, which is the VAE's x_hat, it is DiffuseVAE; a model that takes none
+(`condition=None`) is the DDPM. In Formulation 2 x_t stands for y_t = x_t - x_hat, which diffuses as
+ever; x_hat is added where the network sees it. Images and conditions are in [0,1] outside this
+module; inside, x_0 is 2x - 1 ("centred") or x itself ("unit", the study's).
 """
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from diffusevae.core.errors import InputError
-from diffusevae.core.params import Range, build
+from diffusevae.core.params import Range, build, leave_out_defaults
 from diffusevae.core.tensor_file import freeze, load_config, of_one_model, save_tensors
 from diffusevae.models.schedule import NoiseSchedule, Scheduler, make_schedule
 from diffusevae.models.unet import UNet, UNetConfig
@@ -68,11 +68,12 @@ class DiffusionModel(nn.Module):
         image_shape: Sequence[int],
         conditional: bool,
         p_uncond: float = 0.0,
+        condition_channels: int | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.p_uncond = p_uncond
-        self.unet = UNet(unet_config, image_shape, conditional)
+        self.unet = UNet(unet_config, image_shape, conditional, condition_channels)
         self.schedule = config.schedule
         alpha_bars = self.schedule.alpha_bars
         self.register_buffer("sqrt_alpha_bars", alpha_bars.sqrt().float(), persistent=False)
@@ -126,11 +127,17 @@ class DiffusionModel(nn.Module):
         """
         if condition is None:
             return self.unet(x_t, t)
-        output = self.unet(x_t, t, 2 * condition - 1)
+        output = self._answer(x_t, t, condition)
         if guidance == 0:
             return output
-        alone = self.unet(x_t, t, 2 * torch.full_like(condition, GREY) - 1)
+        alone = self._answer(x_t, t, torch.full_like(condition, GREY))
         return (1 + guidance) * output - guidance * alone
+
+    def _answer(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """Return the UNet's output under a condition, the first channels of which may shift x_t."""
+        if "shift" in self.unet.config.fuse:
+            x_t = x_t + self.to_diffusion_range(condition[:, : x_t.shape[1]])
+        return self.unet(x_t, t, 2 * condition - 1)
 
     def losses(
         self, x: Tensor, t: Tensor, eps: Tensor, condition: Tensor | None = None
@@ -171,12 +178,14 @@ def save_diffusion(path: Path, model: DiffusionModel, vae_sha256: str | None = N
     """Write the weights with their configuration; DiffuseVAE also names the hash of its VAE."""
     config = {
         "image_shape": model.unet.image_shape,
-        "diffusion": dataclasses.asdict(model.config),
-        "unet": dataclasses.asdict(model.unet.config),
+        "diffusion": leave_out_defaults(model.config),
+        "unet": leave_out_defaults(model.unet.config),
         "conditional": model.unet.conditional,
         "p_uncond": model.p_uncond,
         "vae_sha256": vae_sha256,
     }
+    if model.unet.condition_channels != model.unet.image_shape[0]:
+        config["condition_channels"] = model.unet.condition_channels
     save_tensors(path, model.state_dict(), config)
 
 
@@ -190,6 +199,7 @@ def load_diffusion(path: Path, device: torch.device | str = "cpu") -> DiffusionM
         config["image_shape"],
         config["conditional"],
         config.get("p_uncond", 0.0),
+        config.get("condition_channels"),
     )
     return freeze(model, path, device)
 

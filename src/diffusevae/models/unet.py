@@ -22,7 +22,7 @@ from diffusevae.models.layers import (
 )
 from diffusevae.models.normalisation import group_norm
 
-Fuse = Literal["concat", "in", "down", "skip"]
+Fuse = Literal["concat", "in", "down", "skip", "shift"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class UNetConfig:
     fuse: "concat" feeds x_t and x_hat side by side to the first convolution (DiffuseVAE paper,
     Formulation 1). The study's multi-scale condition is ["in", "down", "skip"]: a 1x1 convolution
     after concatenation with x_hat at the input, at every encoder level, in every skip connection.
+    "shift" is Formulation 2: x_hat is added to x_t before anything else (`DiffusionModel.network`),
+    alone or with the others.
     """
 
     base_channels: Annotated[int, Range(1, 1024)]
@@ -48,7 +50,7 @@ class UNetConfig:
         if self.time_emb_dim % 2:
             raise ValueError(f"time_emb_dim {self.time_emb_dim} is odd; use an even number")
         if not self.fuse:
-            raise ValueError("fuse is empty; name at least one of concat, in, down, skip")
+            raise ValueError("fuse is empty; name at least one of concat, in, down, skip, shift")
         levels = [*self.attention_levels, len(self.channel_multipliers) - 1]
         for level in levels:
             if level >= len(self.channel_multipliers):
@@ -69,9 +71,16 @@ class UNet(nn.Module):
 
     `conditional` says whether it takes a condition (B x C x H x W, in [-1,1]) too: without, it is
     the unconditional DDPM's network. A condition of zeros says nothing (classifier-free guidance).
+    One that is no image has `condition_channels`, and any height and width.
     """
 
-    def __init__(self, config: UNetConfig, image_shape: Sequence[int], conditional: bool) -> None:
+    def __init__(
+        self,
+        config: UNetConfig,
+        image_shape: Sequence[int],
+        conditional: bool,
+        condition_channels: int | None = None,
+    ) -> None:
         super().__init__()
         check_halving(image_shape, config.channel_multipliers)
         self.config = config
@@ -80,19 +89,20 @@ class UNet(nn.Module):
         self.fuse = config.fuse if conditional else ()
         widths = [config.base_channels * m for m in config.channel_multipliers]
         image_channels, dim = image_shape[0], config.time_emb_dim
+        self.condition_channels = condition_channels or image_channels
         self.time_mlp = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
-        self.fuse_in = _fuse(image_channels, image_channels) if "in" in self.fuse else None
-        inputs = image_channels * (2 if "concat" in self.fuse else 1)
+        told = self.condition_channels
+        self.fuse_in = _fuse(image_channels, told) if "in" in self.fuse else None
+        inputs = image_channels + (told if "concat" in self.fuse else 0)
         self.conv_in = nn.Conv2d(inputs, widths[0], 3, padding=1)
         self.down = nn.ModuleList(
-            DownLevel(config, self.fuse, image_channels, level, widths)
-            for level in range(len(widths))
+            DownLevel(config, self.fuse, told, level, widths) for level in range(len(widths))
         )
         self.middle1 = ResidualBlock(widths[-1], widths[-1], config.dropout, dim)
         self.middle_attention = SelfAttention(widths[-1], config.num_heads)
         self.middle2 = ResidualBlock(widths[-1], widths[-1], config.dropout, dim)
         self.up = nn.ModuleList(
-            UpLevel(config, self.fuse, image_channels, level, widths)
+            UpLevel(config, self.fuse, told, level, widths)
             for level in reversed(range(len(widths)))
         )
         self.norm_out = group_norm(widths[0])
@@ -107,9 +117,9 @@ class UNet(nn.Module):
         embedding = self.time_mlp(time_embedding(t, self.config.time_emb_dim))
         h = x_t
         if self.fuse_in is not None and condition is not None:
-            h = self.fuse_in(torch.cat([h, condition], dim=1))
+            h = self.fuse_in(_concatenate_resized(h, condition))
         if "concat" in self.fuse and condition is not None:
-            h = torch.cat([h, condition], dim=1)
+            h = _concatenate_resized(h, condition)
         h = self.conv_in(h)
         skips = []
         for level in self.down:
@@ -128,13 +138,13 @@ class DownLevel(nn.Module):
         self,
         config: UNetConfig,
         fuse: Sequence[str],
-        image_channels: int,
+        condition_channels: int,
         level: int,
         widths: Sequence[int],
     ) -> None:
         super().__init__()
         width, before = widths[level], widths[max(level - 1, 0)]
-        self.fuse = _fuse(before, image_channels) if "down" in fuse else None
+        self.fuse = _fuse(before, condition_channels) if "down" in fuse else None
         self.blocks = nn.ModuleList(
             ResidualBlock(before if i == 0 else width, width, config.dropout, config.time_emb_dim)
             for i in range(config.blocks_per_level)
@@ -161,13 +171,13 @@ class UpLevel(nn.Module):
         self,
         config: UNetConfig,
         fuse: Sequence[str],
-        image_channels: int,
+        condition_channels: int,
         level: int,
         widths: Sequence[int],
     ) -> None:
         super().__init__()
         width, after = widths[level], widths[max(level - 1, 0)]
-        self.fuse_skip = _fuse(width, image_channels) if "skip" in fuse else None
+        self.fuse_skip = _fuse(width, condition_channels) if "skip" in fuse else None
         self.blocks = nn.ModuleList(
             ResidualBlock(
                 2 * width if i == 0 else width, width, config.dropout, config.time_emb_dim
@@ -189,8 +199,8 @@ class UpLevel(nn.Module):
         return self.upsample(self.attention(h))
 
 
-def _fuse(channels: int, image_channels: int) -> nn.Conv2d:
-    return nn.Conv2d(channels + image_channels, channels, 1)
+def _fuse(channels: int, condition_channels: int) -> nn.Conv2d:
+    return nn.Conv2d(channels + condition_channels, channels, 1)
 
 
 def _concatenate_resized(h: Tensor, condition: Tensor) -> Tensor:

@@ -72,7 +72,9 @@ def fit_diffusion(
     device = train.x.device
     torch.manual_seed(seed_of(seed, "diffusion"))  # initial weights
     conditional = train.condition is not None
-    model = DiffusionModel(config, unet_config, train.x.shape[1:], conditional, p_uncond).to(device)
+    told = None if train.condition is None else train.condition.shape[1]
+    shape = train.x.shape[1:]
+    model = DiffusionModel(config, unet_config, shape, conditional, p_uncond, told).to(device)
 
     def batch_loss(
         model: DiffusionModel, indices: Tensor, epoch: int, batch: int, rows: slice

@@ -20,6 +20,7 @@ from diffusevae.studies.ablation.ablation_study import (
     run_variants,
     summarise_variants,
 )
+from diffusevae.studies.ablation.variants import Variant
 from diffusevae.tracking.stage_logger import StageLogger
 from tests.support.resumable import CONFIG, OPTIMISER, UNET
 from tests.support.toy_models import make_sampler
@@ -124,9 +125,9 @@ def test_the_table_has_the_mean_and_the_ends_over_seeds():
 def test_variants_share_everything_but_where_x_hat_enters():
     seen = []
 
-    def train(setting, fuse, seed):
-        seen.append((setting, fuse, seed))
-        return {"variant": "+".join(fuse), "seed": seed}, torch.zeros(1)
+    def train(setting, variant, seed):
+        seen.append((setting, variant.fuse, seed))
+        return {"variant": variant.name, "seed": seed}, torch.zeros(1)
 
     test = Pairs(torch.rand(2, 1, 16, 16), torch.rand(2, 1, 16, 16))
     setting = SimpleNamespace(test=test)
@@ -157,7 +158,29 @@ def test_the_figure_has_a_plot_per_metric_and_a_row_per_variant():
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["in", "concat"]
 
 
-@pytest.mark.parametrize("changes", [{"variants": ()}, {"seeds": (1, 1)}])
+def test_a_variant_is_given_the_code_or_both_or_another_objective(inputs, tmp_path):
+    """Formulation 2, z instead of x_hat and beside it, a value of the section diffusion."""
+    variants = (
+        ("shift",),
+        Variant("code", ("in",), "code"),
+        Variant("both", ("in", "shift"), "both"),
+        Variant("eps", ("in",), diffusion={"prediction": "eps"}),
+    )
+    params = make_params(variants=variants, seeds=(0,), p_uncond=0.5)
+    params.sampler = make_sampler(num_steps=2, guidance=1.0)
+    stage.run(params, **inputs, out=tmp_path / "out", log=StageLogger())
+    runs = pd.read_csv(tmp_path / "out/runs.csv").set_index("variant")
+    assert runs.index.tolist() == [VAE, "shift", "code", "both", "eps"]
+    added = runs["num_parameters"] - runs["num_parameters"]["shift"]
+    assert added["eps"] == 1 * 1 + 1 * 1 + 1  # a 1x1 convolution of x_t and x_hat, its bias
+    assert added["code"] == 1 + 2 + 1 and added["both"] == 1 + 1 + 2 + 1  # z has 2 channels
+    assert runs["mse"].nunique() == 5 and runs["mse"].notna().all()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"variants": ()}, {"seeds": (1, 1)}, {"variants": (("in",), Variant("in", ("skip",)))}],
+)
 def test_nothing_or_twice_the_same_is_refused(changes):
     with pytest.raises(ValueError, match="one or more, each once"):
         dataclasses.replace(ABLATE, **changes)

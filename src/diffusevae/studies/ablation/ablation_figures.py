@@ -46,7 +46,7 @@ def draw_refined(test: Pairs, refined: Mapping[str, Tensor], columns: int = 10) 
         Strip("VAE: its reconstruction", test.x_hat[:columns].cpu(), COLOURS["vae"]),
     ]
     strips += [
-        Strip(f"DiffuseVAE, fuse: {name}", images[:columns], COLOURS["diffusevae"])
+        Strip(f"DiffuseVAE: {name}", images[:columns], COLOURS["diffusevae"])
         for name, images in refined.items()
     ]
     return draw_strips(strips, columns)

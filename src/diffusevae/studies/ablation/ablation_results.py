@@ -10,19 +10,21 @@ from torch import Tensor
 
 from diffusevae.data.dataset import Split, to_unit
 from diffusevae.figures.drawing import figure_style, save_figure
-from diffusevae.models.unet import Fuse
-from diffusevae.models.vae import VAE, reconstruct_all
+from diffusevae.models.vae import VAE, encode_all, reconstruct_all
 from diffusevae.studies.ablation.ablation_figures import draw_refined, draw_variants
 from diffusevae.studies.ablation.ablation_study import (
+    Codes,
     Pairs,
     Setting,
-    name_variant,
     run_variants,
     summarise_variants,
     train_variant,
 )
+from diffusevae.studies.ablation.variants import Variant
 from diffusevae.training.diffusion_training import Images
 from diffusevae.training.stage_trainings import OpenTraining
+
+SMALLEST_SPREAD = 1e-6  # of a channel of codes: one that says nothing has less
 
 
 def make_setting(
@@ -40,6 +42,9 @@ def make_setting(
     known, held_out, unseen = (
         split.images[:count].to(device) for split, count in zip(splits, counts, strict=True)
     )
+    codes = None
+    if any(variant.condition != "x_hat" for variant in config.listed):
+        codes = encode_splits(vae, known, held_out, unseen)
     return Setting(
         params.diffusion,
         params.unet,
@@ -50,7 +55,15 @@ def make_setting(
         Pairs(to_unit(unseen), reconstruct_all(vae, unseen)),
         config.epochs,
         config.p_uncond,
+        codes,
     )
+
+
+def encode_splits(vae: VAE, train: Tensor, validation: Tensor, test: Tensor) -> Codes:
+    """Return the codes of uint8 images on the VAE's device, each channel standardised."""
+    codes = [encode_all(vae, images).to(images.device) for images in (train, validation, test)]
+    spread, mean = torch.std_mean(codes[0], dim=(0, 2, 3), keepdim=True)
+    return Codes(*((code - mean) / spread.clamp(min=SMALLEST_SPREAD) for code in codes))
 
 
 def train_variants(
@@ -58,11 +71,11 @@ def train_variants(
 ) -> tuple[pd.DataFrame, dict[str, Tensor]]:
     """Return what `run_variants` does, each training opened by its variant and seed."""
 
-    def train_one(setting: Setting, fuse: tuple[Fuse, ...], seed: int) -> tuple[dict, Tensor]:
-        variant = name_variant(fuse)
-        with open_one(f"{variant}-{seed}", {"fuse": variant, "seed": seed}) as training:
+    def train_one(setting: Setting, variant: Variant, seed: int) -> tuple[dict, Tensor]:
+        name = variant.name
+        with open_one(f"{name}-{seed}", {"variant": name, "seed": seed}) as training:
             row, refined = train_variant(
-                setting, fuse, seed, training.callbacks(), training.checkpointer
+                setting, variant, seed, training.callbacks(), training.checkpointer
             )
             training.log.summary({k: v for k, v in row.items() if not isinstance(v, str)})
         return row, refined

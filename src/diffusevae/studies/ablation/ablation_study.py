@@ -1,11 +1,11 @@
-"""Which of the ways x_hat enters the diffusion model does what: each trained alike, on its own.
+"""What a variant of DiffuseVAE does to its refinements: each trained alike, on its own.
 
-The variants of Formulation 1 (docs/study.md, section 4) differ in UNetConfig.fuse only; they share
-the frozen VAE, the images, their order, the noise and the sampler.
+Variants differ in where the condition enters (both formulations: docs/study.md, section 4), in what
+it is, or in values of the section diffusion; they share the frozen VAE, the images, their order,
+the noise and the sampler.
 """
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -16,6 +16,7 @@ from diffusevae.metrics.paired import measure_pairs
 from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.unet import Fuse, UNetConfig
 from diffusevae.sampling.samplers import SamplerConfig, sample
+from diffusevae.studies.ablation.variants import Variant, apply_variant, make_condition, name_fuse
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.diffusion_training import Images, fit_diffusion
 from diffusevae.training.loop import Callbacks, OptimiserConfig
@@ -26,12 +27,13 @@ VAE = "VAE alone"
 
 @dataclass(frozen=True)
 class AblateConfig:
-    """The values of unet.fuse to compare, how often each is trained, on how much, and how.
+    """The variants to compare, how often each is trained, on how much, and how.
 
-    p_uncond: the share of images whose x_hat is hidden in training; guidance needs it above 0.
+    One that differs in unet.fuse alone is the list of its values, and called by them. p_uncond: the
+    share of images whose x_hat is hidden in training; guidance needs it above 0.
     """
 
-    variants: tuple[tuple[Fuse, ...], ...]
+    variants: tuple[tuple[Fuse, ...] | Variant, ...]
     seeds: tuple[Count, ...]
     epochs: PositiveCount
     num_train_images: PositiveCount
@@ -39,10 +41,18 @@ class AblateConfig:
     p_uncond: Share
 
     def __post_init__(self) -> None:
-        for name in ("variants", "seeds"):
-            values = getattr(self, name)
+        names = [variant.name for variant in self.listed]
+        for place, values in {"variants": names, "seeds": self.seeds}.items():
             if not values or len(set(values)) < len(values):
-                raise ValueError(f"{name}: expected one or more, each once")
+                raise ValueError(f"{place}: expected one or more, each once")
+
+    @property
+    def listed(self) -> list[Variant]:
+        """Every variant by its name."""
+        return [
+            each if isinstance(each, Variant) else Variant(name_fuse(each), each)
+            for each in self.variants
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +64,17 @@ class Pairs:
 
 
 @dataclass(frozen=True, eq=False)
+class Codes:
+    """The VAE's z of images, each N x Cz x h x w, of mean 0 and spread 1 over the training's."""
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Setting:
-    """What every variant shares."""
+    """What every variant shares; codes where one of them is given them."""
 
     diffusion: DiffusionConfig
     unet: UNetConfig
@@ -66,43 +85,53 @@ class Setting:
     test: Pairs
     epochs: int
     p_uncond: float
-
-
-def name_variant(fuse: Sequence[Fuse]) -> str:
-    """Return e.g. in+down+skip."""
-    return "+".join(fuse)
+    codes: Codes | None = None
 
 
 def train_variant(
     setting: Setting,
-    fuse: Sequence[Fuse],
+    variant: Variant,
     seed: int,
     callbacks: Callbacks,
     checkpointer: Checkpointer | None = None,
 ) -> tuple[dict[str, object], Tensor]:
     """Return a row of the table and the refined test images (N x C x H x W in [0, 1], CPU)."""
-    unet = dataclasses.replace(setting.unet, fuse=tuple(fuse))
+    diffusion, unet = apply_variant(variant, setting.diffusion, setting.unet)
+    train, validation, condition = give_conditions(setting, variant)
     model, history = fit_diffusion(
-        setting.diffusion,
+        diffusion,
         unet,
         setting.optimiser,
-        setting.train,
-        setting.validation,
+        train,
+        validation,
         setting.epochs,
         setting.p_uncond,
         seed,
         callbacks,
         checkpointer,
     )
-    x_hat = setting.test.x_hat
-    refined = sample(model, setting.sampler, len(x_hat), seed, x_hat)
+    refined = sample(model, setting.sampler, len(condition), seed, condition)
     row = {
-        "variant": name_variant(fuse),
+        "variant": variant.name,
         "seed": seed,
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "validation_loss": min(row["validation_loss"] for row in history),
     }
     return row | measure_variant(setting.test.real, refined), refined
+
+
+def give_conditions(setting: Setting, variant: Variant) -> tuple[Images, Images, Tensor]:
+    """Return training and validation images with the variant's conditions, and the test images'."""
+    train, validation, told = setting.train, setting.validation, variant.condition
+    if told == "x_hat":
+        return train, validation, setting.test.x_hat
+    assert setting.codes is not None and train.condition is not None
+    assert validation.condition is not None
+    return (
+        Images(train.x, make_condition(told, train.condition, setting.codes.train)),
+        Images(validation.x, make_condition(told, validation.condition, setting.codes.validation)),
+        make_condition(told, setting.test.x_hat, setting.codes.test),
+    )
 
 
 def measure_variant(real: Tensor, images: Tensor) -> dict[str, float]:
@@ -135,16 +164,16 @@ def run_variants(
 ) -> tuple[pd.DataFrame, dict[str, Tensor]]:
     """Return the VAE's row and one for each variant and seed, and refinements by the first seed.
 
-    `train(setting, fuse, seed)` trains one.
+    `train(setting, variant, seed)` trains one.
     """
     rows = [
         {"variant": VAE, "seed": config.seeds[0], "num_parameters": 0}
         | measure_variant(setting.test.real, setting.test.x_hat)
     ]
     shown: dict[str, Tensor] = {}
-    for fuse in config.variants:
+    for variant in config.listed:
         for seed in config.seeds:
-            row, refined = train(setting, fuse, seed)
+            row, refined = train(setting, variant, seed)
             rows.append(row)
             shown.setdefault(row["variant"], refined)
     return pd.DataFrame(rows), shown

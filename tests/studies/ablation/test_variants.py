@@ -1,0 +1,47 @@
+"""Variants: what they change, what they are given, what is refused."""
+
+import pytest
+import torch
+
+from diffusevae.core.errors import InputError
+from diffusevae.core.params import build
+from diffusevae.studies.ablation.variants import Variant, apply_variant, make_condition
+from tests.support.resumable import CONFIG, UNET
+
+
+def test_a_variant_changes_what_it_names_and_nothing_else():
+    assert apply_variant(Variant("same"), CONFIG, UNET) == (CONFIG, UNET)
+    variant = build(Variant, {"name": "a-b_1", "diffusion": {"num_timesteps": 7}}, "here")
+    diffusion, unet = apply_variant(variant, CONFIG, UNET)
+    assert diffusion.num_timesteps == 7 and diffusion.prediction == CONFIG.prediction
+    assert unet is UNET
+
+
+@pytest.mark.parametrize(
+    ("variant", "said"),
+    [
+        (Variant("a", ("shift",), "code"), "a: fuse shift adds x_hat, which condition code leaves"),
+        (Variant("a", ()), "ablate.variants a: fuse is empty; name at least one of concat"),
+        (Variant("a", diffusion={"predicts": "v"}), "a.diffusion.predicts: unknown key"),
+        (Variant("a", diffusion={"prediction": "w"}), "a.diffusion.prediction: 'w' is none of"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(variant, said):
+    with pytest.raises(InputError, match=said) as raised:
+        apply_variant(variant, CONFIG, UNET)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_name_is_that_of_a_file():
+    with pytest.raises(InputError, match="name 'a/b': use letters, digits"):
+        build(Variant, {"name": "a/b"}, "here")
+
+
+def test_a_code_reaches_the_network_as_it_is():
+    """It undoes what maps a condition to [0,1]; x_hat comes first, for Formulation 2 adds that."""
+    x_hat, code = torch.rand(2, 1, 8, 8), torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(2 * make_condition("code", x_hat, code) - 1, code)
+    both = make_condition("both", x_hat, code)
+    assert torch.equal(both[:, :1], x_hat)
+    torch.testing.assert_close(2 * both[:, 1:] - 1, code)
+    assert make_condition("both", x_hat, code[..., ::4, ::4]).shape == (2, 4, 8, 8)
