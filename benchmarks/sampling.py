@@ -10,6 +10,7 @@ timed at the experiment's number of steps.
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from benchmarks.schedulers import (
     make_scheduler,
 )
 from benchmarks.setting import Setting
-from diffusevae.core.device import choose_device
+from diffusevae.core.device import autocast, choose_device
 from diffusevae.core.randomness import seed_of
 from diffusevae.data.dataset import load_split
 from diffusevae.experiments.experiment import load_experiment
@@ -250,7 +251,7 @@ def _draw_by_diffusers(setting: Setting, name: str, options: dict[str, object]) 
             scheduler.step = lambda output, t, x, generator=None: step(output, t, x)
         pipeline = DDPMPipeline(unet, scheduler)
         pipeline.set_progress_bar_config(disable=True)
-        rng = torch.Generator(setting.device).manual_seed(NOISE)
+        rng = torch.Generator().manual_seed(NOISE)
         images = pipeline(num_images, rng, steps, output_type="np").images
         return torch.from_numpy(images).permute(0, 3, 1, 2)
 
@@ -375,7 +376,8 @@ def time_sampling(
     sampler = next(
         each for each in list_samplers(setting) if (each.package, each.name) == (package, name)
     )
-    return _time_draws(lambda: sampler.draw(model, steps, setting.num_images), setting)
+    with autocast(setting.device) if package != "product" else nullcontext():  # ours does so itself
+        return _time_draws(lambda: sampler.draw(model, steps, setting.num_images), setting)
 
 
 def time_diffusevae(setting: Setting, steps: int) -> float:

@@ -1,10 +1,10 @@
 """Training: images a second of the product's own loop, of the peers' and of a plain PyTorch loop.
 
-All have the same batch, in float32 and on as many threads, each in a process of its own, on images
-that are noise: time does not depend on what they show. What a side has to build and load is not
-counted, nor are its first batches. The plain loop trains the product's network as anybody would
-write both, of torch's own layers and with a DataLoader; so does pythae, by its own trainer.
-diffusers and denoising-diffusion-pytorch get their batches ready-made.
+All have the same batch and precision (the product's) and as many threads, each in a process of its
+own, on images that are noise: time does not depend on what they show. What a side has to build and
+load is not counted, nor are its first batches. The plain loop trains the product's network as
+anybody would write both, of torch's own layers and with a DataLoader; so does pythae, by its own
+trainer. diffusers and denoising-diffusion-pytorch get their batches ready-made.
 """
 
 import logging
@@ -30,7 +30,7 @@ from benchmarks.measure import (
 )
 from benchmarks.networks import Network, Widths, count_cost, find_unets, find_vaes
 from benchmarks.setting import IMAGE_SHAPE, Setting
-from diffusevae.core.device import choose_device
+from diffusevae.core.device import autocast, choose_device
 from diffusevae.models.vae_losses import vae_loss
 from diffusevae.training.diffusion_training import Images, fit_diffusion
 from diffusevae.training.loop import Callbacks
@@ -199,7 +199,8 @@ def train_lucidrains_unet(setting: Setting, network: Network, on_batch: OnBatch)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
     averaged = EMA(model, beta=config.ema_decay, update_every=10)
     for x in _batches(setting, "unet"):
-        loss = model(x)
+        with autocast(setting.device):
+            loss = model(x)
         loss.item()
         _step(model, optimiser, loss)
         averaged.update()
@@ -265,7 +266,9 @@ def _train_diffusers(
     for x in _batches(setting, kind):
         if channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        _step(model, optimiser, loss(model, x))
+        with autocast(setting.device):
+            mean = loss(model, x)
+        _step(model, optimiser, mean)
         averaged.step(model.parameters())
         on_batch()
 
