@@ -13,6 +13,7 @@ from diffusevae.core.params import PositiveCount, Range, Share
 from diffusevae.core.randomness import generator
 from diffusevae.models.diffusion import DiffusionModel
 from diffusevae.sampling.denoising import Denoise, Way, make_denoiser
+from diffusevae.sampling.fields import Field, make_field_denoiser
 from diffusevae.sampling.solvers import (
     Past,
     ddim_step,
@@ -166,13 +167,14 @@ def sample(
     condition: Tensor | None = None,
     callback: Callback | None = None,
     progress: Callable[[int, int], None] | None = None,
+    field: Field | None = None,
 ) -> Tensor:
     """Return num_images images in [0,1] on the CPU; DiffuseVAE's of as many conditions in [0,1].
 
     `callback(t, x_t, x_0)` sees every step of every batch (x_t in the range of diffusion, the
-    predicted x_0 in [0,1]; the last call has t = -1), `progress(done, total)` every batch. Noise is
-    drawn on the CPU, so that a seed has the same on every device. Raises InputError for guidance
-    that the model has not learned.
+    predicted x_0 in [0,1]; the last call has t = -1), `progress(done, total)` every batch. A field
+    says which images are wanted (`sampling.fields`). Noise is drawn on the CPU, so that a seed has
+    the same on every device. Raises InputError for guidance that the model has not learned.
     """
     if condition is not None:
         check_guidance(config, model.p_uncond)
@@ -185,7 +187,12 @@ def sample(
         way = Way(config.guidance, config.clip, launch(device, alike * config.num_steps))
         rng = generator(seed, "sample", 0 if config.shared_noise else start)
         part = None if condition is None else condition[start:end].to(device)
-        images.append(_sample_batch(model, config, way, end - start, rng, part, callback).cpu())
+        if field is None:
+            denoise = make_denoiser(model, part, end - start, way)
+        else:
+            rows = slice(start, end)
+            denoise = make_field_denoiser(model, part, config.guidance, config.clip, field, rows)
+        images.append(_sample_batch(model, config, denoise, end - start, rng, callback).cpu())
         if progress is not None:
             progress(end, num_images)
     return torch.cat(images)
@@ -194,15 +201,13 @@ def sample(
 def _sample_batch(
     model: DiffusionModel,
     config: SamplerConfig,
-    way: Way,
+    denoise: Denoise,
     count: int,
     rng: Generator,
-    condition: Tensor | None,
     callback: Callback | None,
 ) -> Tensor:
     shape = (1 if config.shared_noise else count, *model.unet.image_shape)
     device = model.sqrt_noise.device
-    denoise = make_denoiser(model, condition, count, way)
 
     def draw() -> Tensor:
         drawn = torch.randn(*shape, generator=rng)
