@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from diffusevae.metrics.distribution import find_covered_by_parts, frechet_distance, kid
 from diffusevae.metrics.frechet_intervals import (
@@ -125,6 +126,16 @@ def test_parts_of_the_centres_cover_what_they_cover_alone(number, monkeypatch):
     for part, found in zip(parts, find_covered_by_parts(images, centres, 3, parts), strict=True):
         np.testing.assert_array_equal(found[0], find_covered(images, centres[part], 3))
         np.testing.assert_array_equal(found[1], find_covered(images, centres[~part], 3))
+
+
+@pytest.mark.parametrize("measure", [kid_interval, precision_recall_interval])
+def test_features_on_a_gpu_are_compared_there_with_the_same_result(measure, monkeypatch):
+    """Tensors take that way on any device; several blocks of rows, the last one smaller."""
+    monkeypatch.setattr("diffusevae.metrics.distribution.CHUNK", 70)
+    f, g = normal(150), 1.1 * normal(170, seed=1)
+    there, here = measure(torch.from_numpy(f), torch.from_numpy(g)), measure(f, g)
+    for found, expected in zip(there.values(), here.values(), strict=True):
+        assert found == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_small_judging_set_widens_the_interval_of_a_share():

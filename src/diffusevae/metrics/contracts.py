@@ -174,16 +174,20 @@ def corrupt(images: Tensor, kind: str, strength: float) -> Tensor:
 
 
 def find_copies(
-    generated: Mapping[str, Tensor], train: Tensor, test: Tensor, seed: int
+    generated: Mapping[str, Tensor],
+    train: Tensor,
+    test: Tensor,
+    seed: int,
+    device: torch.device | str = "cpu",
 ) -> list[str]:
     """Return the sets of images among which are copies of real ones, a line each.
 
     Images are N x C x H x W, uint8 or in [0, 1]. A set is named falsely with a probability of
-    ALARM_RATE at most, whatever the sizes.
+    ALARM_RATE at most, whatever the sizes. They are compared on the device.
     """
     lines = []
     for name, images in generated.items():
-        counts = count_copies(images, train, test, seed)
+        counts = count_copies(images, train, test, seed, device)
         for kind, other in (("training", "test"), ("test", "training")):
             copied = counts[kind]
             if chance_of_copies(copied, counts[other]) <= ALARM_RATE / 2:
@@ -195,7 +199,9 @@ def find_copies(
     return lines
 
 
-def count_copies(images: Tensor, train: Tensor, test: Tensor, seed: int) -> dict[str, int]:
+def count_copies(
+    images: Tensor, train: Tensor, test: Tensor, seed: int, device: torch.device | str = "cpu"
+) -> dict[str, int]:
     """Return of how many "training" and "test" images there are copies: as many of both are drawn.
 
     A copy is at most COPY_RATIO times as far from the image as from the nearest of the other kind.
@@ -205,9 +211,9 @@ def count_copies(images: Tensor, train: Tensor, test: Tensor, seed: int) -> dict
         torch.randperm(len(some), generator=generator(seed, "copies", i))[:number]
         for i, some in enumerate((train, test))
     ]
-    real = [_shrink(train[order[0]]), _shrink(test[order[1]])]
+    real = [_shrink(train[order[0]]).to(device), _shrink(test[order[1]]).to(device)]
     near: tuple[set[int], set[int]] = (set(), set())
-    for part in _shrink(images[:MOST_COMPARED]).split(500):
+    for part in _shrink(images[:MOST_COMPARED]).to(device).split(500):
         (first, at_first), (second, at_second) = (torch.cdist(part, own).min(1) for own in real)
         near[0].update(at_first[first <= COPY_RATIO * second].tolist())
         near[1].update(at_second[second < COPY_RATIO * first].tolist())

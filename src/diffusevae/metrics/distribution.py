@@ -2,13 +2,20 @@
 
 Features are N x D arrays of a named extractor; numbers from different extractors do not compare.
 The Fréchet distance of N images is too large by O(1 / N): only distances at equal N compare.
+
+Tables of pairs are made where the features are: by numpy of arrays, by torch of tensors on a GPU.
 """
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
 CHUNK = 1000  # bounds the memory of pairwise tables
+AT_ONCE = 20  # rows of a table that stay in a CPU's cache
+Features = TypeVar("Features", np.ndarray, Tensor)
 
 
 def frechet_distance(f: np.ndarray, g: np.ndarray) -> float:
@@ -47,26 +54,49 @@ def kid(f: np.ndarray, g: np.ndarray) -> float:
     return float(means[0] + means[1] - 2 * means[2])
 
 
-def kernel_blocks(f: np.ndarray, g: np.ndarray | None = None) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield (rows of f, their kernel with all of g) block by block.
+def kernel_blocks(f: Features, g: Features | None = None) -> Iterator[tuple[slice, Features]]:
+    """Yield (rows of f, their kernel with all of g) block by block, each to be done with as liked.
 
-    Without g: with all of f, NaN where an image meets itself.
+    Without g: with all of f, 0 where an image meets itself.
     """
+    other = f if g is None else g
     for start in range(0, len(f), CHUNK):
-        rows = slice(start, start + CHUNK)
-        base = f[rows] @ (f if g is None else g).T / f.shape[1] + 1
+        block = f[start : start + CHUNK] @ other.T
+        step = AT_ONCE if isinstance(f, np.ndarray) else CHUNK
+        for first in range(0, len(block), step):
+            base = block[first : first + step]
+            base /= f.shape[1]
+            base += 1
+            base *= base * base  # numpy's ** 3 is many times slower
         if g is None:
-            base[np.arange(len(base)), np.arange(start, start + len(base))] = np.nan
-        yield rows, base * base * base  # numpy's ** 3 is many times slower
+            leave_out_itself(block, start)
+        yield slice(start, start + len(block)), block
 
 
-def kernel_means(f: np.ndarray, g: np.ndarray | None = None) -> np.ndarray:
+def leave_out_itself(block: Features, start: int) -> None:
+    """Put 0 where an image meets itself, in the rows of a table from `start`."""
+    places = np.arange(len(block))
+    block[places, places + start] = 0
+
+
+def kernel_means(f: Features, g: Features | None = None) -> np.ndarray:
     """Return each row's mean kernel with the rows of g; without g: with the other rows of f."""
-    return np.concatenate([np.nanmean(kernel, axis=1) for _, kernel in kernel_blocks(f, g)])
+    count = len(f) - 1 if g is None else len(g)
+    return np.concatenate([as_array(kernel.sum(1)) / count for _, kernel in kernel_blocks(f, g)])
+
+
+def as_array(values: np.ndarray | Tensor) -> np.ndarray:
+    """Return values as numpy has them, on the CPU."""
+    return values if isinstance(values, np.ndarray) else values.cpu().numpy()
+
+
+def place_beside(f: Features, values: np.ndarray) -> Features:
+    """Return values where f is, as f is."""
+    return values if isinstance(f, np.ndarray) else torch.from_numpy(values).to(f.device)
 
 
 def find_covered_by_parts(
-    images: np.ndarray, centres: np.ndarray, k: int, parts: np.ndarray
+    images: Features, centres: Features, k: int, parts: np.ndarray
 ) -> np.ndarray:
     """Return which of N images each part of M centres covers by itself, S x 2 x N booleans.
 
@@ -78,48 +108,68 @@ def find_covered_by_parts(
     others. A part holds none or more than k, and half of all about. Distances are taken once.
     """
     reaches = _neighbour_reach(centres, k, parts)
+    widest = place_beside(centres, reaches.max(axis=0))
     covered = np.zeros((len(parts), 2, len(images)), dtype=bool)
     for start in range(0, len(images), CHUNK):
-        rows = slice(start, start + CHUNK)
-        distances = _square_distances(images[rows], centres)
+        distances = _square_distances(images[start : start + CHUNK], centres)
+        rows, columns = _find_true(distances <= widest)  # of all pairs the few that can matter
+        apart = as_array(distances[rows, columns])
+        image, centre = as_array(rows), as_array(columns)
         for part, reach, found in zip(parts, reaches, covered, strict=True):
-            inside = distances <= reach
-            found[0, rows] = (inside & part).any(axis=1)
-            found[1, rows] = (inside & ~part).any(axis=1)
+            inside = apart <= reach[centre]
+            found[0, start + image[inside & part[centre]]] = True
+            found[1, start + image[inside & ~part[centre]]] = True
     return covered
 
 
-def require_features(f: np.ndarray, g: np.ndarray, smallest: int) -> tuple[np.ndarray, np.ndarray]:
+def require_features(f: Features, g: Features, smallest: int) -> tuple[Features, Features]:
     """Return both sets as float64. Raises ValueError where they cannot be compared."""
-    f, g = np.asarray(f, dtype=np.float64), np.asarray(g, dtype=np.float64)
+    f, g = _in_float64(f), _in_float64(g)
     if f.ndim != 2 or g.ndim != 2 or f.shape[1] != g.shape[1]:
         raise ValueError(f"expected features N x D and M x D, got {f.shape} and {g.shape}")
     if min(len(f), len(g)) < smallest:
         raise ValueError(f"sets of {len(f)} and {len(g)} images; at least {smallest} are needed")
-    if not (np.isfinite(f).all() and np.isfinite(g).all()):
+    if not (np.isfinite(as_array(f)).all() and np.isfinite(as_array(g)).all()):
         raise ValueError("features must be finite")
     return f, g
 
 
-def _neighbour_reach(f: np.ndarray, k: int, parts: np.ndarray) -> np.ndarray:
+def _in_float64(f: Features) -> Features:
+    return np.asarray(f, dtype=np.float64) if not isinstance(f, Tensor) else f.double()
+
+
+def _neighbour_reach(f: Features, k: int, parts: np.ndarray) -> np.ndarray:
     """Return each row's squared distance to its k-th nearest neighbour in its part, S x N."""
     # So many of the nearest hold k of a random half but for a chance below 1e-15.
     near = min(len(f), 8 * k + 64)
     reaches = np.empty(parts.shape)
     for start in range(0, len(f), CHUNK):
         rows = slice(start, start + CHUNK)
-        distances = _square_distances(f[rows], f)
-        nearest = np.argpartition(distances, near - 1, axis=1)[:, :near]
-        distances = np.take_along_axis(distances, nearest, axis=1)
+        distances, nearest = _find_smallest(_square_distances(f[rows], f), near)
         for part, reach in zip(parts, reaches, strict=True):
             alike = np.where(part[nearest] == part[rows, None], distances, np.inf)
             reach[rows] = np.partition(alike, k, axis=1)[:, k]  # the nearest is the row itself
     return reaches
 
 
-def _square_distances(f: np.ndarray, g: np.ndarray) -> np.ndarray:
+def _square_distances(f: Features, g: Features) -> Features:
     squares = f @ g.T
     squares *= -2
     squares += (f * f).sum(1)[:, None]
     squares += (g * g).sum(1)
-    return squares.clip(0, out=squares)
+    squares[squares < 0] = 0
+    return squares
+
+
+def _find_smallest(table: Features, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `count` smallest values of each row, in any order, and their columns."""
+    if isinstance(table, Tensor):
+        found = table.topk(count, largest=False)
+        return as_array(found.values), as_array(found.indices)
+    columns = np.argpartition(table, count - 1, axis=1)[:, :count]
+    return np.take_along_axis(table, columns, axis=1), columns
+
+
+def _find_true(table: Features) -> tuple[Features, ...]:
+    """Return the rows and the columns in which a table of booleans is true."""
+    return table.nonzero(as_tuple=True) if isinstance(table, Tensor) else np.nonzero(table)

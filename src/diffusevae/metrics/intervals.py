@@ -12,9 +12,13 @@ and a second-order one (pairs of images), which is all of it where the sets do n
 import numpy as np
 
 from diffusevae.metrics.distribution import (
+    Features,
+    as_array,
     find_covered_by_parts,
     kernel_blocks,
     kernel_means,
+    leave_out_itself,
+    place_beside,
     require_features,
 )
 
@@ -23,7 +27,7 @@ HALVINGS = 10  # of the set that judges, for precision and recall
 SMALLEST = 4  # images in a set
 
 
-def kid_interval(f: np.ndarray, g: np.ndarray) -> dict[str, float]:
+def kid_interval(f: Features, g: Features) -> dict[str, float]:
     """Return the KID of f (N x D) and g (M x D) with its interval: value, low, high."""
     f, g = require_features(f, g, SMALLEST)
     n, m = len(f), len(g)
@@ -38,7 +42,7 @@ def kid_interval(f: np.ndarray, g: np.ndarray) -> dict[str, float]:
     second = 2 * spread_f / (n * (n - 1)) + 2 * spread_g / (m * (m - 1)) + 4 * spread / (n * m)
     # An image's kernel with itself is what the unbiased estimate leaves out.
     bias = sum(
-        (np.mean(((each * each).mean(1) + 1) ** 3) - inside.mean()) / len(each)
+        (np.mean((as_array((each * each).mean(1)) + 1) ** 3) - inside.mean()) / len(each)
         for each, inside in ((f, in_f), (g, in_g))
     )
     value = float(in_f.mean() + in_g.mean() - 2 * from_f.mean())
@@ -50,7 +54,7 @@ def kid_interval(f: np.ndarray, g: np.ndarray) -> dict[str, float]:
 
 
 def precision_recall_interval(
-    real: np.ndarray, generated: np.ndarray, k: int = 3
+    real: Features, generated: Features, k: int = 3
 ) -> dict[str, dict[str, float]]:
     """Return improved precision and recall of generated images, each with value, low, high.
 
@@ -94,10 +98,10 @@ def solve_interval(
 
 
 def _measure_kernel(
-    f: np.ndarray,
+    f: Features,
     means_f: np.ndarray,
     a: np.ndarray,
-    g: np.ndarray | None = None,
+    g: Features | None = None,
     means_g: np.ndarray | None = None,
     b: np.ndarray | None = None,
 ) -> tuple[float, float]:
@@ -106,16 +110,24 @@ def _measure_kernel(
     The weights are those of the rows, a, times those of the columns, b. Without g: f's kernel
     with itself, its diagonal left out.
     """
-    columns, weights = (means_f if means_g is None else means_g), (a if b is None else b)
-    squares, weighted = [], 0.0
-    for rows, kernel in kernel_blocks(f, g):
-        rest = kernel - means_f[rows, None] - columns + means_f.mean()
-        squares.append(np.nanmean(rest * rest, axis=1))
-        weighted += float(a[rows] @ np.nan_to_num(rest) @ weights)
+    count = len(f) - 1 if g is None else len(g)
+    middle, squares, weighted = float(means_f.mean()), [], 0.0
+    means, shares = place_beside(f, means_f), place_beside(f, a)
+    columns = means if means_g is None else place_beside(f, means_g)
+    weights = shares if b is None else place_beside(f, b)
+    for rows, rest in kernel_blocks(f, g):
+        rest -= means[rows, None]
+        rest -= columns
+        rest += middle
+        if g is None:
+            leave_out_itself(rest, rows.start)
+        weighted += float(shares[rows] @ rest @ weights)
+        rest *= rest
+        squares.append(as_array(rest.sum(1)) / count)
     return float(np.mean(np.concatenate(squares))), weighted
 
 
-def _share_interval(judged: np.ndarray, judges: np.ndarray, k: int) -> dict[str, float]:
+def _share_interval(judged: Features, judges: Features, k: int) -> dict[str, float]:
     """Return the share of judged images that the judges cover, and its interval (Wilson, 1927).
 
     The images judged count as independent; what the judges' own sample adds is seen by letting

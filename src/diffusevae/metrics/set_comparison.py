@@ -1,6 +1,7 @@
 """Sets of images held against real ones, in the features of a classifier."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,7 @@ def compare_sets(
     features = extract_features(classifier, reference, device)
     return {
         name: _measure_distribution(
-            features, extract_features(classifier, images, device), neighbours
+            features, extract_features(classifier, images, device), neighbours, device
         )
         for name, images in sets.items()
     }
@@ -59,7 +60,7 @@ def compare_corruptions(
                 "corruption": "noise" if strength else "none",
                 "strength": strength,
                 "frechet": frechet_distance(features, damaged),
-                "kid": kid(features, damaged),
+                "kid": kid(*place_pair(features, damaged, device)),
             }
         )
     return pd.DataFrame(rows)
@@ -88,15 +89,24 @@ def describe_classifier(
 
 
 def _measure_distribution(
-    reference: np.ndarray, features: np.ndarray, neighbours: int
+    reference: np.ndarray, features: np.ndarray, neighbours: int, device: torch.device
 ) -> dict[str, dict[str, float]]:
+    """Return all four with their intervals; tables of all pairs are made on the device."""
+    pair = place_pair(reference, features, device)
     results = {
         "frechet": frechet_interval(reference, features),
-        "kid": kid_interval(reference, features),
-        **precision_recall_interval(reference, features, neighbours),
+        "kid": kid_interval(*pair),
+        **precision_recall_interval(*pair, k=neighbours),
     }
     require(find_breaches({name: entry["value"] for name, entry in results.items()}))
     return results
+
+
+def place_pair(f: np.ndarray, g: np.ndarray, device: torch.device) -> tuple[Any, Any]:
+    """Return features where their pairs are to be compared: as they are, or on a GPU."""
+    if device.type == "cpu":
+        return f, g
+    return torch.from_numpy(f).to(device), torch.from_numpy(g).to(device)
 
 
 def list_batches(images: Tensor, device: torch.device) -> Iterator[Tensor]:
