@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import math
 import struct
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import torch
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import build
 from diffusevae.core.tensor_file import load_config, save_tensors
-from diffusevae.data.dataset import DatasetConfig, load_split, to_unit
+from diffusevae.data.dataset import DatasetConfig, count_at_once, in_batches, load_split, to_unit
 from diffusevae.data.idx import read_idx, read_idx_set
 from diffusevae.data.preparation import prepare
 from diffusevae.data.resizing import resize
@@ -236,3 +237,21 @@ def test_stage_writes_the_same_bytes_every_time(tmp_path):
     assert np.array_equal(split.images[:, 0].numpy(), official[split.indices.numpy()])
     assert len(load_split(out / "validation.safetensors")) == 50
     assert len(load_split(out / "test.safetensors")) == 100
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"),
+    [
+        ((1, 28, 28), 500),
+        ((3, 32, 32), 500),
+        ((1, 800), 500),  # a spectrum
+        ((1, 64, 64), 125),
+        ((3, 128, 128), 31),
+        ((1, 2000, 2000), 1),
+    ],
+)
+def test_as_many_items_at_once_as_have_the_pixels_of_500_small_images(shape, count):
+    assert count_at_once(shape) == count
+    if math.prod(shape) < 10_000:
+        assert [len(part) for part in in_batches(torch.zeros(501, *shape))][0] == min(count, 501)
+    assert [len(part) for part in in_batches(torch.zeros(count + 1, 8), shape)] == [count, 1]

@@ -1,5 +1,7 @@
 """Data sets: how they are described, and the uint8 splits to index on a device."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +13,7 @@ from diffusevae.core.errors import InputError
 from diffusevae.core.params import Count, PositiveCount, Range
 from diffusevae.core.tensor_file import load_tensors
 
+AT_ONCE = 500  # items that pass a network where nothing is learned, if they are small
 # Images of the official training set and of the official test set. Whatever else a source may be
 # (cifar10_test, a folder of the user's own) has neither: all splits are then drawn from its images.
 OFFICIAL = {
@@ -98,6 +101,20 @@ class Split:
     def to(self, device: torch.device | str) -> "Split":
         """Return the split on a device."""
         return Split(*(t.to(device) for t in (self.images, self.labels, self.indices)))
+
+
+def count_at_once(shape: Sequence[int]) -> int:
+    """Return how many items, C x H x W or C x L, pass a network at once where nothing is learned.
+
+    500, and of items larger than 32 x 32 as many as have the pixels of 500 such: so the memory is
+    bounded by a network's width, and by less than a step of its training needs.
+    """
+    return max(1, min(AT_ONCE, AT_ONCE * 32 * 32 // math.prod(shape[1:])))
+
+
+def in_batches(items: Tensor, shape: Sequence[int] | None = None) -> tuple[Tensor, ...]:
+    """Return N items in batches of `count_at_once`; of codes, `shape` is that of their images."""
+    return items.split(count_at_once(items.shape[1:] if shape is None else shape))
 
 
 def to_unit(images: Tensor) -> Tensor:

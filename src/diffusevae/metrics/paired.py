@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffusevae.data.dataset import count_at_once
+
 SMALLEST_MSE = 1e-10  # keeps the PSNR of identical images finite: 100 dB
 WINDOW = 11
 WINDOW_SIGMA = 1.5
@@ -160,8 +162,8 @@ def hist_sim_of_set(x: Tensor, y: Tensor) -> float:
     return float(_chi_square(_histograms(x).mean(0), _histograms(y).mean(0)))
 
 
-def measure_pairs(x: Tensor, y: Tensor, batch_size: int = 1000) -> dict[str, Tensor]:
-    """Return every paired metric but LPIPS, each with B values; memory is bounded by the batch."""
+def measure_pairs(x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """Return every paired metric but LPIPS, each with B values; memory is that of some images."""
     functions = {
         "mse": mse,
         "psnr": psnr,
@@ -171,6 +173,7 @@ def measure_pairs(x: Tensor, y: Tensor, batch_size: int = 1000) -> dict[str, Ten
         "hist_sim": hist_sim,
     }
     assert len(x) == len(y), f"{len(x)} images against {len(y)}"
+    batch_size = 2 * count_at_once(x.shape[1:])
     parts = list(zip(x.split(batch_size), y.split(batch_size), strict=True))
     return {
         name: torch.cat([function(*part) for part in parts]) for name, function in functions.items()

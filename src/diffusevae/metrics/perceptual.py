@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.tensor_file import load_tensors
+from diffusevae.data.dataset import in_batches
 
 BACKBONE = "alexnet"
 FEATURES_FILE = "features.safetensors"
@@ -71,7 +72,7 @@ def load_lpips(folder: Path) -> nn.Module:
 
 
 @torch.inference_mode()
-def lpips(x: Tensor, y: Tensor, model: nn.Module, batch_size: int = 500) -> Tensor:
+def lpips(x: Tensor, y: Tensor, model: nn.Module) -> Tensor:
     """Return the LPIPS of each pair of images, B values >= 0.
 
     x and y are B x C x H x W in [0, 1], C 1 or 3; grey is repeated to three channels, the range
@@ -91,7 +92,7 @@ def lpips(x: Tensor, y: Tensor, model: nn.Module, batch_size: int = 500) -> Tens
     if len(x) == 0:
         raise ValueError("LPIPS needs at least one pair of images")
     x, y = x.expand(-1, 3, -1, -1), y.expand(-1, 3, -1, -1)
-    parts = zip(x.split(batch_size), y.split(batch_size), strict=True)
+    parts = zip(in_batches(x), in_batches(y), strict=True)
     return torch.cat([model(a, b, normalize=True).flatten() for a, b in parts])
 
 

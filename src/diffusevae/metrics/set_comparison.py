@@ -9,14 +9,12 @@ import torch
 from torch import Tensor
 
 from diffusevae.core.errors import InputError
-from diffusevae.data.dataset import Split, to_unit
+from diffusevae.data.dataset import Split, in_batches, to_unit
 from diffusevae.metrics.contracts import NOISE, corrupt, find_breaches, require
 from diffusevae.metrics.distribution import frechet_distance, kid
 from diffusevae.metrics.frechet_intervals import frechet_interval
 from diffusevae.metrics.intervals import count_needed, kid_interval, precision_recall_interval
 from diffusevae.models.classifier import Classifier
-
-BATCH_SIZE = 500
 
 
 def compare_sets(
@@ -111,6 +109,6 @@ def place_pair(f: np.ndarray, g: np.ndarray, device: torch.device) -> tuple[Any,
 
 def list_batches(images: Tensor, device: torch.device) -> Iterator[Tensor]:
     """Yield float batches in [0, 1] on the device."""
-    for batch in images.split(BATCH_SIZE):
+    for batch in in_batches(images):
         batch = batch.to(device)
         yield to_unit(batch) if batch.dtype == torch.uint8 else batch

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from diffusevae.core.params import PositiveCount, Range, Share, build
 from diffusevae.core.tensor_file import freeze, load_config, of_one_model, save_tensors
-from diffusevae.data.dataset import to_unit
+from diffusevae.data.dataset import in_batches, to_unit
 from diffusevae.models.layers import check_halving
 from diffusevae.models.normalisation import group_norm
 
@@ -63,9 +63,9 @@ class Classifier(nn.Module):
 
 
 @torch.inference_mode()
-def classify(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+def classify(model: nn.Module, images: Tensor) -> Tensor:
     """Return the logits of uint8 images, N x num_classes."""
-    return torch.cat([model(to_unit(part)) for part in images.split(batch_size)])
+    return torch.cat([model(to_unit(part)) for part in in_batches(images)])
 
 
 def save_classifier(path: Path, model: Classifier) -> None:

@@ -13,7 +13,7 @@ from diffusevae.core.device import autocast
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import Range, Share, build, override
 from diffusevae.core.tensor_file import freeze, load_config, of_one_model, save_tensors
-from diffusevae.data.dataset import to_unit
+from diffusevae.data.dataset import in_batches, to_unit
 from diffusevae.models.layers import (
     Downsample,
     ResidualBlock,
@@ -27,7 +27,6 @@ from diffusevae.models.normalisation import group_norm
 
 Reconstruction = Literal["mse", "bce", "l1"]
 LOGVAR_RANGE = (-30.0, 20.0)
-BATCH = 500  # images at once where nothing is learned
 
 
 @dataclass(frozen=True)
@@ -185,7 +184,7 @@ class VAE(nn.Module):
 def reconstruct_all(vae: VAE, images: Tensor) -> Tensor:
     """Return x_hat of images, uint8 or in [0,1]: N x C x H x W float32 in [0,1], VAE's device."""
     device = next(vae.parameters()).device
-    parts = (part.to(device) for part in images.split(BATCH))
+    parts = (part.to(device) for part in in_batches(images))
     return torch.cat(
         [vae.reconstruct(to_unit(part) if part.dtype == torch.uint8 else part) for part in parts]
     )
@@ -194,7 +193,7 @@ def reconstruct_all(vae: VAE, images: Tensor) -> Tensor:
 @torch.inference_mode()
 def encode_all(vae: VAE, images: Tensor) -> Tensor:
     """Return mu of uint8 images, N x Cz x h x w, on the CPU."""
-    return torch.cat([vae.encode(to_unit(part))[0].cpu() for part in images.split(BATCH)])
+    return torch.cat([vae.encode(to_unit(part))[0].cpu() for part in in_batches(images)])
 
 
 def save_vae(path: Path, vae: VAE) -> None:

@@ -15,10 +15,10 @@ from diffusevae.core.errors import InputError
 from diffusevae.core.params import PositiveCount
 from diffusevae.core.randomness import generator
 from diffusevae.core.tensor_file import sha256_of
-from diffusevae.data.dataset import Split, to_unit
+from diffusevae.data.dataset import Split, in_batches, to_unit
 from diffusevae.models.diffusion import DiffusionModel, check_pair, load_diffusion
 from diffusevae.models.latent_mixture import Mixture, load_mixture
-from diffusevae.models.vae import BATCH, VAE, load_vae, reconstruct_all
+from diffusevae.models.vae import VAE, load_vae, reconstruct_all
 from diffusevae.sampling.samplers import SamplerConfig, sample
 
 SNAPSHOT_IMAGES = 20
@@ -126,7 +126,8 @@ def decode_new_codes(pair: Pair, density: Density, num_images: int, seed: int) -
         codes = pair.mixture.sample(num_images, rng)
     else:
         codes = torch.randn(num_images, *pair.vae.latent_shape, generator=rng)
-    return torch.cat([pair.vae.decode(part.to(pair.device)) for part in codes.split(BATCH)])
+    parts = in_batches(codes, pair.vae.image_shape)
+    return torch.cat([pair.vae.decode(part.to(pair.device)) for part in parts])
 
 
 def sample_new(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffusevae.core.params import PositiveCount, Share
 from diffusevae.core.randomness import generator, seed_of
-from diffusevae.data.dataset import to_unit
+from diffusevae.data.dataset import count_at_once, to_unit
 from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel, draw_noise, hide
 from diffusevae.models.unet import UNetConfig
 from diffusevae.training.checkpointer import Checkpointer
@@ -87,7 +87,8 @@ def fit_diffusion(
             rng = generator(seed, "diffusion", "validation", part.start, device=device)
             return _losses(model, validation, part, slice(None), 0.0, rng)
 
-        return validate_in_parts(len(validation.x), losses)
+        at_once = count_at_once(validation.x.shape[1:])
+        return validate_in_parts(len(validation.x), losses, at_once=at_once)
 
     task = Fit(batch_loss, validate, len(train.x))
     return fit(model, optimiser, epochs, seed, task, callbacks, checkpointer, group)

@@ -10,7 +10,7 @@ from torch import Tensor
 from diffusevae.core.params import PositiveCount
 from diffusevae.core.randomness import generator, seed_of
 from diffusevae.core.tensor_file import save_tensors
-from diffusevae.data.dataset import Split, to_unit
+from diffusevae.data.dataset import Split, count_at_once, to_unit
 from diffusevae.models.vae import VAE, VAEConfig, encode_all
 from diffusevae.models.vae_losses import vae_loss
 from diffusevae.training.checkpointer import Checkpointer
@@ -62,7 +62,8 @@ def fit_vae(
             x = to_unit(validation_images[part])
             return vae_loss(model, x, noise(len(x), "validation", number))
 
-        return validate_in_parts(len(validation_images), losses)
+        at_once = count_at_once(validation_images.shape[1:])
+        return validate_in_parts(len(validation_images), losses, at_once=at_once)
 
     task = Fit(batch_loss, validate, len(train_images))
     return fit(vae, optimiser, epochs, seed, task, callbacks, checkpointer, group)

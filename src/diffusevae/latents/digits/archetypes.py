@@ -13,7 +13,8 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from diffusevae.core.randomness import generator, seed_of
-from diffusevae.latents.models.beta_vae import BATCH, VectorVAE
+from diffusevae.data.dataset import in_batches
+from diffusevae.latents.models.beta_vae import VectorVAE
 from diffusevae.metrics.bootstrap import interval
 
 WAYS = {
@@ -75,12 +76,14 @@ def recognise_noisy(
     """
     noise = torch.randn(images.shape, generator=generator(seed, "recognise", str(level)))
     noisy = (images + level * noise).clamp(0, 1)
-    parts = noisy.split(BATCH)
+    parts = in_batches(noisy)
     plain = torch.cat([classifier(part).argmax(1) for part in parts])
     found = []
     for model, classes, clusters in models:
         mu = torch.cat([model.encode(part)[0] for part in parts])
-        denoised = [classifier(model.decode(part)).argmax(1) for part in mu.split(BATCH)]
+        denoised = [
+            classifier(model.decode(part)).argmax(1) for part in in_batches(mu, images.shape[1:])
+        ]
         told = {
             "latent_class": classes.recognise(mu, "codes"),
             "pixels_class": classes.recognise(noisy, "images"),

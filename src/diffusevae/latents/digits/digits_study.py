@@ -15,10 +15,10 @@ from torch import Tensor
 
 from diffusevae.core.params import Count, PositiveCount, Range
 from diffusevae.core.randomness import generator
-from diffusevae.data.dataset import Split, to_unit
+from diffusevae.data.dataset import Split, in_batches, to_unit
 from diffusevae.latents.measures import traversals
 from diffusevae.latents.models.autoencoder import apply
-from diffusevae.latents.models.beta_vae import BATCH, VectorVAE, VectorVAEConfig, encode_images
+from diffusevae.latents.models.beta_vae import VectorVAE, VectorVAEConfig, encode_images
 from diffusevae.latents.models.deterministic import AutoencoderConfig, ConvolutionalAutoencoder
 from diffusevae.metrics.distribution import frechet_distance
 from diffusevae.models.classifier import Classifier
@@ -135,10 +135,12 @@ def _tabulate(
     judges: Judges,
 ) -> dict[str, float]:
     """Return the numbers of the comparison that both kinds of model have."""
-    restored = torch.cat([model.decode(part) for part in codes.split(BATCH)])
-    made = torch.cat([model.decode(part) for part in z.split(BATCH)])
+    shape = judges.images.shape[1:]
+    restored, made = (
+        torch.cat([model.decode(part) for part in in_batches(each, shape)]) for each in (codes, z)
+    )
     features = [
-        torch.cat([judges.classifier.features(part) for part in images.split(BATCH)])
+        torch.cat([judges.classifier.features(part) for part in in_batches(images)])
         for images in (judges.images, made)
     ]
     used = cards[~(cards["kl"] < traversals.USED)]

@@ -10,8 +10,8 @@ import torch
 from torch import Generator, Tensor
 
 from diffusevae.core.randomness import generator
-from diffusevae.data.dataset import to_unit
-from diffusevae.latents.models.beta_vae import BATCH, VectorVAE, reconstruction_error
+from diffusevae.data.dataset import in_batches, to_unit
+from diffusevae.latents.models.beta_vae import VectorVAE, reconstruction_error
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Fit, History, Losses, Model, OptimiserConfig, fit
 from diffusevae.training.validation import validate_in_parts
@@ -70,7 +70,7 @@ def squared_error(output: Tensor, target: Tensor) -> Tensor:
 @torch.inference_mode()
 def apply(network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """Return what a network makes of inputs, N x ..., on the CPU; uint8 is brought to [0, 1]."""
-    parts = inputs.split(BATCH)
+    parts = in_batches(inputs)
     return torch.cat(
         [network(to_unit(part) if part.dtype == torch.uint8 else part).cpu() for part in parts]
     )

@@ -19,14 +19,13 @@ from diffusevae.core.errors import InputError
 from diffusevae.core.params import Range, build
 from diffusevae.core.randomness import generator
 from diffusevae.core.tensor_file import load_config, load_tensors, of_one_model, save_tensors
-from diffusevae.data.dataset import to_unit
+from diffusevae.data.dataset import count_at_once, in_batches, to_unit
 from diffusevae.models.vae import LOGVAR_RANGE, Reconstruction
 from diffusevae.models.vae_losses import kl_divergence, pixel_error, reparameterise
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Fit, History, Losses, OptimiserConfig, fit
 from diffusevae.training.validation import validate_in_parts
 
-BATCH = 500  # images at once where nothing is learned
 CONVOLUTIONS = {1: (nn.Conv1d, nn.ConvTranspose1d), 2: (nn.Conv2d, nn.ConvTranspose2d)}
 
 
@@ -158,7 +157,8 @@ def fit_vector_vae(
         def weight(items: int) -> float:
             return (1 if config.normalisation == "sum" else items) / len(validation)
 
-        return validate_in_parts(len(validation), losses, weight, total=1)
+        at_once = count_at_once(validation.shape[1:])
+        return validate_in_parts(len(validation), losses, weight, total=1, at_once=at_once)
 
     task = Fit(batch_loss, validate, len(train))
     return fit(model, optimiser, epochs, seed, task, callbacks, checkpointer)
@@ -168,7 +168,7 @@ def fit_vector_vae(
 def encode_images(model: VectorVAE, images: Tensor) -> tuple[Tensor, Tensor]:
     """Return mu and logvar (each N x latents, on the CPU) of uint8 images."""
     device = next(model.parameters()).device
-    parts = [model.encode(to_unit(part.to(device))) for part in images.split(BATCH)]
+    parts = [model.encode(to_unit(part.to(device))) for part in in_batches(images)]
     return torch.cat([mu.cpu() for mu, _ in parts]), torch.cat([var.cpu() for _, var in parts])
 
 

@@ -16,7 +16,7 @@ from torch.func import functional_call
 
 from diffusevae.core.params import Range
 from diffusevae.core.randomness import generator
-from diffusevae.data.dataset import to_unit
+from diffusevae.data.dataset import count_at_once, to_unit
 from diffusevae.latents.models.beta_vae import VectorVAE, VectorVAEConfig, reconstruction_error
 from diffusevae.models.vae_losses import kl_divergence, reparameterise
 from diffusevae.training.checkpointer import Checkpointer
@@ -229,5 +229,6 @@ def _validate(
         return {"reconstruction": coded.reconstruction, "kl": coded.kl}
 
     count = len(validation)
-    found = validate_in_parts(count, losses, lambda items: items / count, total=1)
+    at_once = count_at_once(validation.shape[1:])
+    found = validate_in_parts(count, losses, lambda items: items / count, total=1, at_once=at_once)
     return {"loss": found["reconstruction"] + found["kl"], **found}

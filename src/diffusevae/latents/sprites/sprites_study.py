@@ -13,7 +13,7 @@ from torch import Tensor
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import Count, PositiveCount
 from diffusevae.core.randomness import generator, seed_of
-from diffusevae.data.dataset import to_unit
+from diffusevae.data.dataset import in_batches, to_unit
 from diffusevae.latents.measures.disentanglement import (
     disentanglement_completeness,
     entropies,
@@ -134,7 +134,7 @@ def measure_run(objective: ObjectiveName, seed: int, model: VectorVAE, images: S
     error = torch.cat(
         [
             reconstruction_error(model.decoder(code.to(device)), to_unit(x.to(device)), "mse")
-            for code, x in zip(mu.split(500), images.test.split(500), strict=True)
+            for code, x in zip(in_batches(mu, model.shape), in_batches(images.test), strict=True)
         ]
     )
     information = information_by_quadrature(mu, logvar, factors)

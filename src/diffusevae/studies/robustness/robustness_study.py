@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffusevae.core.params import PositiveCount
 from diffusevae.core.randomness import seed_of
+from diffusevae.data.dataset import in_batches
 from diffusevae.metrics.bootstrap import interval
 from diffusevae.metrics.paired import mse, ssim
 from diffusevae.models.classifier import Classifier
@@ -117,7 +118,7 @@ def measure_robustness(
 
     @torch.inference_mode()
     def classify(made: Tensor) -> Tensor:
-        return torch.cat([classifier(x.to(pair.device)).argmax(1).cpu() for x in made.split(500)])
+        return torch.cat([classifier(x.to(pair.device)).argmax(1).cpu() for x in in_batches(made)])
 
     rows, shown = [], {}
     for case in list_cases(pair, images):
