@@ -27,9 +27,8 @@ def gradient_of_mean(num_images: int, group: Group) -> Tensor:
     """Return d/dv at v = 0 of the mean of (v - target)^2 over one batch of all images."""
     targets = TARGETS[:num_images]
     task = Fit(
-        lambda model, i, epoch, batch, rows: {
-            "loss": (model.value - targets[i[rows]]).square().mean()
-        },
+        lambda i, epoch, batch, rows: (targets[i[rows]],),
+        lambda model, target: {"loss": (model.value - target).square().mean()},
         lambda model: {"loss": 0.0},
         num_images,
     )

@@ -17,7 +17,8 @@ def test_it_is_torch_s_adam_bit_for_bit_and_goes_on_from_its_state():
             mine.state = {name: value.clone() for name, value in state.items()}
         ours.grad = torch.randn(1000, generator=generator(1, step))
         theirs.grad = ours.grad.clone()
-        mine.learning_rate = reference.param_groups[0]["lr"] = 0.1 / (1 + step)
+        reference.param_groups[0]["lr"] = 0.1 / (1 + step)
+        mine.learning_rate.fill_(0.1 / (1 + step))
         mine.step()
         reference.step()
         assert torch.equal(ours, theirs)

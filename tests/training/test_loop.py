@@ -17,11 +17,24 @@ from diffusevae.training.vae_training import fit_vae, take_snapshot
 from tests.support.toy_models import make_unet_config, make_vae
 from tests.support.toy_trainings import Scalar, make_optimiser
 
+ONE = {"loss": 1.0}
+
+
+def index(indices, *_):
+    """Draw a batch of which no more is known than which images it has."""
+    return (indices,)
+
+
+def drift(model, *_):
+    """Return a loss that always pushes the same way."""
+    return {"loss": -model.value.sum()}
+
 
 def fit_mean(targets, optimiser, epochs=30, on_epoch=lambda *_: None, start=0.0):
     """Fit one number to the mean of targets."""
     task = Fit(
-        batch_loss=lambda model, i, *_: {"loss": (model.value - targets[i]).square().mean()},
+        draw=lambda i, *_: (targets[i],),
+        losses=lambda model, target: {"loss": (model.value - target).square().mean()},
         validate=lambda model: {"loss": float((model.value - targets).square().mean())},
         num_images=len(targets),
     )
@@ -39,18 +52,18 @@ def test_fit_finds_the_mean():
 def test_every_image_is_seen_once_an_epoch_in_an_order_that_changes():
     orders: dict[int, list[int]] = {1: [], 2: []}
 
-    def batch_loss(model, indices, epoch, batch, rows):
+    def draw(indices, epoch, batch, rows):
         orders[epoch] += indices.tolist()
-        return {"loss": model.value.square().sum()}
+        return (indices,)
 
-    task = Fit(batch_loss, lambda _: {"loss": 1.0}, 10)
+    task = Fit(draw, lambda model, _: {"loss": model.value.square().sum()}, lambda _: ONE, 10)
     fit(Scalar(), make_optimiser(batch_size=3), 2, 0, task, Callbacks())
     assert sorted(orders[1]) == sorted(orders[2]) == list(range(10))
     assert orders[1] != orders[2]
 
 
 def test_gradients_are_clipped_to_the_norm():
-    task = Fit(lambda model, *_: {"loss": 1e6 * model.value.sum()}, lambda _: {"loss": 1.0}, 4)
+    task = Fit(index, lambda model, _: {"loss": 1e6 * model.value.sum()}, lambda _: ONE, 4)
     model = Scalar(1.0)
     fit(model, make_optimiser(gradient_clip_norm=0.5), 1, 0, task, Callbacks())
     assert float(model.value.grad.norm()) == pytest.approx(0.5)
@@ -59,9 +72,7 @@ def test_gradients_are_clipped_to_the_norm():
 def test_the_best_epoch_is_kept_not_the_last():
     validated = iter([3.0, 1.0, 2.0])
     values = []
-    task = Fit(
-        lambda model, *_: {"loss": -model.value.sum()}, lambda _: {"loss": next(validated)}, 4
-    )
+    task = Fit(index, drift, lambda _: {"loss": next(validated)}, 4)
     watch = Callbacks(lambda epoch, row, model: values.append(float(model.value)))
     best, _ = fit(Scalar(), make_optimiser(), 3, 0, task, watch)
     assert values[0] < values[1] < values[2]
@@ -75,7 +86,7 @@ def test_ema_weights_follow_the_formula():
     def on_epoch(epoch, row, ema):
         seen.append((model.value.item(), ema.value.item()))
 
-    task = Fit(lambda m, *_: {"loss": -m.value.sum()}, lambda _: {"loss": 1.0}, 1)
+    task = Fit(index, drift, lambda _: ONE, 1)
     fit(model, make_optimiser(ema_decay=0.9), 3, 0, task, Callbacks(on_epoch))
     average = 0.0
     for step, (value, ema) in enumerate(seen):
@@ -88,11 +99,11 @@ def test_cosine_decay_ends_near_zero():
     rates = []
     model = Scalar()
 
-    def batch_loss(m, *_):
+    def losses(m, _):
         rates.append(float(m.value))
-        return {"loss": -m.value.sum()}
+        return drift(m)
 
-    task = Fit(batch_loss, lambda _: {"loss": 1.0}, 4)
+    task = Fit(index, losses, lambda _: ONE, 4)
     fit(model, make_optimiser(learning_rate_decay="cosine"), 50, 0, task, Callbacks())
     steps = [b - a for a, b in zip(rates, rates[1:], strict=False)]
     assert steps[0] == pytest.approx(0.05, rel=0.01)  # Adam's first step is the learning rate
@@ -101,7 +112,7 @@ def test_cosine_decay_ends_near_zero():
 
 
 def test_a_loss_that_stops_being_finite_ends_the_training_with_the_mend():
-    task = Fit(lambda model, *_: {"loss": model.value.sum() * math.nan}, lambda _: {"loss": 1.0}, 4)
+    task = Fit(index, lambda model, _: {"loss": model.value.sum() * math.nan}, lambda _: ONE, 4)
     with pytest.raises(InputError, match="train_loss is nan after epoch 1.*smaller learning_rate"):
         fit(Scalar(), make_optimiser(), 2, 0, task, Callbacks())
 

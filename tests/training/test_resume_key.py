@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from diffusevae.core.device import PRECISION_VARIABLE
+from diffusevae.core.device import LAUNCH_VARIABLE, PRECISION_VARIABLE
 from diffusevae.core.import_closure import SOURCE
 from diffusevae.training.resume_key import make_resume_key
 from tests.support.toy_trainings import make_optimiser
@@ -45,6 +45,15 @@ def test_the_kind_of_device_and_the_precision_are_in_it(data, monkeypatch):
     assert make_key(data) == cpu and make_key(data, GPU) != gpu
     monkeypatch.setenv(PRECISION_VARIABLE, "bfloat16")
     assert make_key(data) != cpu and make_key(data, GPU) == gpu
+
+
+def test_how_steps_run_is_in_it(data, monkeypatch):
+    monkeypatch.delenv(LAUNCH_VARIABLE, raising=False)
+    keys = [make_key(data, GPU)]
+    for launched in ("plain", "captured", "compiled"):
+        monkeypatch.setenv(LAUNCH_VARIABLE, launched)
+        keys.append(make_key(data, GPU))
+    assert len(set(keys)) == 4
 
 
 def test_a_search_is_the_same_on_every_device(data, monkeypatch):

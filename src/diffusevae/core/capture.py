@@ -98,12 +98,13 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
 def compiled(function: Callable[..., Output]) -> Callable[..., Output]:
     """Return a function compiled by torch, anew for other shapes.
 
+    Of kernels that round differently none is chosen by its time, for the next run may find another.
     Where the machine cannot (it lacks a C compiler, or Triton), it runs as it is, and one line says
     so.
     """
     from torch._dynamo.exc import TorchDynamoException
 
-    fast = torch.compile(function, dynamic=False)
+    fast = torch.compile(function, dynamic=False, options={"deterministic": True})
     can = True
 
     def call(*arguments: Any) -> Output:

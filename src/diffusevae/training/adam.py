@@ -10,10 +10,16 @@ from torch.optim.adam import adam
 
 
 class Adam:
-    """Steps of weights, whose `grad` must be there; `state` is what a checkpoint needs of it."""
+    """Steps of weights, whose `grad` must be there; `state` is what a checkpoint needs of it.
+
+    The learning rate is a tensor, which a captured step reads where it is: the kernel wants a
+    double on a CPU, a float32 on a GPU.
+    """
 
     def __init__(self, weights: nn.Parameter, learning_rate: float) -> None:
-        self.weights, self.learning_rate = weights, learning_rate
+        self.weights = weights
+        exact = torch.float64 if weights.device.type == "cpu" else torch.float32
+        self.learning_rate = torch.full((), learning_rate, dtype=exact, device=weights.device)
         self.state = {
             "step": torch.zeros((), device=weights.device),
             "exp_avg": torch.zeros_like(weights),

@@ -25,11 +25,11 @@ def fit_classifier(
     """
     images, labels = train
 
-    def batch_loss(
-        model: Classifier, indices: Tensor, epoch: int, batch: int, rows: slice
-    ) -> Losses:
-        logits = model(to_unit(images[indices[rows]]))
-        return {"loss": F.cross_entropy(logits, labels[indices[rows]])}
+    def draw(indices: Tensor, epoch: int, batch: int, rows: slice) -> tuple[Tensor, Tensor]:
+        return to_unit(images[indices[rows]]), labels[indices[rows]]
+
+    def losses(model: Classifier, x: Tensor, label: Tensor) -> Losses:
+        return {"loss": F.cross_entropy(model(x), label)}
 
     def validate(model: Classifier) -> dict[str, float]:
         logits = classify(model, validation[0])
@@ -39,5 +39,5 @@ def fit_classifier(
     torch.manual_seed(seed)  # initial weights
     num_classes = 1 + int(max(labels.max(), validation[1].max()))
     model = Classifier(config, images.shape[1:], num_classes).to(images.device)
-    task = Fit(batch_loss, validate, len(images))
+    task = Fit(draw, losses, validate, len(images))
     return fit(model, optimiser, config.epochs, seed, task, callbacks, checkpointer)

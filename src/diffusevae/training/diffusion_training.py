@@ -76,21 +76,20 @@ def fit_diffusion(
     shape = train.x.shape[1:]
     model = DiffusionModel(config, unet_config, shape, conditional, p_uncond, told).to(device)
 
-    def batch_loss(
-        model: DiffusionModel, indices: Tensor, epoch: int, batch: int, rows: slice
-    ) -> Losses:
+    def draw(indices: Tensor, epoch: int, batch: int, rows: slice) -> tuple[Tensor, ...]:
         rng = generator(seed, "diffusion", epoch, batch, device=device)
-        return _losses(model, train, indices, rows, p_uncond, rng)
+        drawn = _draw(train, indices, config.num_timesteps, p_uncond, rng)
+        return tuple(tensor[rows] for tensor in drawn)
 
     def validate(model: DiffusionModel) -> dict[str, float]:
         def losses(part: slice, number: int) -> Losses:
             rng = generator(seed, "diffusion", "validation", part.start, device=device)
-            return _losses(model, validation, part, slice(None), 0.0, rng)
+            return model.losses(*_draw(validation, part, config.num_timesteps, 0.0, rng))
 
         at_once = count_at_once(validation.x.shape[1:])
         return validate_in_parts(len(validation.x), losses, at_once=at_once)
 
-    task = Fit(batch_loss, validate, len(train.x))
+    task = Fit(draw, DiffusionModel.losses, validate, len(train.x))
     return fit(model, optimiser, epochs, seed, task, callbacks, checkpointer, group)
 
 
@@ -124,20 +123,19 @@ def train_diffusion(
     )
 
 
-def _losses(
-    model: DiffusionModel,
+def _draw(
     images: Images,
     indices: Tensor | slice,
-    rows: slice,
+    num_timesteps: int,
     p_uncond: float,
     rng: torch.Generator,
-) -> Losses:
-    """Return the losses of some rows of a batch, with the noise that they have in the whole one."""
+) -> tuple[Tensor, ...]:
+    """Return what `DiffusionModel.losses` takes of some images: x, t, eps and the condition."""
     x, condition = images.at(indices)
-    t, eps = draw_noise(x.shape, model.config.num_timesteps, rng)
-    if condition is not None:
-        if p_uncond > 0:
-            hidden = torch.rand(len(x), generator=rng, device=x.device) < p_uncond
-            condition = hide(condition, hidden)
-        condition = condition[rows]
-    return model.losses(x[rows], t[rows], eps[rows], condition)
+    t, eps = draw_noise(x.shape, num_timesteps, rng)
+    if condition is None:
+        return x, t, eps
+    if p_uncond > 0:
+        hidden = torch.rand(len(x), generator=rng, device=x.device) < p_uncond
+        condition = hide(condition, hidden)
+    return x, t, eps, condition

@@ -1,7 +1,7 @@
 """The training loop that every model shares: step, epoch, fit.
 
 It does not print, plot or log: callers pass callbacks. Randomness depends on (seed, epoch, batch)
-only. Images are chosen by index permutation; the caller's batch loss indexes its tensors. Several
+only. Images are chosen by index permutation; the caller draws the batch from its tensors. Several
 processes can train together: each takes its shard of every batch (diffusevae.training.distributed).
 """
 
@@ -19,6 +19,7 @@ from diffusevae.core.params import PositiveCount, Range, Share
 from diffusevae.core.randomness import generator, seed_of
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.distributed import ALONE, Group
+from diffusevae.training.step import Step, make_step
 from diffusevae.training.training_state import Model, State
 
 History = list[dict[str, float]]  # see `fit`
@@ -60,12 +61,14 @@ class Callbacks(Generic[Model]):
 class Fit(Generic[Model]):
     """What `fit` reads besides the model: how to get a loss, and how to judge the EMA model.
 
-    batch_loss gets (model, indices of the batch's images, epoch, batch, rows) and returns the mean
-    losses of those rows of the batch alone, with the randomness that they have in the whole batch.
-    Of validate's numbers "loss" ranks the epochs.
+    draw gets (indices of a batch's images, epoch, batch, rows) and returns the tensors of those
+    rows alone, with the randomness that they have in the whole batch. losses gets (model, those
+    tensors) and returns their mean losses; it reads nothing else that changes and waits for no
+    number, for a GPU may have recorded it. Of validate's numbers "loss" ranks the epochs.
     """
 
-    batch_loss: Callable[[Model, Tensor, int, int, slice], Losses]
+    draw: Callable[[Tensor, int, int, slice], tuple[Tensor, ...]]
+    losses: Callable[..., Losses]
     validate: Callable[[Model], dict[str, float]]
     num_images: int
 
@@ -91,6 +94,14 @@ def fit(
     if not group.is_first:
         callbacks, checkpointer = Callbacks(), None
     state = State(model, config.learning_rate)
+    step = make_step(
+        state,
+        task.losses,
+        config.gradient_clip_norm,
+        config.batch_size,
+        epochs * task.num_images,
+        group,
+    )
     found = None if checkpointer is None else checkpointer.load()
     if (found := group.broadcast(found)) is not None:
         state.restore(*found)
@@ -98,7 +109,7 @@ def fit(
     with interruption.deferred():
         while state.epoch <= epochs:
             trained = _train_epoch(
-                state, config, epochs, seed, task, callbacks, checkpointer, group
+                state, step, config, epochs, seed, task, callbacks, checkpointer, group
             )
             row = _judge_epoch(state, config, trained, task, callbacks, checkpointer)
             state.end_epoch(row)
@@ -111,6 +122,7 @@ def fit(
 
 def _train_epoch(
     state: State,
+    step: Step,
     config: OptimiserConfig,
     epochs: int,
     seed: int,
@@ -129,18 +141,9 @@ def _train_epoch(
         others = () if group.is_first else (group.rank,)
         torch.manual_seed(seed_of(seed, "dropout", state.step, *others))
         progress = state.step / (epochs * len(batches))
-        state.optimiser.learning_rate = _learning_rate(config, progress)
-        rows, weight = group.shard(len(indices))
-        losses = task.batch_loss(state.model, indices, state.epoch, state.batch, rows)
-        losses = {name: loss * weight for name, loss in losses.items()}
-        assert state.weights.grad is not None  # since `join_weights`
-        state.weights.grad.zero_()
-        losses["loss"].backward()
-        means = {name: loss.detach() for name, loss in losses.items()}
-        group.all_reduce([state.weights.grad, *means.values()])
-        _take_step(state, config)
-        for name, mean in means.items():
-            state.totals[name] = state.totals.get(name, 0) + mean * len(indices)
+        state.set_pace(_learning_rate(config, progress), config.ema_decay)
+        rows, _ = group.shard(len(indices))
+        step(task.draw(indices, state.epoch, state.batch, rows), len(indices))
         state.batch, state.step = state.batch + 1, state.step + 1
         callbacks.on_batch(state.epoch, state.batch, len(batches))
         if checkpointer is not None and (checkpointer.is_due or interruption.is_asked()):
@@ -170,21 +173,6 @@ def _judge_epoch(
         if checkpointer is not None:
             checkpointer.save(state.step, *state.pack())
         raise
-
-
-def _take_step(state: State, config: OptimiserConfig) -> None:
-    """Take one step down the gradients, clipped, and move the EMA weights along.
-
-    The average warms up as min(ema_decay, (1 + step) / (10 + step)), so that early weights are
-    forgotten fast.
-    """
-    torch.nn.utils.clip_grad_norm_([state.weights], config.gradient_clip_norm)
-    state.optimiser.step()
-    decay = min(config.ema_decay, (1 + state.step) / (10 + state.step))
-    with torch.no_grad():
-        state.ema_weights.lerp_(state.weights, 1 - decay)
-        for mean, now in state.buffers:
-            mean.copy_(now)
 
 
 def _learning_rate(config: OptimiserConfig, progress: float) -> float:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import torch
 
-from diffusevae.core.device import precision
+from diffusevae.core.device import COMPILED_FROM, launch, precision
 from diffusevae.core.import_closure import SOURCE, import_closure
 from diffusevae.core.tensor_file import sha256_of
 
@@ -25,8 +25,9 @@ def make_resume_key(
     """Return KEY-HASH, the hash changing with all that a stage's result depends on.
 
     That is its sections of params.yaml (less the keys in `without`, by section), the content of its
-    data files, the code that it imports, the version of torch, the kind of device and in which
-    numbers networks compute there. A search names no device: its trials are made on any.
+    data files, the code that it imports, the version of torch, the kind of device, in which numbers
+    networks compute there and how their steps run, in a short training and in a long one. A search
+    names no device: its trials are made on any.
     """
     sections = {
         name: dataclasses.asdict(value)
@@ -37,7 +38,10 @@ def make_resume_key(
     for section, keys in (without or {}).items():
         sections[section] = {k: v for k, v in sections[section].items() if k not in keys}
     code = import_closure(f"diffusevae.stages.{stage}", source)
-    computed = None if device is None else [device.type, precision(device)]
+    computed = None
+    if device is not None:
+        launched = [launch(device, images) for images in (0, COMPILED_FROM)]
+        computed = [device.type, precision(device), *launched]
     text = json.dumps(
         [
             sections,

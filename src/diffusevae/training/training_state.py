@@ -24,10 +24,36 @@ class State(Generic[Model]):
         self.weights, self.ema_weights = join_weights(model), join_weights(self.ema)
         self.buffers = list(zip(self.ema.buffers(), model.buffers(), strict=True))
         self.optimiser = Adam(self.weights, learning_rate)
+        # 1 - decay of the average; a captured step reads it where it is.
+        self.forgetting = torch.zeros((), device=self.weights.device)
         self.best, self.best_weights = math.inf, copy.deepcopy(self.ema.state_dict())
         self.history: list[dict[str, float]] = []
         self.epoch, self.batch, self.step = 1, 0, 0  # batch: of this epoch; step: of all
         self.totals: dict[str, Tensor] = {}  # of this epoch: each loss, summed over its images
+
+    def set_pace(self, learning_rate: float, ema_decay: float) -> None:
+        """Write what the next step goes by.
+
+        The average warms up as min(ema_decay, (1 + step) / (10 + step)), so that early weights are
+        forgotten fast.
+        """
+        self.optimiser.learning_rate.fill_(learning_rate)
+        self.forgetting.fill_(1 - min(ema_decay, (1 + self.step) / (10 + self.step)))
+
+    def take_step(self) -> None:
+        """Take one step down the gradients, and move the average of the weights along."""
+        self.optimiser.step()
+        with torch.no_grad():
+            self.ema_weights.lerp_(self.weights, self.forgetting)
+            for mean, now in self.buffers:
+                mean.copy_(now)
+
+    def add_losses(self, means: Mapping[str, Tensor], count: int) -> None:
+        """Add the mean losses of a batch of `count` images to the epoch's totals, in place."""
+        for name, mean in means.items():
+            if name not in self.totals:
+                self.totals[name] = torch.zeros_like(mean)
+            self.totals[name] += mean * count
 
     def end_epoch(self, row: dict[str, float]) -> None:
         """Keep the epoch's row, and its weights where they are the best so far."""
@@ -35,7 +61,9 @@ class State(Generic[Model]):
         if row["validation_loss"] < self.best:
             self.best = row["validation_loss"]
             self.best_weights = copy.deepcopy(self.ema.state_dict())
-        self.epoch, self.batch, self.totals = self.epoch + 1, 0, {}
+        self.epoch, self.batch = self.epoch + 1, 0
+        for total in self.totals.values():
+            total.zero_()
 
     def pack(self) -> tuple[dict[str, Tensor], dict[str, object]]:
         """Return it as tensors by name and as what JSON can hold."""

@@ -53,9 +53,9 @@ def fit_vae(
         rng = generator(seed, "vae", *keys, device=train_images.device)
         return torch.randn(count, *vae.latent_shape, generator=rng, device=rng.device)
 
-    def batch_loss(model: VAE, indices: Tensor, epoch: int, batch: int, rows: slice) -> Losses:
+    def draw(indices: Tensor, epoch: int, batch: int, rows: slice) -> tuple[Tensor, Tensor]:
         eps = noise(len(indices), epoch, batch)[rows]
-        return vae_loss(model, to_unit(train_images[indices[rows]]), eps)
+        return to_unit(train_images[indices[rows]]), eps
 
     def validate(model: VAE) -> dict[str, float]:
         def losses(part: slice, number: int) -> Losses:
@@ -65,7 +65,7 @@ def fit_vae(
         at_once = count_at_once(validation_images.shape[1:])
         return validate_in_parts(len(validation_images), losses, at_once=at_once)
 
-    task = Fit(batch_loss, validate, len(train_images))
+    task = Fit(draw, vae_loss, validate, len(train_images))
     return fit(vae, optimiser, epochs, seed, task, callbacks, checkpointer, group)
 
 

@@ -13,12 +13,13 @@ from diffusevae.latents.models.beta_vae import VectorVAE, VectorVAEConfig, beta_
 from diffusevae.latents.sprites.disentangling import (
     Adversary,
     ObjectivesConfig,
+    capacity,
     capacity_penalty,
     code,
+    draw_orders,
     fit_disentangling,
     log_densities,
     objective_losses,
-    permute_codes,
     total_correlation,
 )
 from diffusevae.training.checkpointer import Checkpointer
@@ -38,6 +39,10 @@ def correlated(rho: float, count: int) -> Tensor:
     return torch.stack([z[:, 0], rho * z[:, 0] + math.sqrt(1 - rho**2) * z[:, 1]], 1)
 
 
+def permute_codes(z: Tensor, rng: torch.Generator) -> Tensor:
+    return z.gather(0, draw_orders(*z.shape, rng))
+
+
 @pytest.fixture
 def batch() -> tuple[VectorVAE, Tensor, Tensor]:
     torch.manual_seed(0)
@@ -48,14 +53,17 @@ def losses(objective: str, batch, done: float = 1.0, **changes: float) -> dict[s
     model, x, eps = batch
     config = dataclasses.replace(CONFIG, **changes)
     given = Adversary(model, config.discriminator) if objective == "factor_vae" else model
-    found = objective_losses(objective, config, given, code(model, x, eps), 100, done, seeded())
+    reached = torch.tensor(capacity(config, done))
+    orders = draw_orders(len(x), VAE.latents, seeded())
+    found = objective_losses(objective, config, given, code(model, x, eps), 100, reached, orders)
     return {name: value.item() for name, value in found.items()}
 
 
 def test_capacity_grows_linearly_and_stays():
     """gamma = 10; C goes from 0 to 8 in the first half of the steps."""
     for done, expected in ((0, 50), (0.25, 10), (0.5, 30), (1, 30)):
-        assert capacity_penalty(torch.tensor(5.0), CONFIG, done).item() == pytest.approx(expected)
+        penalty = capacity_penalty(torch.tensor(5.0), CONFIG, torch.tensor(capacity(CONFIG, done)))
+        assert penalty.item() == pytest.approx(expected)
 
 
 def test_the_beta_vae_is_the_one_everybody_uses(batch):

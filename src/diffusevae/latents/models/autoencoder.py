@@ -44,9 +44,11 @@ def fit_pairs(
     device = next(model.parameters()).device
     num_train, num_validation = counts
 
-    def batch_loss(model: Model, indices: Tensor, epoch: int, batch: int, rows: slice) -> Losses:
+    def draw(indices: Tensor, epoch: int, batch: int, rows: slice) -> tuple[Tensor, Tensor]:
         rng = generator(seed, "pairs", epoch, batch, device=device)
-        inputs, targets = pairs("train", indices[rows], rng)
+        return pairs("train", indices[rows], rng)
+
+    def batch_losses(model: Model, inputs: Tensor, targets: Tensor) -> Losses:
         return {"loss": error(model(inputs), targets).mean()}
 
     def validate(model: Model) -> dict[str, float]:
@@ -58,7 +60,7 @@ def fit_pairs(
 
         return validate_in_parts(num_validation, losses, weight=lambda items: 1.0)
 
-    task = Fit(batch_loss, validate, num_train)
+    task = Fit(draw, batch_losses, validate, num_train)
     return fit(model, optimiser, epochs, seed, task, callbacks, checkpointer)
 
 

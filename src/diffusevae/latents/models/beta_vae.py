@@ -143,11 +143,9 @@ def fit_vector_vae(
         rng = generator(seed, "vector_vae", *keys, device=train.device)
         return torch.randn(count, config.latents, generator=rng, device=train.device)
 
-    def batch_loss(
-        model: VectorVAE, indices: Tensor, epoch: int, batch: int, rows: slice
-    ) -> Losses:
+    def draw(indices: Tensor, epoch: int, batch: int, rows: slice) -> tuple[Tensor, Tensor]:
         eps = noise(len(indices), epoch, batch)[rows]
-        return loss(model, to_unit(train[indices[rows]]), eps)
+        return to_unit(train[indices[rows]]), eps
 
     def validate(model: VectorVAE) -> dict[str, float]:
         def losses(part: slice, number: int) -> Losses:
@@ -160,7 +158,7 @@ def fit_vector_vae(
         at_once = count_at_once(validation.shape[1:])
         return validate_in_parts(len(validation), losses, weight, total=1, at_once=at_once)
 
-    task = Fit(batch_loss, validate, len(train))
+    task = Fit(draw, loss, validate, len(train))
     return fit(model, optimiser, epochs, seed, task, callbacks, checkpointer)
 
 

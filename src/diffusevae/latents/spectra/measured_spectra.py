@@ -22,7 +22,7 @@ from diffusevae.core.randomness import generator, seed_of
 from diffusevae.latents.models.beta_vae import VectorVAE, VectorVAEConfig, beta_vae_loss
 from diffusevae.latents.spectra.augmentation import AugmentationConfig, augment
 from diffusevae.training.checkpointer import Checkpointer
-from diffusevae.training.loop import Callbacks, Fit, Losses, OptimiserConfig, fit
+from diffusevae.training.loop import Callbacks, Fit, OptimiserConfig, fit
 
 FILE = "rruff_27minerals_200-1199cm.npz"
 FIELDS = ("shift", "spectra", "label", "names")
@@ -190,13 +190,11 @@ def fit_spectra(
     torch.manual_seed(seed)  # initial weights
     model = VectorVAE(config.vae, x.shape[1:]).to(x.device)
 
-    def batch_loss(
-        model: VectorVAE, indices: Tensor, epoch: int, batch: int, rows: slice
-    ) -> Losses:
+    def draw(indices: Tensor, epoch: int, batch: int, rows: slice) -> tuple[Tensor, ...]:
         rng = generator(seed, "spectra", epoch, batch, device=x.device)
         clean, seen = augment(x, labels, indices % len(x), config.augmentation, rng)
         eps = torch.randn(len(indices), config.vae.latents, generator=rng, device=x.device)
-        return beta_vae_loss(model, clean[rows], eps[rows], seen[rows])
+        return clean[rows], eps[rows], seen[rows]
 
     @torch.inference_mode()
     def validate(model: VectorVAE) -> dict[str, float]:
@@ -204,7 +202,7 @@ def fit_spectra(
         eps = torch.randn(len(x), config.vae.latents, generator=rng, device=x.device)
         return {name: float(value) for name, value in beta_vae_loss(model, x, eps).items()}
 
-    task = Fit(batch_loss, validate, len(x) * config.copies)
+    task = Fit(draw, beta_vae_loss, validate, len(x) * config.copies)
     model, history = fit(
         model, config.optimiser, config.epochs, seed, task, callbacks, checkpointer
     )

@@ -75,13 +75,18 @@ def code(model: VectorVAE, x: Tensor, eps: Tensor, pixel_weight: float = 1.0) ->
     return Coded(mu, logvar, z, pixel_weight * error.mean(), kl.mean())
 
 
-def capacity_penalty(kl: Tensor, config: ObjectivesConfig, done: float) -> Tensor:
-    """Return gamma abs(KL - C), `done` (0 to 1) being the share of the steps that lie behind.
+def capacity(config: ObjectivesConfig, done: float) -> float:
+    """Return C, `done` (0 to 1) being the share of the steps that lie behind."""
+    return config.capacity * min(1.0, done / config.growth)
+
+
+def capacity_penalty(kl: Tensor, config: ObjectivesConfig, reached: Tensor) -> Tensor:
+    """Return gamma abs(KL - C), C being the `capacity` that is reached.
 
     Burgess et al., "Understanding disentangling in beta-VAE" (2018), equation 8. It takes the
     place of the KL.
     """
-    return config.gamma * (kl - config.capacity * min(1.0, done / config.growth)).abs()
+    return config.gamma * (kl - reached).abs()
 
 
 def log_densities(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
@@ -106,10 +111,12 @@ def total_correlation(z: Tensor, mu: Tensor, logvar: Tensor, num_images: int) ->
     return (joint - each).mean()
 
 
-def permute_codes(z: Tensor, rng: torch.Generator) -> Tensor:
-    """Return codes whose latents each come from another image of the batch: from prod q(z_j)."""
-    order = torch.rand(z.shape, generator=rng, device=z.device).argsort(0)
-    return z.gather(0, order)
+def draw_orders(count: int, latents: int, rng: torch.Generator) -> Tensor:
+    """Return an order of its own for each latent of a batch, count x latents.
+
+    `z.gather(0, orders)` are codes whose latents each come from another image: from prod q(z_j).
+    """
+    return torch.rand(count, latents, generator=rng, device=rng.device).argsort(0)
 
 
 class Adversary(nn.Module):
@@ -146,24 +153,28 @@ def objective_losses(
     model: VectorVAE | Adversary,
     coded: Coded,
     num_images: int,
-    done: float,
-    rng: torch.Generator,
+    reached: Tensor,
+    orders: Tensor,
 ) -> Losses:
-    """Return what a batch is trained on and its parts. `rng` permutes the codes of FactorVAE."""
+    """Return what a batch is trained on and its parts.
+
+    `reached` is the `capacity` of annealed capacity, `orders` (B x latents, `draw_orders`) permutes
+    the codes of FactorVAE.
+    """
     parts = {"reconstruction": coded.reconstruction, "kl": coded.kl}
     elbo = coded.reconstruction + coded.kl
     vae = model.vae if isinstance(model, Adversary) else model
     if objective == "beta_vae":
         return {"loss": coded.reconstruction + vae.config.beta * coded.kl, **parts}
     if objective == "annealed_capacity":
-        return {"loss": coded.reconstruction + capacity_penalty(coded.kl, config, done), **parts}
+        return {"loss": coded.reconstruction + capacity_penalty(coded.kl, config, reached), **parts}
     if objective == "beta_tcvae":
         # The KL is mutual information + TC + KL of each latent; of these TC alone counts beta.
         tc = total_correlation(coded.z, coded.mu, coded.logvar, num_images)
         return {"loss": elbo + (config.tc_beta - 1) * tc, **parts, "tc": tc}
     assert isinstance(model, Adversary)  # FactorVAE's
     tc = model.total_correlation(coded.z)
-    told = model.discriminator_loss(coded.z, permute_codes(coded.z, rng))
+    told = model.discriminator_loss(coded.z, coded.z.gather(0, orders))
     return {"loss": elbo + config.tc_gamma * tc + told, **parts, "tc": tc, "discriminator": told}
 
 
@@ -198,18 +209,23 @@ def fit_disentangling(
         rng = generator(seed, "disentangling", *keys, device=train.device)
         return torch.randn(count, vae.latents, generator=rng, device=train.device)
 
-    def batch_loss(
-        model: VectorVAE | Adversary, indices: Tensor, epoch: int, batch: int, rows: slice
-    ) -> Losses:
+    def draw(indices: Tensor, epoch: int, batch: int, rows: slice) -> tuple[Tensor, ...]:
         x = to_unit(train[indices[rows] % len(train)])
-        coded = code(_vae_of(model), x, noise(len(indices), batch)[rows], pixel_weight)
         rng = generator(seed, "permutation", batch, device=train.device)
-        return objective_losses(objective, config, model, coded, len(train), batch / steps, rng)
+        reached = torch.full((), capacity(config, batch / steps), device=train.device)
+        eps = noise(len(indices), batch)[rows]
+        return x, eps, reached, draw_orders(len(x), vae.latents, rng)
+
+    def losses(
+        model: VectorVAE | Adversary, x: Tensor, eps: Tensor, reached: Tensor, orders: Tensor
+    ) -> Losses:
+        coded = code(_vae_of(model), x, eps, pixel_weight)
+        return objective_losses(objective, config, model, coded, len(train), reached, orders)
 
     def validate(model: VectorVAE | Adversary) -> dict[str, float]:
         return _validate(_vae_of(model), validation, noise, pixel_weight)
 
-    task = Fit(batch_loss, validate, steps * optimiser.batch_size)
+    task = Fit(draw, losses, validate, steps * optimiser.batch_size)
     trained, history = fit(model, optimiser, 1, seed, task, callbacks, checkpointer)
     return _vae_of(trained), history[-1]
 
