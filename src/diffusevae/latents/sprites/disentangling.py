@@ -7,6 +7,7 @@ All add to reconstruction + KL what the papers named at each loss ask for; `reco
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -200,10 +201,8 @@ def fit_disentangling(
     """
     torch.manual_seed(seed)  # initial weights
     inner = VectorVAE(vae, train.shape[1:])
-    model: VectorVAE | Adversary = inner
-    if objective == "factor_vae":
-        model = Adversary(inner, config.discriminator)
-    model = model.to(train.device)
+    given = Adversary(inner, config.discriminator) if objective == "factor_vae" else inner
+    model: VectorVAE | Adversary = given.to(train.device)
 
     def noise(count: int, *keys: int | str) -> Tensor:
         rng = generator(seed, "disentangling", *keys, device=train.device)
@@ -213,18 +212,14 @@ def fit_disentangling(
         x = to_unit(train[indices[rows] % len(train)])
         rng = generator(seed, "permutation", batch, device=train.device)
         reached = torch.full((), capacity(config, batch / steps), device=train.device)
-        eps = noise(len(indices), batch)[rows]
-        return x, eps, reached, draw_orders(len(x), vae.latents, rng)
+        orders = draw_orders(len(x), vae.latents, rng)
+        return x, noise(len(indices), batch)[rows], reached, orders
 
-    def losses(
-        model: VectorVAE | Adversary, x: Tensor, eps: Tensor, reached: Tensor, orders: Tensor
-    ) -> Losses:
+    def losses(model: VectorVAE | Adversary, x: Tensor, eps: Tensor, *drawn: Tensor) -> Losses:
         coded = code(_vae_of(model), x, eps, pixel_weight)
-        return objective_losses(objective, config, model, coded, len(train), reached, orders)
+        return objective_losses(objective, config, model, coded, len(train), *drawn)
 
-    def validate(model: VectorVAE | Adversary) -> dict[str, float]:
-        return _validate(_vae_of(model), validation, noise, pixel_weight)
-
+    validate = partial(_validate, validation, noise, pixel_weight)
     task = Fit(draw, losses, validate, steps * optimiser.batch_size)
     trained, history = fit(model, optimiser, 1, seed, task, callbacks, checkpointer)
     return _vae_of(trained), history[-1]
@@ -235,13 +230,16 @@ def _vae_of(model: VectorVAE | Adversary) -> VectorVAE:
 
 
 def _validate(
-    vae: VectorVAE, validation: Tensor, noise: Callable[..., Tensor], pixel_weight: float
+    validation: Tensor,
+    noise: Callable[..., Tensor],
+    pixel_weight: float,
+    model: VectorVAE | Adversary,
 ) -> dict[str, float]:
     """Return reconstruction, KL and their sum as loss, means over uint8 images; see `code`."""
 
     def losses(part: slice, number: int) -> Losses:
         x = to_unit(validation[part])
-        coded = code(vae, x, noise(len(x), "validation", number), pixel_weight)
+        coded = code(_vae_of(model), x, noise(len(x), "validation", number), pixel_weight)
         return {"reconstruction": coded.reconstruction, "kl": coded.kl}
 
     count = len(validation)
