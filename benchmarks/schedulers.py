@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.setting import IMAGE_SHAPE
+from diffusevae.core.errors import InputError
 from diffusevae.core.torchvision_import import ensure_torchvision
 from diffusevae.models.diffusion import DiffusionConfig
 
@@ -15,8 +16,18 @@ SchedulerName = Literal[
 ]
 
 
+def check_shared(config: DiffusionConfig) -> None:
+    """Raise InputError where what is diffused is none of what the peers know."""
+    if "flow" in (config.prediction, config.scheduler_type):
+        raise InputError(
+            "diffusion: the peers' schedulers here know no flow; use another prediction and "
+            "scheduler_type"
+        )
+
+
 def make_scheduler(config: DiffusionConfig, name: SchedulerName, **options: object):
     """Return one of diffusers' schedulers with these betas."""
+    check_shared(config)
     ensure_torchvision()
     import diffusers
 
@@ -35,6 +46,7 @@ def make_gaussian_diffusion(
     config: DiffusionConfig, unet: nn.Module, num_steps: int | None = None
 ) -> nn.Module:
     """Return denoising-diffusion-pytorch's GaussianDiffusion; with num_steps, DDIM samples."""
+    check_shared(config)
     ensure_torchvision()
     from denoising_diffusion_pytorch import GaussianDiffusion
 

@@ -17,7 +17,7 @@ from diffusevae.models.diffusion import (
 from tests.support.toy_models import make_diffusion
 
 
-@pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
+@pytest.mark.parametrize("prediction", ["eps", "v", "x0", "flow"])
 def test_split_inverts_target_at_every_timestep(prediction):
     model = make_diffusion(prediction)
     x_0, eps = torch.randn(50, 1, 4, 4), torch.randn(50, 1, 4, 4)
@@ -27,6 +27,33 @@ def test_split_inverts_target_at_every_timestep(prediction):
     # dividing by a small sqrt(bar_alpha) or sqrt(1 - bar_alpha) loses digits at the ends
     torch.testing.assert_close(found_x_0[:-5], x_0[:-5], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found_eps, eps, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("prediction", ["v", "x0", "flow"])
+def test_where_all_is_noise_nothing_is_divided_by_zero(prediction):
+    model = make_diffusion(prediction, scheduler_type="flow")
+    x_0, eps, t = torch.randn(1, 1, 4, 4), torch.randn(1, 1, 4, 4), torch.tensor([49])
+    x_t = model.add_noise(x_0, t, eps)
+    assert torch.equal(x_t, eps)  # bar_alpha is 0
+    for found, true in zip(model.split(x_t, t, model.target(x_0, t, eps)), (x_0, eps), strict=True):
+        torch.testing.assert_close(found, true)
+
+
+def test_a_flow_s_network_sees_the_straight_line_and_predicts_its_direction():
+    model = make_diffusion("flow", scheduler_type="flow").eval()
+    x_0, eps = torch.rand(2, 1, 16, 16), torch.randn(2, 1, 16, 16)
+    t = torch.tensor([9, 49])
+    u = torch.tensor([0.2, 1.0])[:, None, None, None]  # (t + 1) / T
+    seen = []
+    model.unet.register_forward_pre_hook(lambda unet, inputs: seen.append(inputs[0]))
+    model.network(model.add_noise(x_0, t, eps), t)
+    torch.testing.assert_close(seen[0], (1 - u) * x_0 + u * eps)
+    torch.testing.assert_close(model.target(x_0, t, eps), eps - x_0)
+
+
+def test_eps_is_refused_where_the_chain_ends_in_noise_alone():
+    with pytest.raises(ValueError, match="prediction eps: scheduler_type flow ends in noise"):
+        make_diffusion("eps", scheduler_type="flow")
 
 
 def test_forward_process_has_the_mean_and_variance_of_the_closed_form():
@@ -48,7 +75,7 @@ def test_images_are_diffused_in_the_configured_range(image_range, black):
     torch.testing.assert_close(model.to_unit_range(model.to_diffusion_range(x)), x)
 
 
-@pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
+@pytest.mark.parametrize("prediction", ["eps", "v", "x0", "flow"])
 def test_the_loss_of_a_network_that_answers_zero_is_the_power_of_its_target(prediction):
     model = make_diffusion(prediction)
     torch.nn.init.zeros_(model.unet.conv_out.weight)

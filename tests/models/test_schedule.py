@@ -36,6 +36,17 @@ def test_constants_are_finite_and_of_length_T(kind, num_timesteps):
     assert (schedule.snr_db.diff() < 0).all()
 
 
+def test_the_flow_s_levels_are_even_along_the_straight_line():
+    schedule = make_schedule("flow", 4, 1e-4, 0.02)
+    # (1 - u)^2 / ((1 - u)^2 + u^2) at u = 1/4, 2/4, 3/4, 1
+    torch.testing.assert_close(
+        schedule.alpha_bars, torch.tensor([0.9, 0.5, 0.1, 0.0], dtype=torch.float64)
+    )
+    a, s = schedule.alpha_bars.sqrt(), (1 - schedule.alpha_bars).sqrt()
+    torch.testing.assert_close(s / (a + s), torch.tensor([0.25, 0.5, 0.75, 1], dtype=torch.float64))
+    assert schedule.betas[-1] == 1 and schedule.warning is None
+
+
 def test_iterating_the_chain_gives_the_closed_form():
     betas = linear_betas(20, 1e-3, 0.3)
     mean, variance = 1.0, 0.0

@@ -49,6 +49,7 @@ def exact_model(num_timesteps=200) -> DiffusionModel:
         {"sampler": "dpmpp_2m", "num_steps": 20},
         {"sampler": "unipc", "num_steps": 20},
         {"sampler": "unipc", "clip": False, "num_steps": 20},
+        {"sampler": "heun", "num_steps": 61},
     ],
 )
 def test_with_the_exact_denoiser_the_samples_have_the_datas_mean_and_spread(changes):
@@ -56,6 +57,57 @@ def test_with_the_exact_denoiser_the_samples_have_the_datas_mean_and_spread(chan
     values = 2 * images - 1  # 16,384 values; clamping at +-1 hardly touches N(0.2, 0.3^2)
     assert float(values.mean()) == pytest.approx(MEAN, abs=0.01)
     assert float(values.std()) == pytest.approx(STD, rel=0.05)
+
+
+class ExactFlow(ExactGaussian):
+    """The best velocity E[eps - x_0 | y] for x_0 ~ N(MEAN, STD^2), of y = (1 - u) x_0 + u eps."""
+
+    def forward(self, y, t):
+        u = ((t + 1) / len(self.alpha_bars))[:, None, None, None]
+        weight = (u - (1 - u) * STD**2) / ((1 - u) ** 2 * STD**2 + u**2)
+        return weight * (y - (1 - u) * MEAN) - MEAN
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"sampler": name} for name in SAMPLERS if name != "ddim_ahead"]
+    + [{"sampler": "ddim_ahead", "num_steps": 100}, {"sampler": "heun", "num_steps": 60}],
+)
+def test_a_flow_is_sampled_by_every_sampler(changes):
+    """From pure noise, where bar_alpha is 0."""
+    model = make_diffusion("flow", num_timesteps=200, scheduler_type="flow")
+    model.unet = ExactFlow(model.schedule.alpha_bars)
+    values = 2 * sample(model, make_sampler(**changes), 256, seed=0) - 1
+    assert float(values.mean()) == pytest.approx(MEAN, abs=0.01)
+    assert float(values.std()) == pytest.approx(STD, rel=0.05)
+
+
+def test_ddim_is_euler_s_and_heun_heun_s_method_along_a_flow():
+    """dy/du = v(y, u) from u = 1 to 0, integrated here by hand."""
+    model = make_diffusion("flow", num_timesteps=8, scheduler_type="flow").eval()
+    start, found = [], {}
+    for name, steps in {"ddim": 4, "heun": 7}.items():
+        config = make_sampler(sampler=name, num_steps=steps, clip=False)
+        found[name] = sample(model, config, 3, 0, callback=lambda t, x, x_0: start.append(x))
+    y = {name: start[0] for name in found}
+    for t in (7, 5, 3, 1):  # u = 1, 3/4, 1/2, 1/4
+        with torch.inference_mode():
+            v = {name: model.unet(y[name], torch.tensor([t])) for name in y}
+            if t > 1:
+                ahead = model.unet(y["heun"] - v["heun"] / 4, torch.tensor([t - 2]))
+                v["heun"] = (v["heun"] + ahead) / 2
+        y = {name: y[name] - v[name] / 4 for name in y}
+    for name, images in found.items():
+        torch.testing.assert_close(images, model.to_unit_range(y[name]), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(found["ddim"], found["heun"], atol=1e-3)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 6, 7])
+def test_heun_runs_the_network_as_often_as_asked(num_steps):
+    model, runs = make_diffusion("v").eval(), []
+    model.unet.register_forward_hook(lambda *_: runs.append(1))
+    sample(model, make_sampler(sampler="heun", num_steps=num_steps), 2, 0)
+    assert len(runs) == num_steps
 
 
 class ExactShifted(ExactGaussian):

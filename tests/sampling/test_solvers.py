@@ -19,7 +19,13 @@ from diffusers import (
 
 from diffusevae.core.randomness import generator
 from diffusevae.models.schedule import make_schedule
-from diffusevae.sampling.solvers import ddim_step, ddpm_step, dpmpp_2m_step, unipc_correct
+from diffusevae.sampling.solvers import (
+    ddim_step,
+    ddpm_step,
+    dpmpp_2m_step,
+    heun_step,
+    unipc_correct,
+)
 from diffusevae.sampling.timesteps import choose_timesteps
 
 SCHEDULES = [("linear", "linear"), ("cosine", "squaredcos_cap_v2")]  # ours, diffusers'
@@ -145,6 +151,7 @@ def test_a_constant_prediction_is_reached_exactly_by_every_solver():
     torch.testing.assert_close(ddim_step(x_t, x_0, 0.2, 0.7, 0.0, x_t), expected)
     past = [(0.1, x_0), (0.2, x_0)]
     torch.testing.assert_close(dpmpp_2m_step(x_t, past, 0.7), expected)
+    torch.testing.assert_close(heun_step(x_t, x_0, expected, x_0, 0.2, 0.7), expected)
     torch.testing.assert_close(unipc_correct(x_t, [*past, (0.7, x_0)]), expected)
     assert dpmpp_2m_step(x_t, past, 1.0) is x_0
 
@@ -177,13 +184,20 @@ def error_after(sampler: str, num_steps: int) -> float:
         if sampler == "ddim":
             x = ddim_step(x, past[-1][1], alpha_bar, alpha_bar_prev, 0.0, x)
             continue
+        if sampler == "heun":
+            x_0, ahead = past[-1][1], ddim_step(x, past[-1][1], alpha_bar, alpha_bar_prev, 0.0, x)
+            x_0_ahead = gaussian_x_0(ahead, alpha_bar_prev)
+            x = heun_step(x, x_0, ahead, x_0_ahead, alpha_bar, alpha_bar_prev)
+            continue
         if sampler == "unipc" and len(past) > 1:
             x = unipc_correct(before, past[-3:])
         before, x = x, dpmpp_2m_step(x, past, alpha_bar_prev)
     return float((x - exact(levels[-1])).abs().max())
 
 
-@pytest.mark.parametrize(("sampler", "order"), [("ddim", 1), ("dpmpp_2m", 2), ("unipc", 3)])
+@pytest.mark.parametrize(
+    ("sampler", "order"), [("ddim", 1), ("heun", 2), ("dpmpp_2m", 2), ("unipc", 3)]
+)
 def test_the_error_falls_with_the_steps_by_the_order_theory_gives(sampler, order):
     errors = [error_after(sampler, num_steps) for num_steps in (40, 80, 160)]
     for coarse, fine in zip(errors, errors[1:], strict=False):

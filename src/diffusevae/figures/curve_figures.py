@@ -1,5 +1,6 @@
 """Figures made of points and lines: schedules, losses, codes, and the distributions of metrics."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -15,14 +16,13 @@ from diffusevae.figures.drawing import CLASS_COLOURS, COLOURS, INK, MUTED, label
 from diffusevae.metrics.labels import FLOOR, MODEL_NAMES, WAYS, describe_direction
 from diffusevae.metrics.paired import METRICS, PAIRED
 from diffusevae.models.diffusion import DiffusionConfig
-from diffusevae.models.schedule import make_schedule
 
 
 def draw_schedules(config: DiffusionConfig) -> Figure:
-    """Return SNR in dB and bar_alpha over t of the linear and the cosine schedule."""
+    """Return SNR in dB and bar_alpha over t of the linear, the cosine and the used schedule."""
     figure, ((left, right),) = panels(1, 2, 2.9)
-    for name in ("linear", "cosine"):
-        schedule = make_schedule(name, config.num_timesteps, config.beta_start, config.beta_end)
+    for name in dict.fromkeys(("linear", "cosine", config.scheduler_type)):
+        schedule = dataclasses.replace(config, scheduler_type=name).schedule
         t = np.arange(1, config.num_timesteps + 1)
         options = {
             "color": COLOURS[name],

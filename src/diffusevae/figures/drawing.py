@@ -26,6 +26,7 @@ COLOURS = {
     "diffusevae": "#d55e00",
     "linear": "#7c3aed",
     "cosine": "#0891b2",
+    "flow": "#be185d",
 }
 CLASS_COLOURS = (
     "#1f77b4",

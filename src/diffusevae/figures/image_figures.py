@@ -143,14 +143,14 @@ def draw_trajectory(trajectory: Tensors, num_images: int = 3) -> Figure:
 
 
 def draw_forward(image: Tensor, config: DiffusionConfig, seed: int) -> Figure:
-    """Return x_t of one image (C x H x W in [0, 1]) at five t, under both schedules.
+    """Return x_t of one image (C x H x W in [0, 1]) at five t, under both schedules and the used.
 
-    Both show the same noise. Values outside the range of clean images are clipped for showing.
+    All show the same noise. Values outside the range of clean images are clipped for showing.
     """
     steps = [round(share * config.num_timesteps) for share in FORWARD_SHARES]
     eps = torch.randn(image.shape, generator=generator(seed, "figures", "forward"))
     strips = []
-    for name in ("linear", "cosine"):
+    for name in dict.fromkeys(("linear", "cosine", config.scheduler_type)):
         process = forward_process(config, name, image.shape)
         # Index t of a schedule is step t + 1 of the chain.
         t = torch.tensor([step - 1 for step in steps])

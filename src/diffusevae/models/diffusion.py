@@ -27,6 +27,8 @@ GREY = 0.5  # of a condition that says nothing: the network, which gets 2 * GREY
 class DiffusionConfig:
     """Noise schedule, what the network predicts, the range in which images are diffused, the loss.
 
+    prediction "flow" is the velocity eps - x_0 of rectified flow, from x_t as it lies on the
+    straight line from x_0 to eps; the levels of scheduler_type "flow" are even along that line.
     open_ends: where a pixel is quite black or quite white, a prediction beyond that is no error,
     for the sampler clips it (as in DDPM, eq. 13, whose edge bins reach to infinity). So few steps
     of training make backgrounds exactly black; without it they are nearly so.
@@ -36,13 +38,18 @@ class DiffusionConfig:
     num_timesteps: Annotated[int, Range(2, 10_000)]
     beta_start: Annotated[float, Range(1e-8, 0.999)]
     beta_end: Annotated[float, Range(1e-8, 0.999)]
-    prediction: Literal["eps", "v", "x0"]
+    prediction: Literal["eps", "v", "x0", "flow"]
     image_range: Literal["centred", "unit"]
     open_ends: bool
 
     def __post_init__(self) -> None:
         if self.beta_end <= self.beta_start:
             raise ValueError(f"beta_end {self.beta_end} must be above beta_start {self.beta_start}")
+        if self.prediction == "eps" and self.scheduler_type == "flow":
+            raise ValueError(
+                "prediction eps: scheduler_type flow ends in noise alone, which is no news of x_0; "
+                "use prediction flow, v or x0"
+            )
 
     @property
     def schedule(self) -> NoiseSchedule:
@@ -99,14 +106,18 @@ class DiffusionModel(nn.Module):
         return self._at(self.sqrt_alpha_bars, t) * x_0 + self._at(self.sqrt_noise, t) * eps
 
     def target(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """Return what the network predicts: eps, x_0, or v = sqrt(abar) eps - sqrt(1 - abar) x_0.
+        """Return what the network predicts: eps, x_0, v, or the flow eps - x_0.
 
-        v is from Salimans and Ho, "Progressive distillation", appendix D.
+        v = sqrt(abar) eps - sqrt(1 - abar) x_0 is from Salimans and Ho, "Progressive distillation",
+        appendix D; the flow from Liu et al., "Flow straight and fast", eq. 1, and Lipman et al.,
+        "Flow matching", section 4.1.
         """
         if self.config.prediction == "eps":
             return eps
         if self.config.prediction == "x0":
             return x_0
+        if self.config.prediction == "flow":
+            return eps - x_0
         return self._at(self.sqrt_alpha_bars, t) * eps - self._at(self.sqrt_noise, t) * x_0
 
     def split(self, x_t: Tensor, t: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,6 +127,8 @@ class DiffusionModel(nn.Module):
             return (x_t - s * output) / a, output
         if self.config.prediction == "x0":
             return output, (x_t - a * output) / s
+        if self.config.prediction == "flow":
+            return (x_t - s * output) / (a + s), (x_t + a * output) / (a + s)
         return a * x_t - s * output, s * x_t + a * output
 
     def network(
@@ -124,7 +137,10 @@ class DiffusionModel(nn.Module):
         """Return the UNet's output, under classifier-free guidance where asked.
 
         (1 + w) f(x_t, condition) - w f(x_t, GREY) with w = guidance; w = 0 runs the network once.
+        A flow's network sees x_t / (sqrt(abar) + sqrt(1 - abar)) = (1 - u) x_0 + u eps.
         """
+        if self.config.prediction == "flow":
+            x_t = x_t / (self._at(self.sqrt_alpha_bars, t) + self._at(self.sqrt_noise, t))
         if condition is None:
             return self.unet(x_t, t)
         output = self._answer(x_t, t, condition)

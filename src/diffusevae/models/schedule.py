@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Scheduler = Literal["linear", "cosine"]
+Scheduler = Literal["linear", "cosine", "flow"]
 MAX_BETA = 0.999  # the cosine schedule's last beta tends to 1, where 1 / sqrt(alpha) is infinite
 COSINE_OFFSET = 0.008
 
@@ -26,6 +26,17 @@ def cosine_betas(num_timesteps: int) -> Tensor:
     angles = (steps + COSINE_OFFSET) / (1 + COSINE_OFFSET) * math.pi / 2
     alpha_bars = angles.cos() ** 2
     return (1 - alpha_bars[1:] / alpha_bars[:-1]).clamp(max=MAX_BETA)
+
+
+def flow_betas(num_timesteps: int) -> Tensor:
+    """Return T betas of the levels of (1 - u) x_0 + u eps, u = 1/T, 2/T .. 1; float64.
+
+    These are what rectified flow stops at (Liu et al. 2023, eq. 1; noise at u = 1 here), brought to
+    length one: bar_alpha = (1 - u)^2 / ((1 - u)^2 + u^2). The last beta is 1: all is noise.
+    """
+    u = torch.arange(num_timesteps + 1, dtype=torch.float64) / num_timesteps
+    alpha_bars = (1 - u) ** 2 / ((1 - u) ** 2 + u**2)
+    return 1 - alpha_bars[1:] / alpha_bars[:-1]
 
 
 MOST_SIGNAL = 0.01  # bar_alpha at t = T-1 (SNR -20 dB) up to which x_T passes for noise
@@ -68,7 +79,9 @@ class NoiseSchedule:
 def make_schedule(
     scheduler_type: Scheduler, num_timesteps: int, beta_start: float, beta_end: float
 ) -> NoiseSchedule:
-    """Return the schedule of that name; the cosine schedule has no use for the two betas."""
+    """Return the schedule of that name; linear alone has a use for the two betas."""
     if scheduler_type == "cosine":
         return NoiseSchedule(cosine_betas(num_timesteps))
+    if scheduler_type == "flow":
+        return NoiseSchedule(flow_betas(num_timesteps))
     return NoiseSchedule(linear_betas(num_timesteps, beta_start, beta_end))

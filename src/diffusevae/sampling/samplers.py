@@ -1,6 +1,6 @@
 """Samplers: from x_T ~ N(0, I) to an image, with a trained diffusion model (docs/study.md, 3)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -19,29 +19,30 @@ from diffusevae.sampling.solvers import (
     ddim_step,
     ddpm_step,
     dpmpp_2m_step,
+    heun_step,
     look_ahead,
     unipc_correct,
 )
-from diffusevae.sampling.timesteps import choose_stops, starts_without_noise
+from diffusevae.sampling.timesteps import Levels, choose_stops, starts_without_noise, with_next
 
 Callback = Callable[[int, Tensor, Tensor], None]  # t, x_t, the predicted x_0
 Draw = Callable[[], Tensor]
-Levels = Sequence[tuple[int, float]]  # timesteps with their bar_alpha
-SamplerName = Literal["ddpm", "ddim", "ddim_ahead", "dpmpp_2m", "unipc"]
+SamplerName = Literal["ddpm", "ddim", "ddim_ahead", "heun", "dpmpp_2m", "unipc"]
 
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """Which reverse process, in how many steps; each step runs the network once.
+    """Which reverse process, in how many steps, which are runs of the network.
 
     "ddpm" is the ancestral sampler with sigma^2 = beta_t ("beta"), tilde_beta_t ("posterior") or
     0 ("zero"); "ddim" has eta in [0,1] (DDIM, eq. 16); "ddim_ahead" is DDIM in one step more, the
     last of which is not computed but read off the line through the two predictions before it, for
-    the very few steps (docs/performance.md); "dpmpp_2m" (DPM-Solver++) and "unipc" are second-order
-    solvers that draw no noise on the way. spacing: `choose_timesteps`. clip: whether the predicted
-    x_0 is kept in its range. temperature multiplies all noise that is drawn; shared_noise draws it
-    once for all images. guidance is the w of classifier-free guidance, which only a model trained
-    with p_uncond above 0 knows.
+    the very few steps (docs/performance.md); "heun" is Heun's method, of which DDIM without noise
+    is Euler's, two steps of it making one; "dpmpp_2m" (DPM-Solver++) and "unipc" are second-order
+    solvers too. These three draw no noise on the way. spacing: `choose_timesteps`. clip: whether
+    the predicted x_0 is kept in its range. temperature multiplies all noise that is drawn;
+    shared_noise draws it once for all images. guidance is the w of classifier-free guidance, which
+    only a model trained with p_uncond above 0 knows.
     """
 
     sampler: SamplerName
@@ -84,7 +85,7 @@ def sample_ddpm(
     highest first; `draw()` is noise of the shape of x, `see(t, x_t, x_0)` is told of every step.
     Images are in the range of diffusion.
     """
-    for t, alpha_bar, alpha_bar_prev in _with_next(levels):
+    for t, alpha_bar, alpha_bar_prev in with_next(levels):
         x_0 = denoise(x, t)
         see(t, x, x_0)
         x = ddpm_step(x, x_0, alpha_bar, alpha_bar_prev, config.variance, draw())
@@ -95,7 +96,7 @@ def sample_ddim(
     denoise: Denoise, x: Tensor, levels: Levels, config: SamplerConfig, draw: Draw, see: Callback
 ) -> Tensor:
     """Return the image that DDIM comes to from x; see `sample_ddpm`."""
-    for t, alpha_bar, alpha_bar_prev in _with_next(levels):
+    for t, alpha_bar, alpha_bar_prev in with_next(levels):
         x_0 = denoise(x, t)
         see(t, x, x_0)
         noise = draw() if config.eta > 0 else torch.zeros_like(x)
@@ -122,12 +123,33 @@ def sample_ddim_ahead(
     return sample_ddim(denoise_ahead, x, levels, config, draw, see)
 
 
+def sample_heun(
+    denoise: Denoise, x: Tensor, levels: Levels, config: SamplerConfig, draw: Draw, see: Callback
+) -> Tensor:
+    """Return the image that Heun's method comes to from x; see `sample_ddpm`.
+
+    The last step is Euler's, and so is the first where the network is to run an even number of
+    times.
+    """
+    way = list(with_next(levels))
+    for number, (t, alpha_bar, alpha_bar_prev) in enumerate(way):
+        x_0 = denoise(x, t)
+        see(t, x, x_0)
+        ahead = ddim_step(x, x_0, alpha_bar, alpha_bar_prev, 0.0, x)
+        if alpha_bar_prev == 1 or (number == 0 and config.num_steps % 2 == 0):
+            x = ahead
+        else:
+            x_0_ahead = denoise(ahead, way[number + 1][0])
+            x = heun_step(x, x_0, ahead, x_0_ahead, alpha_bar, alpha_bar_prev)
+    return x
+
+
 def sample_dpmpp_2m(
     denoise: Denoise, x: Tensor, levels: Levels, config: SamplerConfig, draw: Draw, see: Callback
 ) -> Tensor:
     """Return the image that DPM-Solver++(2M) comes to from x; see `sample_ddpm`."""
     past: Past = []
-    for t, alpha_bar, alpha_bar_prev in _with_next(levels):
+    for t, alpha_bar, alpha_bar_prev in with_next(levels):
         past = [*past[-1:], (alpha_bar, denoise(x, t))]
         see(t, x, past[-1][1])
         x = dpmpp_2m_step(x, past, alpha_bar_prev)
@@ -140,7 +162,7 @@ def sample_unipc(
     """Return the image that UniPC of second order comes to from x; see `sample_ddpm`."""
     before = x
     past: Past = []
-    for t, alpha_bar, alpha_bar_prev in _with_next(levels):
+    for t, alpha_bar, alpha_bar_prev in with_next(levels):
         past = [*past[-2:], (alpha_bar, denoise(x, t))]
         see(t, x, past[-1][1])
         if len(past) > 1:
@@ -153,6 +175,7 @@ SAMPLERS: dict[SamplerName, Callable[..., Tensor]] = {
     "ddpm": sample_ddpm,
     "ddim": sample_ddim,
     "ddim_ahead": sample_ddim_ahead,
+    "heun": sample_heun,
     "dpmpp_2m": sample_dpmpp_2m,
     "unipc": sample_unipc,
 }
@@ -228,10 +251,3 @@ def _sample_batch(
     x = SAMPLERS[config.sampler](denoise, x, levels, config, draw, see)
     see(-1, x, x)
     return model.to_unit_range(x)
-
-
-def _with_next(levels: Levels) -> Iterator[tuple[int, float, float]]:
-    """Yield each timestep with its bar_alpha and that of the next one, which is 1 at the end."""
-    following = [*(alpha_bar for _, alpha_bar in levels[1:]), 1.0]
-    for (t, alpha_bar), alpha_bar_prev in zip(levels, following, strict=True):
-        yield t, alpha_bar, alpha_bar_prev

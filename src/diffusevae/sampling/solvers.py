@@ -65,6 +65,22 @@ def dpmpp_2m_step(x_t: Tensor, past: Past, alpha_bar_prev: float) -> Tensor:
     return _first_order(x_t, x_0, alpha_bar, alpha_bar_prev)
 
 
+def heun_step(
+    x_t: Tensor, x_0: Tensor, x_ahead: Tensor, x_0_ahead: Tensor, alpha_bar: float, next_: float
+) -> Tensor:
+    """Return x at the previous chosen timestep, of bar_alpha next_, by Heun's method.
+
+    It goes along y = x / (a + s) = (1 - u) x_0 + u eps with u = s / (a + s), where the ODE is
+    dy/du = eps - x_0 = (y - x_0) / u, and a constant prediction is a straight line. `x_ahead` is
+    where Euler's step leads, which is DDIM's without noise, and x_0_ahead the prediction there.
+    """
+    length, u = _length(alpha_bar), (1 - alpha_bar) ** 0.5 / _length(alpha_bar)
+    length_next, u_next = _length(next_), (1 - next_) ** 0.5 / _length(next_)
+    y, y_ahead = x_t / length, x_ahead / length_next
+    velocity = ((y - x_0) / u + (y_ahead - x_0_ahead) / u_next) / 2
+    return length_next * (y + (u_next - u) * velocity)
+
+
 def unipc_correct(x_before: Tensor, past: Past) -> Tensor:
     """Return a better x_t, now that the prediction at it is known (UniPC, Zhao et al. 2023).
 
@@ -97,5 +113,11 @@ def _first_order(x_t: Tensor, x_0: Tensor, alpha_bar: float, alpha_bar_prev: flo
     return ratio * x_t + (alpha_bar_prev**0.5 - ratio * alpha_bar**0.5) * x_0
 
 
+def _length(alpha_bar: float) -> float:
+    return alpha_bar**0.5 + (1 - alpha_bar) ** 0.5
+
+
 def _lambda(alpha_bar: float) -> float:
+    if alpha_bar == 0:  # all is noise: a step from there is of first order
+        return -math.inf
     return 0.5 * math.log(alpha_bar / (1 - alpha_bar))

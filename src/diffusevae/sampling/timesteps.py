@@ -1,6 +1,10 @@
 """At which timesteps of the chain a sampler stops."""
 
+from collections.abc import Iterator, Sequence
+
 from diffusevae.core.errors import InputError
+
+Levels = Sequence[tuple[int, float]]  # timesteps with their bar_alpha
 
 
 def starts_without_noise(sampler: str, num_steps: int, spacing: str) -> bool:
@@ -37,8 +41,11 @@ def choose_timesteps(num_timesteps: int, num_steps: int, spacing: str = "trailin
 def choose_stops(sampler: str, num_timesteps: int, num_steps: int, spacing: str) -> list[int]:
     """Return the timesteps of a sampler's steps, of ddim_ahead also that which it looks ahead to.
 
-    Raises InputError where the chain has too few.
+    heun, which runs the network twice between its stops, makes half as many. Raises InputError
+    where the chain has too few.
     """
+    if sampler == "heun":
+        return choose_timesteps(num_timesteps, num_steps // 2 + 1, spacing)
     left_out = num_timesteps - most_steps(sampler, num_timesteps)
     if left_out and num_steps >= num_timesteps:
         raise InputError(
@@ -46,3 +53,10 @@ def choose_stops(sampler: str, num_timesteps: int, num_steps: int, spacing: str)
             f"{num_timesteps} timesteps out; use at most {num_timesteps - left_out}"
         )
     return choose_timesteps(num_timesteps, num_steps + left_out, spacing)
+
+
+def with_next(levels: Levels) -> Iterator[tuple[int, float, float]]:
+    """Yield each timestep with its bar_alpha and that of the next one, which is 1 at the end."""
+    following = [*(alpha_bar for _, alpha_bar in levels[1:]), 1.0]
+    for (t, alpha_bar), alpha_bar_prev in zip(levels, following, strict=True):
+        yield t, alpha_bar, alpha_bar_prev

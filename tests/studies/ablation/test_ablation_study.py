@@ -164,15 +164,15 @@ def test_a_variant_is_given_the_code_or_both_or_another_objective(inputs, tmp_pa
         ("shift",),
         Variant("code", ("in",), "code"),
         Variant("both", ("in", "shift"), "both"),
-        Variant("eps", ("in",), diffusion={"prediction": "eps"}),
+        Variant("flow", ("in",), diffusion={"prediction": "flow", "scheduler_type": "flow"}),
     )
     params = make_params(variants=variants, seeds=(0,), p_uncond=0.5)
     params.sampler = make_sampler(num_steps=2, guidance=1.0)
     stage.run(params, **inputs, out=tmp_path / "out", log=StageLogger())
     runs = pd.read_csv(tmp_path / "out/runs.csv").set_index("variant")
-    assert runs.index.tolist() == [VAE, "shift", "code", "both", "eps"]
+    assert runs.index.tolist() == [VAE, "shift", "code", "both", "flow"]
     added = runs["num_parameters"] - runs["num_parameters"]["shift"]
-    assert added["eps"] == 1 * 1 + 1 * 1 + 1  # a 1x1 convolution of x_t and x_hat, its bias
+    assert added["flow"] == 1 * 1 + 1 * 1 + 1  # a 1x1 convolution of x_t and x_hat, its bias
     assert added["code"] == 1 + 2 + 1 and added["both"] == 1 + 1 + 2 + 1  # z has 2 channels
     assert runs["mse"].nunique() == 5 and runs["mse"].notna().all()
 
