@@ -18,10 +18,10 @@ SchedulerName = Literal[
 
 def check_shared(config: DiffusionConfig) -> None:
     """Raise InputError where what is diffused is none of what the peers know."""
-    if "flow" in (config.prediction, config.scheduler_type):
+    if "flow" in (config.prediction, config.scheduler_type) or config.zero_terminal_snr:
         raise InputError(
-            "diffusion: the peers' schedulers here know no flow; use another prediction and "
-            "scheduler_type"
+            "diffusion: the peers' schedulers here know no flow and no zero_terminal_snr; use "
+            "another prediction and schedule"
         )
 
 

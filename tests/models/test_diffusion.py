@@ -51,9 +51,45 @@ def test_a_flow_s_network_sees_the_straight_line_and_predicts_its_direction():
     torch.testing.assert_close(model.target(x_0, t, eps), eps - x_0)
 
 
-def test_eps_is_refused_where_the_chain_ends_in_noise_alone():
-    with pytest.raises(ValueError, match="prediction eps: scheduler_type flow ends in noise"):
-        make_diffusion("eps", scheduler_type="flow")
+@pytest.mark.parametrize(
+    ("prediction", "changes", "said"),
+    [
+        ("eps", {"scheduler_type": "flow"}, r"prediction eps: the schedule \(flow\) ends in noise"),
+        ("eps", {"zero_terminal_snr": True}, r"eps: the schedule \(zero_terminal_snr\) ends in"),
+        ("v", {"zero_terminal_snr": True, "min_snr_gamma": 5.0}, "min_snr_gamma: the schedule"),
+        ("flow", {"scheduler_type": "flow", "min_snr_gamma": 5.0}, "min_snr_gamma: the schedule"),
+    ],
+)
+def test_what_makes_no_sense_where_a_chain_ends_in_noise_is_refused(prediction, changes, said):
+    with pytest.raises(ValueError, match=said):
+        make_diffusion(prediction, **changes)
+
+
+def test_a_schedule_is_rescaled_where_asked():
+    plain = make_diffusion("v", scheduler_type="linear").schedule
+    model = make_diffusion("v", scheduler_type="linear", zero_terminal_snr=True)
+    assert model.schedule.alpha_bars[-1] == 0 and plain.alpha_bars[-1] > 0.5
+    assert model.schedule.alpha_bars[0] == pytest.approx(plain.alpha_bars[0])
+    x = torch.rand(4, 1, 16, 16)
+    losses = model.losses(x, torch.full((4,), 49), torch.randn_like(x))
+    assert all(loss.isfinite() for loss in losses.values())
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v", "x0", "flow"])
+def test_min_snr_weighs_the_error_of_x_0_alike_whatever_is_predicted(prediction):
+    """A network that answers zero: the loss must be min(SNR, gamma) |x_0 - predicted x_0|^2."""
+    model = make_diffusion(prediction, min_snr_gamma=0.5)
+    torch.nn.init.zeros_(model.unet.conv_out.weight)
+    x, eps = torch.rand(3, 1, 16, 16), torch.randn(3, 1, 16, 16)
+    for t in (2, 25, 40):  # SNR 124, 0.95, 0.096
+        times = torch.full((3,), t)
+        alpha_bar = float(model.schedule.alpha_bars[t])
+        x_0 = model.to_diffusion_range(x)
+        x_t = model.add_noise(x_0, times, eps)
+        predicted, _ = model.split(x_t, times, torch.zeros_like(x_t))
+        error = float((predicted - x_0).square().mean())
+        expected = min(alpha_bar / (1 - alpha_bar), 0.5) * error
+        assert model.losses(x, times, eps)["loss"].item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_forward_process_has_the_mean_and_variance_of_the_closed_form():

@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from diffusevae.models.schedule import MAX_BETA, cosine_betas, linear_betas, make_schedule
+from diffusevae.models.schedule import (
+    MAX_BETA,
+    NoiseSchedule,
+    cosine_betas,
+    end_in_noise,
+    linear_betas,
+    make_schedule,
+)
 
 
 def test_linear_schedule_has_the_papers_ends_and_terminal_alpha_bar():
@@ -45,6 +52,17 @@ def test_the_flow_s_levels_are_even_along_the_straight_line():
     a, s = schedule.alpha_bars.sqrt(), (1 - schedule.alpha_bars).sqrt()
     torch.testing.assert_close(s / (a + s), torch.tensor([0.25, 0.5, 0.75, 1], dtype=torch.float64))
     assert schedule.betas[-1] == 1 and schedule.warning is None
+
+
+def test_a_rescaled_schedule_ends_in_noise_alone():
+    """By hand: sqrt(bar_alpha) 0.9, 0.7, 0.5 less 0.5, times 0.9 / 0.4, are 0.9, 0.45, 0."""
+    roots = torch.tensor([0.9, 0.7, 0.5], dtype=torch.float64)
+    betas = torch.cat([1 - roots[:1] ** 2, 1 - (roots[1:] / roots[:-1]) ** 2])
+    expected = torch.tensor([1 - 0.81, 0.75, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(end_in_noise(betas), expected)
+    rescaled = NoiseSchedule(end_in_noise(linear_betas(1000, 1e-4, 0.02)))
+    assert rescaled.alpha_bars[-1] == 0 and float(rescaled.snr_db[-1]) == -math.inf
+    assert rescaled.alpha_bars[0] == pytest.approx(1 - 1e-4)
 
 
 def test_iterating_the_chain_gives_the_closed_form():

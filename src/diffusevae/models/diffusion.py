@@ -17,7 +17,8 @@ from torch import Generator, Tensor, nn
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import Range, build, leave_out_defaults
 from diffusevae.core.tensor_file import freeze, load_config, of_one_model, save_tensors
-from diffusevae.models.schedule import NoiseSchedule, Scheduler, make_schedule
+from diffusevae.models.predictions import Prediction, min_snr_weights, split_output, target_of
+from diffusevae.models.schedule import NoiseSchedule, Scheduler, end_in_noise, make_schedule
 from diffusevae.models.unet import UNet, UNetConfig
 
 GREY = 0.5  # of a condition that says nothing: the network, which gets 2 * GREY - 1, is given zeros
@@ -32,31 +33,46 @@ class DiffusionConfig:
     open_ends: where a pixel is quite black or quite white, a prediction beyond that is no error,
     for the sampler clips it (as in DDPM, eq. 13, whose edge bins reach to infinity). So few steps
     of training make backgrounds exactly black; without it they are nearly so.
+    zero_terminal_snr: rescale the schedule so that nothing of the image is left at its end.
+    min_snr_gamma: weigh timesteps by min-SNR with this gamma (5 in its paper); alike where None.
     """
 
     scheduler_type: Scheduler
     num_timesteps: Annotated[int, Range(2, 10_000)]
     beta_start: Annotated[float, Range(1e-8, 0.999)]
     beta_end: Annotated[float, Range(1e-8, 0.999)]
-    prediction: Literal["eps", "v", "x0", "flow"]
+    prediction: Prediction
     image_range: Literal["centred", "unit"]
     open_ends: bool
+    zero_terminal_snr: bool = False
+    min_snr_gamma: Annotated[float, Range(1e-3, 1000)] | None = None
 
     def __post_init__(self) -> None:
         if self.beta_end <= self.beta_start:
             raise ValueError(f"beta_end {self.beta_end} must be above beta_start {self.beta_start}")
-        if self.prediction == "eps" and self.scheduler_type == "flow":
+        if self.zero_terminal_snr or self.scheduler_type == "flow":
+            self._check_noise_alone("zero_terminal_snr" if self.zero_terminal_snr else "flow")
+
+    def _check_noise_alone(self, why: str) -> None:
+        """Raise ValueError for what makes no sense where the last bar_alpha is 0."""
+        if self.prediction == "eps":
             raise ValueError(
-                "prediction eps: scheduler_type flow ends in noise alone, which is no news of x_0; "
-                "use prediction flow, v or x0"
+                f"prediction eps: the schedule ({why}) ends in noise alone, where eps says nothing "
+                "of x_0; use prediction v, x0 or flow"
+            )
+        if self.min_snr_gamma is not None:
+            raise ValueError(
+                f"min_snr_gamma: the schedule ({why}) ends in noise alone, which min-SNR weighs by "
+                "0: the first step of sampling would not be learned; leave one of them out"
             )
 
     @property
     def schedule(self) -> NoiseSchedule:
         """The noise schedule these numbers describe."""
-        return make_schedule(
+        schedule = make_schedule(
             self.scheduler_type, self.num_timesteps, self.beta_start, self.beta_end
         )
+        return NoiseSchedule(end_in_noise(schedule.betas)) if self.zero_terminal_snr else schedule
 
 
 class DiffusionModel(nn.Module):
@@ -67,6 +83,7 @@ class DiffusionModel(nn.Module):
 
     sqrt_alpha_bars: Tensor  # T
     sqrt_noise: Tensor  # T
+    loss_weights: Tensor | None  # T
 
     def __init__(
         self,
@@ -85,6 +102,10 @@ class DiffusionModel(nn.Module):
         alpha_bars = self.schedule.alpha_bars
         self.register_buffer("sqrt_alpha_bars", alpha_bars.sqrt().float(), persistent=False)
         self.register_buffer("sqrt_noise", (1 - alpha_bars).sqrt().float(), persistent=False)
+        gamma, weights = config.min_snr_gamma, None
+        if gamma is not None:
+            weights = min_snr_weights(alpha_bars, config.prediction, gamma).float()
+        self.register_buffer("loss_weights", weights, persistent=False)
 
     @property
     def x_0_bounds(self) -> tuple[float, float]:
@@ -106,30 +127,14 @@ class DiffusionModel(nn.Module):
         return self._at(self.sqrt_alpha_bars, t) * x_0 + self._at(self.sqrt_noise, t) * eps
 
     def target(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """Return what the network predicts: eps, x_0, v, or the flow eps - x_0.
-
-        v = sqrt(abar) eps - sqrt(1 - abar) x_0 is from Salimans and Ho, "Progressive distillation",
-        appendix D; the flow from Liu et al., "Flow straight and fast", eq. 1, and Lipman et al.,
-        "Flow matching", section 4.1.
-        """
-        if self.config.prediction == "eps":
-            return eps
-        if self.config.prediction == "x0":
-            return x_0
-        if self.config.prediction == "flow":
-            return eps - x_0
-        return self._at(self.sqrt_alpha_bars, t) * eps - self._at(self.sqrt_noise, t) * x_0
+        """Return what the network predicts (`predictions`)."""
+        a, s = self._at(self.sqrt_alpha_bars, t), self._at(self.sqrt_noise, t)
+        return target_of(self.config.prediction, a, s, x_0, eps)
 
     def split(self, x_t: Tensor, t: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
         """Return (x_0, eps) from x_t and the network's output, whatever it predicts."""
         a, s = self._at(self.sqrt_alpha_bars, t), self._at(self.sqrt_noise, t)
-        if self.config.prediction == "eps":
-            return (x_t - s * output) / a, output
-        if self.config.prediction == "x0":
-            return output, (x_t - a * output) / s
-        if self.config.prediction == "flow":
-            return (x_t - s * output) / (a + s), (x_t + a * output) / (a + s)
-        return a * x_t - s * output, s * x_t + a * output
+        return split_output(self.config.prediction, a, s, x_t, output)
 
     def network(
         self, x_t: Tensor, t: Tensor, condition: Tensor | None = None, guidance: float = 0.0
@@ -158,10 +163,11 @@ class DiffusionModel(nn.Module):
     def losses(
         self, x: Tensor, t: Tensor, eps: Tensor, condition: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return loss = E || target - f(x_t, t) ||^2 and noise_mse, the same error in units of eps.
+        """Return loss = E w_t || target - f(x_t, t) ||^2 and noise_mse, the error in units of eps.
 
-        x and the condition are B x C x H x W in [0,1]. With open_ends, a predicted x_0 beyond the
-        end of the range at which the true one lies counts as an error of 0.
+        w_t is 1 unless min-SNR is asked for. x and the condition are B x C x H x W in [0,1]. With
+        open_ends, a predicted x_0 beyond the end of the range at which the true one lies counts as
+        an error of 0.
         """
         x_0 = self.to_diffusion_range(x)
         x_t = self.add_noise(x_0, t, eps)
@@ -173,7 +179,10 @@ class DiffusionModel(nn.Module):
             low, high = self.x_0_bounds
             beyond = (x_0 <= low) & (predicted_x_0 < low) | (x_0 >= high) & (predicted_x_0 > high)
             error, noise_error = (e.masked_fill(beyond, 0) for e in (error, noise_error))
-        return {"loss": error.square().mean(), "noise_mse": noise_error.square().mean()}
+        squared = error.square()
+        if self.loss_weights is not None:
+            squared = self._at(self.loss_weights, t) * squared
+        return {"loss": squared.mean(), "noise_mse": noise_error.square().mean()}
 
     def _at(self, values: Tensor, t: Tensor) -> Tensor:
         return values[t][:, None, None, None]

@@ -39,6 +39,17 @@ def flow_betas(num_timesteps: int) -> Tensor:
     return 1 - alpha_bars[1:] / alpha_bars[:-1]
 
 
+def end_in_noise(betas: Tensor) -> Tensor:
+    """Return the betas rescaled so that the last bar_alpha is 0 and the first stays as it is.
+
+    Lin et al. 2024, "Common diffusion noise schedules and sample steps are flawed", algorithm 1.
+    """
+    roots = (1 - betas).cumprod(0).sqrt()
+    roots = (roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])
+    alpha_bars = roots**2
+    return torch.cat([1 - alpha_bars[:1], 1 - alpha_bars[1:] / alpha_bars[:-1]])
+
+
 MOST_SIGNAL = 0.01  # bar_alpha at t = T-1 (SNR -20 dB) up to which x_T passes for noise
 
 
