@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 EXPERIMENT ?= quickstart
 STUDY ?= latents
-PYTHON ?= $(shell command -v python3.11 || echo python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 BIN := .venv/bin
 # No command but python: the others' scripts name the folder in which they were made.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: setup run latents explore test test-slow lint bench mlflow
+.PHONY: setup run latents explore test test-slow lint bench mlflow wheelhouse
 
 setup: .venv/ready
 
@@ -23,7 +23,7 @@ endif
 .venv/ready: pyproject.toml constraints.txt tasks/relocation.py
 	@git rev-parse --git-dir >/dev/null 2>&1 || command -v git >/dev/null || { echo "error: git: is not installed; install it (apt-get install git)"; exit 3; }
 	@git rev-parse --git-dir >/dev/null || { echo "error: $(CURDIR): is no git repository of yours; run \`git init\` for a ZIP of the sources, or what git says above"; exit 3; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON): is no Python 3.11 or newer; install Python 3.11 or name yours: make setup PYTHON=python3"; exit 3; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "error: $(PYTHON): is no Python 3.11, 3.12 or 3.13; install one or name yours: make setup PYTHON=python3"; exit 3; }
 	@echo "setting up .venv (about three minutes)"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || { echo "error: $(PYTHON) -m venv: failed as it says above (Debian: apt-get install python3-venv)"; exit 3; }
 	@$(INSTALL) '.[pipeline,team,explore,test]' || { echo "error: pip: failed as it says above; then \`make setup\` goes on"; exit 3; }
@@ -67,3 +67,7 @@ bench: setup
 mlflow: PORT ?= 5000
 mlflow: setup
 	@$(BIN)/python -m tasks.tracking_server $(PORT)
+
+# What a machine without a network installs from (docs/operations.md), for another Python too.
+wheelhouse: setup
+	@$(BIN)/python -m tasks.wheelhouse $(PYTHON_VERSION)
