@@ -8,10 +8,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
 from ruamel.yaml import YAML
 
 from diffusevae.core.params import build
+from diffusevae.core.template import load_template
 from diffusevae.latents.measures.evidence import describe
 from diffusevae.latents.page.chapter import Chapter
 
@@ -28,10 +28,7 @@ def _interval(row: Mapping[str, float], name: str) -> str:
     return json.dumps({key: float(row[column]) for key, column in ends.items()})
 
 
-_ENVIRONMENT = Environment(
-    undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-)
-_ENVIRONMENT.filters |= {"as": _format, "describe": describe, "interval": _interval}
+_FILTERS = {"as": _format, "describe": describe, "interval": _interval}
 
 
 def fill_chapter(template: Path, **facts: object) -> Chapter:
@@ -40,7 +37,7 @@ def fill_chapter(template: Path, **facts: object) -> Chapter:
     Raises UndefinedError for a fact that is missing (TypeError where it is to be formatted), and
     InputError for a field that is none.
     """
-    source = _ENVIRONMENT.from_string(template.read_text(encoding="utf-8"))
+    source = load_template(template, escape=False, filters=_FILTERS)
     content = YAML(typ="safe", pure=True).load(source.render(facts))
     lists = ("summary", "headlines", "claims", "pictures", "tables")
     return build(Chapter, dict.fromkeys(lists, ()) | content, str(template))
