@@ -14,7 +14,6 @@ import sys
 import tomllib
 from pathlib import Path
 
-from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
@@ -61,8 +60,7 @@ def list_pins(constraints: str, version: str) -> list[str]:
 
     pip itself would ask the Python that runs.
     """
-    environment = {**default_environment()}
-    environment |= {"python_version": version, "python_full_version": f"{version}.0"}
+    environment = {"python_version": version, "python_full_version": f"{version}.0"}
     pins = [Requirement(line) for line in constraints.splitlines() if line]
     return [
         f"{pin.name}{pin.specifier}"

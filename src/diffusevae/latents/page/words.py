@@ -5,7 +5,7 @@ any word. In a headline, `<<: {{ row | interval("mse") }}` stands for value, low
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -28,7 +28,11 @@ def _interval(row: Mapping[str, float], name: str) -> str:
     return json.dumps({key: float(row[column]) for key, column in ends.items()})
 
 
-_FILTERS = {"as": _format, "describe": describe, "interval": _interval}
+_FILTERS: dict[str, Callable[..., object]] = {
+    "as": _format,
+    "describe": describe,
+    "interval": _interval,
+}
 
 
 def fill_chapter(template: Path, **facts: object) -> Chapter:
