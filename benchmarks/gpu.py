@@ -48,6 +48,7 @@ class Work:
     """What is timed: its name, FLOPs of one step (or sample), and who does it, in seconds."""
 
     name: str
+    title: str
     flops: float
     sides: dict[str, Callable[[], float]]
 
@@ -73,41 +74,37 @@ def measure_works(
         *(make_training(setting, kind, n, launches) for kind in ("unet", "vae") for n in batches),
         *(make_sampling(setting, n, launches) for n in sampled),
     ]
-    ratios: Ratios = {"gpu_matrix_product_tflops": ceiling}
-    rows: list[Sequence[object]] = [
-        ("", "how it runs", "ms", "TFLOP/s", "of the matrix product", "MB")
-    ]
-    for work in works:
-        ratios |= measure_work(setting, work, ceiling, rows)
-    show_table(
-        f"Steps of training, and samples in {NUM_STEPS} steps, {precision(setting.device)} "
-        f"(n = {setting.repeats}; matrices {matrix_size} x {matrix_size}: {ceiling} TFLOP/s)",
-        rows,
+    print(
+        f"\nmatrix product, {matrix_size} x {matrix_size}, {precision(setting.device)}: "
+        f"{ceiling} TFLOP/s (n = {RUNS})"
     )
+    ratios: Ratios = {"gpu_matrix_product_tflops": ceiling}
+    for work in works:
+        ratios |= measure_work(setting, work, ceiling)
     return ratios
 
 
-def measure_work(
-    setting: Setting, work: Work, ceiling: Spread, rows: list[Sequence[object]]
-) -> Ratios:
-    """Let the sides of a work take turns, add a row for each, and return its times by name."""
+def measure_work(setting: Setting, work: Work, ceiling: Spread) -> Ratios:
+    """Let the sides of a work take turns, print them as a table, and return its times by name."""
     if any("compiled" in how for how in work.sides):
         torch.compiler.reset()  # it compiles a function for a few shapes only
     peaks: dict[str, float] = {}
     sides = [Side(how, _watch(run, setting, peaks, how)) for how, run in work.sides.items()]
     turns = take_turns(sides, setting.repeats)
     ratios: Ratios = {}
+    rows: list[Sequence[object]] = [("", "ms", "TFLOP/s", "of the matrix product", "MB")]
     for how, seconds in turns.items():
         times = Spread.of([1000 * s for s in seconds])
         rate = Spread.of([work.flops / s / 1e12 for s in seconds])
         share = rate.median / ceiling.median
-        rows.append((work.name, how, times, rate, f"{share:.1%}", f"{peaks[how]:.0f}"))
+        rows.append((how, times, rate, f"{share:.1%}", f"{peaks[how]:.0f}"))
         name = f"gpu_{work.name}_{how}".replace(" ", "_")
         ratios[f"{name}_ms"], ratios[f"{name}_tflops"] = times, rate
         ratios[f"{name}_mb"] = Spread.of([peaks[how]])
         if how.startswith("diffusers "):
             ours = turns[how.removeprefix("diffusers ")]
             ratios[f"gpu_{work.name}_vs_diffusers"] = divide(seconds, ours)
+    show_table(f"{work.title} (n = {setting.repeats})", rows)
     return ratios
 
 
@@ -129,7 +126,8 @@ def make_training(setting: Setting, kind: str, batch_size: int, launches: Sequen
         peer, how = networks["diffusers"], launches[-1]
         sides[f"diffusers {how}"] = lambda: time_peer(setting, peer, batch_size, how)
     flops = count_cost(networks["product"], batch_size).flops * batch_size
-    return Work(f"{kind}_training_{batch_size}", flops, sides)
+    title = f"A training step, {kind}, batch {batch_size}"
+    return Work(f"{kind}_training_{batch_size}", title, flops, sides)
 
 
 def time_training(setting: Setting, kind: str) -> float:
@@ -208,7 +206,8 @@ def make_sampling(setting: Setting, count: int, launches: Sequence[str]) -> Work
 
     cost = count_cost(network, count, backward=False)
     sides = {how: _launch(how, draw) for how in launches}
-    return Work(f"sample_{count}_at_once", cost.flops * NUM_STEPS, sides)
+    title = f"An image in {NUM_STEPS} steps, {count} at once"
+    return Work(f"sample_{count}_at_once", title, cost.flops * NUM_STEPS, sides)
 
 
 def _launch(how: str, run: Callable[[], float]) -> Callable[[], float]:

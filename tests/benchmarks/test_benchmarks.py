@@ -342,7 +342,8 @@ def test_what_a_gpu_is_measured_by_runs_on_any_device(setting, monkeypatch, caps
         assert ratios[f"gpu_{name}_plain_tflops"].median == pytest.approx(expected / seconds / 1e12)
     assert (f"gpu_unet_training_{BATCH}_vs_diffusers" in ratios) == bool(known)
     printed = capsys.readouterr().out
-    assert f"| unet_training_{BATCH} | captured |" in printed and "matrices 64 x 64" in printed
+    assert f"A training step, vae, batch {BATCH} (n = 1)" in printed and "64 x 64" in printed
+    assert "An image in 2 steps, 2 at once" in printed and "| captured |" in printed
     assert LAUNCH_VARIABLE not in os.environ
 
 
