@@ -100,6 +100,8 @@ def test_a_trajectory_goes_from_noise_to_the_finished_image(models, test_images)
     assert trajectory["t"].tolist() == [49, 32, 16, -1]
     assert trajectory["x_t"].shape == trajectory["x_0"].shape == (4, 8, 1, 16, 16)
     assert torch.equal(trajectory["x_t"][-1], trajectory["x_0"][-1])
+    heun = make_sampler(sampler="heun", num_steps=5)  # two of its steps are seen as one
+    assert record_trajectory(models, heun, test_images, 0)["t"].tolist()[-1] == -1
 
 
 def test_more_images_than_there_are_is_an_error_with_the_number(models, test_images):

@@ -1,7 +1,6 @@
 """What the trained models make: refined test images, generated images, one denoising trajectory."""
 
 import dataclasses
-import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -192,21 +191,19 @@ def record_trajectory(
     x_t is mapped from the range of diffusion to [0,1] for showing; t = -1 is the finished image.
     """
     x_hat = reconstruct_all(models.vae, test.images[:TRAJECTORY_IMAGES])
-    moments = config.num_steps + 1
-    chosen = torch.linspace(0, moments - 1, min(TRAJECTORY_MOMENTS, moments)).round().tolist()
-    kept: list[tuple[int, Tensor, Tensor]] = []
-    seen = itertools.count()
+    moments: list[tuple[int, Tensor, Tensor]] = []  # on the device: no step waits for a copy
 
     def keep(t: int, x_t: Tensor, x_0: Tensor) -> None:
-        if next(seen) in chosen:
-            kept.append((t, models.diffusevae.to_unit_range(x_t).cpu(), x_0.cpu()))
+        moments.append((t, models.diffusevae.to_unit_range(x_t), x_0))
 
     whole = dataclasses.replace(config, batch_size=len(x_hat))  # one batch: one story
     sample(models.diffusevae, whole, len(x_hat), seed, x_hat, callback=keep)
+    chosen = torch.linspace(0, len(moments) - 1, min(TRAJECTORY_MOMENTS, len(moments))).round()
+    kept = [moments[int(i)] for i in chosen]
     return {
         "t": torch.tensor([t for t, _, _ in kept]),
-        "x_t": torch.stack([x_t for _, x_t, _ in kept]),
-        "x_0": torch.stack([x_0 for _, _, x_0 in kept]),
+        "x_t": torch.stack([x_t for _, x_t, _ in kept]).cpu(),
+        "x_0": torch.stack([x_0 for _, _, x_0 in kept]).cpu(),
         "x_hat": x_hat.cpu(),
     }
 
