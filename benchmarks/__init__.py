@@ -2,4 +2,7 @@
 
 import os
 
+from diffusevae.core.errors import guard_output
+
+guard_output()
 os.environ.setdefault("TQDM_DISABLE", "1")  # the peers' progress bars, between the tables

@@ -10,6 +10,8 @@ holds the medians by name. Topics that need an experiment's results say so where
 import argparse
 import json
 import os
+import signal
+import sys
 
 import torch
 
@@ -66,8 +68,21 @@ STARTUP_TARGET = "at most 2.5"
 REPEATS = 5
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Measure the topics named, else all of them."""
+def main(arguments: list[str] | None = None) -> int:
+    """Measure the topics named, else all of them; return the exit code.
+
+    Whoever reads no further (`| head`) ends it: there is nothing but what it says.
+    """
+    try:
+        _measure(arguments)
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush
+        return 128 + signal.SIGPIPE
+
+
+def _measure(arguments: list[str] | None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("topics", nargs="*", metavar="topic", help=", ".join(TOPICS))
     parser.add_argument("--experiment", default="quickstart")
@@ -76,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown := set(chosen.topics) - set(TOPICS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(TOPICS)}")
     setting = choose_setting(chosen.experiment, chosen.repeats)
-    print(describe(setting))
+    print(describe(setting), flush=True)
     ratios: Ratios = {}
     for topic in chosen.topics or TOPICS:
         ratios |= TOPICS[topic].measure(setting)
@@ -89,4 +104,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import sys
 from importlib.util import find_spec
 
@@ -351,6 +352,14 @@ def test_an_unknown_topic_is_an_error_that_names_those_there_are(capsys):
     with pytest.raises(SystemExit):
         command.main(["speed"])
     assert "unknown: speed; there are ceilings, layers, training" in capsys.readouterr().err
+
+
+def test_who_reads_no_further_ends_it_without_a_traceback(monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert command.main(["gpu", "--experiment", "smoke"]) == 128 + signal.SIGPIPE
 
 
 def test_the_exponent_is_that_of_the_growth(setting, monkeypatch, tmp_path):

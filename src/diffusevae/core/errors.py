@@ -7,6 +7,7 @@ A failure's text hides passwords from its start, so that it may be printed, logg
 import logging
 import os
 import re
+import signal
 import sys
 import threading
 import traceback
@@ -74,15 +75,25 @@ class _Guarded:
 
 
 def guard_output() -> None:
-    """Hide passwords in this process's log lines and in its tracebacks."""
+    """Hide passwords in this process's log lines and in its tracebacks; end by Ctrl-C in one line.
+
+    Who calls this first is stopped so even while the rest is imported.
+    """
     make_plain = logging.getLogRecordFactory()
     if isinstance(make_plain, _Guarded):
         return
     logging.setLogRecordFactory(_Guarded(make_plain))
-    sys.excepthook = _show
+    sys.excepthook = _end
     threading.excepthook = lambda failed: _show(
         failed.exc_type, failed.exc_value, failed.exc_traceback
     )
+
+
+def _end(*error) -> None:
+    if issubclass(error[0], KeyboardInterrupt):
+        sys.stderr.write("error: stopped by Ctrl-C\n")
+        raise SystemExit(128 + signal.SIGINT)
+    _show(*error)
 
 
 def _show(*error) -> None:
