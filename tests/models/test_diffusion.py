@@ -6,14 +6,8 @@ import torch
 from diffusevae.core.errors import InputError
 from diffusevae.core.randomness import generator
 from diffusevae.core.tensor_file import load_config, save_tensors
-from diffusevae.models.diffusion import (
-    GREY,
-    check_pair,
-    draw_noise,
-    hide,
-    load_diffusion,
-    save_diffusion,
-)
+from diffusevae.models.conditions import GREY, hide
+from diffusevae.models.diffusion import check_pair, draw_noise, load_diffusion, save_diffusion
 from tests.support.toy_models import make_diffusion
 
 
@@ -163,8 +157,8 @@ def test_guidance_extrapolates_and_zero_is_the_conditional_model_bit_for_bit():
     x, x_hat, t = torch.randn(2, 1, 16, 16), torch.rand(2, 1, 16, 16), torch.tensor([3, 40])
     conditional = model.unet(x, t, 2 * x_hat - 1)
     none = model.unet(x, t, torch.zeros_like(x))
-    assert torch.equal(model.network(x, t, x_hat, 0.0), conditional)
-    torch.testing.assert_close(model.network(x, t, x_hat, 2.0), 3 * conditional - 2 * none)
+    assert torch.equal(model.network(x, t, x_hat, guidance=0.0), conditional)
+    torch.testing.assert_close(model.network(x, t, x_hat, guidance=2.0), 3 * conditional - 2 * none)
 
 
 def test_the_forward_process_does_not_use_x_hat():

@@ -14,7 +14,7 @@ from diffusevae.sampling.denoising import Way
 from diffusevae.sampling.samplers import SAMPLERS, sample
 from tests.support.toy_models import make_diffusion, make_sampler
 
-WAY = Way(0.0, True, "captured")
+WAY = Way(0.0, "all", True, "captured")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
@@ -58,16 +58,16 @@ def test_threads_that_share_a_step_do_not_disturb_each_other(monkeypatch):
 def test_the_steps_used_last_are_kept_as_long_as_the_model(monkeypatch):
     model, _ = make_refiner()
     steps = denoising._STEPS.setdefault(model, denoising.Steps(torch.device("cpu")))
-    first = steps.find(model, True, 1, WAY)
+    first = steps.find(model, [torch.float32], 1, WAY)
     for count in range(2, denoising.KEPT + 1):
-        steps.find(model, True, count, WAY)
-    assert steps.find(model, True, 1, WAY) is first
-    steps.find(model, True, denoising.KEPT + 1, WAY)
+        steps.find(model, [torch.float32], count, WAY)
+    assert steps.find(model, [torch.float32], 1, WAY) is first
+    steps.find(model, [torch.float32], denoising.KEPT + 1, WAY)
     assert len(steps.captured) == denoising.KEPT
-    assert steps.find(model, True, 1, WAY) is first
-    assert steps.find(model, True, 1, Way(0.0, False, "captured")) is not first
+    assert steps.find(model, [torch.float32], 1, WAY) is first
+    assert steps.find(model, [torch.float32], 1, Way(0.0, "all", False, "captured")) is not first
     monkeypatch.setenv(PRECISION_VARIABLE, "bfloat16")
-    assert steps.find(model, True, 1, WAY) is not first
+    assert steps.find(model, [torch.float32], 1, WAY) is not first
     kept = len(denoising._STEPS)
     del model
     gc.collect()

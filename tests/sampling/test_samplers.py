@@ -113,10 +113,10 @@ def test_heun_runs_the_network_as_often_as_asked(num_steps):
 class ExactShifted(ExactGaussian):
     """The best denoiser of Formulation 2 for x_0 ~ N(MEAN + x_hat / 2, STD^2), which sees x_t."""
 
-    config = make_unet_config(fuse=("shift",))
+    config, conditional = make_unet_config(fuse=("shift",)), True
 
-    def forward(self, x_t, t, x_hat):
-        return x_hat / 2 + super().forward(x_t - x_hat * (1 + self.signal(t) / 2), t)
+    def forward(self, x_t, t, condition):
+        return condition / 2 + super().forward(x_t - condition * (1 + self.signal(t) / 2), t)
 
     def signal(self, t):
         return self.alpha_bars[t].sqrt()[:, None, None, None]
@@ -209,6 +209,20 @@ def test_the_seed_decides_the_images_and_x_hat_conditions_them():
     assert torch.equal(first, sample(model, config, 3, 0, x_hat))
     assert not torch.equal(first, sample(model, config, 3, 1, x_hat))
     assert not torch.equal(first, sample(model, config, 3, 0, 1 - x_hat))
+
+
+def test_labels_are_refused_by_a_model_without_classes_and_change_what_one_with_them_makes():
+    labels = torch.tensor([0, 1, 1])
+    config = make_sampler(num_steps=2, batch_size=2)
+    with pytest.raises(InputError, match="^labels: this model knows no classes"):
+        sample(make_diffusion("v").eval(), config, 3, 0, labels=labels)
+    model = make_diffusion("v", num_classes=2).eval()
+    made = sample(model, config, 3, 0, labels=labels)
+    assert not torch.equal(made, sample(model, config, 3, 0, labels=1 - labels))
+    assert torch.equal(made[2:], sample(model, config, 3, 0, labels=torch.tensor([1, 0, 1]))[2:])
+    guided = make_sampler(num_steps=2, guidance=1.0)
+    with pytest.raises(InputError, match="^guidance 1: needs a model trained without its cond"):
+        sample(model, guided, 3, 0, labels=labels)
 
 
 def test_guidance_is_refused_where_the_condition_was_never_hidden():

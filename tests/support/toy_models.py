@@ -37,6 +37,7 @@ def make_diffusion(
     conditional=False,
     fuse=("in", "down", "skip"),
     condition_channels=None,
+    num_classes=0,
     **changes,
 ) -> DiffusionModel:
     """Return a diffusion model of 50 timesteps for images of 1 x 16 x 16."""
@@ -56,6 +57,7 @@ def make_diffusion(
         (1, 16, 16),
         conditional,
         condition_channels=condition_channels,
+        num_classes=num_classes,
     )
     torch.nn.init.normal_(model.unet.conv_out.weight, std=0.1)
     return model

@@ -17,11 +17,10 @@ from torch import Generator, Tensor, nn
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import Range, build, leave_out_defaults
 from diffusevae.core.tensor_file import freeze, load_config, of_one_model, save_tensors
+from diffusevae.models.conditions import GREY, Hidden, tell_apart
 from diffusevae.models.predictions import Prediction, min_snr_weights, split_output, target_of
 from diffusevae.models.schedule import NoiseSchedule, Scheduler, end_in_noise, make_schedule
 from diffusevae.models.unet import UNet, UNetConfig
-
-GREY = 0.5  # of a condition that says nothing: the network, which gets 2 * GREY - 1, is given zeros
 
 
 @dataclass(frozen=True)
@@ -93,11 +92,12 @@ class DiffusionModel(nn.Module):
         conditional: bool,
         p_uncond: float = 0.0,
         condition_channels: int | None = None,
+        num_classes: int = 0,
     ) -> None:
         super().__init__()
         self.config = config
         self.p_uncond = p_uncond
-        self.unet = UNet(unet_config, image_shape, conditional, condition_channels)
+        self.unet = UNet(unet_config, image_shape, conditional, condition_channels, num_classes)
         self.schedule = config.schedule
         alpha_bars = self.schedule.alpha_bars
         self.register_buffer("sqrt_alpha_bars", alpha_bars.sqrt().float(), persistent=False)
@@ -137,41 +137,52 @@ class DiffusionModel(nn.Module):
         return split_output(self.config.prediction, a, s, x_t, output)
 
     def network(
-        self, x_t: Tensor, t: Tensor, condition: Tensor | None = None, guidance: float = 0.0
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        condition: Tensor | None = None,
+        labels: Tensor | None = None,
+        guidance: float = 0.0,
+        hidden: Hidden = "all",
     ) -> Tensor:
         """Return the UNet's output, under classifier-free guidance where asked.
 
-        (1 + w) f(x_t, condition) - w f(x_t, GREY) with w = guidance; w = 0 runs the network once.
-        A flow's network sees x_t / (sqrt(abar) + sqrt(1 - abar)) = (1 - u) x_0 + u eps.
+        (1 + w) f(x_t, condition, labels) - w f(x_t, ..) with w = guidance, the latter without what
+        `hidden` names; w = 0 runs the network once. A flow's network sees
+        x_t / (sqrt(abar) + sqrt(1 - abar)) = (1 - u) x_0 + u eps.
         """
         if self.config.prediction == "flow":
             x_t = x_t / (self._at(self.sqrt_alpha_bars, t) + self._at(self.sqrt_noise, t))
-        if condition is None:
-            return self.unet(x_t, t)
-        output = self._answer(x_t, t, condition)
-        if guidance == 0:
+        output = self._answer(x_t, t, condition, labels)
+        if guidance == 0 or (condition is None and labels is None):
             return output
-        alone = self._answer(x_t, t, torch.full_like(condition, GREY))
-        return (1 + guidance) * output - guidance * alone
+        if condition is not None and hidden in ("all", "x_hat"):
+            condition = torch.full_like(condition, GREY)
+        if labels is not None and hidden in ("all", "labels"):
+            labels = torch.full_like(labels, self.unet.num_classes)
+        return (1 + guidance) * output - guidance * self._answer(x_t, t, condition, labels)
 
-    def _answer(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+    def _answer(
+        self, x_t: Tensor, t: Tensor, condition: Tensor | None, labels: Tensor | None
+    ) -> Tensor:
         """Return the UNet's output under a condition, the first channels of which may shift x_t."""
-        if "shift" in self.unet.config.fuse:
-            x_t = x_t + self.to_diffusion_range(condition[:, : x_t.shape[1]])
-        return self.unet(x_t, t, 2 * condition - 1)
+        given = {} if labels is None else {"labels": labels}
+        if condition is not None:
+            given["condition"] = 2 * condition - 1
+            if "shift" in self.unet.config.fuse:
+                x_t = x_t + self.to_diffusion_range(condition[:, : x_t.shape[1]])
+        return self.unet(x_t, t, **given)
 
-    def losses(
-        self, x: Tensor, t: Tensor, eps: Tensor, condition: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def losses(self, x: Tensor, t: Tensor, eps: Tensor, *conditions: Tensor) -> dict[str, Tensor]:
         """Return loss = E w_t || target - f(x_t, t) ||^2 and noise_mse, the error in units of eps.
 
-        w_t is 1 unless min-SNR is asked for. x and the condition are B x C x H x W in [0,1]. With
-        open_ends, a predicted x_0 beyond the end of the range at which the true one lies counts as
-        an error of 0.
+        w_t is 1 unless min-SNR is asked for. x is B x C x H x W in [0,1]; conditions are what the
+        network takes of x_hat (as x) and labels (B), in this order. With open_ends, a predicted x_0
+        beyond the end of the range at which the true one lies counts as an error of 0.
         """
         x_0 = self.to_diffusion_range(x)
         x_t = self.add_noise(x_0, t, eps)
-        output = self.network(x_t, t, condition)
+        output = self.network(x_t, t, *tell_apart(conditions, self.unet.conditional))
         error = output - self.target(x_0, t, eps)
         predicted_x_0, predicted_eps = self.split(x_t, t, output.detach())
         noise_error = predicted_eps - eps
@@ -186,11 +197,6 @@ class DiffusionModel(nn.Module):
 
     def _at(self, values: Tensor, t: Tensor) -> Tensor:
         return values[t][:, None, None, None]
-
-
-def hide(condition: Tensor, hidden: Tensor) -> Tensor:
-    """Return conditions, B x C x H x W, of which the `hidden` ones (B, bool) say nothing."""
-    return torch.where(hidden[:, None, None, None], GREY, condition)
 
 
 def draw_noise(shape: Sequence[int], num_timesteps: int, rng: Generator) -> tuple[Tensor, Tensor]:
@@ -211,6 +217,8 @@ def save_diffusion(path: Path, model: DiffusionModel, vae_sha256: str | None = N
     }
     if model.unet.condition_channels != model.unet.image_shape[0]:
         config["condition_channels"] = model.unet.condition_channels
+    if model.unet.num_classes:
+        config["num_classes"] = model.unet.num_classes
     save_tensors(path, model.state_dict(), config)
 
 
@@ -225,6 +233,7 @@ def load_diffusion(path: Path, device: torch.device | str = "cpu") -> DiffusionM
         config["conditional"],
         config.get("p_uncond", 0.0),
         config.get("condition_channels"),
+        config.get("num_classes", 0),
     )
     return freeze(model, path, device)
 

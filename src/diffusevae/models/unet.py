@@ -71,7 +71,8 @@ class UNet(nn.Module):
 
     `conditional` says whether it takes a condition (B x C x H x W, in [-1,1]) too: without, it is
     the unconditional DDPM's network. A condition of zeros says nothing (classifier-free guidance).
-    One that is no image has `condition_channels`, and any height and width.
+    One that is no image has `condition_channels`, and any height and width. With `num_classes` it
+    takes labels (B) as well, of which num_classes says nothing.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class UNet(nn.Module):
         image_shape: Sequence[int],
         conditional: bool,
         condition_channels: int | None = None,
+        num_classes: int = 0,
     ) -> None:
         super().__init__()
         check_halving(image_shape, config.channel_multipliers)
@@ -91,6 +93,8 @@ class UNet(nn.Module):
         image_channels, dim = image_shape[0], config.time_emb_dim
         self.condition_channels = condition_channels or image_channels
         self.time_mlp = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.num_classes = num_classes
+        self.label_embedding = nn.Embedding(num_classes + 1, dim) if num_classes else None
         told = self.condition_channels
         self.fuse_in = _fuse(image_channels, told) if "in" in self.fuse else None
         inputs = image_channels + (told if "concat" in self.fuse else 0)
@@ -108,13 +112,21 @@ class UNet(nn.Module):
         self.norm_out = group_norm(widths[0])
         self.conv_out = zero_init(nn.Conv2d(widths[0], image_channels, 3, padding=1))
 
-    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x_t: Tensor, t: Tensor, condition: Tensor | None = None, labels: Tensor | None = None
+    ) -> Tensor:
         assert (condition is not None) == self.conditional, "condition given to the wrong network"
         with autocast(x_t.device):
-            return self._predict(x_t, t, condition).float()
+            return self._predict(x_t, t, condition, labels).float()
 
-    def _predict(self, x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+    def _predict(
+        self, x_t: Tensor, t: Tensor, condition: Tensor | None, labels: Tensor | None
+    ) -> Tensor:
         embedding = self.time_mlp(time_embedding(t, self.config.time_emb_dim))
+        if self.label_embedding is not None:
+            if labels is None:
+                labels = torch.full((1,), self.num_classes, device=x_t.device)
+            embedding = embedding + self.label_embedding(labels)
         h = x_t
         if self.fuse_in is not None and condition is not None:
             h = self.fuse_in(_concatenate_resized(h, condition))

@@ -6,7 +6,8 @@ predicted x_0 (Chung et al. 2023, "Diffusion posterior sampling for general nois
 problems"; for classes Dhariwal and Nichol 2021, "Diffusion models beat GANs on image synthesis").
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from diffusevae.models.classifier import Classifier
 from diffusevae.models.diffusion import DiffusionModel
-from diffusevae.sampling.denoising import Denoise, predict_x_0
+from diffusevae.sampling.denoising import Denoise, Way, predict_x_0
 
 # From the predicted x_0 of some images, in the range of diffusion and with gradient, which of all
 # images these are, and bar_alpha, to log r of each: B.
@@ -22,12 +23,7 @@ Field = Callable[[Tensor, slice, float], Tensor]
 
 
 def make_field_denoiser(
-    model: DiffusionModel,
-    condition: Tensor | None,
-    guidance: float,
-    clip: bool,
-    field: Field,
-    images: slice,
+    model: DiffusionModel, conditions: Sequence[Tensor], way: Way, field: Field, images: slice
 ) -> Denoise:
     """Return what predicts x_0 under a field: x_0 + (1 - bar_alpha) / sqrt(bar_alpha) grad log r.
 
@@ -35,17 +31,18 @@ def make_field_denoiser(
     prediction. images: which of all images the batch holds.
     """
     alpha_bars = model.schedule.alpha_bars.tolist()
+    unclipped = dataclasses.replace(way, clip=False)
 
     def denoise(x_t: Tensor, t: int) -> Tensor:
         alpha_bar = alpha_bars[t]
         with torch.inference_mode(False), torch.enable_grad():
             x = x_t.clone().requires_grad_()
             times = torch.full((1,), t, device=x.device)
-            known = None if condition is None else condition.clone()
-            x_0 = predict_x_0(model, x, times, known, guidance, clip=False)
+            known = [condition.clone() for condition in conditions]  # such as autograd may keep
+            x_0 = predict_x_0(model, x, times, known, unclipped)
             (pull,) = torch.autograd.grad(field(x_0, images, alpha_bar).sum(), x)
         moved = x_0.detach() + (1 - alpha_bar) / alpha_bar**0.5 * pull
-        return moved.clamp(*model.x_0_bounds) if clip else moved
+        return moved.clamp(*model.x_0_bounds) if way.clip else moved
 
     return denoise
 

@@ -11,6 +11,7 @@ from diffusevae.core.device import launch
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import PositiveCount, Range, Share
 from diffusevae.core.randomness import generator
+from diffusevae.models.conditions import Hidden, check_labels
 from diffusevae.models.diffusion import DiffusionModel
 from diffusevae.sampling.denoising import Denoise, Way, make_denoiser
 from diffusevae.sampling.fields import Field, make_field_denoiser
@@ -55,6 +56,7 @@ class SamplerConfig:
     temperature: Annotated[float, Range(0, 10)]
     shared_noise: bool
     batch_size: PositiveCount
+    guided_by: Hidden = "all"
 
     def __post_init__(self) -> None:
         if starts_without_noise(self.sampler, self.num_steps, self.spacing):
@@ -191,30 +193,37 @@ def sample(
     callback: Callback | None = None,
     progress: Callable[[int, int], None] | None = None,
     field: Field | None = None,
+    labels: Tensor | None = None,
 ) -> Tensor:
     """Return num_images images in [0,1] on the CPU; DiffuseVAE's of as many conditions in [0,1].
 
     `callback(t, x_t, x_0)` sees every step of every batch (x_t in the range of diffusion, the
     predicted x_0 in [0,1]; the last call has t = -1), `progress(done, total)` every batch. A field
-    says which images are wanted (`sampling.fields`). Noise is drawn on the CPU, so that a seed has
-    the same on every device. Raises InputError for guidance that the model has not learned.
+    says which images are wanted (`sampling.fields`), labels (N) are the classes that the model is
+    told; one that knows classes is told none where they are left out. Noise is drawn on the CPU, so
+    that a seed has the same on every device. Raises InputError for guidance that the model has not
+    learned, and for classes that it does not know.
     """
-    if condition is not None:
+    given = [each for each in (condition, labels) if each is not None]
+    if given:
         check_guidance(config, model.p_uncond)
+    if labels is not None:
+        check_labels(labels, model.unet.num_classes)
     device = model.sqrt_noise.device
     whole = num_images - num_images % config.batch_size  # images in batches of the full size
     images = []
     for start in range(0, num_images, config.batch_size):
         end = min(start + config.batch_size, num_images)
         alike = whole if end <= whole else end - start
-        way = Way(config.guidance, config.clip, launch(device, alike * config.num_steps))
+        launched = launch(device, alike * config.num_steps)
+        way = Way(config.guidance, config.guided_by, config.clip, launched)
         rng = generator(seed, "sample", 0 if config.shared_noise else start)
-        part = None if condition is None else condition[start:end].to(device)
+        part = [each[start:end].to(device) for each in given]
         if field is None:
             denoise = make_denoiser(model, part, end - start, way)
         else:
             rows = slice(start, end)
-            denoise = make_field_denoiser(model, part, config.guidance, config.clip, field, rows)
+            denoise = make_field_denoiser(model, part, way, field, rows)
         images.append(_sample_batch(model, config, denoise, end - start, rng, callback).cpu())
         if progress is not None:
             progress(end, num_images)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,8 @@ from torch import Tensor
 from diffusevae.core.params import PositiveCount, Share
 from diffusevae.core.randomness import generator, seed_of
 from diffusevae.data.dataset import count_at_once, to_unit
-from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel, draw_noise, hide
+from diffusevae.models.conditions import hide_some
+from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel, draw_noise
 from diffusevae.models.unet import UNetConfig
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.distributed import ALONE, Group
@@ -40,15 +42,26 @@ SECTIONS = {
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """uint8 images N x C x H x W on the device to use, and their x_hat in [0,1] (None for DDPM)."""
+    """uint8 images N x C x H x W on the device to use, and what the model is told of them.
+
+    condition: their x_hat in [0,1], none for a DDPM; labels: N, where it is told their class.
+    """
 
     x: Tensor
     condition: Tensor | None = None
+    labels: Tensor | None = None
 
-    def at(self, indices: Tensor | slice) -> tuple[Tensor, Tensor | None]:
-        """Return x and the condition in [0,1] of some images."""
-        condition = None if self.condition is None else self.condition[indices]
-        return to_unit(self.x[indices]), condition
+    def at(self, indices: Tensor | slice) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return x and the condition in [0,1] of some images, and their labels."""
+        condition, labels = (
+            None if every is None else every[indices] for every in (self.condition, self.labels)
+        )
+        return to_unit(self.x[indices]), condition, labels
+
+    @cached_property
+    def num_classes(self) -> int:
+        """How many classes the model is told of, 0 where it is told no label."""
+        return 0 if self.labels is None else 1 + int(self.labels.max())
 
 
 def fit_diffusion(
@@ -66,15 +79,17 @@ def fit_diffusion(
 ) -> tuple[DiffusionModel, History]:
     """Train a DDPM, or DiffuseVAE where the images come with x_hat; see `training.fit`.
 
-    p_uncond is the share of images whose condition is hidden. Validation draws the same (t, eps)
-    for an image in every epoch, so epochs compare (docs/study.md, section 11).
+    p_uncond is the share of images whose condition, label or both are hidden. Validation draws the
+    same (t, eps) for an image in every epoch, so epochs compare (docs/study.md, section 11).
     """
     device = train.x.device
     torch.manual_seed(seed_of(seed, "diffusion"))  # initial weights
     conditional = train.condition is not None
     told = None if train.condition is None else train.condition.shape[1]
     shape = train.x.shape[1:]
-    model = DiffusionModel(config, unet_config, shape, conditional, p_uncond, told).to(device)
+    classes = train.num_classes
+    model = DiffusionModel(config, unet_config, shape, conditional, p_uncond, told, classes)
+    model = model.to(device)
 
     def draw(indices: Tensor, epoch: int, batch: int, rows: slice) -> tuple[Tensor, ...]:
         rng = generator(seed, "diffusion", epoch, batch, device=device)
@@ -130,12 +145,8 @@ def _draw(
     p_uncond: float,
     rng: torch.Generator,
 ) -> tuple[Tensor, ...]:
-    """Return what `DiffusionModel.losses` takes of some images: x, t, eps and the condition."""
-    x, condition = images.at(indices)
+    """Return what `DiffusionModel.losses` takes of some images: x, t, eps and the conditions."""
+    x, condition, labels = images.at(indices)
     t, eps = draw_noise(x.shape, num_timesteps, rng)
-    if condition is None:
-        return x, t, eps
-    if p_uncond > 0:
-        hidden = torch.rand(len(x), generator=rng, device=x.device) < p_uncond
-        condition = hide(condition, hidden)
-    return x, t, eps, condition
+    told = hide_some(condition, labels, images.num_classes, p_uncond, rng)
+    return x, t, eps, *(each for each in told if each is not None)

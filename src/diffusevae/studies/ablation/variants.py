@@ -11,7 +11,8 @@ from torch import Tensor
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import override
-from diffusevae.models.diffusion import GREY, DiffusionConfig
+from diffusevae.models.conditions import GREY
+from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.unet import Fuse, UNetConfig
 
 Told = Literal["x_hat", "code", "both"]  # what the network is given of the VAE
