@@ -19,7 +19,8 @@ from benchmarks.setting import IMAGE_SHAPE, Setting
 from diffusevae.figures.drawing import COLOURS, figure_style, label_axes, panels, save_figure
 from diffusevae.metrics.paired import measure_pairs
 from diffusevae.models.diffusion import DiffusionModel
-from diffusevae.sampling.samplers import SamplerConfig, sample
+from diffusevae.sampling.sampler_config import SamplerConfig
+from diffusevae.sampling.samplers import sample
 from diffusevae.training.diffusion_training import Images, fit_diffusion
 from diffusevae.training.loop import Callbacks
 

@@ -46,7 +46,8 @@ from diffusevae.metrics.set_comparison import extract_features
 from diffusevae.models.classifier import load_classifier
 from diffusevae.models.diffusion import DiffusionModel, load_diffusion
 from diffusevae.sampling.generation import Models, decode_new_codes, load_models
-from diffusevae.sampling.samplers import SamplerConfig, sample
+from diffusevae.sampling.sampler_config import SamplerConfig
+from diffusevae.sampling.samplers import sample
 
 STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50)
 FEWEST = 20  # images that are timed

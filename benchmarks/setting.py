@@ -15,7 +15,7 @@ from diffusevae.metrics.evaluation import EvaluateConfig
 from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.unet import UNetConfig
 from diffusevae.models.vae import VAEConfig
-from diffusevae.sampling.samplers import SamplerConfig
+from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.training.loop import OptimiserConfig
 
 IMAGE_SHAPE = (1, 32, 32)

@@ -24,7 +24,7 @@ from diffusevae.experiments.params_file import PARAMS_FILE
 from diffusevae.figures.drawing import figure_style, save_figure
 from diffusevae.figures.image_figures import draw_gallery
 from diffusevae.sampling.generation import generate_all_ways, load_models, refine_test_images
-from diffusevae.sampling.samplers import SamplerConfig
+from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.tracking.stage_logger import StageLogger
 
 COLUMNS = 20

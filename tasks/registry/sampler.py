@@ -15,7 +15,7 @@ from diffusevae.core.readback import read_as
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.experiments.experiment import Experiment
 from diffusevae.experiments.params_file import PARAMS_FILE, SamplerSource
-from diffusevae.sampling.samplers import SamplerConfig
+from diffusevae.sampling.sampler_config import SamplerConfig
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from diffusevae.metrics.promotion import Made
 from diffusevae.models.diffusion import check_pair
 from diffusevae.registered.own_code import PACKAGE, hash_code
 from diffusevae.sampling.generation import generate, load_pair, refine
-from diffusevae.sampling.samplers import SamplerConfig
+from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.tracking.mlflow_store import connect
 from tasks.registry.model_card import METRICS_ON_CARD
 from tasks.registry.model_folder import MEND, fetch_model

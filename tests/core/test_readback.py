@@ -34,7 +34,7 @@ from diffusevae.metrics.measured import (
 from diffusevae.metrics.paired import PAIRED
 from diffusevae.report.overview import build_overview, read_study
 from diffusevae.report.timings import add_timings
-from diffusevae.sampling.samplers import SamplerConfig
+from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.stages import report as report_stage
 from tasks.registry.sampler import Choice
 from tasks.report.result_tables import render_metrics, render_stage

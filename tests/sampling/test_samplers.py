@@ -10,7 +10,8 @@ from torch import nn
 from diffusevae.core.errors import InputError
 from diffusevae.core.randomness import generator
 from diffusevae.models.diffusion import DiffusionModel
-from diffusevae.sampling.samplers import SAMPLERS, SamplerName, sample
+from diffusevae.sampling.sampler_config import SamplerName
+from diffusevae.sampling.samplers import SAMPLERS, sample
 from tests.support.toy_models import make_diffusion, make_sampler, make_unet_config
 
 MEAN, STD = 0.2, 0.3  # of the Gaussian "images", in the range of diffusion

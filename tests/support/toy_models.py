@@ -5,7 +5,7 @@ import torch
 from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel
 from diffusevae.models.unet import UNet, UNetConfig
 from diffusevae.models.vae import VAE, VAEConfig
-from diffusevae.sampling.samplers import SamplerConfig
+from diffusevae.sampling.sampler_config import SamplerConfig
 
 
 def make_unet_config(**changes) -> UNetConfig:

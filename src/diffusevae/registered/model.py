@@ -15,7 +15,7 @@ from torch import Tensor
 from diffusevae.core.device import choose_device
 from diffusevae.core.readback import read_as
 from diffusevae.sampling.generation import generate, load_pair, refine
-from diffusevae.sampling.samplers import SamplerConfig, check_guidance
+from diffusevae.sampling.sampler_config import SamplerConfig, check_guidance
 
 MOST_NUMBERS = 2**21  # in the images of one call, e.g. 2,048 of 1 x 32 x 32; as JSON 45 MB
 MOST_SEED = 2**63 - 2  # one more is drawn with, too

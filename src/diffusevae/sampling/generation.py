@@ -18,7 +18,8 @@ from diffusevae.data.dataset import Split, in_batches, to_unit
 from diffusevae.models.diffusion import DiffusionModel, check_pair, load_diffusion
 from diffusevae.models.latent_mixture import Mixture, load_mixture
 from diffusevae.models.vae import VAE, load_vae, reconstruct_all
-from diffusevae.sampling.samplers import SamplerConfig, sample
+from diffusevae.sampling.sampler_config import SamplerConfig
+from diffusevae.sampling.samplers import sample
 
 SNAPSHOT_IMAGES = 20
 TRAJECTORY_IMAGES = 8

@@ -15,7 +15,7 @@ from diffusevae.data.dataset import load_split
 from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.unet import UNetConfig
 from diffusevae.models.vae import load_vae
-from diffusevae.sampling.samplers import SamplerConfig, check_guidance
+from diffusevae.sampling.sampler_config import SamplerConfig, check_guidance
 from diffusevae.studies.ablation.ablation_results import make_setting, save_ablation, train_variants
 from diffusevae.studies.ablation.ablation_study import AblateConfig
 from diffusevae.training.loop import OptimiserConfig

@@ -15,7 +15,7 @@ from diffusevae.core.device import choose_device
 from diffusevae.data.dataset import load_split
 from diffusevae.models.classifier import load_classifier
 from diffusevae.sampling.generation import load_models
-from diffusevae.sampling.samplers import SamplerConfig
+from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.studies.frontier import frontier_results
 from diffusevae.studies.frontier.frontier_study import FrontierConfig
 

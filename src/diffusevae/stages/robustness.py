@@ -13,7 +13,7 @@ from diffusevae.data.dataset import load_split, to_unit
 from diffusevae.figures.drawing import figure_style, save_figure
 from diffusevae.models.classifier import load_classifier
 from diffusevae.sampling.generation import load_pair
-from diffusevae.sampling.samplers import SamplerConfig
+from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.studies.robustness.robustness_figures import draw_cases, draw_ladders
 from diffusevae.studies.robustness.robustness_study import RobustnessConfig, measure_robustness
 

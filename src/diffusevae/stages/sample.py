@@ -21,7 +21,7 @@ from diffusevae.sampling.generation import (
     record_trajectory,
     refine_test_images,
 )
-from diffusevae.sampling.samplers import SamplerConfig
+from diffusevae.sampling.sampler_config import SamplerConfig
 
 ROOT = "experiments"
 SECTIONS = {"seed": int, "sampler": SamplerConfig, "sample": SampleConfig}

@@ -14,7 +14,7 @@ from diffusevae.latents.autoencoders.interpolation import (
     study_interpolation,
 )
 from diffusevae.latents.autoencoders.part import Data
-from diffusevae.sampling.samplers import SamplerConfig
+from diffusevae.sampling.sampler_config import SamplerConfig
 
 SAMPLER = SamplerConfig("ddim", 2, "trailing", 0.0, "posterior", True, 0.0, 1.0, True, 8)
 

@@ -12,7 +12,7 @@ import torch
 from diffusevae.core.tensor_file import load_tensors, save_tensors, sha256_of
 from diffusevae.figures.drawing import figure_style
 from diffusevae.models.classifier import Classifier, ClassifierConfig, save_classifier
-from diffusevae.sampling.samplers import SamplerConfig
+from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.stages import frontier as stage
 from diffusevae.studies.frontier import frontier_results
 from diffusevae.studies.frontier.frontier_figures import draw_frontier

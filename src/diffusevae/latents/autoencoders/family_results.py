@@ -19,7 +19,7 @@ from diffusevae.latents.page.chapter import name_metrics
 from diffusevae.models.classifier import load_classifier
 from diffusevae.models.diffusion import check_pair, load_diffusion
 from diffusevae.models.vae import load_vae
-from diffusevae.sampling.samplers import check_guidance
+from diffusevae.sampling.sampler_config import check_guidance
 from diffusevae.training.loop import Model
 from diffusevae.training.stage_trainings import OpenTraining
 

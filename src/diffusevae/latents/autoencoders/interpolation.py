@@ -22,7 +22,8 @@ from diffusevae.latents.models.beta_vae import VectorVAE
 from diffusevae.models.classifier import Classifier
 from diffusevae.models.diffusion import DiffusionModel
 from diffusevae.models.vae import VAE as StageVAE
-from diffusevae.sampling.samplers import SamplerConfig, sample
+from diffusevae.sampling.sampler_config import SamplerConfig
+from diffusevae.sampling.samplers import sample
 
 START, END = 3, 5
 FADE, FIRST_STAGE, DIFFUSEVAE = "pixel cross-fade", "VAE of the experiment", "DiffuseVAE"

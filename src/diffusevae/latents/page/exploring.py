@@ -23,7 +23,8 @@ from diffusevae.latents.models.beta_vae import VectorVAE, load_vector_vae
 from diffusevae.latents.page.cards import Card, read_cards
 from diffusevae.models.diffusion import DiffusionModel, check_pair, load_diffusion
 from diffusevae.models.vae import VAE, load_vae
-from diffusevae.sampling.samplers import SamplerConfig, check_guidance, sample
+from diffusevae.sampling.sampler_config import SamplerConfig, check_guidance
+from diffusevae.sampling.samplers import sample
 
 FILES = {
     "latents": "latents.safetensors",

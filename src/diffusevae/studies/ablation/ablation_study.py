@@ -15,7 +15,8 @@ from diffusevae.core.params import Count, PositiveCount, Share
 from diffusevae.metrics.paired import measure_pairs
 from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.unet import Fuse, UNetConfig
-from diffusevae.sampling.samplers import SamplerConfig, sample
+from diffusevae.sampling.sampler_config import SamplerConfig
+from diffusevae.sampling.samplers import sample
 from diffusevae.studies.ablation.variants import Variant, apply_variant, make_condition, name_fuse
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.diffusion_training import Images, fit_diffusion

@@ -20,7 +20,8 @@ from diffusevae.metrics.distribution import frechet_distance
 from diffusevae.metrics.frechet_intervals import frechet_difference
 from diffusevae.metrics.paired import ssim
 from diffusevae.sampling.generation import Models, sample_new
-from diffusevae.sampling.samplers import SamplerConfig, SamplerName, sample
+from diffusevae.sampling.sampler_config import SamplerConfig, SamplerName
+from diffusevae.sampling.samplers import sample
 
 
 @dataclass(frozen=True)

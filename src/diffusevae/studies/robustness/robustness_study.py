@@ -20,7 +20,8 @@ from diffusevae.metrics.paired import mse, ssim
 from diffusevae.models.classifier import Classifier
 from diffusevae.models.vae import reconstruct_all
 from diffusevae.sampling.generation import Pair
-from diffusevae.sampling.samplers import SamplerConfig, sample
+from diffusevae.sampling.sampler_config import SamplerConfig
+from diffusevae.sampling.samplers import sample
 from diffusevae.studies.robustness.damages import FOREIGN, RESTORABLE
 
 IMAGE, X_HAT = "image", "x_hat"  # what is damaged: before the VAE, or after it
