@@ -7,11 +7,13 @@ cores.
 """
 
 import sys
+from collections.abc import Mapping
 
 from diffusevae.core.disk import megabytes
 from diffusevae.core.errors import InputError
 from diffusevae.experiments.experiment import load_experiment
 from tasks.probe.cost import Cost
+from tasks.probe.networks import memory_of_steps
 from tasks.probe.prediction import predict
 from tasks.terminal import run_on_terminal
 
@@ -19,13 +21,17 @@ ROW = "{:<34}{:>12}{:>14}{:>12}"
 
 
 def plan(arguments: list[str]) -> None:
-    """Print time, memory and disk of each stage and of all. Raises InputError and others."""
+    """Print time, memory and disk of each stage and of all, and what it takes of a GPU.
+
+    Raises InputError and others.
+    """
     if len(arguments) != 1:
         raise InputError(
             f"arguments {' '.join(arguments)!r}: name one experiment, such as "
             "`python -m flows.plan quickstart`"
         )
-    costs = predict(load_experiment(arguments[0]), lambda text: print(f"trying {text}", flush=True))
+    experiment = load_experiment(arguments[0])
+    costs, shape = predict(experiment, lambda text: print(f"trying {text}", flush=True))
     print("\n" + ROW.format("stage", "time", "memory, MB", "disk, MB"))
     for target, cost in costs.items():
         print(describe(target, cost))
@@ -35,12 +41,34 @@ def plan(arguments: list[str]) -> None:
         sum(cost.disk for cost in costs.values()),
     )
     print(describe("all", total))
+    print(describe_gpu(costs) or describe_no_gpu(memory_of_steps(experiment, shape)))
     print("The flow adds its start and a few seconds a stage; a search that prunes takes less.")
 
 
 def describe(name: str, cost: Cost) -> str:
     """Return a row of the table."""
     return ROW.format(name, duration(cost.seconds), megabytes(cost.memory), megabytes(cost.disk))
+
+
+def describe_gpu(costs: Mapping[str, Cost]) -> str | None:
+    """Return what was seen of the GPU that the stages ran on; None where they ran on none."""
+    target, cost = max(costs.items(), key=lambda item: item[1].gpu)
+    if not cost.gpu:
+        return None
+    seconds = sum(each.seconds for each in costs.values() if each.gpu)
+    return (
+        f"GPU: {megabytes(cost.gpu)} MB of its memory at most, by {target}; {duration(seconds)} of "
+        "the time is that of stages on it."
+    )
+
+
+def describe_no_gpu(memory: Mapping[str, float]) -> str:
+    """Return what can be told without one: the computed memory of a training's step."""
+    steps = " and ".join(f"{megabytes(taken)} MB ({kind})" for kind, taken in memory.items())
+    return (
+        f"GPU: none here, so no time with one is told; a step of training would hold about {steps} "
+        "in float32, less in bfloat16."
+    )
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,9 @@
-"""What the networks cost that a search can draw."""
+"""What the networks cost: those that a search can draw, and the memory of a training's step."""
 
 import optuna
 import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffusevae.core.params import load_sections, override
@@ -15,20 +17,36 @@ from diffusevae.tuning.search import SearchConfig
 from diffusevae.tuning.search_space import suggest_values
 
 DRAWS = 16  # networks from a search space
+COPIES = 6  # weights, gradients, Adam's two averages, the averaged weights, the best ones
+OPTIMISED = {"vae": "vae_optimiser", "unet": "diffusion_optimiser"}
+SCHEMAS = {
+    "vae": VAEConfig,
+    "unet": UNetConfig,
+    "diffusion": DiffusionConfig,
+    "vae_optimiser": OptimiserConfig,
+    "diffusion_optimiser": OptimiserConfig,
+}
+
+
+def memory_of_steps(experiment: Experiment, shape: tuple[int, ...]) -> dict[str, float]:
+    """Return the bytes that a step of training holds in float32, of "vae" and "unet".
+
+    Computed: all that the backward pass needs of a batch of C x H x W images, and what is held of
+    the weights. The peak on a CPU was within a tenth of it (docs/performance.md).
+    """
+    params = load_sections(PARAMS_FILE, "experiments", experiment.name, SCHEMAS)
+    found = {}
+    for kind, section in OPTIMISED.items():
+        kept, own = _count_kept(getattr(params, kind), shape)
+        found[kind] = kept * getattr(params, section).batch_size + COPIES * own
+    return found
 
 
 def cost_of_drawn_networks(experiment: Experiment, target: str, shape: tuple[int, ...]) -> float:
     """Return how many times the base network's FLOPs those of a search's networks are, mean."""
     stage = target.split("@")[0]
-    schemas = {
-        "vae": VAEConfig,
-        "unet": UNetConfig,
-        "diffusion": DiffusionConfig,
-        "vae_optimiser": OptimiserConfig,
-        "diffusion_optimiser": OptimiserConfig,
-    }
     params = load_sections(
-        PARAMS_FILE, "experiments", experiment.name, schemas | {stage: SearchConfig}
+        PARAMS_FILE, "experiments", experiment.name, SCHEMAS | {stage: SearchConfig}
     )
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     drawn = [
@@ -44,10 +62,34 @@ def cost_of_drawn_networks(experiment: Experiment, target: str, shape: tuple[int
 
 
 def _count_flops(config: VAEConfig | UNetConfig, shape: tuple[int, ...]) -> int:
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter:
+        _make_and_run(config, shape)
+    return counter.get_total_flops()
+
+
+def _count_kept(config: VAEConfig | UNetConfig, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the bytes kept for the backward pass of one image, and those of the weights."""
+    kept: dict[int, Tensor] = {}  # by their storage; held, so that none has another's place
+
+    def keep(tensor: Tensor) -> Tensor:
+        return kept.setdefault(tensor.untyped_storage()._cdata, tensor)
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        network, _ = _make_and_run(config, shape)
+    own = {each.untyped_storage()._cdata: each for each in network.parameters()}
+    sizes = {place: tensor.untyped_storage().nbytes() for place, tensor in (kept | own).items()}
+    weights = sum(sizes[place] for place in own)
+    return sum(sizes.values()) - weights, weights
+
+
+def _make_and_run(
+    config: VAEConfig | UNetConfig, shape: tuple[int, ...]
+) -> tuple[nn.Module, Tensor]:
+    """Return a network and what it makes of one image, without computing anything."""
+    with torch.device("meta"):
         x = torch.zeros(1, *shape)
         if isinstance(config, VAEConfig):
-            VAE(config, shape).reconstruct(x)
-        else:
-            UNet(config, shape, conditional=False)(x, torch.zeros(1, dtype=torch.long))
-    return counter.get_total_flops()
+            vae = VAE(config, shape)
+            return vae, vae.reconstruct(x)
+        unet = UNet(config, shape, conditional=False)
+        return unet, unet(x, torch.zeros(1, dtype=torch.long))

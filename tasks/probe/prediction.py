@@ -27,11 +27,13 @@ ENOUGH = 1.5  # times as long as at the first scale a run takes that tells the w
 WHOLE = ("download", "prepare")  # stages that are run once, on all there is
 
 
-def predict(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Cost]:
-    """Return what each target of the experiment will take; `say` hears what is being run.
+def predict(
+    experiment: Experiment, say: Callable[[str], None]
+) -> tuple[dict[str, Cost], tuple[int, ...]]:
+    """Return what each target will take, and its images' C x H x W; `say` hears what is being run.
 
-    A search is taken to prune no trial. On a GPU, memory is the host's. Raises InputError,
-    EnvironmentFailure or StageFailure where a stage fails.
+    A search is taken to prune no trial. Raises InputError, EnvironmentFailure or StageFailure where
+    a stage fails.
     """
     params = read_yaml(PARAMS_FILE)
     dataset, sections = (
@@ -64,14 +66,15 @@ def predict(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Cos
             totals.append(sum(tried[-1][1].seconds for tried in points.values()))
             if len(totals) > 1 and (totals[-1] > ENOUGH * totals[0] or held == _sizes(shapes)):
                 break
-    image_bytes = 5 * math.prod(shapes["train"][1:])  # as it is read, and in float32
+    shape = tuple(shapes["train"][1:])
+    image_bytes = 5 * math.prod(shape)  # as it is read, and in float32
     for target in rest:
         load = load_of(target, dataset, sections, _sizes(shapes))
         costs[target] = extrapolate(points[target][0], points[target][-1], load, image_bytes)
         if target.startswith("tune") and load.work:
-            ratio = cost_of_drawn_networks(experiment, target, tuple(shapes["train"][1:]))
+            ratio = cost_of_drawn_networks(experiment, target, shape)
             costs[target] = replace(costs[target], seconds=costs[target].seconds * ratio)
-    return costs
+    return costs, shape
 
 
 def read_shapes(checkout: Path, experiment: Experiment) -> dict[str, list[int]]:

@@ -1,5 +1,6 @@
 """A folder in which one stage at a time is run and measured, with nothing of the user's touched."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from diffusevae.core.parent import PARENT_VARIABLE
 from diffusevae.core.yaml_file import read_yaml
 from diffusevae.experiments.experiment import RAW, Experiment
 from diffusevae.sources.pinned import ASSETS
+from diffusevae.tracking.stage_logger import GPU_MEMORY, TIMINGS
 from tasks.dvc.failure import explain_stage
 from tasks.probe.cost import Cost
 
@@ -88,6 +90,7 @@ def run_target(
         1024 * usage.ru_maxrss,
         _size(checkout) - before + _size(checkout / out),
         2 * _size(checkout / out / "snapshots"),
+        2**20 * _read_timings(checkout, target).get(GPU_MEMORY, 0.0),
     )
 
 
@@ -117,6 +120,11 @@ def _variables() -> dict[str, str]:
         "PYTHONPATH": code,
         PARENT_VARIABLE: str(os.getpid()),
     }
+
+
+def _read_timings(checkout: Path, target: str) -> dict[str, float]:
+    stage, key = target.split("@")
+    return json.loads((checkout / TIMINGS / key / f"{stage}.json").read_text())
 
 
 def _size(folder: Path) -> int:

@@ -6,7 +6,8 @@ import pytest
 
 from diffusevae.core.errors import InputError
 from diffusevae.experiments.experiment import load_experiment
-from flows.plan import duration, plan
+from flows.plan import describe_gpu, describe_no_gpu, duration, plan
+from tasks.probe.cost import Cost
 from tests.support.checkouts import ROOT
 
 
@@ -36,6 +37,15 @@ def test_a_duration_has_the_units_a_person_would_use(seconds, said):
 def test_what_is_no_experiment_is_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         plan(arguments)
+
+
+def test_a_gpu_is_told_of_where_there_is_one_and_its_absence_elsewhere():
+    costs = {"train_vae@x": Cost(60, 1, 1, gpu=2e9), "report@x": Cost(30, 1, 1)}
+    said = describe_gpu(costs)
+    assert said.startswith("GPU: 2000 MB of its memory at most, by train_vae@x; 1 min 00 s of")
+    assert describe_gpu({"report@x": Cost(30, 1, 1)}) is None
+    said = describe_no_gpu({"vae": 1.5e9, "unet": 2e8})
+    assert "none here" in said and "1500 MB (vae) and 200 MB (unet)" in said
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ and is off. Nothing here reaches a stage's outputs.
 import json
 import os
 import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from diffusevae.tracking.recorder_client import Recorder
 
 PARENT_VARIABLE = "DIFFUSEVAE_PARENT_RUN"
 TIMINGS = Path("scratch/timings")
+GPU_MEMORY = "peak_gpu_memory_mb"  # among a stage's timings where it used a GPU
 PROGRESS_SECONDS = 10
 
 
@@ -154,9 +156,19 @@ def track_stage(
     finally:
         log.timing("seconds", time.monotonic() - start)
         log.timing("peak_memory_mb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        if (taken := gpu_memory_taken()) is not None:
+            log.timing(GPU_MEMORY, taken / 2**20)
         recorder.record("close", run, status=status)
         if status == "FINISHED":
             _write_timings(stage, key, log)
+
+
+def gpu_memory_taken() -> int | None:
+    """Return how many bytes of its GPU this process has taken at most; None where it uses none."""
+    torch = sys.modules.get("torch")  # a stage that downloads has not imported it
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    return torch.cuda.max_memory_reserved()
 
 
 def _write_timings(stage: str, key: str, log: StageLogger) -> None:

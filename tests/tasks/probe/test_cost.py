@@ -18,3 +18,14 @@ def test_more_work_is_never_predicted_to_take_less():
 def test_where_nothing_grows_the_greater_is_told():
     same = Load(7, 7)
     assert extrapolate((same, Cost(5, 9, 9)), (same, Cost(6, 8, 9)), same, 5) == Cost(6, 9, 9)
+
+
+def test_the_memory_of_a_gpu_grows_by_the_images_where_one_was_used():
+    first, second = (
+        (Load(100, 100), Cost(3, 9, 9, gpu=800)),
+        (Load(300, 300), Cost(5, 9, 9, gpu=900)),
+    )
+    assert extrapolate(first, second, Load(1000, 1000), 10).gpu == 900 + 10 * 700
+    assert (
+        extrapolate((first[0], Cost(3, 9, 9)), (second[0], Cost(5, 9, 9)), Load(9, 9), 10).gpu == 0
+    )

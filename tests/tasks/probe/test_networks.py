@@ -1,10 +1,12 @@
 """What drawn networks cost."""
 
+import pytest
 from ruamel.yaml import YAML
 
 from diffusevae.experiments.experiment import load_experiment
-from tasks.probe.networks import cost_of_drawn_networks
+from tasks.probe.networks import _count_kept, cost_of_drawn_networks, memory_of_steps
 from tests.support.checkouts import ROOT
+from tests.support.toy_models import make_vae
 
 
 def test_networks_drawn_from_a_space_cost_what_their_flops_do(tmp_path, monkeypatch):
@@ -19,3 +21,21 @@ def test_networks_drawn_from_a_space_cost_what_their_flops_do(tmp_path, monkeypa
     # Twice the channels: four times the work, but for the ends and the attention map: twice.
     assert 3 < cost_of_drawn_networks(experiment, "tune_ddpm@smoke", (1, 32, 32)) < 4
     assert cost_of_drawn_networks(experiment, "tune_vae@smoke", (1, 32, 32)) == 1
+
+
+def test_the_memory_of_a_step_is_what_the_backward_pass_keeps_and_what_is_held_of_the_weights(
+    monkeypatch,
+):
+    vae = make_vae()
+    kept, own = _count_kept(vae.config, (1, 32, 32))
+    assert own == 4 * sum(each.numel() for each in vae.parameters())
+    first = 4 * 8 * 32 * 32  # bytes of one of the widest feature maps
+    assert kept > 10 * first
+    assert _count_kept(vae.config, (1, 64, 64))[0] == pytest.approx(
+        4 * kept, rel=0.2
+    )  # but for attention
+    monkeypatch.chdir(ROOT)
+    experiment = load_experiment("smoke")
+    small, large = (memory_of_steps(experiment, (1, side, side)) for side in (32, 64))
+    assert small.keys() == large.keys() == {"vae", "unet"}
+    assert all(large[kind] > 2 * small[kind] for kind in small)
