@@ -19,5 +19,5 @@ def test_an_experiment_scaled_down_is_small_and_the_one_given_stays(name):
     assert (str(sections), str(dataset)) == before
     assert few["train_vae"]["epochs"] == 1
     assert few["tune_ddpm"]["n_trials"] == min(1, sections["tune_ddpm"]["n_trials"])
-    assert few["tune_vae"]["num_images"] <= images["images"]["train_images"] < 5000
+    assert few["tune_vae"]["num_images"] <= images["images"]["train_images"] < 10_000
     assert few["sample"]["num_images"] <= images["images"]["test_images"] == 400
