@@ -149,7 +149,8 @@ def _describe_clusters(config: MixtureConfig, codes: Tensor, labels: Tensor) -> 
         else:
             covariance = offsets.T @ offsets / count
             covariance.diagonal().add_(SMALLEST_VARIANCE)
-            precisions.append(torch.cholesky_inverse(torch.linalg.cholesky(covariance)))
+            inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
+            precisions.append((inverse + inverse.T) / 2)  # scikit-learn wants it symmetric
     return counts / counts.sum(), means, torch.stack(precisions)
 
 
