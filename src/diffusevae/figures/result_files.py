@@ -3,9 +3,9 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from diffusevae.core.params import build
+from diffusevae.core.stage_log import StageLog
 from diffusevae.core.tensor_file import load_config, load_tensors
 from diffusevae.figures.drawing import save_figure
 from diffusevae.figures.results import Drawn, Results
@@ -54,7 +54,7 @@ def load_results(stages: Mapping[str, Path]) -> Results:
     )
 
 
-def save_drawn(out: Path, figures: Iterable[Drawn], log: Any) -> None:
+def save_drawn(out: Path, figures: Iterable[Drawn], log: StageLog) -> None:
     """Write every picture as it is drawn, and captions.json."""
     out.mkdir(parents=True, exist_ok=True)
     captions = []

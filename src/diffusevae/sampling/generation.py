@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import PositiveCount
 from diffusevae.core.randomness import generator
+from diffusevae.core.stage_log import StageLog
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import Split, in_batches, to_unit
 from diffusevae.models.diffusion import DiffusionModel, check_pair, load_diffusion
@@ -33,16 +34,6 @@ class SampleConfig:
 
     num_images: PositiveCount
     num_generated: PositiveCount
-
-
-class Watcher(Protocol):
-    """Who is told how far the work is, and how long an image took."""
-
-    def progress(self, label: str) -> Callable[[int, int], None]:
-        """Return what is told (images done, of how many)."""
-
-    def timing(self, name: str, value: float) -> None:
-        """Take note of seconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +78,7 @@ def load_models(
 
 
 def refine(
-    pair: Pair, config: SamplerConfig, images: Tensor, seed: int, log: Watcher | None = None
+    pair: Pair, config: SamplerConfig, images: Tensor, seed: int, log: StageLog | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the VAE's reconstructions of images, and them refined: N x C x H x W, on the CPU.
 
@@ -110,7 +101,7 @@ def generate(
     density: Density,
     num_images: int,
     seed: int,
-    log: Watcher | None = None,
+    log: StageLog | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the VAE's pictures of new codes, and them refined: N x C x H x W in [0,1], CPU."""
     decoded = decode_new_codes(pair, density, num_images, seed)
@@ -143,7 +134,7 @@ def sample_new(
 
 
 def refine_test_images(
-    models: Models, config: SamplerConfig, test: Split, num_images: int, seed: int, log: Watcher
+    models: Models, config: SamplerConfig, test: Split, num_images: int, seed: int, log: StageLog
 ) -> dict[str, Tensor]:
     """Return real, vae and diffusevae (N x C x H x W in [0,1], CPU) and labels of test images.
 
@@ -165,7 +156,7 @@ def refine_test_images(
 
 
 def generate_all_ways(
-    models: Models, config: SamplerConfig, num_images: int, seed: int, log: Watcher
+    models: Models, config: SamplerConfig, num_images: int, seed: int, log: StageLog
 ) -> dict[str, Tensor]:
     """Return num_images images of each way to generate, N x C x H x W in [0,1] on the CPU.
 
@@ -223,7 +214,7 @@ def draw_snapshot(
     return {"samples": refined, "x_hat": x_hat, "real": to_unit(images)}
 
 
-def _timed(log: Watcher | None, name: str, make: Callable[[], Tensor]) -> Tensor:
+def _timed(log: StageLog | None, name: str, make: Callable[[], Tensor]) -> Tensor:
     """Return what `make` makes and tell the log its seconds per image."""
     start = time.monotonic()
     images = make()

@@ -11,6 +11,7 @@ python -m diffusevae.stages ablate smoke \\
 from pathlib import Path
 
 from diffusevae.core.device import choose_device
+from diffusevae.core.stage_log import StageLog
 from diffusevae.data.dataset import load_split
 from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.unet import UNetConfig
@@ -34,7 +35,9 @@ SECTIONS = {
 TUNED = apply_best
 
 
-def run(params, *, train: Path, validation: Path, test: Path, vae: Path, out: Path, log) -> None:
+def run(
+    params, *, train: Path, validation: Path, test: Path, vae: Path, out: Path, log: StageLog
+) -> None:
     """Write runs.csv, table.csv and pictures. Raises InputError for guidance nobody learns."""
     check_guidance(params.sampler, params.ablate.p_uncond)
     device = choose_device()

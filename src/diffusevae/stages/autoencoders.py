@@ -13,6 +13,7 @@ python -m diffusevae.stages autoencoders latents_smoke \\
 from pathlib import Path
 
 from diffusevae.core.device import choose_device
+from diffusevae.core.stage_log import StageLog
 from diffusevae.latents.autoencoders.family import FamilyConfig
 from diffusevae.latents.autoencoders.family_results import list_sources, load_given, save_family
 from diffusevae.latents.models.threads import use_one_thread
@@ -35,7 +36,7 @@ def run(
     other_train: Path,
     other_test: Path,
     out: Path,
-    log,
+    log: StageLog,
 ) -> None:
     """Write the chapter with its figures and tables to `out`. Raises InputError."""
     use_one_thread()

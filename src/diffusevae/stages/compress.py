@@ -10,6 +10,7 @@ python -m diffusevae.stages compress smoke \\
 from pathlib import Path
 
 from diffusevae.core.device import choose_device
+from diffusevae.core.stage_log import StageLog
 from diffusevae.data.dataset import load_split
 from diffusevae.models.vae import VAEConfig
 from diffusevae.studies.compression.compression_results import Compression
@@ -26,7 +27,7 @@ SECTIONS = {
 }
 
 
-def run(params, *, train: Path, validation: Path, test: Path, out: Path, log) -> None:
+def run(params, *, train: Path, validation: Path, test: Path, out: Path, log: StageLog) -> None:
     """Write runs.csv, table.csv, table.png and images.png to `out`."""
     device = choose_device()
     log.dataset(train, "training")

@@ -9,12 +9,13 @@ pinned by their hashes in diffusevae.sources.pinned.
 from pathlib import Path
 from types import SimpleNamespace
 
+from diffusevae.core.stage_log import StageLog
 from diffusevae.sources.assets import fetch
 
 ROOT = None
 SECTIONS: dict[str, type] = {}
 
 
-def run(params: SimpleNamespace, *, out: Path, log) -> None:
+def run(params: SimpleNamespace, *, out: Path, log: StageLog) -> None:
     """Write the files named in diffusevae.sources.pinned to the folder `out`."""
     fetch(params.key, out, say=log.message)

@@ -10,6 +10,7 @@ python -m diffusevae.stages evaluate smoke \\
 from pathlib import Path
 
 from diffusevae.core.device import choose_device
+from diffusevae.core.stage_log import StageLog
 from diffusevae.core.tensor_file import load_tensors
 from diffusevae.data.dataset import load_split
 from diffusevae.metrics.evaluation import EvaluateConfig, evaluate, flatten, save_evaluation
@@ -30,7 +31,7 @@ def run(
     classifier: Path,
     lpips: Path,
     out: Path,
-    log,
+    log: StageLog,
 ) -> None:
     """Write metrics.json, per_image.csv and corruptions.csv to `out`."""
     device = choose_device()

@@ -10,6 +10,7 @@ python -m diffusevae.stages figures smoke \\
 
 from pathlib import Path
 
+from diffusevae.core.stage_log import StageLog
 from diffusevae.figures.catalogue import draw_all
 from diffusevae.figures.drawing import figure_style
 from diffusevae.figures.result_files import load_results, save_drawn
@@ -30,7 +31,7 @@ def run(
     sample: Path,
     evaluate: Path,
     out: Path,
-    log,
+    log: StageLog,
 ) -> None:
     """Write *.png and captions.json to `out`."""
     stages = dict(sample=sample, evaluate=evaluate, tune_vae=tune_vae, tune_ddpm=tune_ddpm)

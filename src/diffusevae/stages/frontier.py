@@ -12,6 +12,7 @@ python -m diffusevae.stages frontier smoke \\
 from pathlib import Path
 
 from diffusevae.core.device import choose_device
+from diffusevae.core.stage_log import StageLog
 from diffusevae.data.dataset import load_split
 from diffusevae.models.classifier import load_classifier
 from diffusevae.sampling.generation import load_models
@@ -32,7 +33,7 @@ def run(
     train_diffusevae: Path,
     classifier: Path,
     out: Path,
-    log,
+    log: StageLog,
 ) -> None:
     """Write frontier.csv and .png, default.json (the sampler chosen, null if none), budget.*."""
     device, count = choose_device(), params.frontier.num_images

@@ -11,6 +11,7 @@ python -m diffusevae.stages report smoke \\
 
 from pathlib import Path
 
+from diffusevae.core.stage_log import StageLog
 from diffusevae.report.experiment_page import build_report
 from diffusevae.report.report_inputs import SHOWN_SECTIONS, load_inputs
 
@@ -30,7 +31,7 @@ def run(
     tune_vae: Path,
     tune_ddpm: Path,
     out: Path,
-    log,
+    log: StageLog,
 ) -> None:
     """Write report.html to `out`."""
     stages = dict(figures=figures, evaluate=evaluate, tune_vae=tune_vae, tune_ddpm=tune_ddpm)

@@ -8,6 +8,7 @@ python -m diffusevae.stages spectra latents_smoke \\
 from pathlib import Path
 
 from diffusevae.core.device import choose_device
+from diffusevae.core.stage_log import StageLog
 from diffusevae.latents.models.threads import use_one_thread
 from diffusevae.latents.spectra.measured_spectra import (
     FILE,
@@ -23,7 +24,7 @@ ROOT = "latent_studies"
 SECTIONS = {"seed": int, "spectra": SpectraConfig}
 
 
-def run(params, *, source: Path, out: Path, log) -> None:
+def run(params, *, source: Path, out: Path, log: StageLog) -> None:
     """Write model.safetensors, archetypes.safetensors, tables, figures and chapter.json to `out`.
 
     The model shown and kept is that of the first seed, trained on all spectra.

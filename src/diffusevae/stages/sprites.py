@@ -10,6 +10,7 @@ The source can also be dSprites' original .npz file.
 from pathlib import Path
 
 from diffusevae.core.device import choose_device
+from diffusevae.core.stage_log import StageLog
 from diffusevae.latents.models.threads import use_one_thread
 from diffusevae.latents.sprites.dsprites import read_sprites
 from diffusevae.latents.sprites.sprites_results import list_medians, save_sprites, train_objectives
@@ -20,7 +21,7 @@ ROOT = "latent_studies"
 SECTIONS = {"seed": int, "sprites": SpritesConfig}
 
 
-def run(params, *, source: Path, out: Path, log) -> None:
+def run(params, *, source: Path, out: Path, log: StageLog) -> None:
     """Write chapter.json with its tables and pictures to `out`."""
     use_one_thread()
     device = choose_device()

@@ -9,6 +9,7 @@ python -m diffusevae.stages train_classifier mnist_tiny \\
 from pathlib import Path
 
 from diffusevae.core.device import choose_device
+from diffusevae.core.stage_log import StageLog
 from diffusevae.data.dataset import load_split
 from diffusevae.models.classifier import ClassifierConfig, save_classifier
 from diffusevae.training.classifier_training import fit_classifier
@@ -19,7 +20,7 @@ ROOT = "datasets"
 SECTIONS = {"seed": int, "classifier": ClassifierConfig, "classifier_optimiser": OptimiserConfig}
 
 
-def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
+def run(params, *, train: Path, validation: Path, out: Path, log: StageLog) -> None:
     """Write model.safetensors and history.csv to `out`."""
     device = choose_device()
     log.dataset(train, "training")

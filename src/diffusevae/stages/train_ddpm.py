@@ -9,6 +9,7 @@ python -m diffusevae.stages train_ddpm smoke \\
 from pathlib import Path
 
 from diffusevae.core.device import choose_device
+from diffusevae.core.stage_log import StageLog
 from diffusevae.data.dataset import load_split
 from diffusevae.models.diffusion import save_diffusion
 from diffusevae.training import diffusion_training
@@ -22,7 +23,7 @@ SECTIONS = diffusion_training.SECTIONS | {"train_ddpm": TrainDiffusionConfig}
 TUNED = apply_best
 
 
-def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
+def run(params, *, train: Path, validation: Path, out: Path, log: StageLog) -> None:
     """Write model.safetensors, history.csv and snapshots/ to `out`."""
     device = choose_device()
     group = join_group(device)

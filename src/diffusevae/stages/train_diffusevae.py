@@ -12,6 +12,7 @@ from pathlib import Path
 
 from diffusevae.core.device import choose_device
 from diffusevae.core.errors import InputError
+from diffusevae.core.stage_log import StageLog
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import load_split
 from diffusevae.models.diffusion import save_diffusion
@@ -27,7 +28,7 @@ SECTIONS = diffusion_training.SECTIONS | {"train_diffusevae": TrainDiffusionConf
 TUNED = apply_best
 
 
-def run(params, *, train: Path, validation: Path, vae: Path, out: Path, log) -> None:
+def run(params, *, train: Path, validation: Path, vae: Path, out: Path, log: StageLog) -> None:
     """Write model.safetensors, history.csv and snapshots/ to `out`."""
     device = choose_device()
     group = join_group(device)

@@ -9,6 +9,7 @@ python -m diffusevae.stages train_vae smoke \\
 from pathlib import Path
 
 from diffusevae.core.device import choose_device
+from diffusevae.core.stage_log import StageLog
 from diffusevae.data.dataset import load_split
 from diffusevae.models.latent_mixture import MixtureConfig, fit_mixture, save_mixture
 from diffusevae.models.vae import VAEConfig, encode_all, save_vae
@@ -29,7 +30,7 @@ SECTIONS = {
 TUNED = apply_best
 
 
-def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
+def run(params, *, train: Path, validation: Path, out: Path, log: StageLog) -> None:
     """Write model.safetensors, prior.safetensors, history.csv and snapshots/ to `out`."""
     device = choose_device()
     group = join_group(device)

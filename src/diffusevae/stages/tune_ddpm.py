@@ -8,6 +8,7 @@ python -m diffusevae.stages tune_ddpm smoke \\
 from pathlib import Path
 
 from diffusevae.core.device import choose_device
+from diffusevae.core.stage_log import StageLog
 from diffusevae.data.dataset import load_split
 from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.unet import UNetConfig
@@ -26,7 +27,7 @@ SECTIONS = {
 }
 
 
-def run(params, *, train: Path, validation: Path, out: Path, log) -> None:
+def run(params, *, train: Path, validation: Path, out: Path, log: StageLog) -> None:
     """Write best.yaml, trials.csv and importances.csv to `out`."""
     device = choose_device()
     log.dataset(train, "tuning")

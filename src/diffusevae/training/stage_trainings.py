@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 
+from diffusevae.core.stage_log import StageLog
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.training.checkpointer import FOLDER, Checkpointer
 from diffusevae.training.loop import Callbacks, History, Model
@@ -20,7 +20,7 @@ from diffusevae.training.resume_key import make_resume_key
 class Training:
     """One training: the logger of its stage or of its own trial, and its checkpoints."""
 
-    log: Any
+    log: StageLog
     checkpointer: Checkpointer
 
     def callbacks(
@@ -60,7 +60,7 @@ OpenTraining = Callable[[str, Mapping[str, object]], AbstractContextManager[Trai
 
 
 def open_training(
-    stage: str, params: SimpleNamespace, data: Sequence[Path], device: torch.device, log: Any
+    stage: str, params: SimpleNamespace, data: Sequence[Path], device: torch.device, log: StageLog
 ) -> Training:
     """Return the only training of a stage, which depends on its params and data files."""
     key = make_resume_key(stage, params, data, device)
@@ -69,7 +69,7 @@ def open_training(
 
 @contextmanager
 def open_trainings(
-    stage: str, params: SimpleNamespace, data: Sequence[Path], device: torch.device, log: Any
+    stage: str, params: SimpleNamespace, data: Sequence[Path], device: torch.device, log: StageLog
 ) -> Iterator[OpenTraining]:
     """Yield what opens each training of a stage that has several: in a trial of the stage's run.
 

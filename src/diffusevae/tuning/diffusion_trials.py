@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from diffusevae.core.params import override
+from diffusevae.core.stage_log import StageLog
 from diffusevae.data.dataset import to_unit
 from diffusevae.models.diffusion import DiffusionModel
 from diffusevae.training.diffusion_training import Images, fit_diffusion
@@ -24,7 +25,7 @@ SECTIONS = ("diffusion", "unet", "diffusion_optimiser")  # that a trial draws fr
 
 
 def make_diffusion_objective(
-    params: SimpleNamespace, images: Tensor, train: Images, validation: Images, log: Any
+    params: SimpleNamespace, images: Tensor, train: Images, validation: Images, log: StageLog
 ) -> Objective:
     """Return what `search` minimises; `images` (uint8) are all that there are to train with.
 

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from diffusevae.core.params import override
+from diffusevae.core.stage_log import StageLog
 from diffusevae.models.vae import VAE
 from diffusevae.training.loop import Callbacks
 from diffusevae.training.objectives import bound_vae, floor_of_vae
@@ -16,7 +17,7 @@ from diffusevae.tuning.search import PRUNED, Objective, memory_failures_alike
 
 
 def make_vae_objective(
-    params: SimpleNamespace, train: Tensor, validation: Tensor, variances: np.ndarray, log: Any
+    params: SimpleNamespace, train: Tensor, validation: Tensor, variances: np.ndarray, log: StageLog
 ) -> Objective:
     """Return what `search` minimises, for uint8 images N x C x H x W on the device to use.
 

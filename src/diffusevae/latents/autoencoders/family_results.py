@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from diffusevae.core.errors import InputError
+from diffusevae.core.stage_log import StageLog
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import load_split
 from diffusevae.figures.drawing import figure_style
@@ -60,7 +61,7 @@ def list_sources(sets: Mapping[str, Path], nuclei: Path) -> list[Path]:
 
 
 def save_family(
-    out: Path, config: FamilyConfig, given: Given, open_one: OpenTraining, log: Any
+    out: Path, config: FamilyConfig, given: Given, open_one: OpenTraining, log: StageLog
 ) -> None:
     """Train and measure every part; write the chapter with its figures and tables."""
     with figure_style():

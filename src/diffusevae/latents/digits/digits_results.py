@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from diffusevae.core.stage_log import StageLog
 from diffusevae.core.tensor_file import save_tensors
 from diffusevae.data.dataset import Split
 from diffusevae.figures.drawing import figure_style, save_figure
@@ -57,7 +58,7 @@ def train_kinds(
 
 
 def save_digits(
-    out: Path, params: SimpleNamespace, models: Trained, train: Split, judges: Judges, log: Any
+    out: Path, params: SimpleNamespace, models: Trained, train: Split, judges: Judges, log: StageLog
 ) -> None:
     """Write the first seed's model, its cards and archetypes, the tables, pictures and chapter."""
     config = params.beta_vae
@@ -108,7 +109,7 @@ def _find_archetypes(
 
 
 def _recognise(
-    config: BetaVAEConfig, judged: Sequence[Judged], judges: Judges, seed: int, log: Any
+    config: BetaVAEConfig, judged: Sequence[Judged], judges: Judges, seed: int, log: StageLog
 ) -> dict[float, list[dict[str, np.ndarray]]]:
     """Return whether each noisy image is recognised, by the level of noise."""
     right = {}

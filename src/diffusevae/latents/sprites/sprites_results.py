@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pandas as pd
 import torch
 
+from diffusevae.core.stage_log import StageLog
 from diffusevae.latents.page.chapter import write_chapter
 from diffusevae.latents.sprites.disentangling import NAMES, ObjectiveName, fit_disentangling
 from diffusevae.latents.sprites.dsprites import SIDE, DrawnSprites, Sprites, number_images
@@ -29,7 +30,7 @@ def train_objectives(
     images: SpriteImages,
     device: torch.device,
     open_one: OpenTraining,
-    log: Any,
+    log: StageLog,
 ) -> list[Run]:
     """Return a run for each objective and seed."""
     train, validation = images.train.to(device), images.validation.to(device)

@@ -3,13 +3,13 @@
 import math
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from diffusevae.core.stage_log import StageLog
 from diffusevae.data.dataset import Split, to_unit
 from diffusevae.figures.drawing import figure_style, save_figure
 from diffusevae.models.pca import fit_pca
@@ -52,7 +52,7 @@ class Compression:
         self.runs: list[dict[str, object]] = []
         self.shown: dict[str, Tensor] = {}
 
-    def compare_all(self, open_one: OpenTraining, log: Any) -> None:
+    def compare_all(self, open_one: OpenTraining, log: StageLog) -> None:
         """Train a VAE with every code and seed, and compare them with PCA."""
         for code, epochs in zip(self.config.codes, self.config.epochs, strict=True):
             numbers = math.prod(code)

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
 from diffusevae.core.errors import InputError
+from diffusevae.core.stage_log import StageLog
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import to_unit
 from diffusevae.figures.drawing import figure_style, save_figure
@@ -75,7 +75,7 @@ def make_subject(
 
 
 def measure_frontier(
-    models: Models, subject: Subject, params: SimpleNamespace, log: Any
+    models: Models, subject: Subject, params: SimpleNamespace, log: StageLog
 ) -> Frontier:
     """Measure every sampler and hold it against the converged one."""
     config, seed = params.frontier, params.seed
