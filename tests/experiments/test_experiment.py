@@ -422,3 +422,33 @@ def test_a_latent_study_fits_its_images_and_its_model(content, faults):
 def test_what_is_no_set_of_images_cannot_be_a_data_set(content, faults, source):
     content["datasets"]["mnist_tiny"]["images"]["source"] = source
     assert f"'{source}' is no name" in faults()
+
+
+def test_a_latent_study_asks_for_no_more_than_there_is(content, faults):
+    study, images = content["latent_studies"]["latents_smoke"], content["datasets"]["mnist_tiny"]
+    there = images["images"]["train_images"], images["images"]["test_images"]
+    study["beta_vae"] |= {"num_clusters": there[0] + 1, "num_test_images": there[1]}
+    study["beta_vae"]["num_traversed"] = there[1] + 1
+    family = study["autoencoders"]
+    family |= {"num_train_images": 20, "num_test_images": there[1] + 1}
+    family["undercomplete"]["latents"] = [2, 20]
+    family["stacked"] |= {"image_size": 4, "widths": [40, 17]}
+    family["segmentation"]["num_digits"] = 21
+    family["restoration"]["num_settings_images"] = family["num_validation_images"] + 1
+    family["holes"]["num_images"] = 30
+    family["interpolation"]["num_pairs"] = there[1] + 2
+    said = faults("latents_smoke")
+    for part in (
+        f"beta_vae.num_clusters: {there[0] + 1}, but there are only {there[0]} training images",
+        f"beta_vae.num_traversed: {there[1] + 1}, but there are only {there[1]} test images",
+        f"autoencoders.num_test_images: {there[1] + 1}, but there are only {there[1]} test images",
+        "autoencoders.undercomplete.latents: 20, but there are only 19 principal components",
+        "autoencoders.stacked.widths: 17, but there are only 16 principal components",
+        "autoencoders.segmentation.num_digits: 21, but there are only 20 train images",
+        "autoencoders.restoration.num_settings_images: ",
+        "autoencoders.holes.num_images: 30, but there are only 20 train images in the study "
+        "(autoencoders.num_train_images); use at most 20",
+        f"autoencoders.interpolation.num_pairs: {there[1] + 2}, but there are only",
+    ):
+        assert part in said, part
+    assert "autoencoders.num_train_images:" not in said and "num_test_images: 100" not in said

@@ -15,7 +15,11 @@ from diffusevae.core.params import Schema, build
 from diffusevae.core.wording import MAX_SHOWN, suggest
 from diffusevae.core.yaml_file import read_yaml
 from diffusevae.experiments.consistency import find_misfits
-from diffusevae.experiments.study_consistency import find_misfits_of_sizes, find_study_misfits
+from diffusevae.experiments.study_consistency import (
+    find_misfits_of_counts,
+    find_misfits_of_sizes,
+    find_study_misfits,
+)
 from diffusevae.metrics.promotion import GateConfig
 from diffusevae.stages.names import LATENTS, ON_DEMAND, STAGES
 
@@ -70,7 +74,10 @@ def _find_faults_of_studies(path: Path, content: Mapping, entries: Entries) -> I
                 yield f"{place}.{misfit}"
         dataset = entries["datasets"].get(params.dataset)
         if dataset is not None and dataset.sound:
-            for misfit in find_misfits_of_sizes(params, dataset.images.image_size):
+            for misfit in [
+                *find_misfits_of_sizes(params, dataset.images.image_size),
+                *find_misfits_of_counts(params, dataset.images),
+            ]:
                 yield f"{place}.{misfit}"
 
 

@@ -2,11 +2,19 @@
 
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from diffusevae.core.errors import InputError
+from diffusevae.data.dataset import DatasetConfig
 from diffusevae.experiments.drawn_sections import draw_sections
 from diffusevae.models.layers import check_halving
 from diffusevae.sampling.timesteps import most_steps
+
+if TYPE_CHECKING:  # which take seconds to import
+    from diffusevae.latents.autoencoders.family import FamilyConfig
+    from diffusevae.latents.digits.digits_study import BetaVAEConfig
+
+Limit = tuple[str, int, int | None, str]  # place, value, most (None: not known), of what
 
 
 def find_misfits_of_sizes(study: SimpleNamespace, image_size: int) -> list[str]:
@@ -37,6 +45,59 @@ def find_misfits_of_sizes(study: SimpleNamespace, image_size: int) -> list[str]:
         except InputError as error:
             misfits.append(f"autoencoders.segmentation.unet.{error}")
     return misfits
+
+
+def find_misfits_of_counts(study: SimpleNamespace, images: DatasetConfig) -> Iterator[str]:
+    """Yield what a latent study wants more of than its data set has, or than its own parts take."""
+    for place, value, most, what in [
+        *_limits_of_beta_vae(study.beta_vae, images),
+        *_limits_of_family(study.autoencoders, images),
+        *_limits_of_codes(study.autoencoders, images),
+    ]:
+        if most is not None and value > most:
+            yield f"{place}: {value}, but there are only {most} {what}; use at most {most}"
+
+
+def _limits_of_beta_vae(config: "BetaVAEConfig", images: DatasetConfig) -> Iterator[Limit]:
+    yield "beta_vae.num_test_images", config.num_test_images, images.num_test, "test images"
+    yield (
+        "beta_vae.num_traversed",
+        config.num_traversed,
+        config.num_test_images,
+        "test images in the study (beta_vae.num_test_images)",
+    )
+    yield "beta_vae.num_clusters", config.num_clusters, images.num_train, "training images"
+
+
+def _limits_of_family(family: "FamilyConfig", images: DatasetConfig) -> Iterator[Limit]:
+    for part, most in (
+        ("train", images.num_train),
+        ("validation", images.validation_images),
+        ("test", images.num_test),
+    ):
+        name = f"num_{part}_images"
+        yield f"autoencoders.{name}", getattr(family, name), most, f"{part} images of the data set"
+    for place, value, part in (
+        ("segmentation.num_digits", family.segmentation.num_digits, "train"),
+        ("restoration.num_settings_images", family.restoration.num_settings_images, "validation"),
+        ("holes.num_images", family.holes.num_images, "train"),
+        ("holes.num_images", family.holes.num_images, "test"),
+        ("interpolation.num_pairs", family.interpolation.num_pairs, "test"),
+    ):
+        name = f"num_{part}_images"
+        what = f"{part} images in the study (autoencoders.{name})"
+        yield f"autoencoders.{place}", value, getattr(family, name), what
+
+
+def _limits_of_codes(family: "FamilyConfig", images: DatasetConfig) -> Iterator[Limit]:
+    """Yield the longest codes that are compared with PCA, and how many components that has."""
+    stacked, latents = family.stacked, max(family.undercomplete.latents)
+    for place, value, side in (
+        ("undercomplete.latents", latents, images.image_size),
+        ("stacked.widths", stacked.widths[-1], stacked.image_size),
+    ):
+        most = min(side**2, family.num_train_images - 1)
+        yield f"autoencoders.{place}", value, most, "principal components"
 
 
 def find_study_misfits(study: SimpleNamespace, experiment: SimpleNamespace) -> Iterator[str]:
