@@ -48,4 +48,4 @@ class StageLog(Protocol):
         params: Mapping[str, object],
         pruned: tuple[type[Exception], ...] = (),
     ) -> AbstractContextManager["StageLog"]:
-        """Open one trial or training of several, by an exception of `pruned` ended before its time."""
+        """Open one trial or training of several; an exception of `pruned` ends it well."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from diffusevae.core.device import choose_device
+from diffusevae.core.stage_log import StageLog
 from diffusevae.data.dataset import Split, load_split
 from diffusevae.latents.digits.digits_results import save_digits, train_kinds
 from diffusevae.latents.digits.digits_study import BetaVAEConfig, Judges
@@ -25,7 +26,7 @@ DEVICE = torch.device("cpu")  # these models are small: the CPU trains and judge
 
 
 def run(
-    params, *, train: Path, validation: Path, test: Path, classifier: Path, out: Path, log
+    params, *, train: Path, validation: Path, test: Path, classifier: Path, out: Path, log: StageLog
 ) -> None:
     """Write the first seed's model, its cards and archetypes, the tables and the pictures."""
     choose_device()

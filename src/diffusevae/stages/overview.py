@@ -8,6 +8,7 @@ python -m diffusevae.stages overview latents_smoke \\
 
 from pathlib import Path
 
+from diffusevae.core.stage_log import StageLog
 from diffusevae.report.overview import build_overview, make_sliders, read_study
 
 ROOT = "latent_studies"
@@ -15,7 +16,14 @@ SECTIONS = {"dataset": str, "other_dataset": str, "experiment": str}
 
 
 def run(
-    params, *, beta_vae: Path, sprites: Path, spectra: Path, autoencoders: Path, out: Path, log
+    params,
+    *,
+    beta_vae: Path,
+    sprites: Path,
+    spectra: Path,
+    autoencoders: Path,
+    out: Path,
+    log: StageLog,
 ) -> None:
     """Write overview.html to `out`."""
     studies = [

@@ -9,6 +9,7 @@ python -m diffusevae.stages robustness smoke \\
 from pathlib import Path
 
 from diffusevae.core.device import choose_device
+from diffusevae.core.stage_log import StageLog
 from diffusevae.data.dataset import load_split, to_unit
 from diffusevae.figures.drawing import figure_style, save_figure
 from diffusevae.models.classifier import load_classifier
@@ -22,7 +23,14 @@ SECTIONS = {"seed": int, "sampler": SamplerConfig, "robustness": RobustnessConfi
 
 
 def run(
-    params, *, test: Path, train_vae: Path, train_diffusevae: Path, classifier: Path, out: Path, log
+    params,
+    *,
+    test: Path,
+    train_vae: Path,
+    train_diffusevae: Path,
+    classifier: Path,
+    out: Path,
+    log: StageLog,
 ) -> None:
     """Write table.csv, table.png and images.png to `out`."""
     device, config = choose_device(), params.robustness

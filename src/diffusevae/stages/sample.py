@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusevae.core.device import choose_device
+from diffusevae.core.stage_log import StageLog
 from diffusevae.core.tensor_file import save_tensors
 from diffusevae.data.dataset import load_split
 from diffusevae.models.diffusion import load_diffusion
@@ -28,7 +29,14 @@ SECTIONS = {"seed": int, "sampler": SamplerConfig, "sample": SampleConfig}
 
 
 def run(
-    params, *, test: Path, train_vae: Path, train_ddpm: Path, train_diffusevae: Path, out: Path, log
+    params,
+    *,
+    test: Path,
+    train_vae: Path,
+    train_ddpm: Path,
+    train_diffusevae: Path,
+    out: Path,
+    log: StageLog,
 ) -> None:
     """Write pairs.safetensors, generated.safetensors, trajectory.safetensors and snapshots/."""
     device = choose_device()

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from diffusevae.core.errors import hide_passwords
+from diffusevae.core.stage_log import StageLog
 from diffusevae.tracking.recorder_client import Recorder
 
 PARENT_VARIABLE = "DIFFUSEVAE_PARENT_RUN"
@@ -25,7 +26,7 @@ GPU_MEMORY = "peak_gpu_memory_mb"  # among a stage's timings where it used a GPU
 PROGRESS_SECONDS = 10
 
 
-class StageLogger:
+class StageLogger(StageLog):
     """What a stage can say while it works. Without a recorder it only prints and keeps timings."""
 
     def __init__(

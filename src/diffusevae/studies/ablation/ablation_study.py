@@ -95,7 +95,7 @@ def train_variant(
     seed: int,
     callbacks: Callbacks,
     checkpointer: Checkpointer | None = None,
-) -> tuple[dict[str, object], Tensor]:
+) -> tuple[dict[str, str | float], Tensor]:
     """Return a row of the table and the refined test images (N x C x H x W in [0, 1], CPU)."""
     diffusion, unet = apply_variant(variant, setting.diffusion, setting.unet)
     train, validation, condition = give_conditions(setting, variant)
@@ -112,7 +112,7 @@ def train_variant(
         checkpointer,
     )
     refined = sample(model, setting.sampler, len(condition), seed, condition)
-    row = {
+    row: dict[str, str | float] = {
         "variant": variant.name,
         "seed": seed,
         "num_parameters": sum(p.numel() for p in model.parameters()),
