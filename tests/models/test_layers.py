@@ -14,7 +14,9 @@ from diffusevae.models.layers import (
     check_halving,
     time_embedding,
 )
-from diffusevae.models.normalisation import group_norm
+from diffusevae.models.normalisation import SumNorm, group_norm
+
+LAST = torch.channels_last
 
 
 def test_attention_is_the_identity_at_first_and_mixes_positions_after():
@@ -103,6 +105,29 @@ def test_group_norm_and_its_gradients_are_torch_s_in_float64(channels, side, lay
     for got, expected in zip(differentiate(norm, x, dy), exactly, strict=True):
         scale = expected.abs().max()
         torch.testing.assert_close(got / scale, (expected / scale).float(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("shift", [0, 5])
+def test_group_norm_in_bfloat16_is_as_exact_as_its_output(shift):
+    """As a GPU has it: images and gradients are rounded, sums are not."""
+    torch.manual_seed(0)
+    x, dy = (torch.randn(3, 16, 8, 8).bfloat16().to(memory_format=LAST) for _ in range(2))
+    x = (x + shift).detach()
+    given = [x, torch.rand(16) + 0.5, torch.randn(16)]
+
+    def differentiate(function, given, dy):
+        given = [each.clone().requires_grad_() for each in given]
+        y = function(*given)
+        return [y.detach(), *torch.autograd.grad(y, given, dy)]
+
+    got = differentiate(lambda *given: SumNorm.apply(*given, 8, 1e-5), given, dy)
+    assert [each.dtype for each in got] == [torch.bfloat16] * 2 + [torch.float32] * 2
+    assert got[0].is_contiguous(memory_format=LAST) and got[1].is_contiguous(memory_format=LAST)
+    exact = differentiate(
+        lambda x, *rest: F.group_norm(x, 8, *rest), [each.double() for each in given], dy.double()
+    )
+    for ours, expected, error in zip(got, exact, (3e-3, 3e-3, 1e-5, 1e-5), strict=True):
+        assert (ours - expected).norm() < error * expected.norm()
 
 
 def test_upsampling_is_doubling_then_a_convolution():

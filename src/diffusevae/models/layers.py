@@ -100,10 +100,13 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
-        qkv = self.qkv(self.norm(x)).reshape(b, 3, self.num_heads, c // self.num_heads, h * w)
-        q, k, v = qkv.transpose(-1, -2).unbind(1)  # each B x heads x (h w) x (c / heads)
-        attended = F.scaled_dot_product_attention(q, k, v)
-        return x + self.out(attended.transpose(-1, -2).reshape(b, c, h, w))
+        # The channels of a position lie side by side, as the fused kernels want them, and where
+        # the channels lie last nothing is copied on the way to them and back.
+        rows = self.qkv(self.norm(x)).permute(0, 2, 3, 1)
+        rows = rows.reshape(b, h * w, 3, self.num_heads, c // self.num_heads)
+        q, k, v = (part.transpose(1, 2) for part in rows.unbind(2))  # B x heads x (h w) x ...
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        return x + self.out(attended.reshape(b, h, w, c).permute(0, 3, 1, 2))
 
 
 class Downsample(nn.Conv2d):
