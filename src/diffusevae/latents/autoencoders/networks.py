@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from torch import Tensor
@@ -77,15 +78,14 @@ def train_with_loss(
     return train(
         name,
         facts,
-        lambda callbacks, checkpointer: fit_vector_vae(
+        partial(
+            fit_vector_vae,
             config,
             network.optimiser,
             data.train,
             data.validation,
             network.epochs,
             seed,
-            callbacks,
-            checkpointer,
-            loss,
+            loss=loss,
         ),
     )

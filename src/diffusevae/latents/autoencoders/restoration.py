@@ -6,6 +6,7 @@ that is best for the validation images at that level and for that metric.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import pandas as pd
@@ -102,16 +103,8 @@ def train_restorer(
     return train(
         name,
         facts,
-        lambda callbacks, checkpointer: fit_pairs(
-            model,
-            config.optimiser,
-            epochs,
-            config.seed,
-            counts,
-            pairs,
-            squared_error,
-            callbacks,
-            checkpointer,
+        partial(
+            fit_pairs, model, config.optimiser, epochs, config.seed, counts, pairs, squared_error
         ),
     )
 

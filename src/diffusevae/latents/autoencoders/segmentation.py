@@ -6,6 +6,7 @@ image (BBBC038), compared with a threshold.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -90,17 +91,7 @@ def train_segmenter(
     return train(
         f"segmentation-{name}",
         facts,
-        lambda callbacks, checkpointer: fit_pairs(
-            model,
-            config.optimiser,
-            epochs,
-            config.seed,
-            counts,
-            choose,
-            error,
-            callbacks,
-            checkpointer,
-        ),
+        partial(fit_pairs, model, config.optimiser, epochs, config.seed, counts, choose, error),
     )
 
 

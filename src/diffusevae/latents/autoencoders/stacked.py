@@ -7,6 +7,7 @@ ReLU and with autoencoders in the place of restricted Boltzmann machines (Bengio
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import pandas as pd
@@ -122,16 +123,8 @@ def _fit(
     return train(
         name,
         facts,
-        lambda callbacks, checkpointer: fit_pairs(
-            model,
-            config.optimiser,
-            epochs,
-            config.seed,
-            counts,
-            pairs,
-            squared_error,
-            callbacks,
-            checkpointer,
+        partial(
+            fit_pairs, model, config.optimiser, epochs, config.seed, counts, pairs, squared_error
         ),
     )
 
