@@ -8,7 +8,7 @@ data is done whole.
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,14 +67,26 @@ def predict(
             if len(totals) > 1 and (totals[-1] > ENOUGH * totals[0] or held == _sizes(shapes)):
                 break
     shape = tuple(shapes["train"][1:])
-    image_bytes = 5 * math.prod(shape)  # as it is read, and in float32
     for target in rest:
         load = load_of(target, dataset, sections, _sizes(shapes))
-        costs[target] = extrapolate(points[target][0], points[target][-1], load, image_bytes)
-        if target.startswith("tune") and load.work:
-            ratio = cost_of_drawn_networks(experiment, target, shape)
-            costs[target] = replace(costs[target], seconds=costs[target].seconds * ratio)
+        costs[target] = _extrapolate(experiment, target, points[target], load, shape)
     return costs, shape
+
+
+def _extrapolate(
+    experiment: Experiment,
+    target: str,
+    points: Sequence[tuple[Load, Cost]],
+    load: Load,
+    shape: tuple[int, ...],
+) -> Cost:
+    """Return what a target will take for that load, images being C x H x W."""
+    image_bytes = 5 * math.prod(shape)  # as it is read, and in float32
+    cost = extrapolate(points[0], points[-1], load, image_bytes)
+    if target.startswith("tune") and load.work:
+        ratio = cost_of_drawn_networks(experiment, target, shape)
+        return replace(cost, seconds=cost.seconds * ratio)
+    return cost
 
 
 def read_shapes(checkout: Path, experiment: Experiment) -> dict[str, list[int]]:

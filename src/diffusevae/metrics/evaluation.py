@@ -23,10 +23,10 @@ from diffusevae.metrics.contracts import (
     find_blind_metrics,
     find_breaches,
     find_breaches_of_means,
-    find_copies,
     measure_corruptions,
     require,
 )
+from diffusevae.metrics.copies import find_copies
 from diffusevae.metrics.paired import (
     PAIRED,
     WINDOW,

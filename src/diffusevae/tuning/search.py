@@ -4,6 +4,7 @@ import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Literal
@@ -86,30 +87,42 @@ def search(
     study = open_study(name, config.n_trials, seed, pruner)
 
     def run_trial(trial: Trial, slot: int) -> float:
-        least: TrialLosses = {}
-
-        def report(epoch: int, losses: TrialLosses) -> None:
-            for name, loss in losses.items():
-                least[name] = min(loss, least.get(name, loss))
-                trial.set_user_attr(name, least[name])
-            trial.report(losses[config.objective], epoch)
-            if trial.should_prune():
-                raise optuna.TrialPruned(f"epoch {epoch}")
-
-        try:
-            objective(suggest_values(trial, config.space, base), slot, report)
-            return least[config.objective]
-        except PRUNED as error:
-            why = " ".join(str(error).split()) or type(error).__name__
-            if not isinstance(error, optuna.TrialPruned):
-                say(f"trial {slot} is given up: {why}")
-        # Only here: the error is gone, whose traceback has every tensor of the trial.
-        gc.collect()
-        torch.cuda.empty_cache()
-        raise optuna.TrialPruned(why)
+        values = suggest_values(trial, config.space, base)
+        return _run_trial(trial, config.objective, partial(objective, values, slot), slot, say)
 
     finished = run_slots(study, config.n_trials, base_values(config.space, base), run_trial, say)
     return _result(finished, config, name, seed)
+
+
+def _run_trial(
+    trial: Trial,
+    minimised: str,
+    train: Callable[[Callable[[int, TrialLosses], None]], None],
+    slot: int,
+    say: Callable[[str], None],
+) -> float:
+    """Return the least loss of a trial; raise TrialPruned, with its memory free, where it ends."""
+    least: TrialLosses = {}
+
+    def report(epoch: int, losses: TrialLosses) -> None:
+        for name, loss in losses.items():
+            least[name] = min(loss, least.get(name, loss))
+            trial.set_user_attr(name, least[name])
+        trial.report(losses[minimised], epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned(f"epoch {epoch}")
+
+    try:
+        train(report)
+        return least[minimised]
+    except PRUNED as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        if not isinstance(error, optuna.TrialPruned):
+            say(f"trial {slot} is given up: {why}")
+    # Only here: the error is gone, whose traceback has every tensor of the trial.
+    gc.collect()
+    torch.cuda.empty_cache()
+    raise optuna.TrialPruned(why)
 
 
 @contextmanager
