@@ -1,10 +1,12 @@
 """However a step runs, the training ends with the same bytes, or with the same up to rounding."""
 
 import dataclasses
+from collections import Counter
 
 import pytest
 import torch
 from torch._dynamo.exc import BackendCompilerFailed
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import diffusevae.training.checkpointer
 from diffusevae.core.device import LAUNCH_VARIABLE
@@ -12,7 +14,8 @@ from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.diffusion_training import Images, fit_diffusion
 from diffusevae.training.loop import Callbacks
-from tests.support.toy_models import make_unet_config
+from diffusevae.training.training_state import State
+from tests.support.toy_models import make_diffusion, make_unet_config
 from tests.support.toy_trainings import make_optimiser
 
 CONFIG = DiffusionConfig("cosine", 100, 1e-4, 0.02, "v", "centred", True)
@@ -99,12 +102,35 @@ def test_a_step_that_cannot_be_compiled_runs_as_it_is(monkeypatch, capsys):
     assert capsys.readouterr().err.count("not compiled, steps are slower") == 1
 
 
+def test_a_step_makes_bfloat16_of_each_weight_once(monkeypatch):
+    monkeypatch.setenv("DIFFUSEVAE_PRECISION", "bfloat16")
+    model = make_diffusion()
+    State(model, 1e-3)
+    names = {weight.data_ptr(): name for name, weight in model.named_parameters()}
+    casts: Counter[str] = Counter()
+
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), options=None):
+            if function is torch.ops.aten._to_copy.default:
+                casts.update(names.get(each.data_ptr(), "other") for each in arguments)
+            return function(*arguments, **(options or {}))
+
+    with Count():
+        x = torch.rand(4, 1, 16, 16)
+        model.losses(x, torch.arange(4), torch.randn_like(x))["loss"].backward()
+    del casts["other"]
+    assert len(casts) > 50 and set(casts.values()) == {1}
+
+
+SMALL = {"channel_multipliers": (1,), "blocks_per_level": 1, "attention_levels": (), "dropout": 0.0}
+
+
 @pytest.mark.slow
 def test_a_compiled_training_ends_as_the_plain_one_up_to_rounding(device, monkeypatch):
     monkeypatch.setenv(LAUNCH_VARIABLE, "plain")
-    plain, history = train(device, dropout=0.0)
+    plain, history = train(device, **SMALL, fuse=("concat",))
     monkeypatch.setenv(LAUNCH_VARIABLE, "compiled")
-    compiled, compiled_history = train(device, dropout=0.0)
+    compiled, compiled_history = train(device, **SMALL, fuse=("concat",))
     assert compiled_history[-1]["train_loss"] == pytest.approx(history[-1]["train_loss"], rel=1e-3)
     far = torch.cat([(compiled[name] - plain[name]).flatten() for name in plain])
     assert far.norm() < 1e-2 * torch.cat([plain[name].flatten() for name in plain]).norm()
