@@ -1,5 +1,6 @@
 """The tables of docs/results as Markdown: what the flow measured, what stages on demand found."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from diffusevae.metrics.labels import ARROWS, FLOOR, WAYS
 from diffusevae.metrics.paired import DISTRIBUTION, METRICS, PAIRED
 from diffusevae.report.report_tables import MODELS, NOT_MEASURED, format_value
 from diffusevae.studies.ablation.ablation_study import MEASURED as ABLATED
+from diffusevae.studies.ablation.further_measures import FURTHER
 from diffusevae.studies.compression.compression_study import MEASURED as COMPARED
 from tasks.dvc.excerpt import find_section, read_excerpt
 
@@ -137,13 +139,21 @@ def _list(values: Sequence) -> str:
 
 
 def _render_ablation(table: pd.DataFrame, section: Mapping) -> TextTable:
+    columns = table.select_dtypes("number").columns
+    further = [name for name in FURTHER if {name, f"{name}_low", f"{name}_high"} <= set(columns)]
     rows = [
         [row["variant"], row["num_seeds"]]
         + [
-            render_interval(name, row[name], row[f"{name}_low"], row[f"{name}_high"])
-            for name in ABLATED
+            NOT_MEASURED
+            if math.isnan(row[name])
+            else render_interval(name, row[name], row[f"{name}_low"], row[f"{name}_high"])
+            for name in (*ABLATED, *further)
         ]
         for row in table.to_dict("records")
+    ]
+    titles = [
+        *map(render_title, ABLATED),
+        *(f"{FURTHER[name]} {ARROWS['lower']}" for name in further),
     ]
     head = [
         "## Where the reconstruction enters the diffusion model",
@@ -152,7 +162,7 @@ def _render_ablation(table: pd.DataFrame, section: Mapping) -> TextTable:
         "images; the mean over trainings with other seeds, and the least and the largest of "
         "them.",
     ]
-    return head, ["fuse", "trainings", *map(render_title, ABLATED)], rows
+    return head, ["fuse", "trainings", *titles], rows
 
 
 def _render_frontier(table: pd.DataFrame, section: Mapping) -> TextTable:

@@ -224,3 +224,18 @@ def test_what_a_stage_on_demand_left_is_published_where_the_lock_knows_it(checko
 def test_a_readme_without_its_marks_is_left_alone():
     with pytest.raises(InputError, match="put them back"):
         results.fill("no marks", "tables")
+
+
+def test_further_measures_are_shown_where_the_table_has_them(tmp_path):
+    """They are of diffusion models, so the VAE alone has none."""
+    folder = tmp_path / "mnist"
+    shutil.copytree(ROOT / "docs/results/cpu_mnist/mnist", folder)
+    table = pd.read_csv(folder / "ablate_table.csv")
+    for part in ("", "_low", "_high"):
+        table[f"bits_per_dim{part}"] = [float("nan")] + [1.25] * (len(table) - 1)
+    table.to_csv(folder / "ablate_table.csv", index=False)
+    lines = result_tables.render_stage("ablate", folder)
+    head, _, alone, first = [line for line in lines if line.startswith("|")][:4]
+    assert head.endswith("| HistSim ↓ | Bits per dimension ↓ |")
+    assert alone.endswith(f"| {result_tables.NOT_MEASURED} |")
+    assert first.endswith("| 1.25 [1.25, 1.25] |")

@@ -166,7 +166,9 @@ def _limits_of_studies(
     num_train = images.num_train or math.inf
     num_timesteps = params.diffusion.num_timesteps
     yield ("ablate.num_train_images", params.ablate.num_train_images, num_train, "training images")
-    yield ("ablate.num_test_images", params.ablate.num_test_images, images.num_test, "test images")
+    tested = max(params.ablate.num_test_images, params.ablate.bound_images)
+    yield ("ablate.num_test_images, bound_images", tested, images.num_test, "test images")
+    yield ("ablate.path_steps", params.ablate.path_steps, num_timesteps, "timesteps")
     yield (
         "compress.num_train_images",
         params.compress.num_train_images,

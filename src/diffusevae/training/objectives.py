@@ -29,7 +29,9 @@ def bound_vae(error: float, kl: float, num_values: int) -> float:
     error is the mean squared error per value, kl in nats per image, num_values C * H * W. The
     decoder is a Gaussian of the best spread for that error (Rybkin et al. 2021, "Simple and
     effective VAE training with calibrated decoders", eq. 6), whichever `reconstruction` the VAE was
-    trained with: so one picture has one value. Densities are those of values 0 .. 255.
+    trained with: so one picture has one value. Densities are those of values 0 .. 255. So these are
+    bits of a density, by which trials compare, not of discrete pixels as published ones are
+    (`metrics.bound`).
     """
     error = max(error, SMALLEST_ERROR)
     nats = 0.5 * math.log(2 * math.pi * math.e * error) + math.log(256) + kl / num_values

@@ -165,16 +165,23 @@ def test_a_variant_is_given_the_code_or_both_or_another_objective(inputs, tmp_pa
         Variant("code", ("in",), "code"),
         Variant("both", ("in", "shift"), "both"),
         Variant("flow", ("in",), diffusion={"prediction": "flow", "scheduler_type": "flow"}),
+        Variant("ddpm", condition="none"),
     )
-    params = make_params(variants=variants, seeds=(0,), p_uncond=0.5)
+    further = {"path_steps": 3, "bound_images": 4}
+    params = make_params(variants=variants, seeds=(0,), p_uncond=0.5, **further)
     params.sampler = make_sampler(num_steps=2, guidance=1.0)
+    params.diffusion = dataclasses.replace(CONFIG, num_timesteps=10)
     stage.run(params, **inputs, out=tmp_path / "out", log=StageLogger())
     runs = pd.read_csv(tmp_path / "out/runs.csv").set_index("variant")
-    assert runs.index.tolist() == [VAE, "shift", "code", "both", "flow"]
+    assert runs.index.tolist() == [VAE, "shift", "code", "both", "flow", "ddpm"]
     added = runs["num_parameters"] - runs["num_parameters"]["shift"]
     assert added["flow"] == 1 * 1 + 1 * 1 + 1  # a 1x1 convolution of x_t and x_hat, its bias
     assert added["code"] == 1 + 2 + 1 and added["both"] == 1 + 1 + 2 + 1  # z has 2 channels
-    assert runs["mse"].nunique() == 5 and runs["mse"].notna().all()
+    assert added["ddpm"] == 0
+    assert runs["mse"].nunique() == 6 and runs["mse"].notna().all()
+    table = pd.read_csv(tmp_path / "out/table.csv").set_index("variant")
+    for name in ("straightness", "bits_per_dim"):
+        assert runs[name].isna().tolist() == table[name].isna().tolist() == [True] + [False] * 5
 
 
 @pytest.mark.parametrize(

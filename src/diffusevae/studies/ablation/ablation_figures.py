@@ -9,18 +9,27 @@ from torch import Tensor
 from diffusevae.figures.drawing import COLOURS, INK, Strip, draw_strips, panels
 from diffusevae.metrics.labels import describe_direction
 from diffusevae.metrics.paired import METRICS
-from diffusevae.studies.ablation.ablation_study import MEASURED, VAE, Pairs
+from diffusevae.studies.ablation.ablation_study import MEASURED, VAE, Pairs, list_measured
+from diffusevae.studies.ablation.further_measures import FURTHER
 
 
 def draw_variants(runs: pd.DataFrame) -> Figure:
-    """Return every run as a point by variant, one plot per metric, the VAE's value as a line."""
+    """Return every run as a point by variant, one plot per metric, the VAE's value as a line.
+
+    It has none of the further metrics, which are of the diffusion model.
+    """
     trained = runs[runs["variant"] != VAE]
     names = list(dict.fromkeys(trained["variant"]))
     vae = runs[runs["variant"] == VAE].iloc[0]
-    figure, grid = panels(2, 2, 1.6 + 0.62 * len(names), sharey=True)
-    for axes, name in zip(grid.flat, MEASURED, strict=True):
+    measured = list_measured(runs)
+    rows = -(-len(measured) // 2)
+    figure, grid = panels(rows, 2, (1.6 + 0.62 * len(names)) * rows / 2, sharey=True)
+    for axes in grid.flat[len(measured) :]:
+        axes.set_visible(False)
+    for axes, name in zip(grid.flat, measured, strict=False):
         places = trained["variant"].map(names.index)
-        axes.axvline(vae[name], color=COLOURS["vae"], linestyle="--", label=VAE)
+        if name in MEASURED:
+            axes.axvline(vae[name], color=COLOURS["vae"], linestyle="--", label=VAE)
         axes.plot(
             trained[name],
             places,
@@ -32,7 +41,10 @@ def draw_variants(runs: pd.DataFrame) -> Figure:
         means = trained.groupby("variant", sort=False)[name].mean()
         axes.plot(means, range(len(names)), "|", color=INK, markersize=16, label="mean")
         axes.set_yticks(range(len(names)), names)
-        axes.set_title(f"{METRICS[name].name} {describe_direction(METRICS[name].better)}")
+        title, better = FURTHER.get(name), "lower"
+        if name in METRICS:
+            title, better = METRICS[name].name, METRICS[name].better
+        axes.set_title(f"{title} {describe_direction(better)}")
         axes.margins(y=0.2)
     grid[0, 0].invert_yaxis()
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)

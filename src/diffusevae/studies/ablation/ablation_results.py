@@ -1,5 +1,6 @@
 """What the ablation starts from, each of its trainings, and the files that it leaves."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from diffusevae.studies.ablation.ablation_study import (
     summarise_variants,
     train_variant,
 )
+from diffusevae.studies.ablation.further_measures import draw_codes
 from diffusevae.studies.ablation.variants import Variant
 from diffusevae.training.diffusion_training import Images
 from diffusevae.training.stage_trainings import OpenTraining
@@ -42,9 +44,13 @@ def make_setting(
     known, held_out, unseen = (
         split.images[:count].to(device) for split, count in zip(splits, counts, strict=True)
     )
-    codes = None
-    if any(variant.condition != "x_hat" for variant in config.listed):
-        codes = encode_splits(vae, known, held_out, unseen)
+    codes = drawn = None
+    if any(variant.condition in ("code", "both") for variant in config.listed):
+        codes, mean, spread = encode_splits(vae, known, held_out, unseen)
+    if config.bound_images:
+        drawn = draw_codes(vae, test.images[: config.bound_images].to(device), params.seed)
+        if codes is not None:
+            drawn = dataclasses.replace(drawn, code=(drawn.code - mean) / spread)
     return Setting(
         params.diffusion,
         params.unet,
@@ -56,14 +62,21 @@ def make_setting(
         config.epochs,
         config.p_uncond,
         codes,
+        drawn,
+        config.path_steps,
     )
 
 
-def encode_splits(vae: VAE, train: Tensor, validation: Tensor, test: Tensor) -> Codes:
-    """Return the codes of uint8 images on the VAE's device, each channel standardised."""
+def encode_splits(
+    vae: VAE, train: Tensor, validation: Tensor, test: Tensor
+) -> tuple[Codes, Tensor, Tensor]:
+    """Return the codes of uint8 images on the VAE's device, each channel standardised by mean and
+    spread (1 x Cz x 1 x 1) of the training's, and these.
+    """
     codes = [encode_all(vae, images).to(images.device) for images in (train, validation, test)]
     spread, mean = torch.std_mean(codes[0], dim=(0, 2, 3), keepdim=True)
-    return Codes(*((code - mean) / spread.clamp(min=SMALLEST_SPREAD) for code in codes))
+    spread = spread.clamp(min=SMALLEST_SPREAD)
+    return Codes(*((code - mean) / spread for code in codes)), mean, spread
 
 
 def train_variants(

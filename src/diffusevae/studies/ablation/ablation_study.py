@@ -7,16 +7,18 @@ the noise and the sampler.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import pandas as pd
 from torch import Tensor
 
-from diffusevae.core.params import Count, PositiveCount, Share
+from diffusevae.core.params import Count, PositiveCount, Range, Share
 from diffusevae.metrics.paired import measure_pairs
 from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.unet import Fuse, UNetConfig
 from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.sampling.samplers import sample
+from diffusevae.studies.ablation.further_measures import FURTHER, Drawn, measure_bits, measure_paths
 from diffusevae.studies.ablation.variants import Variant, apply_variant, make_condition, name_fuse
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.diffusion_training import Images, fit_diffusion
@@ -31,7 +33,9 @@ class AblateConfig:
     """The variants to compare, how often each is trained, on how much, and how.
 
     One that differs in unet.fuse alone is the list of its values, and called by them. p_uncond: the
-    share of images whose x_hat is hidden in training; guidance needs it above 0.
+    share of images whose x_hat is hidden in training; guidance needs it above 0. Where path_steps
+    is above 0, the straightness of paths of that many steps is measured too; where bound_images is,
+    bits per dimension of that many test images.
     """
 
     variants: tuple[tuple[Fuse, ...] | Variant, ...]
@@ -40,6 +44,8 @@ class AblateConfig:
     num_train_images: PositiveCount
     num_test_images: PositiveCount
     p_uncond: Share
+    path_steps: Annotated[int, Range(0, 10_000)] = 0
+    bound_images: Count = 0
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.listed]
@@ -75,7 +81,7 @@ class Codes:
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What every variant shares; codes where one of them is given them."""
+    """What every variant shares; codes and drawn where they are needed."""
 
     diffusion: DiffusionConfig
     unet: UNetConfig
@@ -87,6 +93,8 @@ class Setting:
     epochs: int
     p_uncond: float
     codes: Codes | None = None
+    drawn: Drawn | None = None
+    path_steps: int = 0
 
 
 def train_variant(
@@ -111,27 +119,34 @@ def train_variant(
         callbacks,
         checkpointer,
     )
-    refined = sample(model, setting.sampler, len(condition), seed, condition)
+    refined = sample(model, setting.sampler, len(setting.test.real), seed, condition)
     row: dict[str, str | float] = {
         "variant": variant.name,
         "seed": seed,
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "validation_loss": min(row["validation_loss"] for row in history),
     }
-    return row | measure_variant(setting.test.real, refined), refined
+    row |= measure_variant(setting.test.real, refined)
+    if setting.path_steps:
+        row |= measure_paths(model, setting.sampler, condition, setting.path_steps, seed)
+    if drawn := setting.drawn:
+        told = make_condition(variant.condition, drawn.x_hat, drawn.code)
+        row |= measure_bits(model, told, drawn, seed)
+    return row, refined
 
 
-def give_conditions(setting: Setting, variant: Variant) -> tuple[Images, Images, Tensor]:
+def give_conditions(setting: Setting, variant: Variant) -> tuple[Images, Images, Tensor | None]:
     """Return training and validation images with the variant's conditions, and the test images'."""
-    train, validation, told = setting.train, setting.validation, variant.condition
-    if told == "x_hat":
-        return train, validation, setting.test.x_hat
-    assert setting.codes is not None and train.condition is not None
-    assert validation.condition is not None
+    codes = setting.codes
+
+    def give(images: Images, code: Tensor | None) -> Images:
+        assert images.condition is not None
+        return Images(images.x, make_condition(variant.condition, images.condition, code))
+
     return (
-        Images(train.x, make_condition(told, train.condition, setting.codes.train)),
-        Images(validation.x, make_condition(told, validation.condition, setting.codes.validation)),
-        make_condition(told, setting.test.x_hat, setting.codes.test),
+        give(setting.train, codes.train if codes else None),
+        give(setting.validation, codes.validation if codes else None),
+        make_condition(variant.condition, setting.test.x_hat, codes.test if codes else None),
     )
 
 
@@ -139,6 +154,11 @@ def measure_variant(real: Tensor, images: Tensor) -> dict[str, float]:
     """Return the mean over images of each metric of the table."""
     values = measure_pairs(real.cpu(), images.cpu())
     return {name: float(values[name].mean()) for name in MEASURED}
+
+
+def list_measured(runs: pd.DataFrame) -> list[str]:
+    """Return the metrics that the runs have a column of."""
+    return [*MEASURED, *(name for name in FURTHER if name in runs)]
 
 
 def summarise_variants(runs: pd.DataFrame) -> pd.DataFrame:
@@ -150,7 +170,7 @@ def summarise_variants(runs: pd.DataFrame) -> pd.DataFrame:
             "num_parameters": group["num_parameters"].iloc[0],
             "num_seeds": len(group),
         }
-        for name in MEASURED:
+        for name in list_measured(runs):
             row |= {
                 name: group[name].mean(),
                 f"{name}_low": group[name].min(),

@@ -15,7 +15,7 @@ from diffusevae.models.conditions import GREY
 from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.unet import Fuse, UNetConfig
 
-Told = Literal["x_hat", "code", "both"]  # what the network is given of the VAE
+Told = Literal["x_hat", "code", "both", "none"]  # what the network is given of the VAE
 NAME = re.compile(r"[\w+-]{1,60}")
 
 
@@ -24,7 +24,8 @@ class Variant:
     """What one training has otherwise: values of unet.fuse and of the section diffusion.
 
     fuse: that of unet where it is None. condition: whether the network is given x_hat, the code z
-    that it is decoded from, or both; z is resized as x_hat is, so fuse says where it enters.
+    that it is decoded from, or both; z is resized as x_hat is, so fuse says where it enters. With
+    none it is a DDPM, whose images refine nothing: of its columns those of the model compare.
     """
 
     name: str
@@ -59,12 +60,15 @@ def apply_variant(
     return override(diffusion, variant.diffusion, f"{place}.diffusion"), unet
 
 
-def make_condition(told: Told, x_hat: Tensor, code: Tensor) -> Tensor:
+def make_condition(told: Told, x_hat: Tensor, code: Tensor | None) -> Tensor | None:
     """Return what the network is given, x_hat (N x C x H x W in [0,1]) first.
 
     code: N x Cz x h x w of mean 0 and spread 1. It is mapped as [-1,1] is to [0,1], for the network
     undoes that; so a hidden one is its mean.
     """
+    if told in ("x_hat", "none"):
+        return x_hat if told == "x_hat" else None
+    assert code is not None, "no codes for a variant that is given them"
     mapped = GREY + code / 2
     if told == "code":
         return mapped

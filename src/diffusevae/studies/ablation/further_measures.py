@@ -1,0 +1,85 @@
+"""What a variant is measured by where that is asked for: how straight its paths are, and bits."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffusevae.core.randomness import generator
+from diffusevae.data.dataset import to_unit
+from diffusevae.metrics.bound import measure_bound
+from diffusevae.metrics.straightness import straightness
+from diffusevae.models.diffusion import DiffusionModel
+from diffusevae.models.vae import VAE
+from diffusevae.models.vae_losses import kl_divergence, reparameterise
+from diffusevae.sampling.sampler_config import SamplerConfig
+from diffusevae.sampling.samplers import sample
+
+PATHS = 64  # that are followed
+BOUND_TIMES = 100  # of the chain
+STRAIGHTNESS, BITS = "straightness", "bits_per_dim"
+FURTHER = {STRAIGHTNESS: "Straightness of paths", BITS: "Bits per dimension"}  # lower is better
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Images with codes drawn from q(z | x), for whom alone the bound holds.
+
+    images: uint8 N x C x H x W; x_hat and code: of those z, as variants are given them; code_bits:
+    KL(q(z | x) || N(0, I)) in bits per dimension of the image, N.
+    """
+
+    images: Tensor
+    x_hat: Tensor
+    code: Tensor
+    code_bits: Tensor
+
+
+@torch.inference_mode()
+def draw_codes(vae: VAE, images: Tensor, seed: int) -> Drawn:
+    """Return uint8 images with codes drawn for them, on the VAE's device."""
+    mu, logvar = vae.encode(to_unit(images))
+    eps = torch.randn(mu.shape, generator=generator(seed, "ablate", "codes")).to(mu.device)
+    z = reparameterise(mu, logvar, eps)
+    bits = kl_divergence(mu, logvar).double().cpu() / images[0].numel() / torch.tensor(2.0).log()
+    return Drawn(images, vae.decode(z), z, bits)
+
+
+def measure_bits(
+    model: DiffusionModel, condition: Tensor | None, drawn: Drawn, seed: int
+) -> dict[str, float]:
+    """Return the mean bits per dimension, and of what they consist.
+
+    -log p(x) <= KL(q(z | x) || p(z)) + the bound of p(x | z); a model without a condition has the
+    second alone.
+    """
+    terms = measure_bound(model, drawn.images, condition, seed, BOUND_TIMES)
+    if condition is not None:
+        terms = {"code": drawn.code_bits} | terms
+    means = {f"{name}_bits": float(values.mean()) for name, values in terms.items()}
+    return {BITS: sum(means.values())} | means
+
+
+def measure_paths(
+    model: DiffusionModel,
+    sampler: SamplerConfig,
+    condition: Tensor | None,
+    num_steps: int,
+    seed: int,
+) -> dict[str, float]:
+    """Return how straight the paths of Euler's method are, on the way to PATHS images."""
+    euler = dataclasses.replace(
+        sampler, sampler="ddim", eta=0.0, spacing="trailing", num_steps=num_steps, batch_size=PATHS
+    )
+    alpha_bars = [*model.schedule.alpha_bars.tolist(), 1.0]  # the last one is that of t = -1
+    points, u = [], []
+
+    def see(t: int, x_t: Tensor, x_0: Tensor) -> None:
+        a, s = alpha_bars[t] ** 0.5, (1 - alpha_bars[t]) ** 0.5
+        points.append(x_t / (a + s))
+        u.append(s / (a + s))
+
+    told = None if condition is None else condition[:PATHS]
+    sample(model, euler, PATHS if told is None else len(told), seed, told, callback=see)
+    return {STRAIGHTNESS: float(straightness(torch.stack(points), u).mean())}
