@@ -437,6 +437,8 @@ def test_a_latent_study_asks_for_no_more_than_there_is(content, faults):
     family["restoration"]["num_settings_images"] = family["num_validation_images"] + 1
     family["holes"]["num_images"] = 30
     family["interpolation"]["num_pairs"] = there[1] + 2
+    other = content["datasets"]["fashion_mnist_tiny"]["images"]
+    other["train_images"] = family["num_validation_images"]
     said = faults("latents_smoke")
     for part in (
         f"beta_vae.num_clusters: {there[0] + 1}, but there are only {there[0]} training images",
@@ -449,6 +451,7 @@ def test_a_latent_study_asks_for_no_more_than_there_is(content, faults):
         "autoencoders.holes.num_images: 30, but there are only 20 train images in the study "
         "(autoencoders.num_train_images); use at most 20",
         f"autoencoders.interpolation.num_pairs: {there[1] + 2}, but there are only",
+        f"only {other['train_images'] - 1} training images of other_dataset that can be spared",
     ):
         assert part in said, part
     assert "autoencoders.num_train_images:" not in said and "num_test_images: 100" not in said

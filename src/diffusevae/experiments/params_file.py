@@ -72,11 +72,12 @@ def _find_faults_of_studies(path: Path, content: Mapping, entries: Entries) -> I
         if experiment is not None and experiment.sound:
             for misfit in find_study_misfits(params, experiment):
                 yield f"{place}.{misfit}"
-        dataset = entries["datasets"].get(params.dataset)
-        if dataset is not None and dataset.sound:
+        named = (entries["datasets"].get(name) for name in (params.dataset, params.other_dataset))
+        sets = [found.images for found in named if found is not None and found.sound]
+        if len(sets) == 2:
             for misfit in [
-                *find_misfits_of_sizes(params, dataset.images.image_size),
-                *find_misfits_of_counts(params, dataset.images),
+                *find_misfits_of_sizes(params, sets[0].image_size),
+                *find_misfits_of_counts(params, *sets),
             ]:
                 yield f"{place}.{misfit}"
 

@@ -47,12 +47,24 @@ def find_misfits_of_sizes(study: SimpleNamespace, image_size: int) -> list[str]:
     return misfits
 
 
-def find_misfits_of_counts(study: SimpleNamespace, images: DatasetConfig) -> Iterator[str]:
-    """Yield what a latent study wants more of than its data set has, or than its own parts take."""
+def find_misfits_of_counts(
+    study: SimpleNamespace, images: DatasetConfig, other: DatasetConfig
+) -> Iterator[str]:
+    """Yield what a latent study wants more of than its data sets have, or than its own parts take.
+
+    The other data set's images for validation are taken from those for training.
+    """
+    spared = None if other.num_train is None else other.num_train - 1
     for place, value, most, what in [
         *_limits_of_beta_vae(study.beta_vae, images),
         *_limits_of_family(study.autoencoders, images),
         *_limits_of_codes(study.autoencoders, images),
+        (
+            "autoencoders.num_validation_images",
+            study.autoencoders.num_validation_images,
+            spared,
+            "training images of other_dataset that can be spared",
+        ),
     ]:
         if most is not None and value > most:
             yield f"{place}: {value}, but there are only {most} {what}; use at most {most}"
