@@ -211,6 +211,7 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
             "sampler.guidance: needs a model trained without its condition "
             "too; set ablate.p_uncond above 0",
         ),
+        ("vae.kind", "rae", "tune_vae.objective: fair is no judge of a code of vae.kind rae"),
         ("tune_vae.space", {"unet": {}}, "tune_vae.space.unet: cannot be tuned; known: vae, vae_"),
         (
             "tune_vae.space",

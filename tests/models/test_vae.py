@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from diffusevae.core.errors import InputError
+from diffusevae.core.tensor_file import load_config
 from diffusevae.models.vae import VAE, load_vae, save_vae, size_vae
 from tests.support.toy_models import make_vae
 
@@ -45,8 +46,27 @@ def test_logvar_is_clamped():
     assert vae.encode(torch.rand(1, 1, 32, 32))[1].min() == -30
 
 
-def test_a_saved_vae_comes_back_equal_and_frozen(tmp_path):
-    vae = make_vae()
+@pytest.mark.parametrize("kind", ["gaussian", "vq", "rae"])
+def test_every_kind_of_code_answers_alike(kind):
+    vae = make_vae(kind=kind)
+    torch.nn.init.normal_(vae.decoder.layers[-1].weight)
+    x = torch.rand(2, 1, 32, 32)
+    mu, logvar = vae.encode(x)
+    assert mu.shape == logvar.shape == (2, *vae.latent_shape)
+    assert torch.equal(vae.reconstruct(x), vae.decode(mu))
+    assert vae.sample_prior(3, torch.Generator()).shape == (3, 1, 32, 32)
+    if kind == "vq":
+        assert torch.equal(vae.decode(mu), vae.decode(vae.codebook.quantise(mu)))
+
+
+def test_the_file_of_a_gaussian_vae_names_no_option_that_is_off(tmp_path):
+    save_vae(tmp_path / "vae.safetensors", make_vae())
+    assert "kind" not in load_config(tmp_path / "vae.safetensors")["vae"]
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "vq", "rae"])
+def test_a_saved_vae_comes_back_equal_and_frozen(tmp_path, kind):
+    vae = make_vae(kind=kind)
     torch.nn.init.normal_(vae.decoder.layers[-1].weight)
     save_vae(tmp_path / "vae.safetensors", vae)
     loaded = load_vae(tmp_path / "vae.safetensors")

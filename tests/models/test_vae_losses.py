@@ -1,11 +1,19 @@
 """KL and reconstruction errors, by hand and against torch.distributions."""
 
+import math
+
 import pytest
 import torch
 from torch.distributions import Normal
 from torch.distributions import kl_divergence as kl_of_distributions
 
-from diffusevae.models.vae_losses import kl_divergence, kl_of_latents, reparameterise, vae_loss
+from diffusevae.models.vae_losses import (
+    draw_noise,
+    kl_divergence,
+    kl_of_latents,
+    reparameterise,
+    vae_loss,
+)
 from tests.support.toy_models import make_vae
 
 
@@ -39,3 +47,52 @@ def test_reconstruction_errors_by_hand(kind, expected):
     assert float(losses["reconstruction"]) == pytest.approx(expected)
     total = losses["reconstruction"] + 0.5 * losses["kl"]
     torch.testing.assert_close(losses["loss"], total)
+
+
+def make_vq(**changes):
+    """Return a VQ-VAE whose decoder answers something, and images."""
+    vae = make_vae(image_shape=(1, 16, 16), kind="vq", codebook_size=4, **changes)
+    torch.nn.init.normal_(vae.decoder.layers[-1].weight)
+    return vae, torch.rand(2, 1, 16, 16)
+
+
+def test_the_gradient_goes_straight_through_the_codebook():
+    vae, x = make_vq(commitment=0.0)
+    found = {}
+    vae.encoder.register_forward_hook(lambda _, __, z: found.update(z=z) or z.retain_grad())
+    vae.decoder.register_forward_pre_hook(lambda _, z: found.update(e=z[0]) or z[0].retain_grad())
+    vae_loss(vae.eval(), x, torch.zeros(4))["loss"].backward()
+    torch.testing.assert_close(found["e"], vae.codebook.quantise(found["z"].detach()))
+    assert torch.equal(found["z"].grad, found["e"].grad) and found["z"].grad.abs().max() > 0
+
+
+def test_the_commitment_draws_the_encodings_to_their_entries():
+    vae, x = make_vq(commitment=3.0)
+    z = vae.encode(x)[0].detach()
+    error = (z - vae.codebook.quantise(z)).square().mean()
+    losses = vae.eval() and vae_loss(vae, x, torch.zeros(4))
+    torch.testing.assert_close(losses["commitment"], error)
+    torch.testing.assert_close(losses["loss"], losses["reconstruction"] + 3 * error)
+    assert float(losses["kl"]) == pytest.approx(16 * math.log(4))
+    assert 1 <= float(losses["perplexity"]) <= 4
+
+
+def test_the_codebook_follows_in_training_alone():
+    vae, x = make_vq()
+    before = vae.codebook.entries.clone()
+    vae_loss(vae.eval(), x, torch.zeros(4))
+    assert torch.equal(vae.codebook.entries, before)
+    vae_loss(vae.train(), x, draw_noise(vae, 2, torch.Generator()))
+    assert not torch.equal(vae.codebook.entries, before)
+
+
+def test_a_regularised_autoencoder_pays_for_its_code_and_its_decoder():
+    vae = make_vae(kind="rae", decoder_penalty=0.25)
+    x = torch.rand(2, 1, 32, 32)
+    z, logvar = vae.encode(x)
+    assert logvar.max() == -30  # as good as no noise
+    losses = vae_loss(vae, x, draw_noise(vae, 2, torch.Generator()))
+    size = z.square().sum((1, 2, 3)).mean() / 2
+    weights = sum(p.square().sum() for p in vae.decoder.parameters())
+    expected = losses["reconstruction"] + 0.5 * size + 0.25 * weights
+    torch.testing.assert_close(losses["loss"], expected)

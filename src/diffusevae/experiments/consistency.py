@@ -58,7 +58,18 @@ def _misfits_of(params: SimpleNamespace, images: DatasetConfig) -> list[str]:
         *_misfits_of_numbers(params, images),
         *_misfits_of_codes(params, images),
         *_misfits_of_variants(params),
+        *_misfits_of_kind(params),
     ]
+
+
+def _misfits_of_kind(params: SimpleNamespace) -> Iterator[str]:
+    kind, objective = params.vae.kind, params.tune_vae.objective
+    judged = {"gaussian": ("fair", "floor", "study"), "vq": ("fair", "study"), "rae": ("study",)}
+    if params.tune_vae.n_trials and objective not in judged[kind]:
+        yield (
+            f"tune_vae.objective: {objective} is no judge of a code of vae.kind {kind}; use "
+            f"{' or '.join(judged[kind])}, or n_trials 0"
+        )
 
 
 def _misfits_of_images(params: SimpleNamespace, images: DatasetConfig) -> Iterator[str]:

@@ -1,6 +1,9 @@
-"""The VAE of stage 1 (docs/study.md, section 2): a convolutional encoder and its mirror image."""
+"""The VAE of stage 1 (docs/study.md, section 2): a convolutional encoder and its mirror image.
 
-import dataclasses
+Two other first stages have the same networks: the code of a VQ-VAE is an index into a codebook at
+each place, that of a regularised autoencoder (RAE) has no noise.
+"""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +14,10 @@ from torch import Generator, Tensor, nn
 
 from diffusevae.core.device import autocast
 from diffusevae.core.errors import InputError
-from diffusevae.core.params import Range, Share, build, override
+from diffusevae.core.params import Range, Share, build, leave_out_defaults, override
 from diffusevae.core.tensor_file import freeze, load_config, of_one_model, save_tensors
 from diffusevae.data.dataset import in_batches, to_unit
+from diffusevae.models.codebook import Codebook
 from diffusevae.models.layers import (
     Downsample,
     ResidualBlock,
@@ -26,12 +30,19 @@ from diffusevae.models.layers import (
 from diffusevae.models.normalisation import group_norm
 
 Reconstruction = Literal["mse", "bce", "l1"]
+Kind = Literal["gaussian", "vq", "rae"]
 LOGVAR_RANGE = (-30.0, 20.0)
 
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """Architecture and loss of the VAE; one level per entry of channel_multipliers."""
+    """Architecture and loss of the VAE; one level per entry of channel_multipliers.
+
+    kind: "gaussian" is the beta-VAE; "vq" has a codebook of codebook_size entries, its encoder
+    being drawn to them with the weight commitment (van den Oord et al. 2017, eq. 3); "rae" knows
+    no noise (Ghosh et al. 2020, eq. 5): kl_weight is that of ||z||^2 / 2, decoder_penalty that of
+    the decoder's squared weights.
+    """
 
     latent_channels: Annotated[int, Range(1, 1024)]
     base_channels: Annotated[int, Range(1, 1024)]
@@ -40,6 +51,10 @@ class VAEConfig:
     dropout: Share
     reconstruction: Reconstruction
     kl_weight: Annotated[float, Range(0, 1000)]
+    kind: Kind = "gaussian"
+    codebook_size: Annotated[int, Range(2, 65_536)] = 256
+    commitment: Annotated[float, Range(0, 1000)] = 0.25
+    decoder_penalty: Annotated[float, Range(0, 1000)] = 1e-7
 
     def __post_init__(self) -> None:
         check_widths(self.base_channels, self.channel_multipliers)
@@ -81,7 +96,10 @@ def size_vae(
 
 
 class Encoder(nn.Module):
-    """Maps x (B x C x H x W in [0,1]) to 2 Cz channels of mu and logvar (B x 2Cz x h x w)."""
+    """Maps x (B x C x H x W in [0,1]) to 2 Cz channels of mu and logvar (B x 2Cz x h x w).
+
+    Where the code has no variance, to the Cz channels of z alone.
+    """
 
     def __init__(self, config: VAEConfig, image_channels: int) -> None:
         super().__init__()
@@ -96,10 +114,11 @@ class Encoder(nn.Module):
             if level < len(widths) - 1:
                 layers.append(Downsample(channels))
         layers += _middle(channels, config.dropout)
+        parts = 2 if config.kind == "gaussian" else 1
         layers += [
             group_norm(channels),
             nn.SiLU(),
-            nn.Conv2d(channels, 2 * config.latent_channels, 3, padding=1),
+            nn.Conv2d(channels, parts * config.latent_channels, 3, padding=1),
         ]
         self.layers = nn.Sequential(*layers)
 
@@ -143,6 +162,9 @@ def _middle(channels: int, dropout: float) -> list[nn.Module]:
 class VAE(nn.Module):
     """q(z|x) = N(mu, exp(logvar)) and p(x|z), with the standard normal as prior over z.
 
+    A code without noise is the mean of one with next to none. That of a VQ-VAE is what the encoder
+    says; `decode` takes the nearest entries of the codebook, so any density over codes serves.
+
     `image_shape` is C x H x W. Raises InputError for an image that cannot be halved as often as
     the configuration asks.
     """
@@ -154,6 +176,8 @@ class VAE(nn.Module):
         self.image_shape = tuple(image_shape)
         self.encoder = Encoder(config, image_shape[0])
         self.decoder = Decoder(config, image_shape[0])
+        vq = config.kind == "vq"
+        self.codebook = Codebook(config.codebook_size, config.latent_channels) if vq else None
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -163,12 +187,17 @@ class VAE(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu and logvar, each B x Cz x h x w, of x in [0,1]; logvar lies in [-30, 20]."""
+        if self.config.kind != "gaussian":
+            z = self.encoder(x)
+            return z, torch.full_like(z, LOGVAR_RANGE[0])
         mu, logvar = self.encoder(x).chunk(2, dim=1)
         return mu, logvar.clamp(*LOGVAR_RANGE)
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the image in [0,1], B x C x H x W, of z (B x Cz x h x w)."""
-        return torch.sigmoid(self.decoder(z))
+        return torch.sigmoid(
+            self.decoder(z if self.codebook is None else self.codebook.quantise(z))
+        )
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return x_hat = decode(mu(x)) in [0,1]: the mean of the code, so it is not random."""
@@ -198,7 +227,7 @@ def encode_all(vae: VAE, images: Tensor) -> Tensor:
 
 def save_vae(path: Path, vae: VAE) -> None:
     """Write the weights with everything needed to load them again."""
-    config = {"image_shape": vae.image_shape, "vae": dataclasses.asdict(vae.config)}
+    config = {"image_shape": vae.image_shape, "vae": leave_out_defaults(vae.config)}
     save_tensors(path, vae.state_dict(), config)
 
 

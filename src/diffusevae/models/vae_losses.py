@@ -1,12 +1,18 @@
 """What a VAE is trained by: the error of its reconstruction, and KL (docs/study.md, section 2)."""
 
+import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
+from diffusevae.models.codebook import perplexity
 from diffusevae.models.vae import VAE, Reconstruction
+
+Losses = dict[str, Tensor]
+Price = Callable[[], tuple[Tensor, Losses]]  # what is added to the error, and its parts
 
 
 def reparameterise(mu: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
@@ -34,21 +40,82 @@ def pixel_error(
     return error(torch.sigmoid(logits), x, reduction=reduction)
 
 
-def vae_loss(vae: VAE, x: Tensor, eps: Tensor) -> dict[str, Tensor]:
-    """Return loss = reconstruction + kl_weight KL, and its two parts, for x in [0,1].
+def draw_noise(vae: VAE, count: int, rng: Generator) -> Tensor:
+    """Return what `vae_loss` takes of chance for `count` images, drawn where `rng` is.
 
-    The reconstruction error is the mean over all pixels, KL (nats per image) the mean over images.
-    Where that error is no mean squared one, mse is this: it compares VAEs of any loss.
-    `eps` (B x Cz x h x w) is the noise of the code; zeros give the loss at z = mu.
+    The noise of their codes, count x Cz x h x w; of a VQ-VAE K numbers in [0, 1), one for each
+    entry of the codebook.
     """
-    mu, logvar = vae.encode(x)
-    logits = vae.decoder(reparameterise(mu, logvar, eps))
+    if vae.codebook is not None:
+        return torch.rand(len(vae.codebook.counts), generator=rng, device=rng.device)
+    return torch.randn(count, *vae.latent_shape, generator=rng, device=rng.device)
+
+
+def vae_loss(vae: VAE, x: Tensor, noise: Tensor) -> dict[str, Tensor]:
+    """Return loss = reconstruction + what the code costs, and its parts, for x in [0,1].
+
+    The reconstruction error is the mean over all pixels. What a Gaussian code costs is kl_weight
+    KL, KL in nats per image being the mean over images; for the others see `_commit_code`,
+    `_penalise_code`. Where the error is no mean squared one, mse is this: it compares VAEs of any
+    loss. `noise` is that of `draw_noise`; zeros give the loss at z = mu. In training a codebook
+    follows the encodings.
+    """
+    code = {"gaussian": _draw_code, "vq": _commit_code, "rae": _penalise_code}[vae.config.kind]
+    z, price = code(vae, x, noise)
+    logits = vae.decoder(z)
     kind = vae.config.reconstruction
     reconstruction = pixel_error(logits, x, kind, "mean")
     others = {} if kind == "mse" else {"mse": pixel_error(logits.detach(), x, "mse", "mean")}
-    kl = kl_divergence(mu, logvar).mean()
-    return {
-        "loss": reconstruction + vae.config.kl_weight * kl,
-        "reconstruction": reconstruction,
-        "kl": kl,
-    } | others
+    cost, parts = price()
+    return {"loss": reconstruction + cost, "reconstruction": reconstruction} | parts | others
+
+
+def _draw_code(vae: VAE, x: Tensor, eps: Tensor) -> tuple[Tensor, Price]:
+    """Return a Gaussian code, and what it costs: kl_weight KL."""
+    mu, logvar = vae.encode(x)
+
+    def price() -> tuple[Tensor, Losses]:
+        kl = kl_divergence(mu, logvar).mean()
+        return vae.config.kl_weight * kl, {"kl": kl}
+
+    return reparameterise(mu, logvar, eps), price
+
+
+def _commit_code(vae: VAE, x: Tensor, chances: Tensor) -> tuple[Tensor, Price]:
+    """Return the entries nearest to the encodings, and what they cost: commitment ||z - sg(e)||^2.
+
+    The decoder's gradient goes on to the encodings as if they were the entries. KL is that of one
+    entry from all alike, h w log K, which nothing changes.
+    """
+    codebook = vae.codebook
+    assert codebook is not None
+    z, _ = vae.encode(x)
+    indices = codebook.find_nearest(z.detach())
+    entries = codebook.look_up(indices)
+
+    def price() -> tuple[Tensor, Losses]:
+        error = (z - entries).square().mean()
+        kl = torch.full_like(error, math.log(len(codebook.counts)) * indices[0].numel())
+        used = perplexity(codebook.measure_shares(indices))
+        if vae.training:
+            codebook.follow(z.detach(), indices, chances)
+        parts = {"kl": kl.detach(), "commitment": error, "perplexity": used}
+        return vae.config.commitment * error, parts
+
+    return z + (entries - z).detach(), price
+
+
+def _penalise_code(vae: VAE, x: Tensor, _: Tensor) -> tuple[Tensor, Price]:
+    """Return the code of an RAE, and what it and the decoder cost (Ghosh et al. 2020, eq. 5).
+
+    kl_weight ||z||^2 / 2, the mean over images, and decoder_penalty ||theta||^2.
+    """
+    z, _ = vae.encode(x)
+
+    def price() -> tuple[Tensor, Losses]:
+        size = 0.5 * z.square().flatten(1).sum(1).mean()
+        weights = torch.stack([p.square().sum() for p in vae.decoder.parameters()]).sum()
+        cost = vae.config.kl_weight * size + vae.config.decoder_penalty * weights
+        return cost, {"code_penalty": size, "decoder_penalty": weights}
+
+    return z, price

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
+from diffusevae.core.errors import InputError
 from diffusevae.core.params import PositiveCount
 from diffusevae.core.randomness import generator, seed_of
 from diffusevae.core.tensor_file import save_tensors
 from diffusevae.data.dataset import Split, count_at_once, to_unit
 from diffusevae.models.vae import VAE, VAEConfig, encode_all
-from diffusevae.models.vae_losses import vae_loss
+from diffusevae.models.vae_losses import draw_noise, vae_loss
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.distributed import ALONE, Group
 from diffusevae.training.loop import Callbacks, Fit, History, Losses, OptimiserConfig, fit
@@ -44,18 +45,23 @@ def fit_vae(
 ) -> tuple[VAE, History]:
     """Train a VAE on uint8 images (N x C x H x W, on the device to use); see `training.fit`.
 
-    The noise of the validation images is the same in every epoch, so epochs compare.
+    The noise of the validation images is the same in every epoch, so epochs compare. Raises
+    InputError for a VQ-VAE that several processes are to train.
     """
+    if config.kind == "vq" and group.size > 1:
+        raise InputError(
+            f"vae.kind vq: {group.size} processes would each count its own use of the codebook; "
+            "train it with DIFFUSEVAE_PROCESSES=1"
+        )
     torch.manual_seed(seed_of(seed, "vae"))  # initial weights
     vae = VAE(config, train_images.shape[1:]).to(train_images.device)
 
     def noise(count: int, *keys: int | str) -> Tensor:
         rng = generator(seed, "vae", *keys, device=train_images.device)
-        return torch.randn(count, *vae.latent_shape, generator=rng, device=rng.device)
+        return draw_noise(vae, count, rng)
 
     def draw(indices: Tensor, epoch: int, batch: int, rows: slice) -> tuple[Tensor, Tensor]:
-        eps = noise(len(indices), epoch, batch)[rows]
-        return to_unit(train_images[indices[rows]]), eps
+        return to_unit(train_images[indices[rows]]), noise(len(indices), epoch, batch)[rows]
 
     def validate(model: VAE) -> dict[str, float]:
         def losses(part: slice, number: int) -> Losses:

@@ -32,13 +32,16 @@ def make_vae_objective(
         with log.trial(slot, values, PRUNED) as trial, memory_failures_alike():
 
             def on_epoch(epoch: int, row: dict, model: VAE) -> None:
-                error = row.get("validation_mse", row["validation_reconstruction"])
-                fair = bound_vae(error, row["validation_kl"], len(variances))
-                row = row | {"validation_bits_per_dim": fair}
+                losses = {"study": row["validation_loss"]}
+                if "validation_kl" in row:
+                    error = row.get("validation_mse", row["validation_reconstruction"])
+                    losses["fair"] = bound_vae(error, row["validation_kl"], len(variances))
+                    row = row | {"validation_bits_per_dim": losses["fair"]}
                 trial.epoch(row)
-                floor = floor_of_vae(variances, vae.kl_weight, math.prod(model.latent_shape))
-                losses = {"study": row["validation_loss"], "fair": fair}
-                report(epoch, losses | ({"floor": floor} if vae.reconstruction == "mse" else {}))
+                if vae.kind == "gaussian" and vae.reconstruction == "mse":
+                    numbers = math.prod(model.latent_shape)
+                    losses["floor"] = floor_of_vae(variances, vae.kl_weight, numbers)
+                report(epoch, losses)
 
             callbacks = Callbacks(on_epoch, log.batch)
             epochs = params.tune_vae.epochs
