@@ -156,6 +156,12 @@ def test_the_figure_has_a_plot_per_metric_and_a_row_per_variant():
         figure = draw_variants(runs)
     assert len(figure.axes) == 4
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["in", "concat"]
+    runs["straightness"] = [float("nan"), 0.1, 0.2]
+    with figure_style():
+        axes = draw_variants(runs).axes
+    assert [each.get_visible() for each in axes] == [True] * 5 + [False]
+    assert axes[4].get_title("left") == "Straightness of paths ↓"
+    assert len(axes[4].lines) == len(axes[0].lines) - 1  # the VAE has no paths
 
 
 def test_a_variant_is_given_the_code_or_both_or_another_objective(inputs, tmp_path):
