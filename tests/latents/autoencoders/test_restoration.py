@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffusevae.core.randomness import generator
-from diffusevae.latents.autoencoders.classical import (
+from diffusevae.metrics.classical import (
     add_noise,
     choose_setting,
     enlarge,

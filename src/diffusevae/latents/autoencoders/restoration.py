@@ -28,7 +28,7 @@ from diffusevae.figures.drawing import (
     panels,
     reach_of,
 )
-from diffusevae.latents.autoencoders.classical import (
+from diffusevae.metrics.classical import (
     FILTERS,
     MEASURED,
     add_noise,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 from torch import Tensor
 
-from diffusevae.latents.autoencoders.classical import MEASURED
+from diffusevae.metrics.classical import MEASURED
 from diffusevae.latents.autoencoders.part import AE
 from diffusevae.latents.measures.evidence import spread
 from diffusevae.metrics.paired import METRICS
