@@ -22,6 +22,7 @@ from diffusevae.core.readback import parse_json
 from diffusevae.data.dataset import load_split, to_unit
 from diffusevae.experiments.experiment import Experiment
 from diffusevae.experiments.params_file import load_gate
+from diffusevae.metrics.copies import find_copies
 from diffusevae.metrics.promotion import HOLD, PROMOTE, REFUSE, Judgement, Made, decide, judge_all
 from diffusevae.metrics.set_comparison import extract_features
 from diffusevae.models.classifier import load_classifier
@@ -64,7 +65,10 @@ def compare_versions(experiment: Experiment, candidate: str, champion: str) -> C
     """
     config = load_gate()
     device = choose_device()
-    images = load_split(experiment.data("prepared", "test.safetensors")).images
+    train, images = (
+        load_split(experiment.data("prepared", f"{part}.safetensors")).images
+        for part in ("train", "test")
+    )
     count = min(config.num_images, len(images) // 2)
     network = load_classifier(experiment.data("train_classifier", "model.safetensors"), device)
 
@@ -84,9 +88,11 @@ def compare_versions(experiment: Experiment, candidate: str, champion: str) -> C
     judgements = judge_all(
         ours, theirs, real, features(images[count : 2 * count]), features, config
     )
-    return Comparison(
-        candidate, champion, *decide(judgements), judgements, real, ours, theirs, codes
+    copies = find_copies(
+        {f"version {candidate}": ours.generated}, train, images, config.seed, device
     )
+    decided = decide(judgements, copies)
+    return Comparison(candidate, champion, *decided, judgements, real, ours, theirs, codes)
 
 
 @task(task_run_name="gate", cache_policy=NO_CACHE)

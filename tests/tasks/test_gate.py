@@ -13,6 +13,7 @@ from prefect.logging import disable_run_logger
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import build
 from diffusevae.core.tensor_file import load_config, load_tensors, save_tensors
+from diffusevae.data.dataset import load_split, to_unit
 from diffusevae.metrics.promotion import (
     GateConfig,
     Judgement,
@@ -27,9 +28,11 @@ from flows.compare import main
 from tasks.registry import champions, gate, person
 from tasks.registry.own_process import describe_code, find_other_packages, make_apart
 from tasks.registry.registration import find_version
+from tasks.registry.versions import Version
 from tasks.report.rerun_page import write_page
 from tests.support.toy_artifacts import SHAPE, change_code, make_images
 from tests.support.toy_registry import SAMPLER, TOY, register_toy
+from tests.support.toy_splits import write_split
 
 RULE = """\
 gate: {num_images: 40, num_resamples: 50, seed: 1, margins: {ssim: 0.001, mse: 0.0001}}
@@ -108,15 +111,8 @@ def test_an_impossible_rule_is_refused(changes, reason):
 def registry(store, tmp_path):
     """The toy store, with what a comparison needs: test images, a classifier, the rule."""
     Path("params.yaml").write_text(SAMPLER + RULE)
-    images = (make_images(100) * 255).byte()
-    save_tensors(
-        TOY.data("prepared", "test.safetensors"),
-        {
-            "images": images,
-            "labels": torch.zeros(100, dtype=torch.long),
-            "indices": torch.arange(100),
-        },
-    )
+    for seed, part in enumerate(("test", "train")):
+        write_split(TOY.data("prepared", f"{part}.safetensors"), 100, seed)
     network = Classifier(ClassifierConfig(4, 8, 0.0, 1), SHAPE, 2)
     save_classifier(TOY.data("train_classifier", "model.safetensors"), network)
     return store
@@ -175,6 +171,28 @@ def test_first_equal_better_worse_forced_and_back(registry):
     assert tags_of(registry, worse)["gate_reason"].endswith(": for a test")
     assert person.roll_back(TOY) == better == gate.find_champion(TOY)
     assert tags_of(registry, worse)["gate"] == "rolled back"
+
+
+def test_a_copycat_is_refused_however_good_its_images_look(registry, monkeypatch):
+    """Its new images are training images, a little changed."""
+    first, copycat = register_changed(0.5), register_changed(-0.5)  # as better as above
+    judge(first)
+    make = Version.make
+
+    def copy(version, images, seed):
+        made = make(version, images, seed)
+        if version.number == first:
+            return made
+        train = load_split(TOY.data("prepared", "train.safetensors")).images[: len(images)]
+        return Made(made.refined, (to_unit(train) + 0.01).clamp(0, 1))
+
+    monkeypatch.setattr(Version, "make", copy)
+    found = judge(copycat)
+    assert "better" in {each.verdict for each in found.judgements}
+    assert found.decision == "refuse"
+    assert gate.find_champion(TOY) == first
+    reason = tags_of(registry, copycat)["gate_reason"]
+    assert f"copies: images of version {copycat} lie at 40 of the training images" in reason
 
 
 def test_a_candidate_is_judged_again_when_the_champion_changes_meanwhile(registry, monkeypatch):

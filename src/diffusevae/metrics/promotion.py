@@ -3,7 +3,7 @@
 Both refine the same test images and generate from the same seed, so every difference is paired.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -116,8 +116,14 @@ def judge_difference(name: str, difference: Mapping[str, float], margin: float) 
     return WORSE if high < -margin else NOT_PROVEN
 
 
-def decide(judgements: list[Judgement]) -> tuple[str, str]:
-    """Return promote, refuse or hold, and the reason in one sentence."""
+def decide(judgements: list[Judgement], copies: Sequence[str] = ()) -> tuple[str, str]:
+    """Return promote, refuse or hold, and the reason in one sentence.
+
+    copies: what `find_copies` says of the candidate's new images. A model that gives real images
+    away as new ones is refused, however good they look.
+    """
+    if copies:
+        return REFUSE, "; ".join(copies)
     by = {
         verdict: [METRICS[each.metric].name for each in judgements if each.verdict == verdict]
         for verdict in (BETTER, WORSE, NOT_PROVEN)

@@ -6,16 +6,10 @@ import pytest
 import torch
 
 from diffusevae.core.randomness import generator
-from diffusevae.metrics.classical import (
-    add_noise,
-    choose_setting,
-    enlarge,
-    filter_images,
-    shrink,
-)
 from diffusevae.latents.autoencoders.part import AE
 from diffusevae.latents.autoencoders.restored import best_rival, compare_restored
 from diffusevae.latents.models.restorer import Restorer
+from diffusevae.metrics.classical import add_noise, choose_setting, enlarge, filter_images, shrink
 
 
 def test_noise_has_the_level_of_each_image():

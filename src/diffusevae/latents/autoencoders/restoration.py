@@ -28,6 +28,11 @@ from diffusevae.figures.drawing import (
     panels,
     reach_of,
 )
+from diffusevae.latents.autoencoders.part import AE, FAMILY_COLOURS, Data, Part, Train, fill_part
+from diffusevae.latents.autoencoders.restored import best_rival, compare_restored
+from diffusevae.latents.measures.evidence import judge
+from diffusevae.latents.models.autoencoder import apply, fit_pairs, squared_error
+from diffusevae.latents.models.restorer import Restorer
 from diffusevae.metrics.classical import (
     FILTERS,
     MEASURED,
@@ -37,11 +42,6 @@ from diffusevae.metrics.classical import (
     filter_images,
     shrink,
 )
-from diffusevae.latents.autoencoders.part import AE, FAMILY_COLOURS, Data, Part, Train, fill_part
-from diffusevae.latents.autoencoders.restored import best_rival, compare_restored
-from diffusevae.latents.measures.evidence import judge
-from diffusevae.latents.models.autoencoder import apply, fit_pairs, squared_error
-from diffusevae.latents.models.restorer import Restorer
 from diffusevae.metrics.labels import describe_direction
 from diffusevae.metrics.paired import METRICS
 from diffusevae.training.loop import OptimiserConfig

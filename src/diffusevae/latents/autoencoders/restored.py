@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import pandas as pd
 from torch import Tensor
 
-from diffusevae.metrics.classical import MEASURED
 from diffusevae.latents.autoencoders.part import AE
 from diffusevae.latents.measures.evidence import spread
+from diffusevae.metrics.classical import MEASURED
 from diffusevae.metrics.paired import METRICS
 
 Restored = Mapping[str, Mapping[str, tuple[float, Tensor]]]  # metric, method: setting, images
