@@ -21,6 +21,7 @@ def test_a_variant_changes_what_it_names_and_nothing_else():
     ("variant", "said"),
     [
         (Variant("a", ("shift",), "code"), "a: fuse shift adds x_hat, which condition code leaves"),
+        (Variant("a", ("shift",), "none"), "a: condition none enters nowhere; leave out fuse"),
         (Variant("a", ()), "ablate.variants a: fuse is empty; name at least one of concat"),
         (Variant("a", diffusion={"predicts": "v"}), "a.diffusion.predicts: unknown key"),
         (Variant("a", diffusion={"prediction": "w"}), "a.diffusion.prediction: 'w' is none of"),

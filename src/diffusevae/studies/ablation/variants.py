@@ -53,6 +53,8 @@ def apply_variant(
             unet = dataclasses.replace(unet, fuse=variant.fuse)
         except ValueError as error:
             raise InputError(f"{place}: {error}") from error
+    if variant.condition == "none" and variant.fuse is not None:
+        raise InputError(f"{place}: condition none enters nowhere; leave out fuse")
     if "shift" in unet.fuse and variant.condition == "code":
         raise InputError(
             f"{place}: fuse shift adds x_hat, which condition code leaves out; use condition both"
