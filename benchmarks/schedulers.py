@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from benchmarks.setting import IMAGE_SHAPE
 from diffusevae.core.errors import InputError
 from diffusevae.core.torchvision_import import ensure_torchvision
-from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.diffusion_config import DiffusionConfig
 
 SchedulerName = Literal[
     "DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler"

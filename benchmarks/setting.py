@@ -12,7 +12,7 @@ import torch
 from diffusevae.core.device import choose_device, precision
 from diffusevae.core.params import load_sections
 from diffusevae.metrics.evaluation import EvaluateConfig
-from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.unet import UNetConfig
 from diffusevae.models.vae import VAEConfig
 from diffusevae.sampling.sampler_config import SamplerConfig

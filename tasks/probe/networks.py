@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from diffusevae.core.params import load_sections, override
 from diffusevae.experiments.experiment import Experiment
 from diffusevae.experiments.params_file import PARAMS_FILE
-from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.unet import UNet, UNetConfig
 from diffusevae.models.vae import VAE, VAEConfig
 from diffusevae.training.loop import OptimiserConfig

@@ -52,9 +52,10 @@ def test_a_flow_s_network_sees_the_straight_line_and_predicts_its_direction():
         ("eps", {"zero_terminal_snr": True}, r"eps: the schedule \(zero_terminal_snr\) ends in"),
         ("v", {"zero_terminal_snr": True, "min_snr_gamma": 5.0}, "min_snr_gamma: the schedule"),
         ("flow", {"scheduler_type": "flow", "min_snr_gamma": 5.0}, "min_snr_gamma: the schedule"),
+        ("v", {"vlb_weighted": True, "min_snr_gamma": 5.0}, "both weigh timesteps; leave one out"),
     ],
 )
-def test_what_makes_no_sense_where_a_chain_ends_in_noise_is_refused(prediction, changes, said):
+def test_what_makes_no_sense_together_is_refused(prediction, changes, said):
     with pytest.raises(ValueError, match=said):
         make_diffusion(prediction, **changes)
 

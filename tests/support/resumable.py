@@ -14,7 +14,8 @@ import pandas as pd
 import torch
 
 import diffusevae.training.checkpointer
-from diffusevae.models.diffusion import DiffusionConfig, save_diffusion
+from diffusevae.models.diffusion import save_diffusion
+from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.unet import UNetConfig
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.diffusion_training import Images, fit_diffusion

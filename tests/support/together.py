@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.unet import UNetConfig
 from diffusevae.models.vae import VAEConfig
 from diffusevae.training.diffusion_training import Images, fit_diffusion

@@ -12,7 +12,8 @@ from diffusevae.core.tensor_file import save_tensors, sha256_of
 from diffusevae.figures.results import Results
 from diffusevae.metrics.labels import WAYS
 from diffusevae.metrics.paired import DISTRIBUTION, PAIRED
-from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel, save_diffusion
+from diffusevae.models.diffusion import DiffusionModel, save_diffusion
+from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.latent_mixture import Mixture, save_mixture
 from diffusevae.models.unet import UNetConfig
 from diffusevae.models.vae import VAE, VAEConfig, save_vae

@@ -2,7 +2,8 @@
 
 import torch
 
-from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel
+from diffusevae.models.diffusion import DiffusionModel
+from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.unet import UNet, UNetConfig
 from diffusevae.models.vae import VAE, VAEConfig
 from diffusevae.sampling.sampler_config import SamplerConfig

@@ -8,7 +8,7 @@ from torch import nn
 
 from diffusevae.core.errors import InputError
 from diffusevae.data.dataset import Split
-from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.vae import reconstruct_all
 from diffusevae.training.diffusion_training import Images, fit_diffusion
 from diffusevae.training.loop import Callbacks, Fit, fit

@@ -11,7 +11,7 @@ from diffusevae.core.errors import InputError
 from diffusevae.data.dataset import to_unit
 from diffusevae.data.idx import read_idx_set
 from diffusevae.data.resizing import resize
-from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.schedule import make_schedule
 from diffusevae.models.unet import UNetConfig
 from diffusevae.models.vae import VAE, VAEConfig

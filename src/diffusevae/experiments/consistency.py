@@ -13,7 +13,7 @@ from diffusevae.data.dataset import DatasetConfig
 from diffusevae.experiments.drawn_sections import TUNABLE, draw_sections
 from diffusevae.metrics.intervals import count_needed
 from diffusevae.metrics.paired import WINDOW
-from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.layers import check_halving
 from diffusevae.models.vae import size_vae
 from diffusevae.sampling.timesteps import most_steps, starts_without_noise

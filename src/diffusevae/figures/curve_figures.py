@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from diffusevae.figures.drawing import CLASS_COLOURS, COLOURS, INK, MUTED, label_axes, panels
 from diffusevae.metrics.labels import FLOOR, MODEL_NAMES, WAYS, describe_direction
 from diffusevae.metrics.paired import METRICS, PAIRED
-from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.diffusion_config import DiffusionConfig
 
 
 def draw_schedules(config: DiffusionConfig) -> Figure:

@@ -10,7 +10,8 @@ from torch import Tensor
 from diffusevae.core.randomness import generator
 from diffusevae.figures.drawing import COLOURS, INK, Strip, draw_strips
 from diffusevae.metrics.labels import WAYS
-from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel
+from diffusevae.models.diffusion import DiffusionModel
+from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.schedule import Scheduler
 from diffusevae.models.unet import UNetConfig
 

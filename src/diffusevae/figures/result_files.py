@@ -16,7 +16,7 @@ from diffusevae.metrics.measured import (
     read_per_image,
     read_trials,
 )
-from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.diffusion_config import DiffusionConfig
 
 
 def load_results(stages: Mapping[str, Path]) -> Results:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from diffusevae.core.params import Range
 from diffusevae.figures.image_figures import Snapshots, Tensors
-from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.diffusion_config import DiffusionConfig
 
 
 @dataclass(frozen=True)

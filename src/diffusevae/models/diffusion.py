@@ -7,71 +7,18 @@ module; inside, x_0 is 2x - 1 ("centred") or x itself ("unit", the study's).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
 
 import torch
 from torch import Generator, Tensor, nn
 
 from diffusevae.core.errors import InputError
-from diffusevae.core.params import Range, build, leave_out_defaults
+from diffusevae.core.params import build, leave_out_defaults
 from diffusevae.core.tensor_file import freeze, load_config, of_one_model, save_tensors
 from diffusevae.models.conditions import GREY, Hidden, tell_apart
-from diffusevae.models.predictions import Prediction, min_snr_weights, split_output, target_of
-from diffusevae.models.schedule import NoiseSchedule, Scheduler, end_in_noise, make_schedule
+from diffusevae.models.diffusion_config import DiffusionConfig
+from diffusevae.models.predictions import split_output, target_of
 from diffusevae.models.unet import UNet, UNetConfig
-
-
-@dataclass(frozen=True)
-class DiffusionConfig:
-    """Noise schedule, what the network predicts, the range in which images are diffused, the loss.
-
-    prediction "flow" is the velocity eps - x_0 of rectified flow, from x_t as it lies on the
-    straight line from x_0 to eps; the levels of scheduler_type "flow" are even along that line.
-    open_ends: where a pixel is quite black or quite white, a prediction beyond that is no error,
-    for the sampler clips it (as in DDPM, eq. 13, whose edge bins reach to infinity). So few steps
-    of training make backgrounds exactly black; without it they are nearly so.
-    zero_terminal_snr: rescale the schedule so that nothing of the image is left at its end.
-    min_snr_gamma: weigh timesteps by min-SNR with this gamma (5 in its paper); alike where None.
-    """
-
-    scheduler_type: Scheduler
-    num_timesteps: Annotated[int, Range(2, 10_000)]
-    beta_start: Annotated[float, Range(1e-8, 0.999)]
-    beta_end: Annotated[float, Range(1e-8, 0.999)]
-    prediction: Prediction
-    image_range: Literal["centred", "unit"]
-    open_ends: bool
-    zero_terminal_snr: bool = False
-    min_snr_gamma: Annotated[float, Range(1e-3, 1000)] | None = None
-
-    def __post_init__(self) -> None:
-        if self.beta_end <= self.beta_start:
-            raise ValueError(f"beta_end {self.beta_end} must be above beta_start {self.beta_start}")
-        if self.zero_terminal_snr or self.scheduler_type == "flow":
-            self._check_noise_alone("zero_terminal_snr" if self.zero_terminal_snr else "flow")
-
-    def _check_noise_alone(self, why: str) -> None:
-        """Raise ValueError for what makes no sense where the last bar_alpha is 0."""
-        if self.prediction == "eps":
-            raise ValueError(
-                f"prediction eps: the schedule ({why}) ends in noise alone, where eps says nothing "
-                "of x_0; use prediction v, x0 or flow"
-            )
-        if self.min_snr_gamma is not None:
-            raise ValueError(
-                f"min_snr_gamma: the schedule ({why}) ends in noise alone, which min-SNR weighs by "
-                "0: the first step of sampling would not be learned; leave one of them out"
-            )
-
-    @property
-    def schedule(self) -> NoiseSchedule:
-        """The noise schedule these numbers describe."""
-        schedule = make_schedule(
-            self.scheduler_type, self.num_timesteps, self.beta_start, self.beta_end
-        )
-        return NoiseSchedule(end_in_noise(schedule.betas)) if self.zero_terminal_snr else schedule
 
 
 class DiffusionModel(nn.Module):
@@ -102,10 +49,10 @@ class DiffusionModel(nn.Module):
         alpha_bars = self.schedule.alpha_bars
         self.register_buffer("sqrt_alpha_bars", alpha_bars.sqrt().float(), persistent=False)
         self.register_buffer("sqrt_noise", (1 - alpha_bars).sqrt().float(), persistent=False)
-        gamma, weights = config.min_snr_gamma, None
-        if gamma is not None:
-            weights = min_snr_weights(alpha_bars, config.prediction, gamma).float()
-        self.register_buffer("loss_weights", weights, persistent=False)
+        weights = config.loss_weights
+        self.register_buffer(
+            "loss_weights", None if weights is None else weights.float(), persistent=False
+        )
 
     @property
     def x_0_bounds(self) -> tuple[float, float]:
@@ -176,7 +123,7 @@ class DiffusionModel(nn.Module):
     def losses(self, x: Tensor, t: Tensor, eps: Tensor, *conditions: Tensor) -> dict[str, Tensor]:
         """Return loss = E w_t || target - f(x_t, t) ||^2 and noise_mse, the error in units of eps.
 
-        w_t is 1 unless min-SNR is asked for. x is B x C x H x W in [0,1]; conditions are what the
+        w_t is 1 unless weights are asked for. x is B x C x H x W in [0,1]; conditions are what the
         network takes of x_hat (as x) and labels (B), in this order. With open_ends, a predicted x_0
         beyond the end of the range at which the true one lies counts as an error of 0.
         """

@@ -6,6 +6,7 @@ eps - x_0 (Liu et al., "Flow straight and fast", eq. 1; Lipman et al., "Flow mat
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 Prediction = Literal["eps", "v", "x0", "flow"]
@@ -42,6 +43,22 @@ def min_snr_weights(alpha_bars: Tensor, prediction: Prediction, gamma: float) ->
     prediction, SNR being bar_alpha / (1 - bar_alpha).
     """
     snr = alpha_bars / (1 - alpha_bars)
+    return snr.clamp(max=gamma) * _x_0_per_error(alpha_bars, prediction) ** 2
+
+
+def vlb_weights(alpha_bars: Tensor, prediction: Prediction) -> Tensor:
+    """Return T weights that make the loss the variational bound, in nats per dimension (DDPM, 12).
+
+    That is, without its constants and with a Gaussian density as decoder, its mean over t. With the
+    posterior's variance each step costs (SNR_(t-1) - SNR_t) / 2 times the squared error of x_0, the
+    decoder 1 / (2 beta_1) times.
+    """
+    snr = alpha_bars / (1 - alpha_bars)
+    of_x_0 = torch.cat([1 / (1 - alpha_bars[:1]), snr[:-1] - snr[1:]]) / 2
+    return len(alpha_bars) * of_x_0 * _x_0_per_error(alpha_bars, prediction) ** 2
+
+
+def _x_0_per_error(alpha_bars: Tensor, prediction: Prediction) -> Tensor:
+    """Return T errors of the x_0 that follows from a prediction which is wrong by 1."""
     a, s = alpha_bars.sqrt(), (1 - alpha_bars).sqrt()
-    x_0_per_error = {"x0": a**0, "eps": s / a, "v": s, "flow": s / (a + s)}[prediction]
-    return snr.clamp(max=gamma) * x_0_per_error**2
+    return {"x0": a**0, "eps": s / a, "v": s, "flow": s / (a + s)}[prediction]

@@ -10,7 +10,7 @@ from pathlib import Path
 from diffusevae.core.device import choose_device
 from diffusevae.core.stage_log import StageLog
 from diffusevae.data.dataset import load_split
-from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.unet import UNetConfig
 from diffusevae.training.diffusion_training import Images
 from diffusevae.training.loop import OptimiserConfig

@@ -13,7 +13,8 @@ from diffusevae.core.params import PositiveCount, Share
 from diffusevae.core.randomness import generator, seed_of
 from diffusevae.data.dataset import count_at_once, to_unit
 from diffusevae.models.conditions import hide_some
-from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel, draw_noise
+from diffusevae.models.diffusion import DiffusionModel, draw_noise
+from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.unet import UNetConfig
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.distributed import ALONE, Group

@@ -13,7 +13,8 @@ from diffusevae.core.tensor_file import save_tensors, sha256_of
 from diffusevae.latents.autoencoders import part
 from diffusevae.latents.page.chapter import FILE, read_chapter
 from diffusevae.models.classifier import Classifier, ClassifierConfig, save_classifier
-from diffusevae.models.diffusion import DiffusionConfig, DiffusionModel, save_diffusion
+from diffusevae.models.diffusion import DiffusionModel, save_diffusion
+from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.unet import UNetConfig
 from diffusevae.models.vae import VAE, VAEConfig, save_vae
 from diffusevae.stages import autoencoders as stage

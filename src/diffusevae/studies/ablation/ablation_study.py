@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffusevae.core.params import Count, PositiveCount, Range, Share
 from diffusevae.metrics.paired import measure_pairs
-from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.unet import Fuse, UNetConfig
 from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.sampling.samplers import sample

@@ -12,7 +12,7 @@ from torch import Tensor
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import override
 from diffusevae.models.conditions import GREY
-from diffusevae.models.diffusion import DiffusionConfig
+from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.unet import Fuse, UNetConfig
 
 Told = Literal["x_hat", "code", "both", "none"]  # what the network is given of the VAE
