@@ -18,6 +18,7 @@ from diffusevae.models.layers import check_halving
 from diffusevae.models.vae import size_vae
 from diffusevae.sampling.timesteps import most_steps, starts_without_noise
 from diffusevae.studies.ablation.variants import apply_variant
+from diffusevae.studies.priors.priors_study import PriorsConfig
 from diffusevae.training.objectives import shared_levels
 
 
@@ -193,6 +194,7 @@ def _limits_of_studies(
         "test images",
     )
     yield ("robustness.num_images", params.robustness.num_images, images.num_test, "test images")
+    yield from _limits_of_priors(params.priors, images, num_timesteps)
     frontier = params.frontier
     largest = max(*frontier.num_steps, frontier.converged_steps)
     yield "frontier.num_steps, converged_steps", largest, num_timesteps, "timesteps"
@@ -209,3 +211,13 @@ def _limits_of_studies(
         images.validation_images // 2,
         "pairs of validation images",
     )
+
+
+def _limits_of_priors(
+    config: PriorsConfig, images: DatasetConfig, num_timesteps: int
+) -> Iterator[tuple[str, float, float, str]]:
+    num_train = images.num_train or math.inf
+    yield "priors.num_images", config.num_images, images.num_test, "test images"
+    yield "priors.num_components", max(config.num_components), num_train, "training images"
+    yield "priors.num_labels", max(config.num_labels), num_train, "training images"
+    yield "priors.num_steps", config.num_steps, num_timesteps, "timesteps"

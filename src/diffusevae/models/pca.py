@@ -15,11 +15,14 @@ class PrincipalComponents:
     mean: Tensor
     axes: Tensor
 
+    def encode(self, images: Tensor, numbers: int) -> Tensor:
+        """Return the first `numbers` components of uint8 images: N x numbers float64."""
+        centred = to_unit(images).flatten(1).double() - self.mean
+        return centred @ self.axes[:, :numbers]
+
     def reconstruct(self, images: Tensor, numbers: int) -> Tensor:
         """Return uint8 images restored from their first `numbers` components, float32 in [0, 1]."""
-        axes = self.axes[:, :numbers]
-        centred = to_unit(images).flatten(1).double() - self.mean
-        restored = centred @ axes @ axes.T + self.mean
+        restored = self.encode(images, numbers) @ self.axes[:, :numbers].T + self.mean
         return restored.clamp(0, 1).float().reshape(images.shape)
 
 
