@@ -17,6 +17,7 @@ from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.layers import check_halving
 from diffusevae.models.vae import size_vae
 from diffusevae.sampling.timesteps import most_steps, starts_without_noise
+from diffusevae.studies.ablation.further_measures import check_bound
 from diffusevae.studies.ablation.variants import apply_variant
 from diffusevae.studies.priors.priors_study import PriorsConfig
 from diffusevae.training.objectives import shared_levels
@@ -96,6 +97,10 @@ def _misfits_of_codes(params: SimpleNamespace, images: DatasetConfig) -> Iterato
 
 
 def _misfits_of_variants(params: SimpleNamespace) -> Iterator[str]:
+    try:
+        check_bound(params.ablate.bound_images, params.vae.kind)
+    except InputError as error:
+        yield str(error)
     for variant in params.ablate.listed:
         try:
             apply_variant(variant, params.diffusion, params.unet)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from diffusevae.core.errors import InputError
 from diffusevae.core.randomness import generator
 from diffusevae.models.vae_losses import kl_divergence
 from diffusevae.studies.ablation.further_measures import draw_codes, measure_bits, measure_paths
@@ -45,3 +46,9 @@ def test_the_bits_of_a_diffusevae_have_those_of_its_code():
     assert bits["bits_per_dim"] == pytest.approx(sum(parts)) and min(parts) >= 0
     alone = measure_bits(make_diffusion("v", num_timesteps=10).eval(), None, drawn, 0)
     assert "code_bits" not in alone
+
+
+def test_bits_are_refused_of_a_first_stage_that_draws_no_code():
+    vae = make_vae((1, 16, 16), kind="rae", decoder_penalty=1e-6).eval().requires_grad_(False)
+    with pytest.raises(InputError, match="^ablate.bound_images 3: vae.kind rae draws no code"):
+        draw_codes(vae, torch.zeros(3, 1, 16, 16, dtype=torch.uint8), seed=0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffusevae.core.errors import InputError
 from diffusevae.core.randomness import generator
 from diffusevae.data.dataset import to_unit
 from diffusevae.metrics.bound import measure_bound
@@ -36,9 +37,19 @@ class Drawn:
     code_bits: Tensor
 
 
+def check_bound(bound_images: int, kind: str) -> None:
+    """Raise InputError where bits are asked for of a first stage that has no q(z | x)."""
+    if bound_images and kind != "gaussian":
+        raise InputError(
+            f"ablate.bound_images {bound_images}: vae.kind {kind} draws no code, so there is no "
+            "bound; set it to 0"
+        )
+
+
 @torch.inference_mode()
 def draw_codes(vae: VAE, images: Tensor, seed: int) -> Drawn:
-    """Return uint8 images with codes drawn for them, on the VAE's device."""
+    """Return uint8 images with codes drawn for them, on the VAE's device; see `check_bound`."""
+    check_bound(len(images), vae.config.kind)
     mu, logvar = vae.encode(to_unit(images))
     eps = torch.randn(mu.shape, generator=generator(seed, "ablate", "codes")).to(mu.device)
     z = reparameterise(mu, logvar, eps)
