@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
 from diffusevae.core.randomness import generator
 from diffusevae.metrics.bound import (
@@ -16,6 +15,7 @@ from diffusevae.metrics.bound import (
     prior_nats,
 )
 from diffusevae.models.schedule import make_schedule
+from tests.support.exact_models import ExactGaussian
 from tests.support.toy_models import make_diffusion
 
 MEAN, STD = 0.1, 0.25  # of Gaussian "images" in the range of diffusion
@@ -80,18 +80,6 @@ def test_times_cover_the_chain_once():
     assert some != draw_times(1000, 10, 1)
 
 
-class ExactGaussian(nn.Module):
-    """The best denoiser for x_0 ~ N(MEAN, STD^2)."""
-
-    def __init__(self, alpha_bars: torch.Tensor) -> None:
-        super().__init__()
-        self.alpha_bars = alpha_bars.float()
-
-    def forward(self, x_t, t):
-        a = self.alpha_bars[t].sqrt()[:, None, None, None]
-        return MEAN + a * STD**2 / (a**2 * STD**2 + 1 - a**2) * (x_t - a * MEAN)
-
-
 @pytest.fixture(scope="module")
 def grey_values() -> torch.Tensor:
     x_0 = MEAN + STD * torch.randn(24, 1, 32, 32, generator=generator(0))
@@ -104,7 +92,7 @@ def test_of_a_gaussian_every_term_is_known_and_their_sum_is_nearly_its_entropy(
 ):
     """With the exact denoiser the error of x_0 is the variance of N(m, s^2) given x_t."""
     model = make_diffusion("x0", num_timesteps=400, scheduler_type=scheduler_type, beta_end=0.04)
-    model.unet = ExactGaussian(model.schedule.alpha_bars)
+    model.unet = ExactGaussian(model.schedule.alpha_bars, MEAN, STD)
     found = measure_bound(model, grey_values, None, seed=0, num_times=399)
     bits = {name: float(values.mean()) for name, values in found.items()}
     alpha_bars = model.schedule.alpha_bars
@@ -123,7 +111,7 @@ def test_of_a_gaussian_every_term_is_known_and_their_sum_is_nearly_its_entropy(
 
 def test_part_of_the_chain_stands_for_the_whole(grey_values):
     model = make_diffusion("x0", num_timesteps=400)
-    model.unet = ExactGaussian(model.schedule.alpha_bars)
+    model.unet = ExactGaussian(model.schedule.alpha_bars, MEAN, STD)
     whole, part = (measure_bound(model, grey_values, None, 0, n)["chain"] for n in (399, 40))
     assert float(part.mean()) == pytest.approx(float(whole.mean()), rel=0.1)
     assert torch.equal(part, measure_bound(model, grey_values, None, 0, 40)["chain"])

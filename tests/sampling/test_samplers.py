@@ -12,28 +12,15 @@ from diffusevae.core.randomness import generator
 from diffusevae.models.diffusion import DiffusionModel
 from diffusevae.sampling.sampler_config import SamplerName
 from diffusevae.sampling.samplers import SAMPLERS, sample
+from tests.support.exact_models import ExactGaussian
 from tests.support.toy_models import make_diffusion, make_sampler, make_unet_config
 
 MEAN, STD = 0.2, 0.3  # of the Gaussian "images", in the range of diffusion
 
 
-class ExactGaussian(nn.Module):
-    """The best denoiser for x_0 ~ N(MEAN, STD^2): predicts E[x_0 | x_t] from the schedule."""
-
-    image_shape = (1, 8, 8)
-
-    def __init__(self, alpha_bars: torch.Tensor) -> None:
-        super().__init__()
-        self.alpha_bars = alpha_bars.float()
-
-    def forward(self, x_t, t):
-        a = self.alpha_bars[t].sqrt()[:, None, None, None]
-        return MEAN + a * STD**2 / (a**2 * STD**2 + 1 - a**2) * (x_t - a * MEAN)
-
-
 def exact_model(num_timesteps=200) -> DiffusionModel:
     model = make_diffusion("x0", num_timesteps=num_timesteps)
-    model.unet = ExactGaussian(model.schedule.alpha_bars)
+    model.unet = ExactGaussian(model.schedule.alpha_bars, MEAN, STD)
     return model
 
 
@@ -77,7 +64,7 @@ class ExactFlow(ExactGaussian):
 def test_a_flow_is_sampled_by_every_sampler(changes):
     """From pure noise, where bar_alpha is 0."""
     model = make_diffusion("flow", num_timesteps=200, scheduler_type="flow")
-    model.unet = ExactFlow(model.schedule.alpha_bars)
+    model.unet = ExactFlow(model.schedule.alpha_bars, MEAN, STD)
     values = 2 * sample(model, make_sampler(**changes), 256, seed=0) - 1
     assert float(values.mean()) == pytest.approx(MEAN, abs=0.01)
     assert float(values.std()) == pytest.approx(STD, rel=0.05)
@@ -135,7 +122,7 @@ class ExactShifted(ExactGaussian):
 )
 def test_formulation_2_samples_the_gaussian_around_each_x_hat(changes):
     model = make_diffusion("x0", num_timesteps=200, conditional=True)
-    model.unet = ExactShifted(model.schedule.alpha_bars)
+    model.unet = ExactShifted(model.schedule.alpha_bars, MEAN, STD)
     x_hat = torch.tensor([0.1, 0.3, 0.5]).repeat(100)[:, None, None, None].expand(-1, 1, 8, 8)
     values = 2 * sample(model, make_sampler(**changes), 300, 0, x_hat) - 1
     for start, centre in enumerate((-0.8, -0.4, 0.0)):  # of x_hat, in the range of diffusion
