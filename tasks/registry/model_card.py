@@ -24,6 +24,10 @@ METRICS_ON_CARD = {
         "vae_prior_frechet",
     ),
 }
+CLASSES = (
+    '- `predict(images, params={{"labels": [0, 1]}})`: a new image of each of these classes, of 0 '
+    "to {last}.\n"
+)
 MEASURED = {
     "params": " with it on held-out test images",
     "frontier": " with it on {count} validation images, by which it was chosen (frontier_...); the "
@@ -37,7 +41,7 @@ model conditioned on that refines it. Both are in this version, with the sampler
 
 - `predict(images)`: images B x {shape}, float32 in [0, 1], refined.
 - `predict(images, params={{"num_images": 16, "seed": 1}})`: 16 new images.
-- Results are float32 in [0, 1], B x {shape}. The same seed gives the same images, \
+{classes}- Results are float32 in [0, 1], B x {shape}. The same seed gives the same images, \
 on another device up to rounding (float32 on a CPU, bfloat16 on a GPU unless told otherwise).
 - Training draws its noise on its device: trained again on another, the weights differ.
 
@@ -71,14 +75,18 @@ def write_card(
 ) -> str:
     """Return the card's Markdown; metrics: the numbers that it shows, by name."""
     from diffusevae.models.diffusion import load_diffusion
+    from diffusevae.models.latent_mixture import load_mixture
 
-    shape = load_diffusion(find_weights(experiment)["diffusevae"]).unet.image_shape
+    weights = find_weights(experiment)
+    shape = load_diffusion(weights["diffusevae"]).unet.image_shape
+    num_classes = load_mixture(weights["prior"]).num_classes
     rows = "\n".join(f"- {name}: {value}" for name, value in metrics.items())
     return CARD.format(
         experiment=experiment.name,
         dataset=experiment.dataset,
         metrics=rows,
         shape=" x ".join(map(str, shape)),
+        classes=CLASSES.format(last=num_classes - 1) if num_classes else "",
         sampler=sampler.text,
         chosen_by="params.yaml" if sampler.chosen_by == "params" else "the stage frontier",
         measured=MEASURED[sampler.chosen_by].format(count=sampler.num_images),

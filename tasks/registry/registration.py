@@ -147,7 +147,12 @@ def _log_model(experiment: Experiment, parent_run: str) -> str:
 
     real = load_tensors(experiment.output("sample", "pairs.safetensors"))["real"].numpy()
     images = Schema([TensorSpec(real.dtype, (-1, *real.shape[1:]))])
-    numbers = ParamSchema([ParamSpec(name, DataType.long, 0) for name in ("num_images", "seed")])
+    numbers = ParamSchema(
+        [
+            *(ParamSpec(name, DataType.long, 0) for name in ("num_images", "seed")),
+            ParamSpec("labels", DataType.long, [], shape=(-1,)),
+        ]
+    )
     with tempfile.TemporaryDirectory() as folder, active_run(parent_run):
         code, loader = copy_code(Path(folder)), copy_loader(Path(folder), "pyfunc_model")
         files = add_hashes(_gather(experiment, Path(folder)), code, loader)
@@ -157,7 +162,7 @@ def _log_model(experiment: Experiment, parent_run: str) -> str:
             code_paths=[str(code)],
             artifacts={name: str(path) for name, path in files.items()},
             signature=ModelSignature(images, images, numbers),
-            input_example=(real[:2], {"num_images": 0, "seed": 0}),
+            input_example=(real[:2], {"num_images": 0, "seed": 0, "labels": []}),
             pip_requirements=pin(REQUIREMENTS),
         )
     return info.model_id

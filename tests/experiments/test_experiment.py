@@ -212,6 +212,12 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
             "too; set ablate.p_uncond above 0",
         ),
         ("vae.kind", "rae", "tune_vae.objective: fair is no judge of a code of vae.kind rae"),
+        (
+            "unet.labels",
+            True,
+            "unet.labels: a model that is told classes must know images without, too; set "
+            "train_ddpm.p_uncond above 0",
+        ),
         ("tune_vae.space", {"unet": {}}, "tune_vae.space.unet: cannot be tuned; known: vae, vae_"),
         (
             "tune_vae.space",

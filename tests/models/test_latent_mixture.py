@@ -10,15 +10,8 @@ from sklearn.mixture import GaussianMixture
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.randomness import generator
-from diffusevae.models.latent_mixture import (
-    Mixture,
-    MixtureConfig,
-    fit_arrays,
-    fit_mixture,
-    fit_tensors,
-    load_mixture,
-    save_mixture,
-)
+from diffusevae.models.latent_mixture import Mixture, MixtureConfig, load_mixture, save_mixture
+from diffusevae.models.mixture_fitting import fit_arrays, fit_mixture, fit_tensors
 
 
 def two_clusters() -> torch.Tensor:
@@ -52,6 +45,33 @@ def test_a_saved_prior_samples_the_same(tmp_path):
     save_mixture(tmp_path / "prior.safetensors", mixture)
     loaded = load_mixture(tmp_path / "prior.safetensors")
     assert torch.equal(loaded.sample(5, generator(0)), mixture.sample(5, generator(0)))
+
+
+def test_each_class_has_gaussians_of_its_own_and_its_share_of_the_codes(tmp_path):
+    codes = two_clusters()[:3000]  # 2,000 of the left class, 1,000 of the right one
+    labels = torch.cat([torch.zeros(2000), torch.ones(1000)]).long()
+    config = MixtureConfig(3, "full", 100, per_class=True)
+    save_mixture(tmp_path / "prior", fit_mixture(config, codes, 0, labels))
+    mixture = load_mixture(tmp_path / "prior")
+    assert mixture.classes.tolist() == [0, 0, 1] and mixture.num_classes == 2
+    drawn = mixture.draw_labels(6000, generator(3))
+    assert float(drawn.float().mean()) == pytest.approx(1 / 3, abs=0.02)
+    wanted = torch.arange(2000) % 2
+    z = mixture.sample(2000, generator(2), wanted)[:, 0, 0, 0]
+    assert ((z > 2) == (wanted == 1)).all()
+    either = mixture.sample(6000, generator(4))[:, 0, 0, 0]
+    assert float((either > 2).float().mean()) == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_classes_that_a_density_does_not_know_are_one_line():
+    plain = fit_mixture(MixtureConfig(2, "diag", 5), two_clusters(), 0)
+    assert plain.draw_labels(3, generator(0)) is None
+    with pytest.raises(InputError, match="^labels: the density of this model's codes knows no cl"):
+        plain.sample(1, generator(0), torch.tensor([0]))
+    labels = torch.arange(4000) // 2000
+    told = fit_mixture(MixtureConfig(2, "diag", 5, per_class=True), two_clusters(), 0, labels)
+    with pytest.raises(InputError, match="^labels 2: the classes are 0 to 1$"):
+        told.sample(1, generator(0), torch.tensor([2]))
 
 
 def test_more_components_than_images_are_refused():

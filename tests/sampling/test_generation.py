@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from mlflow.exceptions import MlflowException
 
 from diffusevae.__main__ import main
 from diffusevae.core.errors import InputError
@@ -18,11 +20,14 @@ from diffusevae.models.vae import save_vae
 from diffusevae.registered.model import DiffuseVAE
 from diffusevae.sampling.generation import (
     Models,
+    draw_labels,
+    generate,
     generate_all_ways,
     load_pair,
     record_trajectory,
     refine_test_images,
 )
+from diffusevae.sampling.samplers import sample
 from diffusevae.tracking.stage_logger import StageLogger
 from tasks.registry.versions import Version
 from tests.support.toy_models import make_diffusion, make_sampler, make_vae
@@ -93,6 +98,62 @@ def test_the_stage_the_served_model_and_the_gate_make_the_same_images(
     judged = Version("toy", "1", {"sampler": sampler}, tmp_path, "").make(test_images.images, 7)
     assert torch.equal(judged.refined, refined) and torch.equal(judged.generated, made)
     assert not torch.equal(refined, made)
+
+
+@pytest.fixture
+def with_classes(models) -> Models:
+    """Models of two classes, whose codes are all -2 and all 2; class 1 is as rare as 1 in 4."""
+    means = torch.tensor([[-2.0], [2.0]]).expand(2, 48)
+    weights, classes = torch.tensor([0.75, 0.25]), torch.tensor([0, 1])
+    mixture = Mixture(weights, means.clone(), torch.zeros(2, 48), (3, 4, 4), classes)
+    ddpm, diffusevae = (
+        make_diffusion("v", conditional=each, num_classes=2).eval() for each in (False, True)
+    )
+    return Models(models.vae, mixture, diffusevae, ddpm)
+
+
+def test_the_classes_asked_for_are_those_of_the_codes_and_what_the_refiner_is_told(with_classes):
+    labels = torch.tensor([1, 0, 1])
+    decoded, refined = generate(with_classes, SAMPLER, "gmm", 3, 0, labels=labels)
+    codes = torch.where(labels == 1, 2.0, -2.0)[:, None, None, None].expand(3, 3, 4, 4)
+    torch.testing.assert_close(decoded, with_classes.vae.decode(codes), atol=1e-4, rtol=1e-4)
+    told = sample(with_classes.diffusevae, SAMPLER, 3, 1, decoded, labels=labels)
+    torch.testing.assert_close(refined, told)
+    assert not torch.allclose(refined, sample(with_classes.diffusevae, SAMPLER, 3, 1, decoded))
+
+
+def test_without_a_wish_classes_come_as_often_as_they_are(with_classes):
+    drawn = draw_labels(with_classes, "gmm", 2000, 0)
+    assert float(drawn.float().mean()) == pytest.approx(0.25, abs=0.04)
+    assert draw_labels(with_classes, "prior", 10, 0) is None
+    made = generate_all_ways(with_classes, SAMPLER, 5, 0, StageLogger())
+    told = sample(with_classes.ddpm, SAMPLER, 5, 1, labels=draw_labels(with_classes, "gmm", 5, 0))
+    assert torch.equal(made["ddpm"], told)
+
+
+def test_served_labels_are_new_images_of_these_classes(with_classes):
+    served = DiffuseVAE()
+    served.pair, served.sampler = with_classes, SAMPLER
+    labels = torch.tensor([1, 0, 1])
+    _, expected = generate(with_classes, SAMPLER, "gmm", 3, 5, labels=labels)
+    for params in ({"labels": [1, 0, 1], "seed": 5}, {"labels": labels.numpy(), "seed": 5}):
+        assert torch.equal(torch.from_numpy(served.predict(None, None, params)), expected)
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"labels": [0, 2]}, "labels 2: the classes are 0 to 1"),
+        ({"labels": [0.5]}, "labels: expected 1 to 8192 whole numbers in one row"),
+        ({"labels": [[0], [1]]}, "labels: expected 1 to 8192 whole numbers in one row"),
+        ({"labels": [0, 1], "num_images": 3}, "num_images 3: there are 2 labels; leave it out"),
+    ],
+)
+def test_labels_that_cannot_be_are_one_line_of_the_server(with_classes, params, said):
+    served = DiffuseVAE()
+    served.pair, served.sampler = with_classes, SAMPLER
+    with pytest.raises(MlflowException, match=f"^{re.escape(said)}$"):
+        served.predict(None, None, params)
 
 
 def test_a_trajectory_goes_from_noise_to_the_finished_image(models, test_images):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffusevae.sampling.inpainting import repaint
-from tests.sampling.test_fields import CORRELATION, COUNT, STD, observe, pair_model
+from tests.support.exact_pair import CORRELATION, COUNT, STD, observe, pair_model
 from tests.support.toy_models import make_diffusion, make_sampler
 
 SAMPLER = make_sampler(num_steps=50, clip=False, batch_size=COUNT)

@@ -325,5 +325,5 @@ def test_the_registered_model_has_a_signature_an_example_and_the_run_s_metrics(s
 
     model = Model.load(str(model_folder(smoke_checkout)))
     assert model.signature.inputs.inputs[0].shape == (-1, 1, 32, 32)
-    assert [param.name for param in model.signature.params] == ["num_images", "seed"]
+    assert [param.name for param in model.signature.params] == ["num_images", "seed", "labels"]
     assert len(model.load_input_example(str(model_folder(smoke_checkout)))) == 2

@@ -126,6 +126,12 @@ def _misfits_of_numbers(params: SimpleNamespace, images: DatasetConfig) -> Itera
                 "sampler.guidance: needs a model trained without its condition too; set "
                 f"{stage}.p_uncond above 0, or guidance to 0"
             )
+    for stage in ("train_ddpm", "train_diffusevae"):
+        if params.unet.labels and getattr(params, stage).p_uncond == 0:
+            yield (
+                "unet.labels: a model that is told classes must know images without, too; set "
+                f"{stage}.p_uncond above 0, or labels to false"
+            )
     frontier, spacing = params.frontier, params.sampler.spacing
     points = [(name, steps) for name in frontier.samplers for steps in frontier.num_steps]
     if any(

@@ -4,37 +4,30 @@ At a low kl_weight N(0, I) is not where the codes are; sampling from this densit
 decoder generate (Ghosh et al. 2020, "From variational to deterministic autoencoders", section 4).
 """
 
-import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import Range
 from diffusevae.core.tensor_file import load_config, load_tensors, of_one_model, save_tensors
-
-if TYPE_CHECKING:
-    from sklearn.mixture import GaussianMixture
-
-SMALLEST_VARIANCE = 1e-4  # is added to every variance
-SCIPY_VARIABLE = "SCIPY_ARRAY_API"
-Moments = tuple[Tensor, ...]  # weights K, means K x D, covariances K x D x D or variances K x D
+from diffusevae.models.conditions import check_labels
 
 
 @dataclass(frozen=True)
 class MixtureConfig:
-    """Number of Gaussians, the form of their covariances, and EM's most iterations."""
+    """Number of Gaussians, the form of their covariances, and EM's most iterations.
+
+    per_class: every class has Gaussians of its own, as many as its share of the images.
+    """
 
     num_components: Annotated[int, Range(1, 10_000)]
     covariance: Literal["full", "diag"]
     max_iterations: Annotated[int, Range(1, 10_000)]
+    per_class: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,16 +36,36 @@ class Mixture:
 
     weights K, means K x D, factors K x D x D (lower Cholesky factors of the covariances) or K x D
     (standard deviations) where covariances are diagonal; latent_shape is Cz x h x w with product D.
+    classes K: the class whose codes a Gaussian describes, where each describes one.
     """
 
     weights: Tensor
     means: Tensor
     factors: Tensor
     latent_shape: tuple[int, ...]
+    classes: Tensor | None = None
 
-    def sample(self, num: int, rng: Generator) -> Tensor:
-        """Return num latents, num x Cz x h x w, on the CPU."""
-        components = torch.multinomial(self.weights, num, replacement=True, generator=rng)
+    @property
+    def num_classes(self) -> int:
+        """How many classes have Gaussians of their own, 0 where they are not told apart."""
+        return 0 if self.classes is None else 1 + int(self.classes.max())
+
+    def draw_labels(self, num: int, rng: Generator) -> Tensor | None:
+        """Return num classes as frequent as they are, None where classes are not told apart."""
+        if self.classes is None:
+            return None
+        frequencies = torch.bincount(self.classes, self.weights, self.num_classes)
+        return torch.multinomial(frequencies, num, replacement=True, generator=rng)
+
+    def sample(self, num: int, rng: Generator, labels: Tensor | None = None) -> Tensor:
+        """Return num latents, num x Cz x h x w, on the CPU; labels (num): the classes to draw from.
+
+        Raises InputError for classes that it does not know.
+        """
+        if labels is None:
+            components = torch.multinomial(self.weights, num, replacement=True, generator=rng)
+        else:
+            components = self._choose_components(labels, rng)
         eps = torch.randn(num, self.means.shape[1], generator=rng)
         if self.factors.dim() == 2:
             offsets = self.factors[components] * eps
@@ -63,119 +76,27 @@ class Mixture:
                 offsets[mine] = eps[mine] @ self.factors[component].T
         return (self.means[components] + offsets).reshape(num, *self.latent_shape)
 
-
-def fit_mixture(config: MixtureConfig, mu: Tensor, seed: int) -> Mixture:
-    """Fit the mixture to mu (N x Cz x h x w) by expectation maximisation, on the device of mu.
-
-    It is on the CPU. Raises InputError where there are fewer images than components, or covariances
-    are singular.
-    """
-    if len(mu) < config.num_components:
-        raise InputError(
-            f"num_components {config.num_components}: only {len(mu)} images to fit "
-            "them to; use fewer"
-        )
-    fit = fit_arrays if mu.device.type == "cpu" else fit_tensors
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # max_iterations ends the fit, converged or not
-        try:
-            # float32 loses small variances
-            weights, means, covariances = fit(config, mu.flatten(1).double(), seed)
-        except (ValueError, torch.linalg.LinAlgError) as error:
+    def require_classes(self, labels: Tensor) -> None:
+        """Raise InputError unless labels (N) are classes that have Gaussians of their own."""
+        if self.classes is None:
             raise InputError(
-                f"prior.covariance: {config.covariance}: covariances cannot be told "
-                "from rounding; use diag, or fewer components"
-            ) from error
-    diagonal = config.covariance == "diag"
-    factors = covariances.sqrt() if diagonal else torch.linalg.cholesky(covariances)
-    return Mixture(weights.float(), means.float(), factors.float(), tuple(mu.shape[1:]))
+                "labels: the density of this model's codes knows no classes; leave them out, or "
+                "train one with prior.per_class: true"
+            )
+        check_labels(labels, self.num_classes)
 
-
-def fit_arrays(config: MixtureConfig, codes: Tensor, seed: int) -> Moments:
-    """Return the moments of a mixture fitted to codes (N x D float64, on the CPU) by numpy."""
-    fitted = _make_estimator(config, random_state=seed).fit(codes.numpy())
-    moments = fitted.weights_, fitted.means_, fitted.covariances_
-    return tuple(map(torch.from_numpy, moments))
-
-
-def fit_tensors(config: MixtureConfig, codes: Tensor, seed: int) -> Moments:
-    """Return, on the CPU, what `fit_arrays` does but for rounding, fitted on the codes' device.
-
-    There scikit-learn starts from no k-means, so it is told where that on the CPU ends.
-    """
-    from sklearn.cluster import KMeans
-
-    kmeans = KMeans(config.num_components, n_init=1, random_state=np.random.RandomState(seed))
-    labels = torch.from_numpy(kmeans.fit(codes.cpu().numpy()).labels_).long().to(codes.device)
-    weights, means, precisions = _describe_clusters(config, codes, labels)
-    estimator = _make_estimator(
-        config,
-        init_params="random_from_data",
-        weights_init=weights,
-        means_init=means,
-        precisions_init=precisions,
-    )
-    with _tensors_allowed():
-        fitted = estimator.fit(codes)
-    return fitted.weights_.cpu(), fitted.means_.cpu(), fitted.covariances_.cpu()
-
-
-def _make_estimator(config: MixtureConfig, **start: Any) -> "GaussianMixture":
-    from sklearn.mixture import GaussianMixture
-
-    return GaussianMixture(
-        config.num_components,
-        covariance_type=config.covariance,
-        max_iter=config.max_iterations,
-        reg_covar=SMALLEST_VARIANCE,
-        tol=1e-2,
-        **start,
-    )
-
-
-def _describe_clusters(config: MixtureConfig, codes: Tensor, labels: Tensor) -> Moments:
-    """Return weights, means and inverse covariances (or variances) of clusters, some maybe empty.
-
-    As scikit-learn takes them from a k-means. Raises torch.linalg.LinAlgError.
-    """
-    shares = torch.nn.functional.one_hot(labels, config.num_components).to(codes)
-    counts = shares.sum(0) + 10 * torch.finfo(codes.dtype).eps
-    means = shares.T @ codes / counts[:, None]
-    precisions = []
-    for k, (mean, count) in enumerate(zip(means, counts, strict=True)):
-        offsets = codes[labels == k] - mean
-        if config.covariance == "diag":
-            precisions.append(1 / (offsets.square().sum(0) / count + SMALLEST_VARIANCE))
-        else:
-            covariance = offsets.T @ offsets / count
-            covariance.diagonal().add_(SMALLEST_VARIANCE)
-            inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
-            precisions.append((inverse + inverse.T) / 2)  # scikit-learn wants it symmetric
-    return counts / counts.sum(), means, torch.stack(precisions)
-
-
-@contextmanager
-def _tensors_allowed() -> Iterator[None]:
-    """Let scikit-learn compute with tensors where they are (its array API).
-
-    It wants scipy told so by a variable, though nothing that it calls here is scipy's.
-    """
-    from sklearn import config_context
-
-    before = os.environ.get(SCIPY_VARIABLE)
-    os.environ[SCIPY_VARIABLE] = "1"
-    try:
-        with config_context(array_api_dispatch=True):
-            yield
-    finally:
-        del os.environ[SCIPY_VARIABLE]
-        if before is not None:
-            os.environ[SCIPY_VARIABLE] = before
+    def _choose_components(self, labels: Tensor, rng: Generator) -> Tensor:
+        self.require_classes(labels)
+        assert self.classes is not None
+        weights = torch.where(self.classes == labels[:, None], self.weights, 0.0)
+        return torch.multinomial(weights, 1, generator=rng)[:, 0]
 
 
 def save_mixture(path: Path, mixture: Mixture) -> None:
     """Write the mixture."""
     tensors = {"weights": mixture.weights, "means": mixture.means, "factors": mixture.factors}
+    if mixture.classes is not None:
+        tensors["classes"] = mixture.classes
     save_tensors(path, tensors, {"latent_shape": mixture.latent_shape})
 
 

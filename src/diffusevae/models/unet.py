@@ -33,7 +33,7 @@ class UNetConfig:
     Formulation 1). The study's multi-scale condition is ["in", "down", "skip"]: a 1x1 convolution
     after concatenation with x_hat at the input, at every encoder level, in every skip connection.
     "shift" is Formulation 2: x_hat is added to x_t before anything else (`DiffusionModel.network`),
-    alone or with the others.
+    alone or with the others. labels: whether it is told the class of an image, too.
     """
 
     base_channels: Annotated[int, Range(1, 1024)]
@@ -44,6 +44,7 @@ class UNetConfig:
     time_emb_dim: Annotated[int, Range(2, 4096)]
     dropout: Share
     fuse: tuple[Fuse, ...]
+    labels: bool = False
 
     def __post_init__(self) -> None:
         check_widths(self.base_channels, self.channel_multipliers)

@@ -13,6 +13,7 @@ from mlflow.pyfunc import PythonModel
 from torch import Tensor
 
 from diffusevae.core.device import choose_device
+from diffusevae.core.errors import InputError
 from diffusevae.core.readback import read_as
 from diffusevae.sampling.generation import generate, load_pair, refine
 from diffusevae.sampling.sampler_config import SamplerConfig, check_guidance
@@ -38,17 +39,39 @@ class DiffuseVAE(PythonModel):
         """Return images, float32 in [0,1], B x C x H x W.
 
         num_images 0: the reconstructions of `model_input` (B x C x H x W in [0,1]), refined.
-        num_images n: n new images; `model_input` is not looked at. The same seed gives the same
-        images. Raises MlflowException for images or numbers out of range.
+        num_images n: n new images; `model_input` is not looked at. labels: a new image of each of
+        these classes, of a model that knows classes. The same seed gives the same images. Raises
+        MlflowException for images, numbers or classes out of range.
         """
-        params = {"num_images": 0, "seed": 0} | (params or {})
+        params = {"num_images": 0, "seed": 0, "labels": []} | (params or {})
+        labels = self._check_labels(params["labels"])
         num_images = _check_number("num_images", params["num_images"], self._most_images())
+        if labels is not None and num_images not in (0, len(labels)):
+            raise MlflowException.invalid_parameter_value(
+                f"num_images {num_images}: there are {len(labels)} labels; leave it out"
+            )
         seed = _check_number("seed", params["seed"], MOST_SEED)
-        if num_images:
-            _, images = generate(self.pair, self.sampler, "gmm", num_images, seed)
+        if num_images or labels is not None:
+            count = num_images if labels is None else len(labels)
+            _, images = generate(self.pair, self.sampler, "gmm", count, seed, labels=labels)
         else:
             _, images = refine(self.pair, self.sampler, self._check(model_input), seed)
         return images.contiguous().numpy()
+
+    def _check_labels(self, given: object) -> Tensor | None:
+        labels = np.atleast_1d(np.asarray([] if given is None else given))
+        if labels.size == 0:
+            return None
+        if labels.ndim != 1 or len(labels) > self._most_images() or labels.dtype.kind not in "iu":
+            raise MlflowException.invalid_parameter_value(
+                f"labels: expected 1 to {self._most_images()} whole numbers in one row"
+            )
+        chosen = torch.from_numpy(labels.astype(np.int64))
+        try:
+            self.pair.mixture.require_classes(chosen)
+        except InputError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+        return chosen
 
     def _check(self, images: np.ndarray) -> Tensor:
         images = np.asarray(images, dtype=np.float32)

@@ -102,19 +102,35 @@ def generate(
     num_images: int,
     seed: int,
     log: StageLog | None = None,
+    labels: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return the VAE's pictures of new codes, and them refined: N x C x H x W in [0,1], CPU."""
-    decoded = decode_new_codes(pair, density, num_images, seed)
+    """Return the VAE's pictures of new codes, and them refined: N x C x H x W in [0,1], CPU.
+
+    labels (N): the classes to make, each its code's. Without, the mixture draws them where it knows
+    classes. Raises InputError for classes that it does not know.
+    """
+    if labels is None:
+        labels = draw_labels(pair, density, num_images, seed)
+    decoded = decode_new_codes(pair, density, num_images, seed, labels)
     shown = None if log is None else log.progress(f"generate diffusevae_{density}")
-    return decoded.cpu(), sample_new(pair.diffusevae, config, num_images, seed, decoded, shown)
+    made = sample_new(pair.diffusevae, config, num_images, seed, decoded, shown, labels)
+    return decoded.cpu(), made
+
+
+def draw_labels(pair: Pair, density: Density, num_images: int, seed: int) -> Tensor | None:
+    """Return the classes of new codes, None where the density knows none."""
+    rng = generator(seed, "labels")
+    return pair.mixture.draw_labels(num_images, rng) if density == "gmm" else None
 
 
 @torch.inference_mode()
-def decode_new_codes(pair: Pair, density: Density, num_images: int, seed: int) -> Tensor:
+def decode_new_codes(
+    pair: Pair, density: Density, num_images: int, seed: int, labels: Tensor | None = None
+) -> Tensor:
     """Return the VAE's pictures of codes from N(0, I) or the mixture, on its device."""
     rng = generator(seed, "generate", density)
     if density == "gmm":
-        codes = pair.mixture.sample(num_images, rng)
+        codes = pair.mixture.sample(num_images, rng, labels)
     else:
         codes = torch.randn(num_images, *pair.vae.latent_shape, generator=rng)
     parts = in_batches(codes, pair.vae.image_shape)
@@ -128,9 +144,14 @@ def sample_new(
     seed: int,
     condition: Tensor | None = None,
     progress: Callable[[int, int], None] | None = None,
+    labels: Tensor | None = None,
 ) -> Tensor:
-    """Return new images as `sample` does, from other noise than that of refinements."""
-    return sample(model, config, num_images, seed + 1, condition, progress=progress)
+    """Return new images as `sample` does, from other noise than that of refinements.
+
+    Labels are told to a model that knows classes.
+    """
+    told = labels if model.unet.num_classes else None
+    return sample(model, config, num_images, seed + 1, condition, progress=progress, labels=told)
 
 
 def refine_test_images(
@@ -161,7 +182,8 @@ def generate_all_ways(
     """Return num_images images of each way to generate, N x C x H x W in [0,1] on the CPU.
 
     vae_prior decodes z ~ N(0, I), vae_gmm z from the mixture; diffusevae_prior and diffusevae_gmm
-    refine exactly those; ddpm starts from noise alone.
+    refine exactly those; ddpm starts from noise alone. Models that know classes are told those that
+    the mixture draws.
     """
     images: dict[str, Tensor] = {}
     densities: tuple[Density, ...] = ("prior", "gmm")
@@ -169,8 +191,11 @@ def generate_all_ways(
         decoded, refined = generate(models, config, name, num_images, seed, log)
         images |= {f"vae_{name}": decoded, f"diffusevae_{name}": refined}
     shown = log.progress("generate ddpm")
+    labels = draw_labels(models, "gmm", num_images, seed)
     images["ddpm"] = _timed(
-        log, "ddpm", lambda: sample_new(models.ddpm, config, num_images, seed, progress=shown)
+        log,
+        "ddpm",
+        lambda: sample_new(models.ddpm, config, num_images, seed, progress=shown, labels=labels),
     )
     return images
 

@@ -14,7 +14,8 @@ STAGES = (
     "figures",
     "report",
 )
-ON_DEMAND = ("ablate", "frontier", "compress", "robustness", "priors")  # beyond those of the flow
+# Beyond those of the flow.
+ON_DEMAND = ("ablate", "frontier", "compress", "robustness", "priors", "guide")
 LATENTS = ("beta_vae", "sprites", "spectra", "autoencoders", "overview")  # of flows.latents
 ALL_STAGES = STAGES + ON_DEMAND + LATENTS
 TRAINED_TOGETHER = ("train_vae", "train_ddpm", "train_diffusevae")  # by several processes

@@ -13,7 +13,11 @@ from diffusevae.core.stage_log import StageLog
 from diffusevae.data.dataset import load_split
 from diffusevae.models.diffusion import save_diffusion
 from diffusevae.training import diffusion_training
-from diffusevae.training.diffusion_training import Images, TrainDiffusionConfig, train_diffusion
+from diffusevae.training.diffusion_training import (
+    TrainDiffusionConfig,
+    make_images,
+    train_diffusion,
+)
 from diffusevae.training.distributed import join_group
 from diffusevae.training.stage_trainings import open_training
 from diffusevae.tuning.search_space import apply_best
@@ -29,7 +33,8 @@ def run(params, *, train: Path, validation: Path, out: Path, log: StageLog) -> N
     group = join_group(device)
     log.dataset(train, "training")
     training = open_training("train_ddpm", params, [train, validation], device, log)
-    images, held_out = (Images(load_split(path).images.to(device)) for path in (train, validation))
+    splits = map(load_split, (train, validation))
+    images, held_out = (make_images(split, params.unet, device) for split in splits)
     model, history = train_diffusion(
         params, params.train_ddpm, images, held_out, training, group, save_diffusion
     )

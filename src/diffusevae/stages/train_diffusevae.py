@@ -16,9 +16,13 @@ from diffusevae.core.stage_log import StageLog
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import load_split
 from diffusevae.models.diffusion import save_diffusion
-from diffusevae.models.vae import load_vae, reconstruct_all
+from diffusevae.models.vae import load_vae
 from diffusevae.training import diffusion_training
-from diffusevae.training.diffusion_training import Images, TrainDiffusionConfig, train_diffusion
+from diffusevae.training.diffusion_training import (
+    TrainDiffusionConfig,
+    make_images,
+    train_diffusion,
+)
 from diffusevae.training.distributed import join_group
 from diffusevae.training.stage_trainings import open_training
 from diffusevae.tuning.search_space import apply_best
@@ -35,8 +39,8 @@ def run(params, *, train: Path, validation: Path, vae: Path, out: Path, log: Sta
     log.dataset(train, "training")
     frozen, vae_sha256 = load_vae(vae, device), sha256_of(vae)
     log.message("reconstructing every image with the frozen VAE")
-    both = [load_split(path).images.to(device) for path in (train, validation)]
-    images, held_out = (Images(x, reconstruct_all(frozen, x)) for x in both)
+    splits = map(load_split, (train, validation))
+    images, held_out = (make_images(split, params.unet, device, frozen) for split in splits)
     training = open_training("train_diffusevae", params, [train, validation, vae], device, log)
     save = partial(save_diffusion, vae_sha256=vae_sha256)
     config = params.train_diffusevae

@@ -11,7 +11,8 @@ from pathlib import Path
 from diffusevae.core.device import choose_device
 from diffusevae.core.stage_log import StageLog
 from diffusevae.data.dataset import load_split
-from diffusevae.models.latent_mixture import MixtureConfig, fit_mixture, save_mixture
+from diffusevae.models.latent_mixture import MixtureConfig, save_mixture
+from diffusevae.models.mixture_fitting import fit_mixture
 from diffusevae.models.vae import VAEConfig, encode_all, save_vae
 from diffusevae.training.distributed import join_group
 from diffusevae.training.loop import OptimiserConfig
@@ -36,12 +37,14 @@ def run(params, *, train: Path, validation: Path, out: Path, log: StageLog) -> N
     group = join_group(device)
     log.dataset(train, "training")
     training = open_training("train_vae", params, [train, validation], device, log)
-    images, held_out = load_split(train).images.to(device), load_split(validation)
+    split, held_out = load_split(train), load_split(validation)
+    images = split.images.to(device)
     vae, history = train_vae(params, images, held_out, training, group)
     if not group.is_first:
         return
     save_vae(out / "model.safetensors", vae)
     log.message(f"fitting {params.prior.num_components} Gaussians to the codes")
     codes = encode_all(vae, images).to(device)
-    save_mixture(out / "prior.safetensors", fit_mixture(params.prior, codes, params.seed))
+    mixture = fit_mixture(params.prior, codes, params.seed, split.labels)
+    save_mixture(out / "prior.safetensors", mixture)
     training.finish(out, history)

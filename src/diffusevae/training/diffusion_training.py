@@ -11,11 +11,12 @@ from torch import Tensor
 
 from diffusevae.core.params import PositiveCount, Share
 from diffusevae.core.randomness import generator, seed_of
-from diffusevae.data.dataset import count_at_once, to_unit
+from diffusevae.data.dataset import Split, count_at_once, to_unit
 from diffusevae.models.conditions import hide_some
 from diffusevae.models.diffusion import DiffusionModel, draw_noise
 from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.unet import UNetConfig
+from diffusevae.models.vae import VAE, reconstruct_all
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.distributed import ALONE, Group
 from diffusevae.training.loop import Callbacks, Fit, History, Losses, OptimiserConfig, fit
@@ -65,6 +66,15 @@ class Images:
     def num_classes(self) -> int:
         """How many classes the model is told of, 0 where it is told no label."""
         return 0 if self.labels is None else 1 + int(self.labels.max())
+
+
+def make_images(
+    split: Split, unet: UNetConfig, device: torch.device, vae: VAE | None = None
+) -> Images:
+    """Return a split's images with what the network is told of them: x_hat by a VAE, labels."""
+    x = split.images.to(device)
+    labels = split.labels.to(device) if unet.labels else None
+    return Images(x, None if vae is None else reconstruct_all(vae, x), labels)
 
 
 def fit_diffusion(

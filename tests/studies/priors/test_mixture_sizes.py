@@ -4,7 +4,8 @@ import pytest
 import torch
 from sklearn.mixture import GaussianMixture
 
-from diffusevae.models.latent_mixture import MixtureConfig, fit_mixture
+from diffusevae.models.latent_mixture import MixtureConfig
+from diffusevae.models.mixture_fitting import fit_mixture
 from diffusevae.studies.priors.mixture_sizes import choose_mixture, measure_log_density
 
 

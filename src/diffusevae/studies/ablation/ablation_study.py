@@ -18,7 +18,12 @@ from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.unet import Fuse, UNetConfig
 from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.sampling.samplers import sample
-from diffusevae.studies.ablation.further_measures import FURTHER, Drawn, measure_bits, measure_paths
+from diffusevae.studies.ablation.further_measures import (
+    FURTHER,
+    EncodedImages,
+    measure_bits,
+    measure_paths,
+)
 from diffusevae.studies.ablation.variants import Variant, apply_variant, make_condition, name_fuse
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.diffusion_training import Images, fit_diffusion
@@ -93,7 +98,7 @@ class Setting:
     epochs: int
     p_uncond: float
     codes: Codes | None = None
-    drawn: Drawn | None = None
+    drawn: EncodedImages | None = None
     path_steps: int = 0
 
 

@@ -24,7 +24,7 @@ FURTHER = {STRAIGHTNESS: "Straightness of paths", BITS: "Bits per dimension"}  #
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class EncodedImages:
     """Images with codes drawn from q(z | x), for whom alone the bound holds.
 
     images: uint8 N x C x H x W; x_hat and code: of those z, as variants are given them; code_bits:
@@ -47,18 +47,18 @@ def check_bound(bound_images: int, kind: str) -> None:
 
 
 @torch.inference_mode()
-def draw_codes(vae: VAE, images: Tensor, seed: int) -> Drawn:
+def draw_codes(vae: VAE, images: Tensor, seed: int) -> EncodedImages:
     """Return uint8 images with codes drawn for them, on the VAE's device; see `check_bound`."""
     check_bound(len(images), vae.config.kind)
     mu, logvar = vae.encode(to_unit(images))
     eps = torch.randn(mu.shape, generator=generator(seed, "ablate", "codes")).to(mu.device)
     z = reparameterise(mu, logvar, eps)
     bits = kl_divergence(mu, logvar).double().cpu() / images[0].numel() / torch.tensor(2.0).log()
-    return Drawn(images, vae.decode(z), z, bits)
+    return EncodedImages(images, vae.decode(z), z, bits)
 
 
 def measure_bits(
-    model: DiffusionModel, condition: Tensor | None, drawn: Drawn, seed: int
+    model: DiffusionModel, condition: Tensor | None, drawn: EncodedImages, seed: int
 ) -> dict[str, float]:
     """Return the mean bits per dimension, and of what they consist.
 

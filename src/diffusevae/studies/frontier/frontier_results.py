@@ -20,7 +20,7 @@ from diffusevae.metrics.intervals import SMALLEST
 from diffusevae.metrics.set_comparison import extract_features
 from diffusevae.models.classifier import Classifier
 from diffusevae.models.vae import reconstruct_all
-from diffusevae.sampling.generation import Models, decode_new_codes
+from diffusevae.sampling.generation import Models, decode_new_codes, draw_labels
 from diffusevae.studies.frontier.budget import split_distance
 from diffusevae.studies.frontier.budget_figures import draw_budget
 from diffusevae.studies.frontier.frontier_figures import draw_frontier
@@ -65,10 +65,12 @@ def make_subject(
             f"refine and as many others are needed: raise frontier.num_images (now {num_images}) "
             "or the images of the split"
         )
+    labels = draw_labels(models, "gmm", len(images), seed)
     return Subject(
         to_unit(images).cpu(),
         reconstruct_all(models.vae, images),
-        decode_new_codes(models, "gmm", len(images), seed),
+        decode_new_codes(models, "gmm", len(images), seed, labels),
+        labels,
         lambda made: extract_features(classifier, made, device),
         extract_features(classifier, others, device),
     )

@@ -49,13 +49,15 @@ class Subject:
     """What every point has in common.
 
     real and x_hat: images to refine and their reconstructions; decoded: VAE pictures of codes
-    from the GMM. All N x C x H x W in [0, 1]. features: from images to N x D; reference: those of
-    as many other real images, so that nothing is held against the image it was made from.
+    from the GMM. All N x C x H x W in [0, 1]. labels N: the classes of these codes, where the
+    mixture knows classes. features: from images to N x D; reference: those of as many other real
+    images, so that nothing is held against the image it was made from.
     """
 
     real: Tensor
     x_hat: Tensor
     decoded: Tensor
+    labels: Tensor | None
     features: Callable[[Tensor], np.ndarray]
     reference: np.ndarray
 
@@ -84,9 +86,13 @@ def measure_point(
     count = len(subject.x_hat)
     refined = sample(models.diffusevae, sampler, count, seed, subject.x_hat)
     return {
-        "ddpm_frechet": subject.features(sample_new(models.ddpm, sampler, count, seed)),
+        "ddpm_frechet": subject.features(
+            sample_new(models.ddpm, sampler, count, seed, labels=subject.labels)
+        ),
         "diffusevae_frechet": subject.features(
-            sample_new(models.diffusevae, sampler, count, seed, subject.decoded)
+            sample_new(
+                models.diffusevae, sampler, count, seed, subject.decoded, labels=subject.labels
+            )
         ),
         "diffusevae_ssim": ssim(subject.real, refined).double().numpy(),
     }

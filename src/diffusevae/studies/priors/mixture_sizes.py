@@ -15,7 +15,8 @@ from torch.distributions import (
     Normal,
 )
 
-from diffusevae.models.latent_mixture import Mixture, MixtureConfig, fit_mixture
+from diffusevae.models.latent_mixture import Mixture, MixtureConfig
+from diffusevae.models.mixture_fitting import fit_mixture
 
 AT_ONCE = 100  # codes, each of which is held against every component
 
