@@ -44,9 +44,8 @@ SECTIONS = {
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images N x C x H x W on the device to use, and what the model is told of them.
+    """uint8 images N x C x H x W on the device to use, and what the model is told of them.
 
-    x: uint8, or float32 in [0,1], as codes that are diffused like images;
     condition: their x_hat in [0,1], none for a DDPM; labels: N, where it is told their class.
     """
 
@@ -59,8 +58,7 @@ class Images:
         condition, labels = (
             None if every is None else every[indices] for every in (self.condition, self.labels)
         )
-        x = self.x[indices]
-        return to_unit(x) if x.dtype == torch.uint8 else x, condition, labels
+        return to_unit(self.x[indices]), condition, labels
 
     @cached_property
     def num_classes(self) -> int:

@@ -13,7 +13,7 @@ from diffusevae.models.classifier import Classifier, ClassifierConfig, save_clas
 from diffusevae.models.latent_mixture import MixtureConfig
 from diffusevae.models.vae import load_vae
 from diffusevae.stages import priors as stage
-from diffusevae.studies.priors.learned_priors import find_indices, measure_box
+from diffusevae.studies.priors.learned_priors import find_indices
 from diffusevae.studies.priors.priors_study import FirstStage, PriorsConfig, read_best
 from diffusevae.tracking.stage_logger import StageLogger
 from diffusevae.training.vae_training import TrainVAEConfig
@@ -42,18 +42,6 @@ STAGES = (
 def test_a_prior_that_does_not_fit_a_code_is_refused(kind, priors, said):
     with pytest.raises(InputError, match=f"place.*{said}"):
         build(FirstStage, {"kind": kind, "priors": priors}, "place")
-
-
-def test_codes_come_back_from_the_range_of_diffusion():
-    codes = torch.randn(500, 2, 3, 3, generator=torch.Generator().manual_seed(0))
-    codes = codes * torch.tensor([0.1, 20.0])[:, None, None] + 5
-    box = measure_box(codes)
-    images = box.to_unit(codes)
-    assert images.min() >= 0 and images.max() <= 1
-    assert images.std((0, 2, 3)).tolist() == pytest.approx([1 / 6, 1 / 6], rel=0.05)
-    near = (images > 0) & (images < 1)
-    assert near.float().mean() > 0.99
-    torch.testing.assert_close(box.to_codes(images)[near], codes[near], rtol=1e-3, atol=1e-3)
 
 
 def test_indices_are_those_of_the_entries_that_codes_become():

@@ -1,77 +1,48 @@
 """Priors that are trained on codes: a latent diffusion, and for a codebook one over its indices."""
 
 import dataclasses
-from dataclasses import dataclass
 from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
 from diffusevae.core.randomness import generator, seed_of
-from diffusevae.models.diffusion import DiffusionModel
+from diffusevae.models.code_diffusion import CodeDiffusion
 from diffusevae.models.index_prior import IndexPrior
-from diffusevae.models.unet import UNetConfig
 from diffusevae.models.vae import VAE
 from diffusevae.sampling.samplers import sample
-from diffusevae.training.diffusion_training import Images, fit_diffusion
-from diffusevae.training.loop import Fit, fit
+from diffusevae.training.loop import Fit, Losses, Model, fit
 from diffusevae.training.stage_trainings import Training
 from diffusevae.training.validation import validate_in_parts
 
-REACH = 3.0  # standard deviations of a channel that a diffused code may be from its mean
-
-
-@dataclass(frozen=True, eq=False)
-class Box:
-    """The codes that diffusion takes for an image's [0, 1]: their low and size, Cz x 1 x 1."""
-
-    low: Tensor
-    size: Tensor
-
-    def to_unit(self, codes: Tensor) -> Tensor:
-        """Return codes N x Cz x h x w in [0, 1]; what lies outside comes to its edge."""
-        return ((codes - self.low) / self.size).clamp(0, 1)
-
-    def to_codes(self, images: Tensor) -> Tensor:
-        """Return the codes that images N x Cz x h x w in [0, 1] stand for."""
-        return self.low + self.size * images
-
-
-def measure_box(codes: Tensor) -> Box:
-    """Return REACH standard deviations of each channel of codes (N x Cz x h x w) about its mean."""
-    mean = codes.mean((0, 2, 3))[:, None, None]
-    reach = REACH * codes.std((0, 2, 3))[:, None, None].clamp(min=1e-6)
-    return Box(mean - reach, 2 * reach)
+WIDENING = 8  # of the latent diffusion's MLP, against priors.channels
 
 
 def fit_code_diffusion(
     params: SimpleNamespace, codes: Tensor, held_out: Tensor, training: Training
-) -> DiffusionModel:
-    """Train the experiment's diffusion on codes in [0, 1] (Rombach et al. 2022, section 3.2).
-
-    Its network is one level of the UNet: residual blocks and attention at the size of the code.
-    """
-    channels = params.priors.channels
-    unet = UNetConfig(channels, (1,), 2, (0,), 4, channels, 0.0, ("in",))
+) -> CodeDiffusion:
+    """Train the experiment's diffusion on codes (N x Cz x h x w, on the device to use)."""
+    device, seed = codes.device, params.seed
+    torch.manual_seed(seed_of(seed, "code_diffusion"))
     config = dataclasses.replace(params.diffusion, open_ends=False)
-    model, _ = fit_diffusion(
-        config,
-        unet,
-        params.diffusion_optimiser,
-        Images(codes),
-        Images(held_out),
-        params.priors.epochs,
-        0.0,
-        params.seed,
-        training.callbacks(),
-        training.checkpointer,
-    )
-    return model
+    model = CodeDiffusion(config, WIDENING * params.priors.channels, codes.cpu()).to(device)
+
+    def draw(indices: Tensor, epoch: int, batch: int, rows: slice) -> tuple[Tensor, ...]:
+        rng = generator(seed, "code_diffusion", epoch, batch, device=device)
+        return tuple(each[rows] for each in model.draw(codes[indices], rng))
+
+    def validate(judged: CodeDiffusion) -> dict[str, float]:
+        def losses(part: slice, number: int) -> Losses:
+            rng = generator(seed, "code_diffusion", "validation", number, device=device)
+            return judged.losses(*judged.draw(held_out[part], rng))
+
+        return validate_in_parts(len(held_out), losses)
+
+    task = Fit(draw, CodeDiffusion.losses, validate, len(codes))
+    return _fit(model, params, task, training)
 
 
-def draw_codes(
-    params: SimpleNamespace, model: DiffusionModel, box: Box, num: int, seed: int
-) -> Tensor:
+def draw_codes(params: SimpleNamespace, model: CodeDiffusion, num: int, seed: int) -> Tensor:
     """Return num new codes of a latent diffusion, N x Cz x h x w on the CPU."""
     sampler = dataclasses.replace(
         params.sampler,
@@ -81,7 +52,8 @@ def draw_codes(
         clip=True,
         guidance=0.0,
     )
-    return box.to_codes(sample(model, sampler, num, seed))
+    made = sample(model, sampler, num, seed)
+    return model.to_codes(made.to(model.mean.device)).cpu()
 
 
 def fit_index_prior(
@@ -102,7 +74,12 @@ def fit_index_prior(
         return validate_in_parts(len(others), lambda part, _: judged.losses(others[part]))
 
     task = Fit(draw, IndexPrior.losses, validate, len(known))
-    return fit(
+    return _fit(model, params, task, training)
+
+
+def _fit(model: Model, params: SimpleNamespace, task: Fit, training: Training) -> Model:
+    """Train a prior as the experiment's diffusion models are, for priors.epochs."""
+    fitted, _ = fit(
         model,
         params.diffusion_optimiser,
         params.priors.epochs,
@@ -110,7 +87,8 @@ def fit_index_prior(
         task,
         training.callbacks(),
         training.checkpointer,
-    )[0]
+    )
+    return fitted
 
 
 @torch.inference_mode()

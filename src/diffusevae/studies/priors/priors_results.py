@@ -26,7 +26,6 @@ from diffusevae.studies.priors.learned_priors import (
     draw_indexed_codes,
     fit_code_diffusion,
     fit_index_prior,
-    measure_box,
 )
 from diffusevae.studies.priors.mixture_sizes import choose_mixture
 from diffusevae.studies.priors.priors_figures import draw_new_codes, draw_priors
@@ -170,10 +169,8 @@ class Priors:
                 indexed = fit_index_prior(params, vae, codes, held_out, training)
                 made = draw_indexed_codes(vae, indexed.eval(), num, params.seed)
                 return made, count_parameters(indexed)
-            box = measure_box(codes.cpu())
-            known, others = (box.to_unit(each.cpu()).to(self.device) for each in (codes, held_out))
-            model = fit_code_diffusion(params, known, others, training)
-            return draw_codes(params, model, box, num, params.seed), count_parameters(model)
+            model = fit_code_diffusion(params, codes, held_out, training)
+            return draw_codes(params, model, num, params.seed), count_parameters(model)
 
     def _measure(
         self, kind: Kind, prior: PriorName, vae: VAE, codes: Tensor, before: dict[str, np.ndarray]
