@@ -36,3 +36,16 @@ def test_a_seed_gives_the_same_images_and_the_last_batch_may_be_smaller():
     one, two = (repaint(model, config, observed, known, 0, 2, x_hat) for _ in range(2))
     assert torch.equal(one, two)
     torch.testing.assert_close(one * known, observed * known)
+
+
+def test_a_chain_may_start_at_an_estimate_and_keeps_most_of_it_where_little_noise_is_added():
+    model = pair_model()
+    observed, known = observe(0.3)
+    estimate = observed.clone()
+    estimate[..., 1] = 0.9  # 0.8 in the range of diffusion, far from the 0.27 that 0.3 says
+    starts = [(estimate, noise) for noise in (0.005, 0.5)]
+    near, far = (
+        2 * float(repaint(model, SAMPLER, observed, known, 0, 1, start=each)[..., 1].mean()) - 1
+        for each in starts
+    )
+    assert near > 0.7 and abs(far - CORRELATION * 0.3) < 0.15

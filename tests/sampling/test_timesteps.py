@@ -1,9 +1,10 @@
 """Which timesteps a sampler stops at."""
 
 import pytest
+import torch
 
 from diffusevae.core.errors import InputError
-from diffusevae.sampling.timesteps import choose_timesteps
+from diffusevae.sampling.timesteps import choose_timesteps, find_level
 
 
 @pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
@@ -18,3 +19,11 @@ def test_timesteps_are_evenly_spaced():
     assert choose_timesteps(10, 1) == [9]
     with pytest.raises(InputError, match="num_steps 11 is more than the 10 timesteps"):
         choose_timesteps(10, 11)
+
+
+def test_a_level_is_found_by_its_noise():
+    """x_t / a = x_0 + (s / a) eps."""
+    alpha_bars = torch.tensor([0.99, 0.8, 0.5, 0.1])
+    for t, alpha_bar in enumerate(alpha_bars.tolist()):
+        assert find_level(alpha_bars, 1.01 * ((1 - alpha_bar) / alpha_bar) ** 0.5) == t
+    assert find_level(alpha_bars, 1e-9) == 0 and find_level(alpha_bars, 1e9) == 3

@@ -206,6 +206,15 @@ def _limits_of_studies(
     )
     yield ("robustness.num_images", params.robustness.num_images, images.num_test, "test images")
     yield from _limits_of_priors(params.priors, images, num_timesteps)
+    restore = params.restore
+    yield ("restore.num_images", restore.num_images, images.num_test, "test images")
+    yield (
+        "restore.num_settings_images",
+        restore.num_settings_images,
+        images.validation_images,
+        "validation images",
+    )
+    yield ("restore.num_steps", restore.num_steps, num_timesteps, "timesteps")
     frontier = params.frontier
     largest = max(*frontier.num_steps, frontier.converged_steps)
     yield "frontier.num_steps, converged_steps", largest, num_timesteps, "timesteps"

@@ -1,6 +1,9 @@
 """At which timesteps of the chain a sampler stops."""
 
+import math
 from collections.abc import Iterator, Sequence
+
+from torch import Tensor
 
 from diffusevae.core.errors import InputError
 
@@ -53,6 +56,15 @@ def choose_stops(sampler: str, num_timesteps: int, num_steps: int, spacing: str)
             f"{num_timesteps} timesteps out; use at most {num_timesteps - left_out}"
         )
     return choose_timesteps(num_timesteps, num_steps + left_out, spacing)
+
+
+def find_level(alpha_bars: Tensor, noise: float) -> int:
+    """Return the timestep at which x_t / sqrt(bar_alpha_t) has noise of that standard deviation.
+
+    The nearest there is, by the ratio; noise is in the range of diffusion, alpha_bars: T.
+    """
+    spreads = ((1 - alpha_bars) / alpha_bars.clamp_min(1e-12)).sqrt()
+    return int((spreads.log() - math.log(noise)).abs().argmin())
 
 
 def with_next(levels: Levels) -> Iterator[tuple[int, float, float]]:
