@@ -20,6 +20,7 @@ from diffusevae.sampling.timesteps import most_steps, starts_without_noise
 from diffusevae.studies.ablation.further_measures import check_bound
 from diffusevae.studies.ablation.variants import apply_variant
 from diffusevae.studies.priors.priors_study import PriorsConfig
+from diffusevae.studies.restoration.restoration_config import RestorationConfig
 from diffusevae.training.objectives import shared_levels
 
 
@@ -206,15 +207,7 @@ def _limits_of_studies(
     )
     yield ("robustness.num_images", params.robustness.num_images, images.num_test, "test images")
     yield from _limits_of_priors(params.priors, images, num_timesteps)
-    restore = params.restore
-    yield ("restore.num_images", restore.num_images, images.num_test, "test images")
-    yield (
-        "restore.num_settings_images",
-        restore.num_settings_images,
-        images.validation_images,
-        "validation images",
-    )
-    yield ("restore.num_steps", restore.num_steps, num_timesteps, "timesteps")
+    yield from _limits_of_restoration(params.restore, images, num_timesteps)
     frontier = params.frontier
     largest = max(*frontier.num_steps, frontier.converged_steps)
     yield "frontier.num_steps, converged_steps", largest, num_timesteps, "timesteps"
@@ -231,6 +224,19 @@ def _limits_of_studies(
         images.validation_images // 2,
         "pairs of validation images",
     )
+
+
+def _limits_of_restoration(
+    restore: RestorationConfig, images: DatasetConfig, num_timesteps: int
+) -> Iterator[tuple[str, float, float, str]]:
+    yield ("restore.num_images", restore.num_images, images.num_test, "test images")
+    yield (
+        "restore.num_settings_images",
+        restore.num_settings_images,
+        images.validation_images,
+        "validation images",
+    )
+    yield ("restore.num_steps", restore.num_steps, num_timesteps, "timesteps")
 
 
 def _limits_of_priors(

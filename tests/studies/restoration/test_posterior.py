@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffusevae.studies.restoration.posterior import average, expect_clean
-from tests.sampling.test_fields import STD, pair_model
+from tests.support.exact_pair import STD, pair_model
 
 
 def test_one_step_gives_the_mean_that_bayes_gives():

@@ -10,7 +10,7 @@ from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.studies.restoration.classical_fills import expect_less_noise
 from diffusevae.studies.restoration.code_search import search_codes
 from diffusevae.studies.restoration.posterior import average, expect_clean, sample_posterior
-from diffusevae.studies.restoration.restoration_config import Images, RestorationConfig
+from diffusevae.studies.restoration.restoration_config import RestorationConfig, ToRestore
 from diffusevae.studies.restoration.restored import (
     DDPM_ONE_STEP,
     DDPM_POSTERIOR,
@@ -28,7 +28,7 @@ def make_noisy(images: Tensor, noise: float, seed: int, part: str) -> Tensor:
 
 
 def filter_classically(
-    images: Images, noisy: Tensor, noise: float, seed: int
+    images: ToRestore, noisy: Tensor, noise: float, seed: int
 ) -> dict[str, Restored]:
     """Return what classical methods make of noisy test images, as is best for validation images."""
     other = make_noisy(images.validation, noise, seed, "validation")
@@ -44,7 +44,7 @@ def denoise_by_models(
     models: Models,
     sampler: SamplerConfig,
     config: RestorationConfig,
-    images: Images,
+    images: ToRestore,
     noisy: Tensor,
     noise: float,
     seed: int,

@@ -13,7 +13,7 @@ from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.studies.restoration.classical_fills import find_neighbours, list_fills
 from diffusevae.studies.restoration.code_search import search_codes
 from diffusevae.studies.restoration.posterior import average, sample_posterior
-from diffusevae.studies.restoration.restoration_config import Images, RestorationConfig
+from diffusevae.studies.restoration.restoration_config import RestorationConfig, ToRestore
 from diffusevae.studies.restoration.restored import (
     DDPM_ESTIMATE,
     DDPM_POSTERIOR,
@@ -29,7 +29,7 @@ SURE = 0.01  # standard deviation that known pixels are said to have, in [0, 1]
 LEAST = 1e-6  # squared error that an estimate is said to have
 
 
-def fill_classically(images: Images, known: Tensor) -> dict[str, Restored]:
+def fill_classically(images: ToRestore, known: Tensor) -> dict[str, Restored]:
     """Return what classical methods make of the test images, as is best for validation images.
 
     known: C x H x W, 1 where a pixel is known, else 0.
@@ -68,7 +68,7 @@ def picture_codes(
 
 
 def fill_by_codes(
-    models: Models, config: RestorationConfig, images: Images, known: Tensor
+    models: Models, config: RestorationConfig, images: ToRestore, known: Tensor
 ) -> tuple[Restored, Tensor]:
     """Return the mean picture of probable codes of each test image, and all of the pictures."""
     seen, pictures = (
@@ -84,7 +84,7 @@ def fill_by_diffusion(
     models: Models,
     sampler: SamplerConfig,
     config: RestorationConfig,
-    images: Images,
+    images: ToRestore,
     known: Tensor,
     estimates: Sequence[Restored],
     pictures: Tensor,
@@ -108,32 +108,25 @@ def fill_by_diffusion(
         return best.images.repeat_interleave(codes, 0), noise
 
     fill = partial(repaint, config=sampler, known=known, seed=seed, num_rounds=config.num_rounds)
-    return {
-        DDPM_REPAINT: average(fill(models.ddpm, observed=some), count),
-        DDPM_POSTERIOR: average(
-            sample_posterior(models.ddpm, sampler, some, known, images.variance, SURE, seed), count
+    classical = start_at(each for each in estimates if each.classical)
+    best = start_at(estimates)
+    made = {
+        DDPM_REPAINT: fill(models.ddpm, observed=some),
+        DDPM_POSTERIOR: sample_posterior(
+            models.ddpm, sampler, some, known, images.variance, SURE, seed
         ),
-        DIFFUSEVAE_REPAINT: average(fill(models.diffusevae, observed=some, condition=x_hat), count),
-        DDPM_ESTIMATE: average(
-            fill(
-                models.ddpm,
-                observed=many,
-                start=start_at(each for each in estimates if each.classical),
-            ),
-            count,
-        ),
-        DIFFUSEVAE_ESTIMATE: average(
-            fill(models.diffusevae, observed=many, condition=pictures, start=start_at(estimates)),
-            count,
-        ),
+        DIFFUSEVAE_REPAINT: fill(models.diffusevae, observed=some, condition=x_hat),
+        DDPM_ESTIMATE: fill(models.ddpm, observed=many, start=classical),
+        DIFFUSEVAE_ESTIMATE: fill(models.diffusevae, observed=many, condition=pictures, start=best),
     }
+    return {name: average(answers, count) for name, answers in made.items()}
 
 
 def fill_all_ways(
     models: Models,
     sampler: SamplerConfig,
     config: RestorationConfig,
-    images: Images,
+    images: ToRestore,
     known: Tensor,
     seed: int,
 ) -> dict[str, Restored]:
@@ -148,6 +141,6 @@ def fill_all_ways(
     }
 
 
-def _validate(images: Images, known: Tensor, filled: Tensor) -> float:
+def _validate(images: ToRestore, known: Tensor, filled: Tensor) -> float:
     """Return the error of filled validation images."""
     return float(error_of(filled, images.validation, 1 - known).mean())

@@ -40,7 +40,7 @@ class RestorationConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
+class ToRestore:
     """Training, validation and test images, N x C x H x W in [0,1]; moments of the first's pixels.
 
     Validation and test images are as many as the configuration says.
@@ -59,10 +59,10 @@ class Images:
 
 def choose_images(
     config: RestorationConfig, train: Tensor, validation: Tensor, test: Tensor
-) -> Images:
+) -> ToRestore:
     """Return the images to work with, of all of each split (in [0,1])."""
     validation, test = validation[: config.num_settings_images], test[: config.num_images]
-    return Images(train, validation, test, fit_pixels(train))
+    return ToRestore(train, validation, test, fit_pixels(train))
 
 
 def choose_sampler(sampler: SamplerConfig, config: RestorationConfig) -> SamplerConfig:

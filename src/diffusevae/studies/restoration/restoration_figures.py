@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffusevae.figures.drawing import COLOURS, INK, MUTED, Strip, draw_strips, panels
-from diffusevae.studies.restoration.restoration_study import DENOISING, INPAINTING, Case
+from diffusevae.studies.restoration.restoration_study import DENOISING, INPAINTING, Restoration
 from diffusevae.studies.restoration.restored import (
     DDPM_ESTIMATE,
     DDPM_ONE_STEP,
@@ -67,7 +67,7 @@ def draw_errors(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_cases(cases: Sequence[Case], table: pd.DataFrame, real: Tensor) -> Figure:
+def draw_cases(cases: Sequence[Restoration], table: pd.DataFrame, real: Tensor) -> Figure:
     """Return of every case what was given, the best classical method's images, and the models'."""
     strips = [Strip("Test images", real[:COLUMNS], COLOURS["real"])]
     for case in cases:

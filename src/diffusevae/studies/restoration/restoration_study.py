@@ -17,8 +17,8 @@ from diffusevae.studies.restoration.denoising_study import (
 from diffusevae.studies.restoration.inpainting_study import fill_all_ways
 from diffusevae.studies.restoration.masks import MASKS, check_mask
 from diffusevae.studies.restoration.restoration_config import (
-    Images,
     RestorationConfig,
+    ToRestore,
     choose_sampler,
 )
 from diffusevae.studies.restoration.restored import Restored, compare_restored
@@ -27,7 +27,7 @@ INPAINTING, DENOISING = "inpainting", "denoising"
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class Restoration:
     """One kind of damage: what was given (N x C x H x W), and what each method makes of it.
 
     wanted: C x H x W, 1 where a pixel counts: those that were unknown, or all.
@@ -44,35 +44,35 @@ def inpaint(
     models: Models,
     sampler: SamplerConfig,
     config: RestorationConfig,
-    images: Images,
+    images: ToRestore,
     kind: str,
     known: Tensor,
     seed: int,
-) -> Case:
+) -> Restoration:
     """Return the case of a mask (C x H x W)."""
     restored = fill_all_ways(models, sampler, config, images, known, seed)
-    return Case(INPAINTING, kind, images.test * known, 1 - known, restored)
+    return Restoration(INPAINTING, kind, images.test * known, 1 - known, restored)
 
 
 def denoise(
     models: Models,
     sampler: SamplerConfig,
     config: RestorationConfig,
-    images: Images,
+    images: ToRestore,
     noise: float,
     seed: int,
-) -> Case:
+) -> Restoration:
     """Return the case of a level of noise."""
     noisy = make_noisy(images.test, noise, seed, "test")
     restored = filter_classically(images, noisy, noise, seed)
     restored |= denoise_by_models(models, sampler, config, images, noisy, noise, seed)
     wanted = torch.ones(noisy.shape[1:])
-    return Case(DENOISING, f"noise {noise:g}", noisy.clamp(0, 1), wanted, restored)
+    return Restoration(DENOISING, f"noise {noise:g}", noisy.clamp(0, 1), wanted, restored)
 
 
 def list_cases(
-    models: Models, sampler: SamplerConfig, config: RestorationConfig, images: Images, seed: int
-) -> Iterator[Case]:
+    models: Models, sampler: SamplerConfig, config: RestorationConfig, images: ToRestore, seed: int
+) -> Iterator[Restoration]:
     """Yield the case of every mask and of every level of noise."""
     shape = images.test.shape[1:]
     for kind, make in MASKS.items():
@@ -86,10 +86,10 @@ def measure_restoration(
     models: Models,
     sampler: SamplerConfig,
     config: RestorationConfig,
-    images: Images,
+    images: ToRestore,
     seed: int,
     say: Callable[[str], None],
-) -> tuple[pd.DataFrame, list[Case]]:
+) -> tuple[pd.DataFrame, list[Restoration]]:
     """Return a row for each case and method, and the cases."""
     rows, cases = [], []
     for case in list_cases(models, choose_sampler(sampler, config), config, images, seed):
