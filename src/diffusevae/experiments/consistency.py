@@ -20,7 +20,7 @@ from diffusevae.sampling.timesteps import most_steps, starts_without_noise
 from diffusevae.studies.ablation.further_measures import check_bound
 from diffusevae.studies.ablation.variants import apply_variant
 from diffusevae.studies.priors.priors_study import PriorsConfig
-from diffusevae.studies.restoration.restoration_config import RestorationConfig
+from diffusevae.studies.restoration.restoration_config import RestoreConfig
 from diffusevae.training.objectives import shared_levels
 
 
@@ -227,7 +227,7 @@ def _limits_of_studies(
 
 
 def _limits_of_restoration(
-    restore: RestorationConfig, images: DatasetConfig, num_timesteps: int
+    restore: RestoreConfig, images: DatasetConfig, num_timesteps: int
 ) -> Iterator[tuple[str, float, float, str]]:
     yield ("restore.num_images", restore.num_images, images.num_test, "test images")
     yield (

@@ -15,12 +15,12 @@ from diffusevae.data.dataset import load_split, to_unit
 from diffusevae.figures.drawing import figure_style, save_figure
 from diffusevae.sampling.generation import load_models
 from diffusevae.sampling.sampler_config import SamplerConfig
-from diffusevae.studies.restoration.restoration_config import RestorationConfig, choose_images
+from diffusevae.studies.restoration.restoration_config import RestoreConfig, choose_images
 from diffusevae.studies.restoration.restoration_figures import draw_cases, draw_errors
 from diffusevae.studies.restoration.restoration_study import measure_restoration
 
 ROOT = "experiments"
-SECTIONS = {"seed": int, "sampler": SamplerConfig, "restore": RestorationConfig}
+SECTIONS = {"seed": int, "sampler": SamplerConfig, "restore": RestoreConfig}
 
 
 def run(

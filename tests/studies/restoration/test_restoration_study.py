@@ -13,7 +13,7 @@ from diffusevae.stages import restore as stage
 from diffusevae.studies.restoration.inpainting_study import fill_all_ways
 from diffusevae.studies.restoration.masks import MASKS, check_mask
 from diffusevae.studies.restoration.restoration_config import (
-    RestorationConfig,
+    RestoreConfig,
     choose_images,
     choose_sampler,
 )
@@ -36,7 +36,7 @@ VALUES = dict(
     code_learning_rate=0.1,
     spread=0.1,
 )
-CONFIG = RestorationConfig(**VALUES)
+CONFIG = RestoreConfig(**VALUES)
 
 
 def test_every_method_keeps_the_known_pixels_and_sees_no_unknown_one(tmp_path):
@@ -88,4 +88,4 @@ def test_a_stage_writes_a_row_for_each_damage_and_method_and_the_same_bytes_agai
 )
 def test_an_impossible_section_is_one_line(changes, reason):
     with pytest.raises(InputError, match=reason):
-        build(RestorationConfig, VALUES | changes, "restore")
+        build(RestoreConfig, VALUES | changes, "restore")

@@ -10,7 +10,7 @@ from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.studies.restoration.classical_fills import expect_less_noise
 from diffusevae.studies.restoration.code_search import search_codes
 from diffusevae.studies.restoration.posterior import average, expect_clean, sample_posterior
-from diffusevae.studies.restoration.restoration_config import RestorationConfig, ToRestore
+from diffusevae.studies.restoration.restoration_config import RestoreConfig, ToRestore
 from diffusevae.studies.restoration.restored import (
     DDPM_ONE_STEP,
     DDPM_POSTERIOR,
@@ -43,7 +43,7 @@ def filter_classically(
 def denoise_by_models(
     models: Models,
     sampler: SamplerConfig,
-    config: RestorationConfig,
+    config: RestoreConfig,
     images: ToRestore,
     noisy: Tensor,
     noise: float,

@@ -13,7 +13,7 @@ from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.studies.restoration.classical_fills import find_neighbours, list_fills
 from diffusevae.studies.restoration.code_search import search_codes
 from diffusevae.studies.restoration.posterior import average, sample_posterior
-from diffusevae.studies.restoration.restoration_config import RestorationConfig, ToRestore
+from diffusevae.studies.restoration.restoration_config import RestoreConfig, ToRestore
 from diffusevae.studies.restoration.restored import (
     DDPM_ESTIMATE,
     DDPM_POSTERIOR,
@@ -47,7 +47,7 @@ def fill_classically(images: ToRestore, known: Tensor) -> dict[str, Restored]:
 
 
 def picture_codes(
-    models: Models, config: RestorationConfig, train: Tensor, observed: Tensor, known: Tensor
+    models: Models, config: RestoreConfig, train: Tensor, observed: Tensor, known: Tensor
 ) -> Tensor:
     """Return num_codes pictures of every observed image, side by side.
 
@@ -68,7 +68,7 @@ def picture_codes(
 
 
 def fill_by_codes(
-    models: Models, config: RestorationConfig, images: ToRestore, known: Tensor
+    models: Models, config: RestoreConfig, images: ToRestore, known: Tensor
 ) -> tuple[Restored, Tensor]:
     """Return the mean picture of probable codes of each test image, and all of the pictures."""
     seen, pictures = (
@@ -83,7 +83,7 @@ def fill_by_codes(
 def fill_by_diffusion(
     models: Models,
     sampler: SamplerConfig,
-    config: RestorationConfig,
+    config: RestoreConfig,
     images: ToRestore,
     known: Tensor,
     estimates: Sequence[Restored],
@@ -125,7 +125,7 @@ def fill_by_diffusion(
 def fill_all_ways(
     models: Models,
     sampler: SamplerConfig,
-    config: RestorationConfig,
+    config: RestoreConfig,
     images: ToRestore,
     known: Tensor,
     seed: int,

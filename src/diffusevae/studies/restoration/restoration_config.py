@@ -12,7 +12,7 @@ from diffusevae.studies.restoration.classical_fills import PixelGaussian, fit_pi
 
 
 @dataclass(frozen=True)
-class RestorationConfig:
+class RestoreConfig:
     """How many test images are damaged in every way, and how much the models may compute.
 
     What is restored is the mean of several answers, which has the least squared error: of
@@ -58,14 +58,14 @@ class ToRestore:
 
 
 def choose_images(
-    config: RestorationConfig, train: Tensor, validation: Tensor, test: Tensor
+    config: RestoreConfig, train: Tensor, validation: Tensor, test: Tensor
 ) -> ToRestore:
     """Return the images to work with, of all of each split (in [0,1])."""
     validation, test = validation[: config.num_settings_images], test[: config.num_images]
     return ToRestore(train, validation, test, fit_pixels(train))
 
 
-def choose_sampler(sampler: SamplerConfig, config: RestorationConfig) -> SamplerConfig:
+def choose_sampler(sampler: SamplerConfig, config: RestoreConfig) -> SamplerConfig:
     """Return the ancestral sampler in the study's number of steps."""
     return dataclasses.replace(
         sampler,

@@ -17,7 +17,7 @@ from diffusevae.studies.restoration.denoising_study import (
 from diffusevae.studies.restoration.inpainting_study import fill_all_ways
 from diffusevae.studies.restoration.masks import MASKS, check_mask
 from diffusevae.studies.restoration.restoration_config import (
-    RestorationConfig,
+    RestoreConfig,
     ToRestore,
     choose_sampler,
 )
@@ -43,7 +43,7 @@ class Restoration:
 def inpaint(
     models: Models,
     sampler: SamplerConfig,
-    config: RestorationConfig,
+    config: RestoreConfig,
     images: ToRestore,
     kind: str,
     known: Tensor,
@@ -57,7 +57,7 @@ def inpaint(
 def denoise(
     models: Models,
     sampler: SamplerConfig,
-    config: RestorationConfig,
+    config: RestoreConfig,
     images: ToRestore,
     noise: float,
     seed: int,
@@ -71,7 +71,7 @@ def denoise(
 
 
 def list_cases(
-    models: Models, sampler: SamplerConfig, config: RestorationConfig, images: ToRestore, seed: int
+    models: Models, sampler: SamplerConfig, config: RestoreConfig, images: ToRestore, seed: int
 ) -> Iterator[Restoration]:
     """Yield the case of every mask and of every level of noise."""
     shape = images.test.shape[1:]
@@ -85,7 +85,7 @@ def list_cases(
 def measure_restoration(
     models: Models,
     sampler: SamplerConfig,
-    config: RestorationConfig,
+    config: RestoreConfig,
     images: ToRestore,
     seed: int,
     say: Callable[[str], None],
