@@ -1,6 +1,7 @@
 """First stages and priors, drawn: distances, probes, and pictures of new codes."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,6 +11,7 @@ from torch import Tensor
 from diffusevae.figures.drawing import COLOURS, INK, Strip, draw_strips, panels
 
 COLUMNS = 16
+BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12)}
 WAYS = {
     "decoded": ("decoded", COLOURS["vae"], -0.12),
     "refined": ("refined", COLOURS["diffusevae"], 0.12),
@@ -18,7 +20,7 @@ WAYS = {
 
 def draw_priors(table: pd.DataFrame, probes: pd.DataFrame) -> Figure:
     """Return the Frechet distance of each first stage and prior, and the accuracy of the probes."""
-    figure, grid = panels(1, 2, 5.2)
+    figure, grid = panels(1, 2, 6)
     _draw_distances(grid[0, 0], table)
     axes = grid[0, 1]
     for name, rows in probes.groupby("features", sort=False):
@@ -28,9 +30,9 @@ def draw_priors(table: pd.DataFrame, probes: pd.DataFrame) -> Figure:
         )
     axes.set_xscale("log")
     axes.set_xlabel("labels")
-    axes.set_title("Accuracy of a linear probe ↑", color=INK)
+    axes.set_title("Probe: accuracy ↑", color=INK)
     if len(probes):
-        axes.legend()
+        axes.legend(**BELOW)
     return figure
 
 
@@ -45,9 +47,9 @@ def _draw_distances(axes: Axes, table: pd.DataFrame) -> None:
         axes.errorbar(value, rows.index + shift, xerr=reach, fmt="o", color=colour, label=label)
     names = [f"{row.kind}, {row.prior}" for row in table.itertuples()]
     axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_title("Fréchet distance ↓", color=INK)
-    axes.legend()
+    axes.legend(**BELOW)
 
 
 def draw_new_codes(shown: Mapping[tuple[str, str], Tensor]) -> Figure:

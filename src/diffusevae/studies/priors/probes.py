@@ -28,15 +28,16 @@ def measure_probes(
 ) -> list[dict[str, float]]:
     """Return a row for each number of labels: accuracy of logistic regression, with its interval.
 
-    known and unseen: features N x D, each scaled to a standard deviation of 1 among the known ones,
-    and labels N. The interval is over the unseen images. Without two classes there is no row.
+    known and unseen: features N x D and labels N. All features are scaled alike, to a variance of 1
+    in the mean: so each keeps its weight beside the others. The interval is over the unseen images.
+    Without two classes there is no row.
     """
     from sklearn.linear_model import LogisticRegression
 
     (features, labels), (others, wanted) = known, unseen
     if len(np.unique(labels)) < 2:
         return []
-    mean, deviation = features.mean(0), features.std(0) + 1e-6
+    mean, deviation = features.mean(0), float(np.sqrt(features.var(0).mean())) + 1e-6
     features, others = ((each - mean) / deviation for each in (features, others))
     rows = []
     for count in counts:
