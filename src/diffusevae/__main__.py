@@ -18,6 +18,8 @@ from diffusevae.core.device import choose_device
 from diffusevae.core.disk import require_place
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import load_sections, override
+from diffusevae.core.png import GENERATED
+from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import load_split
 from diffusevae.experiments.experiment import load_experiment
 from diffusevae.experiments.params_file import PARAMS_FILE
@@ -67,10 +69,22 @@ def draw(experiment: str, num_images: int, seed: int, out: Path, **sampler: str 
     log = StageLogger()
     pairs = refine_test_images(models, config, test, num_images, seed, log)
     generated = generate_all_ways(models, config, num_images, seed, log)
+    texts = describe_origin(experiment, diffusevae / "model.safetensors", config, seed)
     with figure_style():
-        save_figure(draw_gallery(pairs, generated, min(num_images, COLUMNS)), out)
+        save_figure(draw_gallery(pairs, generated, min(num_images, COLUMNS)), out, texts)
     milliseconds = 1000 * log.timings["diffusevae_seconds_per_image"]
     print(f"{out}  {config.sampler}, {config.num_steps} steps, {milliseconds:.1f} ms per image")
+
+
+def describe_origin(
+    experiment: str, weights: Path, config: SamplerConfig, seed: int
+) -> dict[str, str]:
+    """Return what a picture says of itself: that it is generated, by which DiffuseVAE, and how."""
+    return GENERATED | {
+        "Source": "made by models, not drawn or photographed, but for the row of test images",
+        "Model": f"DiffuseVAE of experiment {experiment}, SHA-256 {sha256_of(weights)}",
+        "Process": f"{config.sampler}, {config.num_steps} steps, seed {seed}",
+    }
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from diffusevae.experiments.experiment import Experiment
 from tasks.parent_run import read_metrics
+from tasks.registry.data_card import write_data_card
 from tasks.registry.sampler import RegisteredSampler, find_sampler, find_weights
 
 # By who chose the sampler: what the stage evaluate measured on test images with params.yaml's, or
@@ -52,6 +53,7 @@ comparable only within this data set):
 
 {metrics}
 
+{data}
 Meant for research on images like its data set's; it knows nothing else. Made again by \
 `make run EXPERIMENT={experiment}`.
 """
@@ -85,6 +87,7 @@ def write_card(
         experiment=experiment.name,
         dataset=experiment.dataset,
         metrics=rows,
+        data=write_data_card(experiment),
         shape=" x ".join(map(str, shape)),
         classes=CLASSES.format(last=num_classes - 1) if num_classes else "",
         sampler=sampler.text,

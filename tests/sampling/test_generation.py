@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from mlflow.exceptions import MlflowException
+from PIL import Image
 
-from diffusevae.__main__ import main
+from diffusevae.__main__ import describe_origin, main
 from diffusevae.core.errors import InputError
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import Split
+from diffusevae.figures.drawing import Strip, draw_strips, figure_style, save_figure
 from diffusevae.models.diffusion import save_diffusion
 from diffusevae.models.latent_mixture import Mixture, save_mixture
 from diffusevae.models.vae import save_vae
@@ -173,3 +175,18 @@ def test_more_images_than_there_are_is_an_error_with_the_number(models, test_ima
 def test_a_picture_that_cannot_be_written_is_found_before_any_work(tmp_path, capsys):
     assert main(["smoke", "--out", str(tmp_path)]) == 3
     assert capsys.readouterr().err == f"error: {tmp_path}: is a folder; name another file\n"
+
+
+def test_a_picture_says_that_it_is_generated_by_which_model_and_from_which_seed(tmp_path):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"weights")
+    texts = describe_origin("toy", weights, SAMPLER, 7)
+    with figure_style():
+        figure = draw_strips([Strip("Images", torch.rand(2, 1, 8, 8))], 2)
+        for name, written in (("marked", texts), ("plain", None)):
+            save_figure(figure, tmp_path / name, written)
+    with Image.open(tmp_path / "marked") as png:
+        assert png.text == texts and "not drawn or photographed" in png.text["Source"]
+    assert texts["Process"] == "ddim, 3 steps, seed 7" and sha256_of(weights) in texts["Model"]
+    with Image.open(tmp_path / "plain") as png:
+        assert png.text == {}

@@ -7,6 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+# What a PNG of generated images says of itself, beside the model and the seed.
+GENERATED = {
+    "Title": "Generated image",
+    "Source": "generated image: made by a model, not drawn or photographed",
+}
+
 
 def write_png(images: Tensor, texts: Mapping[str, str], zoom: int = 1) -> bytes:
     """Return images (B x C x H x W in [0, 1]) side by side as one PNG that carries texts (tEXt).

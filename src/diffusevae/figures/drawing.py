@@ -1,6 +1,6 @@
 """How every figure looks and is saved: one palette, one type size, bytes set by content alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,9 +82,11 @@ def figure_style() -> AbstractContextManager:
     return style.context(["default", STYLE])
 
 
-def save_figure(figure: Figure, path: Path | BinaryIO) -> None:
-    """Write a PNG without the program's name or a date in it."""
-    figure.savefig(path, format="png", metadata={"Software": None})
+def save_figure(
+    figure: Figure, path: Path | BinaryIO, texts: Mapping[str, str] | None = None
+) -> None:
+    """Write a PNG without the program's name or a date in it, but with these texts (tEXt)."""
+    figure.savefig(path, format="png", metadata={"Software": None, **(texts or {})})
 
 
 def panels(rows: int, columns: int, height: float, **options) -> tuple[Figure, np.ndarray]:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffusevae.core.errors import InputError
+from diffusevae.core.png import GENERATED
 from diffusevae.core.readback import read_as
 from diffusevae.core.tensor_file import load_tensors, sha256_of
 from diffusevae.data.dataset import to_unit
@@ -105,8 +106,7 @@ class Explorer:
         steps = f"{self.sampler.sampler}, {self.sampler.num_steps} steps, seed {SEED}"
         rounded = [[round(number, 4) for number in code] for code in codes]
         return {
-            "Title": "Generated image",
-            "Source": "generated image: made by a model, not drawn or photographed",
+            **GENERATED,
             "Software": "DiffuseVAE, make explore",
             "Process": f"decoded by a beta-VAE, refined by DiffuseVAE ({steps})"
             if refined
