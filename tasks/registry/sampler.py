@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from diffusevae.core.errors import InputError
-from diffusevae.core.params import build, load_entry, load_sections
+from diffusevae.core.params import build, leave_out_defaults, load_entry, load_sections
 from diffusevae.core.readback import read_as
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.experiments.experiment import Experiment
@@ -84,9 +84,10 @@ def _read_choice(experiment: Experiment) -> RegisteredSampler:
     entry = load_entry(PARAMS_FILE, "experiments", experiment.name)
     files = find_weights(experiment)
     files["classifier"] = experiment.data("train_classifier", "model.safetensors")
+    sampler = leave_out_defaults(build(SamplerConfig, entry["sampler"], asked))
     now = {
         "files": {name: sha256_of(path) for name, path in files.items()},
-        "params": {name: entry[name] for name in ("seed", "sampler", "frontier")},
+        "params": {"seed": entry["seed"], "sampler": sampler, "frontier": entry["frontier"]},
     }
     for part, value in now.items():
         if getattr(found, part) != value:

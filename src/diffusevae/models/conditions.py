@@ -56,7 +56,7 @@ def check_labels(labels: Tensor, num_classes: int) -> None:
     if num_classes == 0:
         raise InputError(
             "labels: this model knows no classes; leave them out, or train one with "
-            "class_conditional: true"
+            "unet.labels: true"
         )
     wrong = labels[(labels < 0) | (labels >= num_classes)]
     if len(wrong):

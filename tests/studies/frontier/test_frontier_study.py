@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from diffusevae.core.params import load_entry
 from diffusevae.core.tensor_file import load_tensors, save_tensors, sha256_of
 from diffusevae.figures.drawing import figure_style
 from diffusevae.models.classifier import Classifier, ClassifierConfig, save_classifier
@@ -25,6 +26,7 @@ from diffusevae.studies.frontier.frontier_study import (
     list_points,
 )
 from diffusevae.tracking.stage_logger import StageLogger
+from tests.support.dvc_graph import ROOT
 from tests.support.toy_artifacts import write_models
 from tests.support.toy_models import make_sampler
 from tests.support.toy_splits import write_split
@@ -178,6 +180,17 @@ def test_the_stage_names_the_model_its_choice_is_for_and_repeats_its_bytes(run_s
     assert default["measured"] == {
         name: pytest.approx(row[name]) for name in ("diffusevae_frechet", "diffusevae_ssim")
     }
+
+
+def test_the_choice_names_its_settings_as_params_yaml_states_them(run_stage, tmp_path):
+    """The registry compares both; an option that is off stands in neither."""
+    write_split(tmp_path / "images", 24, 0)
+    default = json.loads(
+        (run_stage(tmp_path / "images", tmp_path / "out") / "default.json").read_text()
+    )
+    stated = load_entry(ROOT / "params.yaml", "experiments", "quickstart")
+    for section in ("sampler", "frontier"):
+        assert default["params"][section].keys() == stated[section].keys()
 
 
 def test_where_nothing_is_good_enough_nothing_is_chosen(run_stage, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +12,7 @@ import pandas as pd
 from torch import Tensor
 
 from diffusevae.core.errors import InputError
+from diffusevae.core.params import leave_out_defaults
 from diffusevae.core.stage_log import StageLog
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import to_unit
@@ -115,12 +116,12 @@ def save_frontier(
         "files": {name: sha256_of(path) for name, path in files.items()},
         "params": {
             "seed": params.seed,
-            "sampler": asdict(params.sampler),
-            "frontier": asdict(params.frontier),
+            "sampler": leave_out_defaults(params.sampler),
+            "frontier": leave_out_defaults(params.frontier),
         },
         "num_images": num_images,
         "converged": {name: found.end[name] for name in QUANTITIES},
-        "sampler": chosen and asdict(params.sampler) | chosen,
+        "sampler": chosen and leave_out_defaults(params.sampler) | chosen,
         "measured": chosen and read_point(found.table, chosen),
     }
     (out / "default.json").write_text(json.dumps(default, indent=2, sort_keys=True) + "\n")

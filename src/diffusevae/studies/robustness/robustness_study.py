@@ -7,7 +7,6 @@ sees them, or x_hat is damaged after it, ever more, and what comes out is held a
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -138,9 +137,3 @@ def read_ladder(table: pd.DataFrame, place: str, kind: str) -> pd.DataFrame:
     """Return the rows of one kind of damage by strength, the undamaged case first."""
     chosen = (table["damaged"] == place) & (table["kind"] == kind)
     return pd.concat([table[table["kind"] == UNDAMAGED], table[chosen]])
-
-
-def count_repairing(table: pd.DataFrame) -> int:
-    """Return how many damaged cases are nearer to what is wanted after refinement, surely."""
-    damaged = table[table["kind"] != UNDAMAGED]
-    return int(np.sum(damaged["repaired_low"] > 0))
