@@ -1,15 +1,18 @@
 """Put an experiment's results where readers find them: docs/results, the README, docs/claims.md.
 
     python -m tasks.results quickstart
+    python -m tasks.results guided guide    # stages on demand alone
 
-Only results that dvc.lock vouches for are taken, and what it says of them is kept beside them. A
-test renders all texts again and compares them, so a number cannot drift away from the run it came
-from.
+The second puts what these stages left of an experiment into docs/results/extensions; the first
+does so too for every stage on demand that ran and is not part of the experiment's own page. Only
+results that dvc.lock vouches for are taken, and what it says of them is kept beside them. A test
+renders all texts again and compares them, so a number cannot drift away from the run it came from.
 """
 
 import datetime
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from diffusevae.core.command import run_command
@@ -19,6 +22,7 @@ from diffusevae.report.reference_study import PRINTED
 from tasks.dvc.excerpt import FILE, Excerpt, find_hash, find_source, take_excerpt, write_excerpt
 from tasks.dvc.lock import read_lock
 from tasks.dvc.outputs import hash_output
+from tasks.report.extensions import INDEX, list_run, publish_stage, render_index
 from tasks.report.ledger import CLAIMS_FILE, render_claims
 from tasks.report.publication import describe_device
 from tasks.report.published import RESULTS, load_metrics
@@ -28,8 +32,8 @@ README = Path("README.md")
 README_EXPERIMENT = "quickstart"
 START, END = "<!-- results: written by python -m tasks.results -->", "<!-- end of results -->"
 FIGURES = ("reconstructions.png", "generated.png", "distances.png", "paired_metrics.png")
-# What stages on demand leave; it is there if they ran.
-ON_DEMAND = {
+# What stages on demand leave that the experiment's own page shows; it is there if they ran.
+ON_THE_PAGE = {
     "compress": ("table.csv", "table.png", "images.png"),
     "ablate": ("table.csv", "table.png", "images.png"),
     "frontier": ("frontier.csv", "frontier.png", "budget.csv", "budget.png", "default.json"),
@@ -41,8 +45,8 @@ def publish_results(name: str) -> None:
 
     Raises InputError where there are none, or none that dvc.lock vouches for.
     """
-    experiment = load_experiment(name)
-    excerpt = take_excerpt(read_lock(), experiment, tuple(ON_DEMAND))
+    experiment, lock = load_experiment(name), read_lock()
+    excerpt = take_excerpt(lock, experiment, tuple(ON_THE_PAGE))
     chosen = _choose_files(experiment, excerpt)
     source = find_source(excerpt)
     out = RESULTS / name / (source if source in PRINTED else experiment.dataset)
@@ -51,13 +55,31 @@ def publish_results(name: str) -> None:
     write_excerpt(out, excerpt)
     for file, path in chosen.items():
         shutil.copy(path, out / file)
-    device = f"{describe_device()}, {datetime.date.today():%d %B %Y}"
+    device = _describe_run()
     (out / "README.md").write_text(render_results(experiment, out, device), encoding="utf-8")
     if name == README_EXPERIMENT:
         text = README.read_text(encoding="utf-8")
         README.write_text(fill(text, render_metrics(load_metrics(out))), encoding="utf-8")
     CLAIMS_FILE.write_text(render_claims(), encoding="utf-8")
     print(f"{out}  {README}  {CLAIMS_FILE}")
+    if stages := [stage for stage in list_run(experiment, lock) if stage not in ON_THE_PAGE]:
+        publish_stages(name, stages)
+
+
+def publish_stages(name: str, stages: Sequence[str]) -> None:
+    """Put what stages on demand left of an experiment into docs/results/extensions.
+
+    Raises InputError for a stage that did not run, or that dvc.lock does not vouch for.
+    """
+    experiment, lock = load_experiment(name), read_lock()
+    for stage in stages:
+        print(publish_stage(experiment, lock, stage, _describe_run()))
+    text = INDEX.read_text(encoding="utf-8")
+    INDEX.write_text(fill(text, render_index()), encoding="utf-8")
+
+
+def _describe_run() -> str:
+    return f"{describe_device()}, {datetime.date.today():%d %B %Y}"
 
 
 def _choose_files(experiment: Experiment, excerpt: Excerpt) -> dict[str, Path]:
@@ -73,7 +95,7 @@ def _choose_files(experiment: Experiment, excerpt: Excerpt) -> dict[str, Path]:
     chosen = {"metrics.json": metrics} | {
         f"figures_{file}": figures / file for file in FIGURES if (figures / file).is_file()
     }
-    for stage, files in ON_DEMAND.items():
+    for stage, files in ON_THE_PAGE.items():
         made = {f"{stage}_{file}": experiment.output(stage, file) for file in files}
         if any(path.is_file() for path in made.values()):
             for path in made.values():
@@ -108,7 +130,7 @@ def render_results(experiment: Experiment, folder: Path, device: str) -> str:
         render_metrics(load_metrics(folder)),
         "",
     ]
-    for stage in ON_DEMAND:
+    for stage in ON_THE_PAGE:
         lines += render_stage(stage, folder)
     lines += ["## Pictures", ""]
     for path in sorted(folder.glob("*.png")):
@@ -117,8 +139,9 @@ def render_results(experiment: Experiment, folder: Path, device: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Publish the experiment named, else quickstart; return the exit code."""
-    return run_command(lambda: publish_results(arguments[0] if arguments else README_EXPERIMENT))
+    """Publish the experiment named, else quickstart, or stages of it; return the exit code."""
+    name, *stages = arguments or [README_EXPERIMENT]
+    return run_command(lambda: publish_stages(name, stages) if stages else publish_results(name))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,36 @@ def take_excerpt(lock: Mapping, experiment: Experiment, on_demand: tuple[str, ..
     }
 
 
+def trace_excerpt(lock: Mapping, target: str) -> Excerpt:
+    """Return what dvc.lock (its content) holds of a stage and of those that it was made from.
+
+    A stage before it whose output is by now another than the one that was read is left out; empty
+    where the target itself is unknown.
+    """
+    stages = lock.get("stages", {})
+    wanted, found = [target], {}
+    while wanted:
+        name = wanted.pop()
+        if name in found or name not in stages:
+            continue
+        found[name] = {part: stages[name][part] for part in KEPT if part in stages[name]}
+        deps = {dep["path"]: dep.get("md5") for dep in stages[name].get("deps", [])}
+        wanted += [
+            maker
+            for maker, entry in stages.items()
+            if any(_is_read(out, deps) for out in entry.get("outs", []))
+        ]
+    return {name: found[name] for name in [*stages] if name in found}
+
+
+def _is_read(out: Mapping, deps: Mapping[str, str]) -> bool:
+    """Whether a stage with these dependencies read an output, or a file in it."""
+    path = out["path"]
+    if path in deps:
+        return deps[path] == out["md5"]
+    return any(dep.startswith(f"{path}/") for dep in deps)
+
+
 def read_excerpt(folder: Path) -> Excerpt:
     """Return the excerpt that stands beside published results. Raises InputError."""
     return read_yaml(folder / FILE)

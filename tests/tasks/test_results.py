@@ -66,7 +66,7 @@ def test_results_are_those_that_the_lock_vouches_for(root, locks, folder):
     page = (folder / "README.md").read_text()
     digest = hash_output(folder / "metrics.json")
     assert digest == find_hash(excerpt, made / "evaluate/metrics.json")
-    for stage in results.ON_DEMAND:
+    for stage in results.ON_THE_PAGE:
         for path in folder.glob(f"{stage}_*"):
             locked = find_hash(excerpt, made / stage / path.name.removeprefix(f"{stage}_"))
             assert hash_output(path) == locked
