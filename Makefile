@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: setup run latents explore test test-slow lint bench mlflow wheelhouse
+.PHONY: setup run latents explore test test-slow test-faults lint bench mlflow wheelhouse
 
 setup: .venv/ready
 
@@ -55,6 +55,10 @@ lint: setup
 
 test-slow: setup
 	@$(BIN)/python -m pytest -m slow
+
+# Each fault that the product must stand, done for real; a table says what came of each.
+test-faults: setup
+	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder -m fault
 
 # The experiment first, for a sampler is judged by a trained network: nothing to do where it is done.
 bench: setup

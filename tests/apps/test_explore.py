@@ -140,6 +140,7 @@ def assert_no_sideways_scroll(page: Page) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/_nicegui_ws/socket.io/?EIO=4&transport=polling"])
+@pytest.mark.fault("S2")
 def test_the_page_is_for_who_can_log_in(served, path):
     wrong = base64.b64encode(b"admin:wrong").decode()
     for headers in ({}, {"Authorization": f"Basic {wrong}"}):
@@ -170,6 +171,7 @@ UPGRADE = {
         ("GET", SOCKET + "websocket", UPGRADE, 101),
     ],
 )
+@pytest.mark.fault("S6")
 def test_no_other_page_can_use_the_login_that_a_browser_keeps(served, method, path, extra, own):
     token = base64.b64encode(":".join(served.login.values()).encode()).decode()
     port = int(served.address.rpartition(":")[2])

@@ -102,6 +102,7 @@ def one_line(capsys) -> str:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.fault("O9")
 def test_a_damaged_file_is_one_line(store, capsys, damage):
     path, use = store
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
@@ -129,6 +130,7 @@ def test_a_damaged_login_is_one_line(tmp_path, monkeypatch, content):
         tracking_server.login()
 
 
+@pytest.mark.fault("O9")
 def test_the_mend_that_is_named_works(store):
     path, use = store
     path.write_bytes(bytes(8192))
@@ -177,6 +179,7 @@ def held(path: Path, statement: str) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("statement", ["BEGIN EXCLUSIVE", "BEGIN IMMEDIATE"])
+@pytest.mark.fault("O7")
 def test_a_locked_file_is_one_line_that_names_who_holds_it(store, capsys, monkeypatch, statement):
     path, use = store
     monkeypatch.setattr(database_file, "WAIT_SECONDS", 0.2)
@@ -193,6 +196,7 @@ def test_a_locked_file_is_one_line_that_names_who_holds_it(store, capsys, monkey
     assert run_command(use) == 0
 
 
+@pytest.mark.fault("O7")
 def test_a_lock_that_is_let_go_is_waited_for(store, monkeypatch):
     path, use = store
     monkeypatch.setattr(database_file, "SILENT_SECONDS", 0)
@@ -208,6 +212,7 @@ def test_a_lock_that_is_let_go_is_waited_for(store, monkeypatch):
 
 
 @pytest.mark.parametrize("store", ["optuna"], indirect=True)
+@pytest.mark.fault("O7", "O9")
 def test_a_study_whose_file_is_damaged_or_locked_while_it_runs(store, monkeypatch):
     path, _ = store
     monkeypatch.setattr(study_storage, "WAIT_SECONDS", 0.1)

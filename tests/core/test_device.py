@@ -43,6 +43,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         (LAUNCH_VARIABLE, "fast", "plain or captured or compiled"),
     ],
 )
+@pytest.mark.fault("T12")
 def test_a_way_to_compute_that_there_is_not_is_named_with_the_mend(
     variable, value, mend, monkeypatch
 ):

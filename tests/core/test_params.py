@@ -105,10 +105,12 @@ def test_a_good_value_is_built_with_exactly_the_types_of_the_schema():
         ({"epochs": 11, "kind": "l1"}, "here: epochs 11 with l1; use at most 10"),
     ],
 )
+@pytest.mark.fault("B2", "B3")
 def test_a_wrong_value_is_named_with_its_place_and_what_was_expected(change, said):
     assert said in faults(GOOD | change)
 
 
+@pytest.mark.fault("B1")
 def test_unknown_and_missing_keys_and_every_other_fault_are_told_at_once():
     value = GOOD | {"epoch": 3, "share": 2, "inner": {"sise": 1}}
     del value["name"]
@@ -125,6 +127,7 @@ def test_a_key_that_is_no_text_is_an_unknown_key():
     assert "here.3: unknown key" in faults(GOOD | {3: 4})
 
 
+@pytest.mark.fault("B5")
 def test_a_huge_value_does_not_make_a_huge_message():
     bomb = ["lol"] * 10
     for _ in range(8):

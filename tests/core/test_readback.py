@@ -175,6 +175,7 @@ def try_mutants(path: Path, use: Callable[[], object], count: int = MUTANTS) -> 
     return taken, refused
 
 
+@pytest.mark.fault("R1")
 def test_any_metrics_json_is_refused_or_can_be_shown(tmp_path):
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps(make_metrics()))
@@ -279,6 +280,7 @@ def test_any_table_of_a_stage_is_taken_or_refused(tmp_path, name):
         ("per_image.csv", PAIRED[0], "1e39"),
     ],
 )
+@pytest.mark.fault("R1", "T9")
 def test_a_number_that_no_stage_can_have_measured_is_refused_by_name(tmp_path, name, column, value):
     make, read = TABLES[name]
     table = make().astype({column: object})

@@ -26,6 +26,7 @@ def test_bytes_depend_on_the_content_only(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x04pickle", b"\xff" * 100])
+@pytest.mark.fault("T5")
 def test_damaged_files_are_one_clear_error(tmp_path, content):
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
@@ -34,6 +35,7 @@ def test_damaged_files_are_one_clear_error(tmp_path, content):
             load(path)
 
 
+@pytest.mark.fault("T5")
 def test_truncated_and_missing_files(tmp_path):
     path = tmp_path / "model.safetensors"
     save_tensors(path, {"a": torch.rand(100)})

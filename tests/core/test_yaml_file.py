@@ -22,6 +22,7 @@ from diffusevae.core.yaml_file import MAX_BYTES, read_yaml
         ("true", True),
     ],
 )
+@pytest.mark.fault("B2")
 def test_scalars_mean_what_yaml_1_2_says(write, text, value):
     """DVC reads YAML 1.2; another loader would give other numbers to DVC than to the stages."""
     read = read_yaml(write(f"a: {text}\n"))["a"]
@@ -34,6 +35,7 @@ def test_merge_keys_share_and_replace(write):
 
 
 @pytest.mark.parametrize("text", ["\ufeffa: 1\n", "a: 1\r\nb: 2\r\n"], ids=["BOM", "CRLF"])
+@pytest.mark.fault("B4")
 def test_marks_of_other_editors_do_no_harm(write, text):
     assert read_yaml(write(text))["a"] == 1
 
@@ -65,11 +67,13 @@ def test_marks_of_other_editors_do_no_harm(write, text):
         ("a: 1\nb: " + "9" * 5000, "line 2"),
         ("a: 1\nb: 0x" + "f" * 5000, "line 2: a whole number"),
         ("a: 1\nb: " + "9" * 4000, "line 2: a whole number of more than 1024 bits"),
-        ("[" * 3000 + "]" * 3000, "params.yaml"),
-        ("a: " + "x" * MAX_BYTES, f"at most {MAX_BYTES} are read"),
+        ("[" * 3000 + "]" * 3000, "line 1: more than 100 brackets within each other"),
+        ("- " * 3000 + "x", "params.yaml"),
+        ("a: " + "x" * MAX_BYTES, f"at most {MAX_BYTES} bytes are read"),
     ],
     ids=lambda value: repr(value[:20]),
 )
+@pytest.mark.fault("B4", "B5", "S10")
 def test_a_file_that_is_no_params_file_is_one_line_that_names_it(write, text, said):
     start = time.monotonic()
     with pytest.raises(InputError) as caught:

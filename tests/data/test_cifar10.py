@@ -79,6 +79,7 @@ def test_what_is_no_archive_is_refused(tmp_path, content):
             read()
 
 
+@pytest.mark.fault("S5")
 def test_an_npz_of_pickles_or_of_other_images_is_refused(tmp_path):
     np.savez(tmp_path / TEST_FILE, images=np.array([object()]), labels=np.zeros(1))
     with pytest.raises(InputError, match="cannot be read"):

@@ -57,6 +57,7 @@ def test_idx_images_and_labels_are_read(tmp_path):
         (b"\x1f\x8b" + bytes(30), "magic 529203200, expected 2051"),
     ],
 )
+@pytest.mark.fault("D5", "D6")
 def test_wrong_idx_file_is_refused_with_found_and_expected(tmp_path, content, reason):
     (tmp_path / "images").write_bytes(content)
     with pytest.raises(InputError, match="images: .*; get it again") as caught:
@@ -86,6 +87,7 @@ def write_official(folder: Path, num_images: int, side: int, labels: bytes) -> N
         (10_000, 28, b"\xc8" * 10_000, "labels.* label 200, expected 0 to 9"),
     ],
 )
+@pytest.mark.fault("D7", "D8")
 def test_wrong_official_set_is_refused(tmp_path, num_images, side, labels, reason):
     write_official(tmp_path, num_images, side, labels)
     with pytest.raises(InputError, match=reason):

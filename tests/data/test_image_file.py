@@ -90,6 +90,7 @@ def write_deep_tiff(
 
 
 @pytest.mark.parametrize("bands", [1, 2, 3, 4])
+@pytest.mark.fault("B7")
 def test_png_of_16_bits_is_scaled_to_the_nearest_of_8(tmp_path, bands):
     path, values = tmp_path / "a.png", DEEP[:, :, :bands]
     write_deep_png(path, values)
@@ -202,6 +203,7 @@ def test_transparent_grey_palettes_and_keys_are_put_on_white(tmp_path):
         assert read(path)[..., 1].tolist() == [[90, 255] * 2] * 4, path.name
 
 
+@pytest.mark.fault("B7")
 def test_one_bit_palettes_and_printers_colours_are_read(tmp_path):
     half = np.zeros((4, 4), bool)
     half[:2] = True
@@ -218,6 +220,7 @@ def test_one_bit_palettes_and_printers_colours_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tif", "a.avif"])
+@pytest.mark.fault("B7")
 def test_of_several_frames_the_first_is_taken_and_that_is_noted(tmp_path, name):
     frames = [Image.new("RGB", (16, 16), (grey,) * 3) for grey in (40, 140, 240)]
     frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
@@ -263,6 +266,7 @@ print(json.dumps([peak() - before, len(square.notes), image[:, 20, 40].tolist()]
 
 # Pillow decodes a PNG whole, with four bytes a pixel: 100 MB. As floats it would be 300 MB more.
 @pytest.mark.parametrize(("name", "most"), [("a.jpg", 80), ("a.png", 180)])
+@pytest.mark.fault("B7")
 def test_a_huge_image_takes_little_memory_and_keeps_its_look(tmp_path, name, most):
     # A ramp to the right in red, downwards in green.
     ramp = np.linspace(0, 255, 5000).astype(np.uint8)
@@ -288,6 +292,7 @@ def test_a_large_image_is_shrunk_to_no_less_than_needed(tmp_path, interpolation)
     assert read_square(tmp_path / "b.png", 32, interpolation).pixels.shape == (3, 4000, 4000)
 
 
+@pytest.mark.fault("B7")
 def test_a_bomb_is_refused_from_its_header(tmp_path):
     """A PNG of 30000 x 30000 or 10000 x 10000 pixels as a few bytes."""
     for side in (30_000, 10_000):

@@ -65,6 +65,7 @@ def test_the_middle_square_is_taken_and_resized(tmp_path):
     assert images.unique().tolist() == [200]
 
 
+@pytest.mark.fault("B7")
 def test_all_files_that_cannot_be_used_are_named_at_once(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "cut.png")
@@ -155,6 +156,7 @@ def test_a_link_to_a_file_and_a_folder_that_is_itself_a_link_are_read(tmp_path):
     assert len(read(tmp_path / "pets")[0]) == 2
 
 
+@pytest.mark.fault("B9")
 def test_names_are_of_any_alphabet(tmp_path):
     write(tmp_path / "猫/ä é.png", 7)
     write(tmp_path / "собаки/1.png", 8)

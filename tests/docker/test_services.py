@@ -176,6 +176,7 @@ def test_a_killed_cluster_starts_again_with_what_was_committed(postgres: Postgre
         assert client.execute("SELECT count(*) FROM kept").fetchone() == (0,)
 
 
+@pytest.mark.fault("S2")
 def test_every_page_asks_for_the_login_and_every_health_check_is_open(team: Team):
     pages = {
         "mlflow": (team.mlflow, "/api/2.0/mlflow/experiments/get?experiment_id=0"),
@@ -190,6 +191,7 @@ def test_every_page_asks_for_the_login_and_every_health_check_is_open(team: Team
     assert ask(team.dashboard.address + "/dashboard") == 401
 
 
+@pytest.mark.fault("S6")
 def test_mlflow_answers_to_its_own_names_alone(team: Team):
     page = team.mlflow.address + "/api/2.0/mlflow/experiments/get?experiment_id=0"
     assert ask(page, PASSWORDS["mlflow"], "mlflow:5000") == 200  # as workers call it
@@ -197,6 +199,7 @@ def test_mlflow_answers_to_its_own_names_alone(team: Team):
     assert ask(team.mlflow.health, host="elsewhere.example") == 200
 
 
+@pytest.mark.fault("S6")
 def test_no_page_of_another_origin_reaches_a_service(team: Team):
     studies = team.dashboard.address + "/api/studies"
     assert ask(studies, PASSWORDS["optuna"], origin=team.dashboard.address) == 200
@@ -213,6 +216,7 @@ def test_no_page_of_another_origin_reaches_a_service(team: Team):
         assert answer.headers.get("access-control-allow-origin") == allowed
 
 
+@pytest.mark.fault("S4")
 def test_no_password_is_in_the_list_of_processes(team: Team):
     listed = " ".join(
         " ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])

@@ -128,6 +128,7 @@ def test_an_unknown_experiment_gets_the_nearest_name():
         load_experiment("quikstart", PARAMS)
 
 
+@pytest.mark.fault("B1")
 def test_unknown_and_missing_keys_are_named_at_every_level_and_all_at_once(content, faults):
     content["experiment"] = {}
     content["experiments"]["smoke"]["sampeler"] = {}
@@ -303,6 +304,7 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
         ),
     ],
 )
+@pytest.mark.fault("B3", "B8")
 def test_a_value_that_cannot_work_is_found_before_any_work(content, faults, place, value, said):
     section = content["experiments"]["smoke"]
     *parents, key = place.split(".")
@@ -316,12 +318,14 @@ def test_a_value_that_cannot_work_is_found_before_any_work(content, faults, plac
 
 
 @pytest.mark.parametrize("name", ["a/b", "../x", "a b", "", "x" * 61, "ü", "a\nb", 7])
+@pytest.mark.fault("B6")
 def test_names_are_plain(content, faults, name):
     content["experiments"][name] = content["experiments"]["smoke"]
     assert "is no name; use letters, digits and _" in faults()
 
 
 @pytest.mark.parametrize("size", [10, 30])
+@pytest.mark.fault("B8")
 def test_images_must_suit_the_networks_and_the_metrics(content, faults, size):
     content["datasets"]["mnist_tiny"]["images"]["image_size"] = size
     said = faults()

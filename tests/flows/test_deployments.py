@@ -150,12 +150,14 @@ def kill_during_a_run(server, deployments, worker):
     return run, children
 
 
+@pytest.mark.fault("F4")
 def test_nothing_of_a_run_outlives_its_worker(server, deployments, worker):
     _, children = kill_during_a_run(server, deployments, worker)
     assert not psutil.wait_procs(children, timeout=30)[1]
 
 
 @pytest.mark.slow
+@pytest.mark.fault("F3")
 def test_a_run_whose_worker_died_is_marked_crashed(server, deployments, worker):
     run, _ = kill_during_a_run(server, deployments, worker)
     # Nobody is left to say so: the rule for runs without a heartbeat does, after 90 seconds.
@@ -163,6 +165,7 @@ def test_a_run_whose_worker_died_is_marked_crashed(server, deployments, worker):
     assert server.read_flow_run(run.id).state_type == "CRASHED"
 
 
+@pytest.mark.fault("F7")
 def test_one_checkout_has_one_worker(server, deployments, smoke_run):
     both = [run_module(smoke_run.checkout, "flows.worker", "cpu") for _ in range(2)]
     try:
@@ -183,6 +186,7 @@ def test_pools_and_the_rule_for_dead_runs_are_there_once(server, deployments):
     assert rule.enabled and rule.trigger.within == timedelta(seconds=90)
 
 
+@pytest.mark.fault("F7")
 def test_deployments_are_of_experiments_that_exist_one_run_at_a_time(deployments):
     for name, deployment in deployments.items():
         if deployment.entrypoint == "flows.latents.latents":

@@ -84,6 +84,7 @@ def find_state(client: MlflowClient, checkout: Path) -> list[str]:
     return done + ["hand_on"] * (sum(path.is_file() for path in remote.rglob("*")) > 20)
 
 
+@pytest.mark.fault("F3", "R5")
 def test_a_run_does_what_the_killed_one_before_it_left(checkout, client, prefect_server):
     """Each dies one step later, so each has another's work to go on with, and does it once."""
     for number, step in enumerate(STEPS):

@@ -213,6 +213,7 @@ def test_explore_on_a_taken_port_is_one_line_and_no_login_is_shown(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["old", "an old"])
+@pytest.mark.fault("B9")
 def test_an_environment_works_where_it_was_moved_to(place, tmp_path):
     old = tmp_path / place
     (old / "src").mkdir(parents=True)

@@ -57,6 +57,7 @@ def mlflow_client(checkout: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{checkout / 'mlflow/mlflow.db'}")
 
 
+@pytest.mark.fault("S4")
 def test_no_password_is_shown_or_stored(smoke_run):
     """Of those in its environment and in git's settings: Prefect's, MLflow's, the remote's."""
     passwords = [CANARY.encode(), LOGIN.partition(":")[2].encode()]
@@ -162,6 +163,7 @@ def bare_checkout(tmp_path: Path) -> Path:
     return copy_checkout(tmp_path)
 
 
+@pytest.mark.fault("B1")
 def test_a_mistake_in_params_is_one_line_and_exit_code_2(bare_checkout, prefect_server):
     params = bare_checkout / "params.yaml"
     params.write_text(params.read_text().replace("num_steps: 5\n", "num_step: 5\n"))

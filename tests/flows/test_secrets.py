@@ -45,6 +45,7 @@ def test_addresses_are_shown_without_their_logins(text, shown):
     assert hide_passwords(text) == shown
 
 
+@pytest.mark.fault("S4")
 def test_the_environment_s_passwords_are_hidden_wherever_they_stand(monkeypatch):
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", f"admin:{CANARY}1")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", f"{CANARY}2")
@@ -83,6 +84,7 @@ def test_an_unexplained_failure_s_traceback_hides_passwords():
     assert CANARY not in done.stderr
 
 
+@pytest.mark.fault("S9")
 def test_stages_and_flows_keep_their_files_from_other_users(tmp_path):
     """Whatever the umask; data, artifacts and reports are to be shared, and follow it."""
     folders = [tmp_path / name for name in ("scratch", "mlflow")]

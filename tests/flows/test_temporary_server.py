@@ -25,6 +25,7 @@ def routes(prefect_server: str) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.fault("S2")
 def test_every_route_but_health_asks_for_the_login(prefect_server, routes):
     assert len(routes) > 150
     answers = {}
@@ -43,6 +44,7 @@ def test_a_wrong_login_is_refused_and_the_right_one_is_not(prefect_server):
 
 
 @pytest.mark.parametrize("login", [None, LOGGED_IN])
+@pytest.mark.fault("S6")
 def test_a_page_of_another_origin_may_not_read_or_send(prefect_server, login):
     address = f"{prefect_server}/flow_runs/count"
     wish = {

@@ -179,6 +179,7 @@ def test_growing_corruption_moves_each_metric_away_from_better():
         (np.zeros(8), np.zeros(8)),
     ],
 )
+@pytest.mark.fault("T9")
 def test_sets_that_cannot_be_compared_are_refused(function, f, g):
     with pytest.raises(ValueError):
         function(f, g)

@@ -47,6 +47,7 @@ def test_the_report_loads_nothing_from_elsewhere():
     assert [a["width"] for tag, a in page.tags if tag == "img"] == ["1600", "1600"]
 
 
+@pytest.mark.fault("S10")
 def test_what_comes_from_files_is_escaped():
     metrics = make_metrics(lpips=False)
     metrics["lpips"]["reason"] = EVIL
@@ -133,6 +134,7 @@ def test_the_summary_names_the_headline_numbers():
         assert words in text, words
 
 
+@pytest.mark.fault("D17")
 def test_lpips_that_is_missing_is_said_and_nothing_prints_as_none_or_nan():
     page = Page(build_report(make_inputs(lpips=False)))
     assert page.row("LPIPS")[1:] == ["not measured"] * 4

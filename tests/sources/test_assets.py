@@ -109,6 +109,7 @@ BAD_ANSWERS = {
 
 
 @pytest.mark.parametrize("fault", BAD_ANSWERS)
+@pytest.mark.fault("D1", "D3", "D4", "D9", "D10", "D14")
 def test_next_source_is_tried_after(tiny, mirror, monkeypatch, fault):
     monkeypatch.setattr(transfer, "TIMEOUT_SECONDS", 0.2)
     with (
@@ -125,6 +126,7 @@ def test_next_source_is_tried_after(tiny, mirror, monkeypatch, fault):
     assert contents_of(tiny) == CONTENTS
 
 
+@pytest.mark.fault("D3", "D4")
 def test_wrong_content_is_set_aside_under_its_own_hash(tiny, mirror):
     with serve(answers(a=BAD_ANSWERS["one bit"])) as (url, _):
         mirror(url)
@@ -135,6 +137,7 @@ def test_wrong_content_is_set_aside_under_its_own_hash(tiny, mirror):
     assert contents_of(tiny) == {"b-idx": CONTENTS["b-idx"]}
 
 
+@pytest.mark.fault("D2", "D3")
 def test_present_files_are_checked_and_wrong_ones_set_aside(tiny, mirror):
     said = []
     with serve(answers()) as (url, asked):
@@ -202,6 +205,7 @@ def test_a_mirror_that_is_none_is_said_at_once(tiny, mirror, monkeypatch, place)
     assert "\n" not in str(caught.value) and "canary" not in str(caught.value)
 
 
+@pytest.mark.fault("D17")
 def test_optional_asset_says_in_its_place_why_it_is_missing(tiny, mirror, monkeypatch):
     optional = Asset((pinned_tiny("a-idx"),), 1000, unpack_gzip, hash_bytes, is_optional=True)
     monkeypatch.setitem(ASSETS, "tiny", optional)
@@ -239,6 +243,7 @@ def test_full_disk_and_unwritable_folder_are_found_before_any_source_is_asked(
     assert os.listdir(tiny) == []
 
 
+@pytest.mark.fault("D13")
 def test_of_several_processes_one_downloads_and_all_have_the_files(tmp_path):
     program = (
         "from pathlib import Path; from diffusevae.sources.assets import fetch; import sys; "

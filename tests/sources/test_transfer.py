@@ -30,6 +30,7 @@ def test_url_gives_its_bytes():
         assert read_url(f"{url}/a", len(CONTENT)) == CONTENT
 
 
+@pytest.mark.fault("D1")
 def test_truncated_transfer_is_tried_three_times():
     with serve({"/a": body(CONTENT[:100], announced=1024)}) as (url, asked):
         failure = failure_of(read_url, f"{url}/a", 1024)
@@ -37,24 +38,28 @@ def test_truncated_transfer_is_tried_three_times():
     assert asked == ["/a"] * 3
 
 
+@pytest.mark.fault("D1")
 def test_transfer_broken_off_once_is_mended():
     answers = [body(CONTENT), body(CONTENT[:7], announced=1024)]
     with serve({"/a": lambda handler: answers.pop()(handler)}) as (url, _):
         assert read_url(f"{url}/a", 1024) == CONTENT
 
 
+@pytest.mark.fault("D9")
 def test_web_page_is_refused_by_its_content_type():
     with serve({"/a": body(b"<html>", kind="text/html; charset=utf-8")}) as (url, _):
         assert "web page (text/html)" in str(failure_of(read_url, f"{url}/a", 1024))
 
 
 @pytest.mark.parametrize("code", [403, 404, 503])
+@pytest.mark.fault("D9")
 def test_error_status_is_named(code):
     with serve({"/a": status(code)}) as (url, asked):
         assert f"HTTP status {code}" in str(failure_of(read_url, f"{url}/a", 1024))
     assert len(asked) == 1
 
 
+@pytest.mark.fault("D9")
 def test_redirection_is_followed_and_a_loop_ends():
     answers = {"/old": status(302, "/new"), "/new": body(CONTENT), "/loop": status(302, "/loop")}
     with serve(answers) as (url, _):
@@ -68,6 +73,7 @@ def test_redirection_does_not_leave_http(target):
         failure_of(read_url, f"{url}/a", 1024)
 
 
+@pytest.mark.fault("D10")
 def test_stalled_server_is_given_up():
     with serve({"/a": stall}) as (url, _):
         failure = failure_of(read_url, f"{url}/a", 1024, timeout_seconds=0.2)
@@ -75,6 +81,7 @@ def test_stalled_server_is_given_up():
     assert failure.gone
 
 
+@pytest.mark.fault("D10")
 def test_dripping_server_is_given_up(monkeypatch):
     monkeypatch.setattr(transfer, "MIN_BYTES_PER_SECOND", 10_000)
 
@@ -141,6 +148,7 @@ def test_gzip_is_unpacked_and_other_data_passes():
     assert unpack_gzip(CONTENT, 1024) == CONTENT
 
 
+@pytest.mark.fault("D14")
 def test_gzip_bomb_ends_at_the_limit():
     bomb = gzip.compress(bytes(50_000_000))
     tracemalloc.start()
@@ -170,6 +178,7 @@ def test_member_of_an_archive_is_read():
     assert read_member(tar_of(tarfile.TarInfo("./x/a")), "x/a", 1024) == CONTENT
 
 
+@pytest.mark.fault("D15")
 def test_hostile_members_are_never_written(tmp_path, monkeypatch):
     inside = tmp_path / "inside"
     inside.mkdir()
@@ -181,6 +190,7 @@ def test_hostile_members_are_never_written(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.rglob("*")] == ["inside"]
 
 
+@pytest.mark.fault("D14", "D15")
 def test_oversized_and_damaged_archives_are_refused(monkeypatch):
     archive = tar_of(tarfile.TarInfo("a"), tarfile.TarInfo("b"))
     assert "larger than the 1023" in str(failure_of(read_member, archive, "a", 1023))

@@ -56,6 +56,7 @@ def read_all(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.fault("T1")
 def test_a_killed_training_keeps_its_snapshots_and_ends_the_same(checkout):
     inputs = ("train_vae", "train", "validation", "best.yaml")
     said = run_with_kill(checkout, "epoch 2 ", *inputs)
@@ -66,6 +67,7 @@ def test_a_killed_training_keeps_its_snapshots_and_ends_the_same(checkout):
     assert read_all(checkout / "out") == resumed
 
 
+@pytest.mark.fault("O12")
 def test_a_killed_search_does_only_the_trials_it_lacks_and_ends_the_same(checkout):
     inputs = ("tune_vae", "train", "validation")
     said = run_with_kill(checkout, "trial 1 ", *inputs)
@@ -101,6 +103,7 @@ def test_diffusevae_leaves_its_vae_and_names_it_in_every_snapshot(diffusevae_inp
         assert load_config(diffusevae_inputs["out"] / name)["vae_sha256"] == before
 
 
+@pytest.mark.fault("T19")
 def test_a_vae_that_changes_meanwhile_is_noticed(diffusevae_inputs):
     class Meddler(StageLogger):
         def epoch(self, row):

@@ -58,6 +58,7 @@ def wait_for_line(stage: subprocess.Popen, text: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.fault("T6", "T7")
 def test_a_signal_ends_a_training_with_a_checkpoint_and_one_line(checkout, recorded, number):
     stage = start(checkout, *INPUTS)
     wait_for_line(stage, "epoch 1 ")
@@ -80,6 +81,7 @@ def test_any_such_signal_while_torch_is_imported_is_one_line(checkout, number):
     assert complaint == f"error: stopped by {number.name}; run it again to go on\n"
 
 
+@pytest.mark.fault("F15")
 def test_a_reader_that_goes_away_does_not_end_a_stage(checkout):
     stage = start(checkout, *INPUTS)
     stage.stdout.close()
@@ -88,6 +90,7 @@ def test_a_reader_that_goes_away_does_not_end_a_stage(checkout):
     assert (checkout / "out/model.safetensors").exists()
 
 
+@pytest.mark.fault("T17")
 def test_the_second_of_two_stages_with_one_output_says_who_holds_it(checkout):
     (checkout / "link").symlink_to(checkout / "out")
     first = start(checkout, *INPUTS)
@@ -126,6 +129,7 @@ time.sleep(100)
 
 
 @pytest.mark.parametrize("variable", [PARENT_VARIABLE, ""])
+@pytest.mark.fault("F4")
 def test_a_stage_ends_with_its_parent_whenever_that_is_killed(checkout, variable):
     for delay in (0, 0.05, 0.2, 1):
         parent = subprocess.Popen(

@@ -53,12 +53,14 @@ def check(rounds: list[list[tuple[str, str]]]) -> None:
         assert all(f"version {link.version} is the champion now" in told for told in losers)
 
 
+@pytest.mark.fault("R2")
 def test_of_eight_promoters_one_wins_each_round_and_the_others_are_told(mlflow_store):
     check(race(os.environ["MLFLOW_TRACKING_URI"], 3))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("server", [False, True])
+@pytest.mark.fault("R2")
 def test_twenty_rounds(mlflow_store, tmp_path, monkeypatch, server):
     address = os.environ["MLFLOW_TRACKING_URI"]
     if not server:
@@ -78,6 +80,7 @@ def test_who_judged_against_a_former_champion_changes_nothing(toy):
     assert [link.version for link in list_appointments("toy")] == ["1", "2"]
 
 
+@pytest.mark.fault("R5")
 def test_what_a_promoter_that_died_had_won_is_carried_out_by_the_next(toy, monkeypatch):
     appoint("toy", "1", None, "first", "for a test")
     with monkeypatch.context() as patch:

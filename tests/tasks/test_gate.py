@@ -283,6 +283,7 @@ def test_a_word_said_while_the_gate_judges_outranks_it(registry, monkeypatch):
         ("diffusevae_ssim", None, "it has no diffusevae_ssim"),
     ],
 )
+@pytest.mark.fault("R1", "R6")
 def test_what_cannot_be_compared_is_refused_by_name(registry, tag, value, reason):
     first = register_toy().version
     judge(first)
@@ -298,6 +299,7 @@ def test_what_cannot_be_compared_is_refused_by_name(registry, tag, value, reason
     assert gate.find_champion(TOY) == first
 
 
+@pytest.mark.fault("R3", "R4")
 def test_a_version_whose_file_was_changed_or_lost_is_refused(registry):
     first = register_toy().version
     judge(first)
@@ -316,6 +318,7 @@ def test_a_version_whose_file_was_changed_or_lost_is_refused(registry):
     assert "has no diffusevae.safetensors" in tags_of(registry, second)["gate_reason"]
 
 
+@pytest.mark.fault("R3")
 def test_a_champion_that_lost_a_file_is_no_champion_already(registry):
     first = register_toy().version
     judge(first)
@@ -342,6 +345,7 @@ def stored(registry, version: str) -> Path:
         "pyfunc_model.py",
     ],
 )
+@pytest.mark.fault("R4")
 def test_a_byte_that_flips_in_a_champion_is_neither_served_nor_compared_nor_kept(registry, file):
     first = register_toy().version
     judge(first)

@@ -25,6 +25,7 @@ from tests.support.toy_registry import SAMPLER, TOY, register_toy, write_diffuse
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.fault("R8")
 def test_the_same_files_are_registered_once_and_changed_ones_again(store):
     assert find_version(TOY) is None
     first = register_toy()
@@ -117,6 +118,7 @@ def test_a_choice_that_the_frontier_did_not_make_for_this_model_is_one_line(stor
         find_version(TOY)
 
 
+@pytest.mark.fault("T19")
 def test_a_diffusevae_of_another_vae_is_not_registered(store):
     write_diffusevae("0" * 64)
     with pytest.raises(InputError, match="was trained on the VAE 000000000000, not on"):
@@ -294,6 +296,7 @@ def test_the_registered_model_returns_images_and_refuses_what_are_none(loaded):
     ] == [True] * 3
 
 
+@pytest.mark.fault("S5")
 def test_the_registered_model_holds_no_pickle_and_pins_its_packages(smoke_checkout):
     folder = model_folder(smoke_checkout)
     files = [path for path in folder.rglob("*") if path.is_file()]

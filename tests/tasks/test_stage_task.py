@@ -156,6 +156,7 @@ def test_a_child_that_ends_between_two_looks_at_it_is_reaped():
 
 
 @pytest.mark.parametrize("shell", ["bash", "dash"])  # dash does not exec a lone command itself
+@pytest.mark.fault("F4")
 def test_killing_the_flow_s_process_ends_the_stage(toy, shell):
     write_first(toy, SLEEPER.format(extra="import ctypes; ctypes.CDLL(None).prctl(1, 15)"))
     code = "from tasks.dvc.process import reproduce; reproduce('first', print, {})"
@@ -176,6 +177,7 @@ def test_killing_the_flow_s_process_ends_the_stage(toy, shell):
         os.kill(child, signal.SIGKILL)  # a real stage has none
 
 
+@pytest.mark.fault("F13")
 def test_a_second_dvc_is_told_that_the_first_is_at_work(toy):
     write_first(toy, SLEEPER.format(extra=""))
     first = subprocess.Popen(
@@ -198,6 +200,7 @@ def test_a_second_dvc_is_told_that_the_first_is_at_work(toy):
     ["", '{"write": {"PATH/first.txt": {"pid": 1, "cmd": "dvc repro"}}}'],
     ids=["cut short", "names a process that is no DVC"],
 )
+@pytest.mark.fault("F10")
 def test_a_lock_that_a_killed_dvc_left_is_cleared(toy, content):
     lock = toy / ".dvc/tmp/rwlock"
     lock.parent.mkdir(exist_ok=True)
@@ -208,6 +211,7 @@ def test_a_lock_that_a_killed_dvc_left_is_cleared(toy, content):
         assert reproduce("first", silent, {})
 
 
+@pytest.mark.fault("F7", "F13")
 def test_one_checkout_belongs_to_one_run_at_a_time(toy):
     with own_checkout():
         with pytest.raises(EnvironmentFailure, match=f"PID {os.getpid()}"), own_checkout():
@@ -334,6 +338,7 @@ def test_a_signal_to_a_flow_is_one_line_and_ends_its_stage(toy, prefect_server, 
     assert newest.state.is_crashed()
 
 
+@pytest.mark.fault("F15")
 def test_readers_that_go_away_neither_end_a_command_nor_bring_a_traceback(toy):
     command = start_command(
         "sys.stdin.readline(); print('a line', flush=True); open('done', 'w').close()"

@@ -42,6 +42,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.fault("T1", "T11")
 def test_killed_three_times_a_training_ends_with_the_same_bytes(unbroken, tmp_path):
     folder, out = tmp_path / "progress", tmp_path / "out"
     said = []
@@ -67,6 +68,7 @@ def stop_after(step: int) -> Callbacks:
 
 
 @pytest.mark.parametrize("damage", ["flipped bit", "cut short", "none of it"])
+@pytest.mark.fault("T2", "T3")
 def test_a_damaged_checkpoint_is_not_used_but_the_one_before_it(
     unbroken, tmp_path, monkeypatch, damage
 ):

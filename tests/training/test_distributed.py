@@ -109,6 +109,7 @@ def test_all_processes_hold_the_same_bytes(by_rank):
         assert all(torch.equal(weights[k], second[name][0][k]) for k in weights)
 
 
+@pytest.mark.fault("T1", "T13")
 def test_a_killed_training_of_two_goes_on_to_the_same_bytes(tmp_path):
     assert (
         torchrun("tests.support.resumable", tmp_path / "a", tmp_path / "unbroken").returncode == 0
@@ -187,6 +188,7 @@ def ranks_of(stage: subprocess.Popen) -> dict[int, psutil.Process]:
     return {int(child.environ()["RANK"]): child for child in children}
 
 
+@pytest.mark.fault("T13")
 def test_a_killed_process_ends_the_other_and_the_stage(start):
     stage = start(epochs=5000)
     ranks = ranks_of(stage)

@@ -111,6 +111,7 @@ def test_cosine_decay_ends_near_zero():
     assert steps[-1] < 0.001
 
 
+@pytest.mark.fault("T8")
 def test_a_loss_that_stops_being_finite_ends_the_training_with_the_mend():
     task = Fit(index, lambda model, _: {"loss": model.value.sum() * math.nan}, lambda _: ONE, 4)
     with pytest.raises(InputError, match="train_loss is nan after epoch 1.*smaller learning_rate"):

@@ -27,6 +27,7 @@ def make_key(data: Path, device=CPU, stage="train_vae", without=None, source=SOU
     return make_resume_key(stage, params, [data], device, without, source)
 
 
+@pytest.mark.fault("T4", "O11")
 def test_params_and_data_are_in_it(data):
     first = make_key(data)
     assert first == make_key(data) and first.startswith("smoke-")
@@ -37,6 +38,7 @@ def test_params_and_data_are_in_it(data):
     assert first != make_key(data)
 
 
+@pytest.mark.fault("T20")
 def test_the_kind_of_device_and_the_precision_are_in_it(data, monkeypatch):
     monkeypatch.delenv(PRECISION_VARIABLE, raising=False)
     cpu, gpu = make_key(data), make_key(data, GPU)
@@ -75,6 +77,7 @@ def test_a_search_is_the_same_on_every_device(data, monkeypatch):
         ("latents/sprites/disentangling.py", False),
     ],
 )
+@pytest.mark.fault("T4")
 def test_the_code_that_the_stage_imports_is_in_it_and_no_other(data, tmp_path, module, is_used):
     source = tmp_path / "src"
     shutil.copytree(SOURCE, source, ignore=shutil.ignore_patterns("__pycache__", "*.json"))

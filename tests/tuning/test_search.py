@@ -69,6 +69,7 @@ def test_no_trials_pass_the_base_configuration_through():
     assert result.best == {} and len(result.trials) == 0
 
 
+@pytest.mark.fault("O12")
 def test_an_interrupted_study_ends_as_an_unbroken_one():
     def interrupted(values, number, report):
         if number == 11 and next(attempts):
@@ -115,6 +116,7 @@ class Held:
     [torch.OutOfMemoryError("CUDA out of memory.\nTried a lot"), Diverged("loss is nan")],
     ids=["memory", "divergence"],
 )
+@pytest.mark.fault("T10", "O2")
 def test_a_trial_given_up_leaves_its_memory_to_the_next(no_chance_collection, end):
     held, alive, said = [], [], []
 
@@ -133,6 +135,7 @@ def test_a_trial_given_up_leaves_its_memory_to_the_next(no_chance_collection, en
     assert said == [f"trial {number} is given up: {why}" for number in (1, 2)]
 
 
+@pytest.mark.fault("T10")
 def test_memory_running_out_on_a_cpu_is_the_same_failure():
     with pytest.raises(torch.OutOfMemoryError, match="can't allocate"), memory_failures_alike():
         torch.empty(10**14)

@@ -84,12 +84,14 @@ def worker_of(folder: Path, slot: int) -> psutil.Process:
 @pytest.mark.parametrize(
     "workers", [6, *(pytest.param(16, marks=pytest.mark.slow, id=f"16-round{i}") for i in range(5))]
 )
+@pytest.mark.fault("O8", "O5")
 def test_workers_that_start_at_once_end_with_the_exact_number(address, workers, tmp_path):
     end(start(address, tmp_path, workers, trials=10, seconds=0.1))
     assert begun(tmp_path) == dict.fromkeys(range(10), 1)
     assert len(results(tmp_path)) == workers and len(set(results(tmp_path))) == 1
 
 
+@pytest.mark.fault("O3")
 def test_a_killed_worker_s_trial_is_run_again_with_its_values(database, tmp_path):
     process = start(database, tmp_path, workers=2, trials=3, seconds=4, grace=5)
     worker_of(tmp_path, 0).kill()
@@ -101,6 +103,7 @@ def test_a_killed_worker_s_trial_is_run_again_with_its_values(database, tmp_path
     assert trials["optimiser.learning_rate"][0] == BASE["optimiser"].learning_rate
 
 
+@pytest.mark.fault("O4", "O5")
 def test_a_worker_that_was_held_up_loses_its_trial_and_goes_on(database, tmp_path):
     process = start(database, tmp_path, workers=2, trials=3, seconds=4, grace=5)
     held = worker_of(tmp_path, 0)
@@ -113,6 +116,7 @@ def test_a_worker_that_was_held_up_loses_its_trial_and_goes_on(database, tmp_pat
     assert len(results(tmp_path)) == 2 and len(set(results(tmp_path))) == 1
 
 
+@pytest.mark.fault("O6")
 def test_workers_outlive_a_crash_of_the_database(postgres, database, tmp_path):
     process = start(database, tmp_path, workers=2, trials=4, seconds=2, grace=5)
     wait_for(lambda: len(list(tmp_path.glob("*.ran"))) == 2, "both workers to have begun")
@@ -126,6 +130,7 @@ def test_workers_outlive_a_crash_of_the_database(postgres, database, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+@pytest.mark.fault("O10")
 def test_a_trial_whose_worker_died_before_its_first_heartbeat_is_run_by_another(
     address, tmp_path, monkeypatch
 ):
@@ -149,6 +154,7 @@ def test_who_comes_late_takes_the_result(database, tmp_path, monkeypatch):
     assert result.trials.to_csv() == results(tmp_path)[0]
 
 
+@pytest.mark.fault("O1")
 def test_a_failing_objective_is_told_and_its_slot_waits(address, monkeypatch):
     monkeypatch.setenv("DIFFUSEVAE_OPTUNA_STORAGE", address)
 

@@ -8,11 +8,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import Node
+from ruamel.yaml.scanner import Scanner, ScannerError
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.wording import MAX_SHOWN, describe_value
 
 MAX_BYTES = 1_000_000
+MAX_DEPTH = 100  # of brackets: ruamel's time grows with the square of it
 MAX_BITS = 1024  # of a whole number: beyond, none is a float, and Python refuses to print some
 
 
@@ -34,6 +36,17 @@ class _Constructor(SafeConstructor):
         return value
 
 
+class _Scanner(Scanner):
+    """ruamel's, which gives up where brackets are too deep."""
+
+    def fetch_flow_collection_start(self, TokenClass: type, to_push: str) -> None:
+        """Take a bracket that opens. Raises ScannerError."""
+        if len(self.flow_context) >= MAX_DEPTH:
+            reason = f"more than {MAX_DEPTH} brackets within each other"
+            raise ScannerError(None, None, reason, self.reader.get_mark())
+        super().fetch_flow_collection_start(TokenClass, to_push)
+
+
 @functools.lru_cache(maxsize=4)
 def _parse(text: bytes) -> object:
     """Return what YAML 1.2 says, once for all who ask in a process: it takes a third of a second.
@@ -41,21 +54,22 @@ def _parse(text: bytes) -> object:
     Raises YAMLError, ValueError or RecursionError.
     """
     yaml = YAML(typ="safe", pure=True)
-    yaml.Constructor = _Constructor
+    yaml.Scanner, yaml.Constructor = _Scanner, _Constructor
     return yaml.load(text.decode("utf-8"))
 
 
 def read_yaml(path: Path) -> dict:
     """Return the mapping in a YAML 1.2 file. Raises InputError naming the file and the line."""
     try:
-        text = path.read_bytes()
+        with open(path, "rb") as file:
+            text = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); create the file or run "
             "from the repository's root"
         ) from error
     if len(text) > MAX_BYTES:
-        raise InputError(f"{path}: {len(text)} bytes; at most {MAX_BYTES} are read")
+        raise InputError(f"{path}: too long; at most {MAX_BYTES} bytes are read")
     try:
         content = copy.deepcopy(_parse(text))
     except MarkedYAMLError as error:
