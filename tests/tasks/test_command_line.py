@@ -95,6 +95,7 @@ def make_graph(tmp_path):
     return make
 
 
+@pytest.mark.fault("F14")
 def test_code_and_params_that_change_while_a_stage_runs_make_the_next_run_make_it_again(make_graph):
     folder = make_graph("src/code.py", "echo new > src/code.py && sed -i s/1/2/ params.yaml")
     first = reproduce(folder)
