@@ -28,6 +28,15 @@ def test_each_vector_becomes_its_nearest_entry():
     assert torch.equal(book.quantise(z), expected)
 
 
+def test_a_gradient_goes_on_to_what_was_quantised_and_changes_no_entry():
+    book = make_codebook([[0.1, 0.3], [1.0, 0.7]])
+    z = as_code([[0.9, 0.1], [0.2, 0.4]]).requires_grad_()
+    entries = book.quantise(z)
+    assert torch.equal(entries, book.quantise(z.detach()))
+    entries.square().sum().backward()
+    assert torch.equal(z.grad, 2 * entries.detach())
+
+
 def test_entries_follow_their_encodings_as_running_means():
     book = make_codebook([[0.0], [10.0]], count=2.0)
     z = as_code([[1.0], [2.0], [3.0], [11.0]])

@@ -40,8 +40,12 @@ class Codebook(nn.Module):
         return self.entries[indices].permute(0, 3, 1, 2)
 
     def quantise(self, z: Tensor) -> Tensor:
-        """Return z (B x Cz x h x w) with the nearest entry in the place of each vector."""
-        return self.look_up(self.find_nearest(z))
+        """Return z (B x Cz x h x w) with the nearest entry in the place of each vector.
+
+        A gradient goes on to z as if it were the entries (ibid., section 3.2).
+        """
+        entries = self.look_up(self.find_nearest(z.detach()))
+        return entries + (z - z.detach()) if z.requires_grad else entries
 
     def measure_shares(self, indices: Tensor) -> Tensor:
         """Return the share of each entry among indices of any shape: K."""

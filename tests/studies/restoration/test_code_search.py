@@ -1,5 +1,6 @@
 """The search for codes climbs the density that it says it does."""
 
+import pytest
 import torch
 
 from diffusevae.models.latent_mixture import Mixture
@@ -23,8 +24,9 @@ def test_the_density_is_that_of_the_mixture_up_to_a_constant():
         torch.testing.assert_close(offset, offset[:1].expand(5))
 
 
-def test_a_searched_code_s_picture_is_nearer_to_what_is_known_and_seeds_are_not_needed():
-    vae = make_vae().requires_grad_(False)
+@pytest.mark.parametrize("kind", ["gaussian", "vq"])
+def test_a_searched_code_s_picture_is_nearer_to_what_is_known_and_seeds_are_not_needed(kind):
+    vae = make_vae(kind=kind).requires_grad_(False)
     torch.nn.init.normal_(vae.decoder.layers[-1].weight, std=0.3)
     size = torch.tensor(vae.latent_shape).prod()
     mixture = Mixture(torch.ones(1), torch.zeros(1, size), torch.ones(1, size), vae.latent_shape)
