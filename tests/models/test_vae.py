@@ -5,7 +5,8 @@ import torch
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.tensor_file import load_config
-from diffusevae.models.vae import VAE, load_vae, save_vae, size_vae
+from diffusevae.models.vae import VAE, encode_all, load_vae, reconstruct_all, save_vae
+from diffusevae.models.vae_config import size_vae
 from tests.support.toy_models import make_vae
 
 
@@ -44,6 +45,36 @@ def test_logvar_is_clamped():
     assert vae.encode(torch.rand(1, 1, 32, 32))[1].max() == 20
     torch.nn.init.constant_(vae.encoder.layers[-1].bias, -1e4)
     assert vae.encode(torch.rand(1, 1, 32, 32))[1].min() == -30
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "vq", "rae"])
+def test_what_is_told_the_class_depends_on_it(kind):
+    vae = make_vae(kind=kind, num_classes=3)
+    torch.nn.init.normal_(vae.decoder.layers[-1].weight)
+    x = torch.rand(1, 1, 32, 32).expand(2, 1, 32, 32)
+    labels = torch.tensor([0, 2])
+    codes = vae.encode(x, labels)[0]
+    assert not torch.allclose(codes[0], codes[1], atol=1e-3)
+    first, second = vae.decode(codes[:1].expand_as(codes), labels)
+    assert not torch.allclose(first, second, atol=1e-3)
+    assert torch.equal(vae.reconstruct(x, labels), vae.decode(codes, labels))
+
+
+def test_of_many_images_each_is_told_its_own_class():
+    vae = make_vae((1, 4, 4), num_classes=3)
+    torch.nn.init.normal_(vae.decoder.layers[-1].weight)
+    images = torch.full((502, 1, 4, 4), 99, dtype=torch.uint8)  # more than pass at once
+    labels = torch.arange(502) % 3
+    for every in (encode_all, reconstruct_all):
+        found = every(vae, images, labels)
+        torch.testing.assert_close(found[498:501], found[:3], rtol=0, atol=1e-5)
+        assert not torch.allclose(found[0], found[1], atol=1e-3)
+
+
+def test_without_classes_a_vae_has_the_weights_that_it_had():
+    told, plain = make_vae(num_classes=3).state_dict(), make_vae().state_dict()
+    assert set(told) - set(plain) == {"encoder.told.weight", "decoder.told.weight"}
+    assert torch.equal(told["encoder.layers.0.weight"], plain["encoder.layers.0.weight"])
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "vq", "rae"])

@@ -64,7 +64,7 @@ def make_diffusion(
     return model
 
 
-def make_vae(image_shape=(1, 32, 32), **changes) -> VAE:
+def make_vae(image_shape=(1, 32, 32), num_classes=0, **changes) -> VAE:
     """Return a VAE of three levels, which makes of 32 x 32 pixels a code of 3 x 8 x 8."""
     values = dict(
         latent_channels=3,
@@ -76,7 +76,7 @@ def make_vae(image_shape=(1, 32, 32), **changes) -> VAE:
         kl_weight=0.5,
     )
     torch.manual_seed(0)
-    return VAE(VAEConfig(**(values | changes)), image_shape)
+    return VAE(VAEConfig(**(values | changes)), image_shape, num_classes)
 
 
 def make_sampler(**changes) -> SamplerConfig:

@@ -38,6 +38,19 @@ def test_it_learns(kind):
         assert vae.codebook.counts.min() > 0
 
 
+def test_one_that_is_told_the_class_needs_no_code_for_it():
+    config = make_vae(kl_weight=1.0).config  # a code would cost more than it is worth
+    optimiser = make_optimiser(learning_rate=5e-3, batch_size=16, ema_decay=0.5)
+    images, labels = rows(64), torch.arange(64) % 16
+    found = {}
+    for name, told in (("told", (labels, labels[:16])), ("plain", None)):
+        _, found[name] = fit_vae(
+            config, optimiser, images, images[:16], 6, 0, Callbacks(), labels=told
+        )
+    errors = {name: rows[-1]["validation_reconstruction"] for name, rows in found.items()}
+    assert errors["told"] < 0.8 * errors["plain"]
+
+
 class Stop(Exception):
     """Ends a training on its way."""
 

@@ -15,7 +15,7 @@ from diffusevae.metrics.intervals import count_needed
 from diffusevae.metrics.paired import WINDOW
 from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.layers import check_halving
-from diffusevae.models.vae import size_vae
+from diffusevae.models.vae_config import size_vae
 from diffusevae.sampling.timesteps import most_steps, starts_without_noise
 from diffusevae.studies.ablation.further_measures import check_bound
 from diffusevae.studies.ablation.variants import apply_variant
@@ -244,6 +244,7 @@ def _limits_of_priors(
 ) -> Iterator[tuple[str, float, float, str]]:
     num_train = images.num_train or math.inf
     yield "priors.num_images", config.num_images, images.num_test, "test images"
+    yield "priors.num_images", config.num_images, num_train, "training images"
     yield "priors.num_components", max(config.num_components), num_train, "training images"
     yield "priors.num_labels", max(config.num_labels), num_train, "training images"
     yield "priors.num_steps", config.num_steps, num_timesteps, "timesteps"

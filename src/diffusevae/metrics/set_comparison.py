@@ -72,13 +72,17 @@ def extract_features(classifier: Classifier, images: Tensor, device: torch.devic
 
 
 @torch.inference_mode()
+def classify(classifier: Classifier, images: Tensor, device: torch.device) -> Tensor:
+    """Return the classes, N on the CPU, that images uint8 or float in [0, 1] are taken for."""
+    return torch.cat([classifier(x).argmax(1).cpu() for x in list_batches(images, device)])
+
+
+@torch.inference_mode()
 def describe_classifier(
     classifier: Classifier, test: Split, device: torch.device
 ) -> dict[str, float]:
     """Return how good the classifier is whose features are used, and how many it has."""
-    predicted = torch.cat(
-        [classifier(x).argmax(1).cpu() for x in list_batches(test.images, device)]
-    )
+    predicted = classify(classifier, test.images, device)
     return {
         "num_classes": classifier.num_classes,
         "test_accuracy": float((predicted == test.labels).double().mean()),

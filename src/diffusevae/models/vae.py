@@ -4,17 +4,14 @@ Two other first stages have the same networks: the code of a VQ-VAE is an index 
 each place, that of a regularised autoencoder (RAE) has no noise.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
 
 import torch
 from torch import Generator, Tensor, nn
 
 from diffusevae.core.device import autocast
-from diffusevae.core.errors import InputError
-from diffusevae.core.params import Range, Share, build, leave_out_defaults, override
+from diffusevae.core.params import build, leave_out_defaults
 from diffusevae.core.tensor_file import freeze, load_config, of_one_model, save_tensors
 from diffusevae.data.dataset import in_batches, to_unit
 from diffusevae.models.codebook import Codebook
@@ -24,84 +21,22 @@ from diffusevae.models.layers import (
     SelfAttention,
     Upsample,
     check_halving,
-    check_widths,
     zero_init,
 )
 from diffusevae.models.normalisation import group_norm
+from diffusevae.models.vae_config import VAEConfig
 
-Reconstruction = Literal["mse", "bce", "l1"]
-Kind = Literal["gaussian", "vq", "rae"]
 LOGVAR_RANGE = (-30.0, 20.0)
-
-
-@dataclass(frozen=True)
-class VAEConfig:
-    """Architecture and loss of the VAE; one level per entry of channel_multipliers.
-
-    kind: "gaussian" is the beta-VAE; "vq" has a codebook of codebook_size entries, its encoder
-    being drawn to them with the weight commitment (van den Oord et al. 2017, eq. 3); "rae" knows
-    no noise (Ghosh et al. 2020, eq. 5): kl_weight is that of ||z||^2 / 2, decoder_penalty that of
-    the decoder's squared weights.
-    """
-
-    latent_channels: Annotated[int, Range(1, 1024)]
-    base_channels: Annotated[int, Range(1, 1024)]
-    channel_multipliers: tuple[Annotated[int, Range(1, 64)], ...]
-    attention_levels: tuple[Annotated[int, Range(0, 16)], ...]
-    dropout: Share
-    reconstruction: Reconstruction
-    kl_weight: Annotated[float, Range(0, 1000)]
-    kind: Kind = "gaussian"
-    codebook_size: Annotated[int, Range(2, 65_536)] = 256
-    commitment: Annotated[float, Range(0, 1000)] = 0.25
-    decoder_penalty: Annotated[float, Range(0, 1000)] = 1e-7
-
-    def __post_init__(self) -> None:
-        check_widths(self.base_channels, self.channel_multipliers)
-        levels = len(self.channel_multipliers)
-        if any(level >= levels for level in self.attention_levels):
-            raise ValueError(
-                f"attention_levels {list(self.attention_levels)} go beyond "
-                f"level {levels - 1}; levels count from 0"
-            )
-
-
-def size_vae(
-    vae: VAEConfig,
-    code: Sequence[int],
-    image_size: int,
-    channel_multipliers: Sequence[int],
-    kl_weight: float,
-    place: str,
-) -> VAEConfig:
-    """Return a configuration whose code (Cz x h x w) is that, of images image_size x image_size.
-
-    It has as many levels of `channel_multipliers` as it takes to come down to h x w. Raises
-    InputError, naming the params section `place`, where no number of halvings leads there.
-    """
-    levels = len(channel_multipliers)
-    fitting = [n for n in range(levels) if code[1] * 2**n == image_size]
-    if not fitting:
-        raise InputError(
-            f"{place}.codes: {list(code)}: images of {image_size} x {image_size} do "
-            f"not come down to {code[1]} x {code[1]} in the {levels - 1} halvings that "
-            f"{place}.channel_multipliers allow; change one of them"
-        )
-    values = {
-        "latent_channels": code[0],
-        "channel_multipliers": channel_multipliers[: fitting[0] + 1],
-        "kl_weight": kl_weight,
-    }
-    return override(vae, values, place)
 
 
 class Encoder(nn.Module):
     """Maps x (B x C x H x W in [0,1]) to 2 Cz channels of mu and logvar (B x 2Cz x h x w).
 
-    Where the code has no variance, to the Cz channels of z alone.
+    Where the code has no variance, to the Cz channels of z alone. With num_classes it is told the
+    class of x (labels: B), as `_run` says.
     """
 
-    def __init__(self, config: VAEConfig, image_channels: int) -> None:
+    def __init__(self, config: VAEConfig, image_channels: int, num_classes: int = 0) -> None:
         super().__init__()
         widths = [config.base_channels * m for m in config.channel_multipliers]
         channels = widths[0]
@@ -121,16 +56,19 @@ class Encoder(nn.Module):
             nn.Conv2d(channels, parts * config.latent_channels, 3, padding=1),
         ]
         self.layers = nn.Sequential(*layers)
+        self.told = nn.Embedding(num_classes, widths[0]) if num_classes else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        with autocast(x.device):
-            return self.layers(x).float()
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return _run(self.layers, self.told, x, labels)
 
 
 class Decoder(nn.Module):
-    """Maps z (B x Cz x h x w) to the image before the sigmoid (B x C x H x W); zero at first."""
+    """Maps z (B x Cz x h x w) to the image before the sigmoid (B x C x H x W); zero at first.
 
-    def __init__(self, config: VAEConfig, image_channels: int) -> None:
+    With num_classes it is told the class of the image (labels: B), as `_run` says.
+    """
+
+    def __init__(self, config: VAEConfig, image_channels: int, num_classes: int = 0) -> None:
         super().__init__()
         widths = [config.base_channels * m for m in config.channel_multipliers]
         channels = widths[-1]
@@ -145,10 +83,24 @@ class Decoder(nn.Module):
                 layers.append(Upsample(channels, channels))
         last = zero_init(nn.Conv2d(channels, image_channels, 3, padding=1))
         self.layers = nn.Sequential(*layers, group_norm(channels), nn.SiLU(), last)
+        self.told = nn.Embedding(num_classes, widths[-1]) if num_classes else None
 
-    def forward(self, z: Tensor) -> Tensor:
-        with autocast(z.device):
-            return self.layers(z).float()
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        return _run(self.layers, self.told, z, labels)
+
+
+def _run(
+    layers: nn.Sequential, told: nn.Embedding | None, x: Tensor, labels: Tensor | None
+) -> Tensor:
+    """Return what layers make of x; what is told of a class is added to all that the first makes.
+
+    As if the class were further channels of x, alike at all places (Sohn et al. 2015).
+    """
+    assert (labels is None) == (told is None), "labels given to the wrong network"
+    with autocast(x.device):
+        if told is None:
+            return layers(x).float()
+        return layers[1:](layers[0](x) + told(labels)[:, :, None, None]).float()
 
 
 def _middle(channels: int, dropout: float) -> list[nn.Module]:
@@ -165,17 +117,18 @@ class VAE(nn.Module):
     A code without noise is the mean of one with next to none. That of a VQ-VAE is what the encoder
     says; `decode` takes the nearest entries of the codebook, so any density over codes serves.
 
-    `image_shape` is C x H x W. Raises InputError for an image that cannot be halved as often as
-    the configuration asks.
+    `image_shape` is C x H x W. With num_classes it is a conditional VAE, q(z|x,y) and p(x|z,y): all
+    that encodes or decodes then takes the classes y of the images (labels: B). Raises InputError
+    for an image that cannot be halved as often as the configuration asks.
     """
 
-    def __init__(self, config: VAEConfig, image_shape: Sequence[int]) -> None:
+    def __init__(self, config: VAEConfig, image_shape: Sequence[int], num_classes: int = 0) -> None:
         super().__init__()
         check_halving(image_shape, config.channel_multipliers)
         self.config = config
         self.image_shape = tuple(image_shape)
-        self.encoder = Encoder(config, image_shape[0])
-        self.decoder = Decoder(config, image_shape[0])
+        self.encoder = Encoder(config, image_shape[0], num_classes)
+        self.decoder = Decoder(config, image_shape[0], num_classes)
         vq = config.kind == "vq"
         self.codebook = Codebook(config.codebook_size, config.latent_channels) if vq else None
 
@@ -185,23 +138,22 @@ class VAE(nn.Module):
         halvings = len(self.config.channel_multipliers) - 1
         return self.config.latent_channels, *(s // 2**halvings for s in self.image_shape[1:])
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return mu and logvar, each B x Cz x h x w, of x in [0,1]; logvar lies in [-30, 20]."""
         if self.config.kind != "gaussian":
-            z = self.encoder(x)
+            z = self.encoder(x, labels)
             return z, torch.full_like(z, LOGVAR_RANGE[0])
-        mu, logvar = self.encoder(x).chunk(2, dim=1)
+        mu, logvar = self.encoder(x, labels).chunk(2, dim=1)
         return mu, logvar.clamp(*LOGVAR_RANGE)
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the image in [0,1], B x C x H x W, of z (B x Cz x h x w)."""
-        return torch.sigmoid(
-            self.decoder(z if self.codebook is None else self.codebook.quantise(z))
-        )
+        quantised = z if self.codebook is None else self.codebook.quantise(z)
+        return torch.sigmoid(self.decoder(quantised, labels))
 
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return x_hat = decode(mu(x)) in [0,1]: the mean of the code, so it is not random."""
-        return self.decode(self.encode(x)[0])
+        return self.decode(self.encode(x, labels)[0], labels)
 
     def sample_prior(self, num_images: int, rng: Generator) -> Tensor:
         """Return images decoded from z ~ N(0, I), drawn where `rng` is."""
@@ -210,19 +162,33 @@ class VAE(nn.Module):
 
 
 @torch.inference_mode()
-def reconstruct_all(vae: VAE, images: Tensor) -> Tensor:
+def reconstruct_all(vae: VAE, images: Tensor, labels: Tensor | None = None) -> Tensor:
     """Return x_hat of images, uint8 or in [0,1]: N x C x H x W float32 in [0,1], VAE's device."""
     device = next(vae.parameters()).device
-    parts = (part.to(device) for part in in_batches(images))
     return torch.cat(
-        [vae.reconstruct(to_unit(part) if part.dtype == torch.uint8 else part) for part in parts]
+        [
+            vae.reconstruct(to_unit(part) if part.dtype == torch.uint8 else part, told)
+            for part, told in _in_told_batches(images, labels, device)
+        ]
     )
 
 
 @torch.inference_mode()
-def encode_all(vae: VAE, images: Tensor) -> Tensor:
+def encode_all(vae: VAE, images: Tensor, labels: Tensor | None = None) -> Tensor:
     """Return mu of uint8 images, N x Cz x h x w, on the CPU."""
-    return torch.cat([vae.encode(to_unit(part))[0].cpu() for part in in_batches(images)])
+    parts = _in_told_batches(images, labels, images.device)
+    return torch.cat([vae.encode(to_unit(part), told)[0].cpu() for part, told in parts])
+
+
+def _in_told_batches(
+    images: Tensor, labels: Tensor | None, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield images in batches with their labels, if there are any, on the device."""
+    start = 0
+    for part in in_batches(images):
+        told = None if labels is None else labels[start : start + len(part)].to(device)
+        yield part.to(device), told
+        start += len(part)
 
 
 def save_vae(path: Path, vae: VAE) -> None:

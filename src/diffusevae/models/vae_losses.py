@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from diffusevae.models.codebook import perplexity
-from diffusevae.models.vae import VAE, Reconstruction
+from diffusevae.models.vae import VAE
+from diffusevae.models.vae_config import Reconstruction
 
 Losses = dict[str, Tensor]
+Encoded = tuple[Tensor, Tensor]  # mu and logvar
 Price = Callable[[], tuple[Tensor, Losses]]  # what is added to the error, and its parts
 
 
@@ -51,18 +53,18 @@ def draw_noise(vae: VAE, count: int, rng: Generator) -> Tensor:
     return torch.randn(count, *vae.latent_shape, generator=rng, device=rng.device)
 
 
-def vae_loss(vae: VAE, x: Tensor, noise: Tensor) -> dict[str, Tensor]:
+def vae_loss(vae: VAE, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
     """Return loss = reconstruction + what the code costs, and its parts, for x in [0,1].
 
     The reconstruction error is the mean over all pixels. What a Gaussian code costs is kl_weight
     KL, KL in nats per image being the mean over images; for the others see `_commit_code`,
     `_penalise_code`. Where the error is no mean squared one, mse is this: it compares VAEs of any
-    loss. `noise` is that of `draw_noise`; zeros give the loss at z = mu. In training a codebook
-    follows the encodings.
+    loss. `noise` is that of `draw_noise`; zeros give the loss at z = mu. labels (B) are what a
+    conditional VAE is told. In training a codebook follows the encodings.
     """
     code = {"gaussian": _draw_code, "vq": _commit_code, "rae": _penalise_code}[vae.config.kind]
-    z, price = code(vae, x, noise)
-    logits = vae.decoder(z)
+    z, price = code(vae, vae.encode(x, labels), noise)
+    logits = vae.decoder(z, labels)
     kind = vae.config.reconstruction
     reconstruction = pixel_error(logits, x, kind, "mean")
     others = {} if kind == "mse" else {"mse": pixel_error(logits.detach(), x, "mse", "mean")}
@@ -70,9 +72,9 @@ def vae_loss(vae: VAE, x: Tensor, noise: Tensor) -> dict[str, Tensor]:
     return {"loss": reconstruction + cost, "reconstruction": reconstruction} | parts | others
 
 
-def _draw_code(vae: VAE, x: Tensor, eps: Tensor) -> tuple[Tensor, Price]:
+def _draw_code(vae: VAE, encoded: Encoded, eps: Tensor) -> tuple[Tensor, Price]:
     """Return a Gaussian code, and what it costs: kl_weight KL."""
-    mu, logvar = vae.encode(x)
+    mu, logvar = encoded
 
     def price() -> tuple[Tensor, Losses]:
         kl = kl_divergence(mu, logvar).mean()
@@ -81,7 +83,7 @@ def _draw_code(vae: VAE, x: Tensor, eps: Tensor) -> tuple[Tensor, Price]:
     return reparameterise(mu, logvar, eps), price
 
 
-def _commit_code(vae: VAE, x: Tensor, chances: Tensor) -> tuple[Tensor, Price]:
+def _commit_code(vae: VAE, encoded: Encoded, chances: Tensor) -> tuple[Tensor, Price]:
     """Return the entries nearest to the encodings, and what they cost: commitment ||z - sg(e)||^2.
 
     The decoder's gradient goes on to the encodings as if they were the entries. KL is that of one
@@ -89,7 +91,7 @@ def _commit_code(vae: VAE, x: Tensor, chances: Tensor) -> tuple[Tensor, Price]:
     """
     codebook = vae.codebook
     assert codebook is not None
-    z, _ = vae.encode(x)
+    z, _ = encoded
     indices = codebook.find_nearest(z.detach())
     entries = codebook.look_up(indices)
 
@@ -105,12 +107,12 @@ def _commit_code(vae: VAE, x: Tensor, chances: Tensor) -> tuple[Tensor, Price]:
     return z + (entries - z).detach(), price
 
 
-def _penalise_code(vae: VAE, x: Tensor, _: Tensor) -> tuple[Tensor, Price]:
+def _penalise_code(vae: VAE, encoded: Encoded, _: Tensor) -> tuple[Tensor, Price]:
     """Return the code of an RAE, and what it and the decoder cost (Ghosh et al. 2020, eq. 5).
 
     kl_weight ||z||^2 / 2, the mean over images, and decoder_penalty ||theta||^2.
     """
-    z, _ = vae.encode(x)
+    z, _ = encoded
 
     def price() -> tuple[Tensor, Losses]:
         size = 0.5 * z.square().flatten(1).sum(1).mean()

@@ -42,37 +42,47 @@ def fit_vae(
     callbacks: Callbacks,
     checkpointer: Checkpointer | None = None,
     group: Group = ALONE,
+    labels: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[VAE, History]:
     """Train a VAE on uint8 images (N x C x H x W, on the device to use); see `training.fit`.
 
-    The noise of the validation images is the same in every epoch, so epochs compare. Raises
-    InputError for a VQ-VAE that several processes are to train.
+    The noise of the validation images is the same in every epoch, so epochs compare. labels: the
+    classes (N) of both, there too, of which the VAE is then told. Raises InputError for a VQ-VAE
+    that several processes are to train.
     """
-    if config.kind == "vq" and group.size > 1:
-        raise InputError(
-            f"vae.kind vq: {group.size} processes would each count its own use of the codebook; "
-            "train it with DIFFUSEVAE_PROCESSES=1"
-        )
+    _require_one_codebook(config, group)
     torch.manual_seed(seed_of(seed, "vae"))  # initial weights
-    vae = VAE(config, train_images.shape[1:]).to(train_images.device)
+    classes = 0 if labels is None else 1 + int(max(each.max() for each in labels))
+    vae = VAE(config, train_images.shape[1:], classes).to(train_images.device)
 
     def noise(count: int, *keys: int | str) -> Tensor:
         rng = generator(seed, "vae", *keys, device=train_images.device)
         return draw_noise(vae, count, rng)
 
-    def draw(indices: Tensor, epoch: int, batch: int, rows: slice) -> tuple[Tensor, Tensor]:
-        return to_unit(train_images[indices[rows]]), noise(len(indices), epoch, batch)[rows]
+    def draw(indices: Tensor, epoch: int, batch: int, rows: slice) -> tuple[Tensor, ...]:
+        drawn = noise(len(indices), epoch, batch)[rows]
+        told = () if labels is None else (labels[0][indices[rows]],)
+        return to_unit(train_images[indices[rows]]), drawn, *told
 
     def validate(model: VAE) -> dict[str, float]:
         def losses(part: slice, number: int) -> Losses:
             x = to_unit(validation_images[part])
-            return vae_loss(model, x, noise(len(x), "validation", number))
+            told = None if labels is None else labels[1][part]
+            return vae_loss(model, x, noise(len(x), "validation", number), told)
 
         at_once = count_at_once(validation_images.shape[1:])
         return validate_in_parts(len(validation_images), losses, at_once=at_once)
 
     task = Fit(draw, vae_loss, validate, len(train_images))
     return fit(vae, optimiser, epochs, seed, task, callbacks, checkpointer, group)
+
+
+def _require_one_codebook(config: VAEConfig, group: Group) -> None:
+    if config.kind == "vq" and group.size > 1:
+        raise InputError(
+            f"vae.kind vq: {group.size} processes would each count its own use of the codebook; "
+            "train it with DIFFUSEVAE_PROCESSES=1"
+        )
 
 
 def train_vae(

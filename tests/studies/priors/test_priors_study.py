@@ -14,7 +14,13 @@ from diffusevae.models.latent_mixture import MixtureConfig
 from diffusevae.models.vae import load_vae
 from diffusevae.stages import priors as stage
 from diffusevae.studies.priors.learned_priors import find_indices
-from diffusevae.studies.priors.priors_study import FirstStage, PriorsConfig, read_best
+from diffusevae.studies.priors.priors_study import (
+    FLOOR,
+    FirstStage,
+    PriorsConfig,
+    check_classes,
+    read_best,
+)
 from diffusevae.tracking.stage_logger import StageLogger
 from diffusevae.training.vae_training import TrainVAEConfig
 from tests.support.toy_artifacts import DIFFUSION, write_models
@@ -26,6 +32,7 @@ STAGES = (
     FirstStage("gaussian", ("normal", "diffusion", "mixture")),
     FirstStage("vq", ("mixture", "autoregressive")),
     FirstStage("rae", ("mixture",)),
+    FirstStage("gaussian", ("mixture", "normal"), labels=True),
 )
 
 
@@ -56,14 +63,22 @@ def test_indices_are_those_of_the_entries_that_codes_become():
 def test_the_best_prior_is_held_against_the_mixture():
     table = pd.DataFrame(
         {
-            "kind": ["gaussian", "gaussian", "vq"],
-            "prior": ["mixture", "diffusion", "mixture"],
-            "decoded_frechet": [10.0, 7.0, 5.0],
+            "kind": ["gaussian", "gaussian", "gaussian", "vq", "vq"],
+            "prior": ["mixture", "diffusion", FLOOR, "mixture", FLOOR],
+            "decoded_frechet": [10.0, 7.0, 2.0, 5.0, 4.0],
         }
     )
     best = read_best(table)
     assert list(best["prior"]) == ["diffusion", "mixture"]
     assert list(best["share"]) == pytest.approx([0.7, 1.0])
+    assert list(best["least"]) == pytest.approx([0.2, 0.8])
+
+
+def test_labels_are_refused_where_there_are_no_classes():
+    config = PriorsConfig(STAGES, (1,), 1, 8, 2, 16, (4,), 10)
+    check_classes(config, torch.arange(2))
+    with pytest.raises(InputError, match="labels: true, but the training images have no classes"):
+        check_classes(config, torch.zeros(3, dtype=torch.long))
 
 
 @pytest.fixture
@@ -107,11 +122,14 @@ def test_a_stage_writes_a_row_for_each_first_stage_and_prior_and_the_same_bytes_
     for file in ("table.csv", "mixtures.csv", "probes.csv", "table.png", "images.png"):
         assert (made / "one" / file).read_bytes() == (made / "two" / file).read_bytes(), file
     table = pd.read_csv(made / "one/table.csv")
-    pairs = [(each.kind, prior) for each in STAGES for prior in each.priors]
+    pairs = [(each.name, prior) for each in STAGES for prior in (*each.priors, FLOOR)]
     assert sorted(zip(table["kind"], table["prior"], strict=True)) == sorted(pairs)
     refined = table["refined_frechet"].notna()
     assert (refined == (table["kind"] == "gaussian")).all()
-    assert not table.drop(columns=[c for c in table if c.startswith("refined")]).isna().any().any()
+    told = table["recognised"].notna()
+    assert (told == (table["kind"] == "gaussian-labels")).all()
+    some = [c for c in table if c.startswith(("refined", "recognised"))]
+    assert not table.drop(columns=some).isna().any().any()
     assert (table.loc[table["prior"] == "mixture", "decoded_change"] == 0).all()
     assert len(pd.read_csv(made / "one/mixtures.csv")) == 2 * len(STAGES)
     probes = pd.read_csv(made / "one/probes.csv")
@@ -119,6 +137,7 @@ def test_a_stage_writes_a_row_for_each_first_stage_and_prior_and_the_same_bytes_
         "gaussian codes",
         "vq codes",
         "rae codes",
+        "gaussian-labels codes",
         "pixels",
         "128 principal components",
     ]

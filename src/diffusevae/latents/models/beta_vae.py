@@ -20,7 +20,8 @@ from diffusevae.core.params import Range, build
 from diffusevae.core.randomness import generator
 from diffusevae.core.tensor_file import load_config, load_tensors, of_one_model, save_tensors
 from diffusevae.data.dataset import count_at_once, in_batches, to_unit
-from diffusevae.models.vae import LOGVAR_RANGE, Reconstruction
+from diffusevae.models.vae import LOGVAR_RANGE
+from diffusevae.models.vae_config import Reconstruction
 from diffusevae.models.vae_losses import kl_divergence, pixel_error, reparameterise
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Fit, History, Losses, OptimiserConfig, fit

@@ -13,7 +13,8 @@ from diffusevae.core.stage_log import StageLog
 from diffusevae.data.dataset import Split, to_unit
 from diffusevae.figures.drawing import figure_style, save_figure
 from diffusevae.models.pca import fit_pca
-from diffusevae.models.vae import reconstruct_all, size_vae
+from diffusevae.models.vae import reconstruct_all
+from diffusevae.models.vae_config import size_vae
 from diffusevae.studies.compression.compression_figures import draw_code_sizes, draw_restored
 from diffusevae.studies.compression.compression_study import (
     MEASURED,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import PositiveCount, Range
-from diffusevae.metrics.set_comparison import compare_sets, list_batches
+from diffusevae.metrics.set_comparison import classify, compare_sets
 from diffusevae.models.classifier import Classifier
 from diffusevae.models.conditions import Hidden
 from diffusevae.sampling.fields import want_labels
@@ -126,9 +126,7 @@ def measure_images(
     """
     device = next(classifier.parameters()).device
     found = compare_sets(reference, {"guide": images}, classifier, neighbours, device)["guide"]
-    with torch.inference_mode():
-        taken = [classifier(x).argmax(1).cpu() for x in list_batches(images, device)]
-    right = int((torch.cat(taken) == labels).sum())
+    right = int((classify(classifier, images, device) == labels).sum())
     share = binomtest(right, len(labels)).proportion_ci(0.95, "wilson")
     found["recognised"] = {"value": right / len(labels), "low": share.low, "high": share.high}
     row: dict[str, float] = {}

@@ -35,17 +35,23 @@ def measure_log_density(mixture: Mixture, codes: Tensor) -> Tensor:
 
 
 def choose_mixture(
-    config: MixtureConfig, sizes: Sequence[int], codes: Tensor, held_out: Tensor, seed: int
+    config: MixtureConfig,
+    sizes: Sequence[int],
+    codes: Tensor,
+    held_out: Tensor,
+    seed: int,
+    labels: Tensor | None = None,
 ) -> tuple[Mixture, pd.DataFrame]:
     """Return the mixture under which held-out codes are likeliest, and a row for each size.
 
-    Codes are N x Cz x h x w. A row has num_components, and the mean log density of the codes that
-    were fitted (train) and of the held-out ones (validation), in nats per code.
+    Codes are N x Cz x h x w; labels (N) are looked at where classes are told apart. A row has
+    num_components, and the mean log density of the codes that were fitted (train) and of the
+    held-out ones (validation), in nats per code.
     """
     found = []
     for size in sizes:
         one = dataclasses.replace(config, num_components=size)
-        mixture = fit_mixture(one, codes, seed)
+        mixture = fit_mixture(one, codes, seed, labels)
         train, validation = (
             float(measure_log_density(mixture, each[: len(held_out)].cpu()).mean())
             for each in (codes, held_out)

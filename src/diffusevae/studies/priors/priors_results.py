@@ -1,39 +1,34 @@
 """Every first stage and prior trained and measured, and the files that they leave."""
 
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusevae.core.params import override
 from diffusevae.core.stage_log import StageLog
 from diffusevae.data.dataset import Split, in_batches, to_unit
 from diffusevae.figures.drawing import figure_style, save_figure
-from diffusevae.metrics.set_comparison import extract_features
+from diffusevae.metrics.set_comparison import classify, extract_features
 from diffusevae.models.classifier import Classifier
 from diffusevae.models.diffusion import DiffusionConfig
-from diffusevae.models.latent_mixture import Mixture, MixtureConfig
+from diffusevae.models.latent_mixture import MixtureConfig
 from diffusevae.models.pca import fit_pca
-from diffusevae.models.vae import VAE, Kind, VAEConfig, encode_all, reconstruct_all
+from diffusevae.models.vae import VAE, VAEConfig, encode_all, reconstruct_all
 from diffusevae.sampling.generation import Pair, sample_new
 from diffusevae.sampling.sampler_config import SamplerConfig
-from diffusevae.studies.priors.learned_priors import (
-    draw_codes,
-    draw_indexed_codes,
-    fit_code_diffusion,
-    fit_index_prior,
-)
-from diffusevae.studies.priors.mixture_sizes import choose_mixture
+from diffusevae.studies.priors.new_codes import KnownCodes, NewCodes, count_parameters, draw_new
 from diffusevae.studies.priors.priors_figures import draw_new_codes, draw_priors
 from diffusevae.studies.priors.priors_study import (
-    MIXTURE,
+    FirstStage,
     PriorJudge,
-    PriorName,
     PriorsConfig,
+    check_classes,
     order_priors,
     read_best,
 )
@@ -71,14 +66,17 @@ class Priors:
         classifier: Classifier,
     ) -> None:
         self.params, self.config, self.own, self.device = params, params.priors, own, own.device
-        self.train, self.labels = train.images.to(self.device), train.labels.numpy()
-        self.validation = validation.images.to(self.device)
+        check_classes(self.config, train.labels)
+        self.train, self.validation = (each.to(self.device) for each in (train, validation))
         count = self.config.num_images
-        self.test, self.wanted = test.images[:count], test.labels[:count].numpy()
+        self.test = Split(*(t[:count] for t in (test.images, test.labels, test.indices)))
+        self.test = self.test.to(self.device)
+        self.classify = partial(classify, classifier, device=self.device)
+        real = self.test.images.cpu()
         self.judge = PriorJudge(
-            to_unit(self.test),
-            lambda made: extract_features(classifier, made, self.device),
-            extract_features(classifier, self.test, self.device),
+            to_unit(real),
+            partial(extract_features, classifier, device=self.device),
+            extract_features(classifier, real, self.device),
             params.seed,
             self.config.num_resamples,
         )
@@ -92,37 +90,47 @@ class Priors:
         numbers = 0
         for stage in self.config.first_stages:
             start = time.monotonic()
-            vae = self._train_first_stage(stage.kind, open_one)
-            log.timing(f"{stage.kind}_seconds", time.monotonic() - start)
+            vae = self._train_first_stage(stage, open_one)
+            log.timing(f"{stage.name}_seconds", time.monotonic() - start)
             numbers = max(numbers, int(np.prod(vae.latent_shape)))
-            codes, held_out, unseen = (
-                encode_all(vae, images.to(self.device))
-                for images in (self.train, self.validation, self.test)
-            )
-            self._probe(f"{stage.kind} codes", codes, unseen)
-            restored = self.judge.restored(reconstruct_all(vae, self.test.to(self.device)).cpu())
-            described = {"kind": stage.kind, "numbers": codes[0].numel(), **restored}
-            described["parameters"] = count_parameters(vae)
-            before: dict[str, np.ndarray] = {}
-            for prior in order_priors(stage.priors):
-                start = time.monotonic()
-                made, size = self._draw(prior, vae, codes, held_out, open_one)
-                log.timing(f"{stage.kind}_{prior}_seconds", time.monotonic() - start)
-                row = described | {"prior": prior, "prior_parameters": size}
-                self.rows.append(row | self._measure(stage.kind, prior, vae, made, before))
-                log.message(
-                    f"{stage.kind} {prior}  Frechet distance {self.rows[-1]['decoded_frechet']:.4g}"
-                )
-        pca = fit_pca(self.train.cpu())
-        numbers = min(numbers, self.test[0].numel())
-        self._probe("pixels", to_unit(self.train.cpu()), to_unit(self.test))
-        parts = (pca.encode(images.cpu(), numbers) for images in (self.train, self.test))
+            self._compare_priors(stage, vae, open_one, log)
+        seen, unseen = self.train.images.cpu(), self.test.images.cpu()
+        pca = fit_pca(seen)
+        numbers = min(numbers, unseen[0].numel())
+        self._probe("pixels", to_unit(seen), to_unit(unseen))
+        parts = (pca.encode(images, numbers) for images in (seen, unseen))
         self._probe(f"{numbers} principal components", *parts)
         for best in read_best(pd.DataFrame(self.rows)).to_dict("records"):
             log.message(
                 f"{best['kind']}: the best prior is {best['prior']}, at {best['share']:.2f} of the "
-                "mixture's distance"
+                f"mixture's distance; training codes are at {best['least']:.2f}"
             )
+
+    def _compare_priors(
+        self, stage: FirstStage, vae: VAE, open_one: OpenTraining, log: StageLog
+    ) -> None:
+        """Measure one first stage with each of its priors."""
+        told = (lambda split: split.labels) if stage.labels else (lambda split: None)
+        codes, held_out, unseen = (
+            encode_all(vae, split.images, told(split))
+            for split in (self.train, self.validation, self.test)
+        )
+        self._probe(f"{stage.name} codes", codes, unseen)
+        x_hat = reconstruct_all(vae, self.test.images, told(self.test))
+        described = {"kind": stage.name, "numbers": codes[0].numel()}
+        described |= self.judge.restored(x_hat.cpu()) | {"parameters": count_parameters(vae)}
+        known = KnownCodes(codes.to(self.device), held_out.to(self.device), told(self.train))
+        before: dict[str, np.ndarray] = {}
+        for prior in order_priors(stage.priors):
+            start = time.monotonic()
+            new = draw_new(prior, self.params, vae, known, stage.name, open_one)
+            log.timing(f"{stage.name}_{prior}_seconds".replace(" ", "_"), time.monotonic() - start)
+            if new.sizes is not None:
+                self.sizes.append(new.sizes.assign(kind=stage.name))
+            row = described | {"prior": prior, "prior_parameters": new.size}
+            row |= self._measure(f"{stage.name}, {prior}", vae, new, before)
+            self.rows.append(row)
+            log.message(f"{stage.name} {prior}  Frechet distance {row['decoded_frechet']:.4g}")
 
     def save(self, out: Path) -> None:
         """Write table.csv, mixtures.csv, probes.csv, table.png and images.png."""
@@ -137,63 +145,45 @@ class Priors:
             save_figure(draw_priors(table, probes), out / "table.png")
             save_figure(draw_new_codes(self.shown), out / "images.png")
 
-    def _train_first_stage(self, kind: Kind, open_one: OpenTraining) -> VAE:
-        """Return the experiment's own first stage, or one of another kind trained as that was."""
-        params = self.params
-        if kind == self.own.vae.config.kind:
+    def _train_first_stage(self, stage: FirstStage, open_one: OpenTraining) -> VAE:
+        """Return the experiment's own first stage, or another one trained as that was."""
+        params, known, held_out = self.params, self.train, self.validation
+        if stage.kind == self.own.vae.config.kind and not stage.labels:
             return self.own.vae
-        config = override(params.vae, {"kind": kind}, "vae")
-        with open_one(kind, {"kind": kind}) as training:
+        config = override(params.vae, {"kind": stage.kind}, "vae")
+        with open_one(stage.name, {"kind": stage.name}) as training:
             vae, _ = fit_vae(
                 config,
                 params.vae_optimiser,
-                self.train,
-                self.validation,
+                known.images,
+                held_out.images,
                 params.train_vae.epochs,
                 params.seed,
                 training.callbacks(),
                 training.checkpointer,
+                labels=(known.labels, held_out.labels) if stage.labels else None,
             )
         return vae
 
-    def _draw(
-        self, prior: PriorName, vae: VAE, codes: Tensor, held_out: Tensor, open_one: OpenTraining
-    ) -> tuple[Tensor, int]:
-        """Return new codes of a prior (CPU), and how many parameters it has."""
-        params, num, kind = self.params, self.config.num_images, vae.config.kind
-        rng = torch.Generator().manual_seed(params.seed)
-        if prior == "normal":
-            return torch.randn(num, *vae.latent_shape, generator=rng), 0
-        codes, held_out = codes.to(self.device), held_out.to(self.device)
-        if prior == MIXTURE:
-            sizes = self.config.num_components
-            mixture, table = choose_mixture(params.prior, sizes, codes, held_out, params.seed)
-            self.sizes.append(table.assign(kind=kind))
-            return mixture.sample(num, rng), count_moments(mixture)
-        with open_one(f"{kind}-{prior}", {"kind": kind, "prior": prior}) as training:
-            if prior == "autoregressive":
-                indexed = fit_index_prior(params, vae, codes, held_out, training)
-                made = draw_indexed_codes(vae, indexed.eval(), num, params.seed)
-                return made, count_parameters(indexed)
-            model = fit_code_diffusion(params, codes, held_out, training)
-            return draw_codes(params, model, num, params.seed), count_parameters(model)
-
     def _measure(
-        self, kind: Kind, prior: PriorName, vae: VAE, codes: Tensor, before: dict[str, np.ndarray]
+        self, title: str, vae: VAE, new: NewCodes, before: dict[str, np.ndarray]
     ) -> dict[str, float]:
         """Return the distances of the images that codes come to, decoded and refined.
 
-        `before` has the features of those of the mixture, and takes them when it comes.
+        `before` has the features of those of the mixture, and takes them when it comes. Of decoded
+        images whose class was told: the share that the classifier takes for it.
         """
-        decoded = decode_all(vae, codes)
+        decoded = decode_all(vae, new.codes, new.labels)
         made = {"decoded": decoded.cpu()}
         if vae is self.own.vae:
             count, seed = len(decoded), self.params.seed
             refiner = self.own.diffusevae
             made["refined"] = sample_new(refiner, self.params.sampler, count, seed, decoded)
         row: dict[str, float] = {}
+        if new.labels is not None:
+            row |= self.judge.recognised(self.classify(decoded), new.labels)
         for way, images in made.items():
-            self.shown[f"{kind}, {prior}", way] = images
+            self.shown[title, way] = images
             features = self.judge.features(images)
             row |= self.judge.made(way, features, before.get(way))
             before.setdefault(way, features)
@@ -204,8 +194,8 @@ class Priors:
         first, second = (each.flatten(1).double().numpy() for each in (known, unseen))
         config = self.config
         found = measure_probes(
-            (first, self.labels),
-            (second, self.wanted),
+            (first, self.train.labels.cpu().numpy()),
+            (second, self.test.labels.cpu().numpy()),
             config.num_labels,
             self.params.seed,
             config.num_resamples,
@@ -214,21 +204,11 @@ class Priors:
 
 
 @torch.inference_mode()
-def decode_all(vae: VAE, codes: Tensor) -> Tensor:
-    """Return the images of codes N x Cz x h x w, on the VAE's device."""
+def decode_all(vae: VAE, codes: Tensor, labels: Tensor | None) -> Tensor:
+    """Return the images of codes N x Cz x h x w, on the VAE's device; labels (N) as it is told."""
     device = next(vae.parameters()).device
     parts = in_batches(codes, vae.image_shape)
-    return torch.cat([vae.decode(part.to(device)) for part in parts])
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Return how many numbers of a model were learned."""
-    return sum(p.numel() for p in model.parameters()) + sum(
-        buffer.numel() for name, buffer in model.named_buffers() if name == "codebook.entries"
+    told = [None] * len(parts) if labels is None else labels.to(device).split(len(parts[0]))
+    return torch.cat(
+        [vae.decode(part.to(device), each) for part, each in zip(parts, told, strict=True)]
     )
-
-
-def count_moments(mixture: Mixture) -> int:
-    """Return how many numbers a mixture has: weights, means and (symmetric) covariances."""
-    k, d = mixture.means.shape
-    return k * (1 + d + (d if mixture.factors.dim() == 2 else d * (d + 1) // 2))

@@ -12,25 +12,31 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from diffusevae.core.errors import InputError
 from diffusevae.core.params import PositiveCount, Range
 from diffusevae.core.randomness import seed_of
 from diffusevae.metrics.bootstrap import interval
 from diffusevae.metrics.frechet_intervals import frechet_difference, frechet_interval
 from diffusevae.metrics.paired import measure_pairs
 from diffusevae.models.index_prior import NUM_HEADS
-from diffusevae.models.vae import Kind
+from diffusevae.models.vae_config import Kind
 
 PriorName = Literal["normal", "mixture", "diffusion", "autoregressive"]
 MIXTURE = "mixture"  # what the other priors are held against
+FLOOR = "training codes"  # no prior, but what none of them is to beat: codes of training images
 RESTORED = ("mse", "ssim")
 
 
 @dataclass(frozen=True)
 class FirstStage:
-    """A kind of first stage (`VAEConfig.kind`), and the priors to draw its codes from."""
+    """A kind of first stage (`VAEConfig.kind`), and the priors to draw its codes from.
+
+    labels: a conditional VAE, whose encoder and decoder are told the class.
+    """
 
     kind: Kind
     priors: tuple[PriorName, ...]
+    labels: bool = False
 
     def __post_init__(self) -> None:
         if MIXTURE not in self.priors or len(set(self.priors)) < len(self.priors):
@@ -41,15 +47,21 @@ class FirstStage:
                 f"{self.kind} has none; take it out, or use kind vq"
             )
 
+    @property
+    def name(self) -> str:
+        """What it is called in tables."""
+        return f"{self.kind}-labels" if self.labels else self.kind
+
 
 @dataclass(frozen=True)
 class PriorsConfig:
     """What is compared, and how the priors are learned.
 
-    first_stages: that of the experiment's own kind is taken as it was trained, the others are
-    trained as that was. num_components: of mixtures, chosen among. epochs, channels: of the learned
-    priors; num_steps: of DDIM, by which the latent diffusion draws codes. num_images: test images,
-    and as many from each prior. num_labels: for the linear probes of the codes.
+    first_stages: that of the experiment's own kind is taken as it was trained, the others, and
+    those that are told labels, are trained as that was. num_components: of mixtures, chosen among.
+    epochs, channels: of the learned priors; num_steps: of DDIM, by which the latent diffusion draws
+    codes. num_images: test images, and as many from each prior. num_labels: for the linear
+    probes of the codes.
     """
 
     first_stages: tuple[FirstStage, ...]
@@ -62,7 +74,7 @@ class PriorsConfig:
     num_resamples: PositiveCount
 
     def __post_init__(self) -> None:
-        kinds = [each.kind for each in self.first_stages]
+        kinds = [each.name for each in self.first_stages]
         for name, values in (
             ("first_stages", kinds),
             ("num_components", self.num_components),
@@ -72,6 +84,15 @@ class PriorsConfig:
                 raise ValueError(f"{name}: expected one or more, each once")
         if self.channels % 8 or self.channels % NUM_HEADS:
             raise ValueError(f"channels: {self.channels} is no multiple of 8")
+
+
+def check_classes(config: PriorsConfig, labels: Tensor) -> None:
+    """Raise InputError where a first stage is to be told labels (N) that are all the same."""
+    if any(stage.labels for stage in config.first_stages) and len(labels.unique()) < 2:
+        raise InputError(
+            "priors.first_stages: labels: true, but the training images have no classes; set it "
+            "to false, or take images in a folder for each class"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +119,12 @@ class PriorJudge:
             row |= _columns(name, found)
         return row
 
+    def recognised(self, taken: Tensor, wanted: Tensor) -> dict[str, float]:
+        """Return the share of images taken for the classes that they were to be of (both: N)."""
+        right = (taken == wanted.cpu()).double().numpy()
+        seed = seed_of(self.seed, "priors", "recognised")
+        return _columns("recognised", interval(right, seed, self.num_resamples))
+
     def made(self, name: str, f: np.ndarray, mixture: np.ndarray | None) -> dict[str, float]:
         """Return the Frechet distance of new images and its change from the mixture's.
 
@@ -115,16 +142,21 @@ def _columns(name: str, found: dict[str, float]) -> dict[str, float]:
     return {name: found["value"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
 
 
-def order_priors(priors: Iterable[PriorName]) -> list[PriorName]:
-    """Return the priors with the mixture first, which the others are held against."""
-    return sorted(priors, key=lambda name: name != MIXTURE)
+def order_priors(priors: Iterable[PriorName]) -> list[str]:
+    """Return the priors with the mixture first, which the others are held against, and FLOOR."""
+    return sorted([*priors, FLOOR], key=lambda name: name != MIXTURE)
 
 
 def read_best(table: pd.DataFrame) -> pd.DataFrame:
     """Return the row of each first stage whose decoded images lie nearest to real ones.
 
-    `share` is its Frechet distance as a share of the mixture's.
+    `share` is its Frechet distance as a share of the mixture's, `least` that of training codes.
     """
+    floors = table[table["prior"] == FLOOR].set_index("kind")["decoded_frechet"]
+    table = table[table["prior"] != FLOOR]
     best = table.loc[table.groupby("kind", sort=False)["decoded_frechet"].idxmin()]
     mixtures = table[table["prior"] == MIXTURE].set_index("kind")["decoded_frechet"]
-    return best.assign(share=best["decoded_frechet"] / best["kind"].map(mixtures))
+    reference = best["kind"].map(mixtures)
+    return best.assign(
+        share=best["decoded_frechet"] / reference, least=best["kind"].map(floors) / reference
+    )

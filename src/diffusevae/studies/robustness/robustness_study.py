@@ -6,16 +6,16 @@ sees them, or x_hat is damaged after it, ever more, and what comes out is held a
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from diffusevae.core.params import PositiveCount
 from diffusevae.core.randomness import seed_of
-from diffusevae.data.dataset import in_batches
 from diffusevae.metrics.bootstrap import interval
 from diffusevae.metrics.paired import mse, ssim
+from diffusevae.metrics.set_comparison import classify
 from diffusevae.models.classifier import Classifier
 from diffusevae.models.vae import reconstruct_all
 from diffusevae.sampling.generation import Pair
@@ -116,14 +116,11 @@ def measure_robustness(
     images: N x C x H x W in [0, 1] on the CPU; all cases start from the same noise.
     """
 
-    @torch.inference_mode()
-    def classify(made: Tensor) -> Tensor:
-        return torch.cat([classifier(x.to(pair.device)).argmax(1).cpu() for x in in_batches(made)])
-
+    taken_for = partial(classify, classifier, device=pair.device)
     rows, shown = [], {}
     for case in list_cases(pair, images):
         refined = sample(pair.diffusevae, sampler, len(images), seed, case.x_hat.to(pair.device))
-        row = measure_case(case, refined, labels, classify, seed, config.num_resamples)
+        row = measure_case(case, refined, labels, taken_for, seed, config.num_resamples)
         rows.append(row)
         shown[case.place, case.kind] = case, refined
         say(
