@@ -1,10 +1,15 @@
 """A captured function does what it does as it is, in each of its calls."""
 
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.exc import BackendCompilerFailed
 
+from diffusevae.core import capture
 from diffusevae.core.capture import WARM_UP, Captured, compiled
 
 DEVICES = [
@@ -51,6 +56,79 @@ def test_a_function_that_waits_for_the_gpu_runs_as_it_is(capsys):
     assert capsys.readouterr().err.count("no CUDA graph, steps are slower") == 1
 
 
+class Told(torch.Tensor):
+    """A tensor on the CPU that says it is on a GPU."""
+
+    @property
+    def device(self):
+        return torch.device("cuda", 0)
+
+
+@pytest.fixture
+def told_gpu(monkeypatch):
+    """Say that there is a GPU, which records nothing; return what is done to its allocator."""
+    stream, done = SimpleNamespace(wait_stream=lambda other: None), []
+
+    @contextmanager
+    def record(graph, pool, *_, **__):
+        done.append(("begin", pool))
+        try:
+            yield
+        finally:  # torch's own ends with an error of its own, after one in what it records
+            raise RuntimeError("the recording is invalid")
+
+    for name, stand_in in {
+        "CUDAGraph": object,
+        "graph": record,
+        "graph_pool_handle": lambda: (0, 1),
+        "device": lambda device: nullcontext(),
+        "stream": lambda stream: nullcontext(),
+        "current_stream": lambda: stream,
+        "default_generators": (torch.default_generator,),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    for name in ("end", "release"):
+        of_torch = {"end": "_cuda_endAllocateToPool", "release": "_cuda_releasePool"}[name]
+        monkeypatch.setattr(
+            torch._C, of_torch, lambda _, pool, name=name: done.append((name, pool))
+        )
+    monkeypatch.setattr(capture, "_stream", lambda device: stream)
+    rand = torch.rand
+    monkeypatch.setattr(torch, "rand", lambda *shape, device: rand(*shape))
+    return done
+
+
+def test_where_recording_fails_each_call_still_takes_effect_once(told_gpu, capsys):
+    total, x = torch.zeros(3), torch.ones(3)
+
+    def add(x: torch.Tensor) -> torch.Tensor:
+        if told_gpu and told_gpu[-1][0] == "begin":
+            raise RuntimeError("waits for the\nGPU")
+        return nn.functional.dropout(total.add_(x))
+
+    captured = Captured(add)
+    for call in range(1, WARM_UP + 4):
+        torch.manual_seed(call)
+        expected = nn.functional.dropout(call * x)
+        torch.manual_seed(call)
+        assert torch.equal(captured(x.as_subclass(Told)).as_subclass(torch.Tensor), expected)
+    assert told_gpu == [("begin", (0, 1)), ("end", (0, 1)), ("release", (0, 1))]
+    assert capsys.readouterr().err == "no CUDA graph, steps are slower: waits for the GPU\n"
+
+
+def test_a_recording_that_was_ended_is_not_ended_again(told_gpu, monkeypatch):
+    """So it is where the memory does not do: what was recorded until then is a graph."""
+
+    def fail(*_):
+        raise RuntimeError("not currently recording to mempool_id")
+
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", fail)
+    captured = Captured(lambda x: 2 * x, (0, 7))
+    for _ in range(WARM_UP + 1):
+        assert torch.equal(captured(torch.ones(3).as_subclass(Told)), 2 * torch.ones(3))
+    assert captured.failed and told_gpu == [("begin", (0, 7))]
+
+
 def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch, capsys):
     def fail(function, **_):
         def call(*_):
@@ -63,6 +141,23 @@ def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch, capsys):
     assert [double(x) for x in (1, 2)] == [2, 4]
     said = capsys.readouterr().err
     assert said.startswith("not compiled, steps are slower: ") and said.count("\n") == 1
+
+
+def test_what_has_a_gradient_that_cannot_be_compiled_runs_as_it_is(monkeypatch, capsys):
+    """Torch compiles the gradient when it is asked for, unless it is told to do so at once."""
+
+    def fail(*_):
+        raise BackendCompilerFailed(fail, RuntimeError("no memory to compile in"), None)
+
+    compile_ = torch.compile
+    backend = aot_autograd(fw_compiler=lambda graph, _: graph, bw_compiler=fail)
+    monkeypatch.setattr(torch, "compile", lambda f, **_: compile_(f, backend=backend))
+    weight = torch.ones(3, requires_grad=True)
+    square = compiled(lambda x: (weight * x).square().sum())
+    for _ in range(2):
+        square(torch.ones(3)).backward()
+    assert torch.equal(weight.grad, torch.full((3,), 4.0))
+    assert capsys.readouterr().err.count("not compiled, steps are slower") == 1
 
 
 def test_a_compiled_function_s_own_failure_is_raised(monkeypatch):

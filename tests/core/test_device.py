@@ -12,6 +12,7 @@ from diffusevae.core.device import (
     PRECISION_VARIABLE,
     choose_device,
     launch,
+    strictly_deterministic,
 )
 from diffusevae.core.errors import InputError
 from diffusevae.models.unet import UNet
@@ -50,6 +51,20 @@ def test_a_way_to_compute_that_there_is_not_is_named_with_the_mend(
     monkeypatch.setenv(variable, value)
     with pytest.raises(InputError, match=f"^{variable}: '{value}' is none; use {mend}$"):
         choose_device()
+
+
+@pytest.mark.parametrize(("name", "inside"), [("cpu", "warn"), ("cuda", "error")])
+def test_what_is_strict_on_a_gpu_is_so_for_a_while(name, inside):
+    modes = ["default", "warn", "error"]
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("warn")
+    try:
+        with pytest.raises(ZeroDivisionError), strictly_deterministic(torch.device(name)):
+            assert modes[torch.get_deterministic_debug_mode()] == inside
+            raise ZeroDivisionError
+        assert modes[torch.get_deterministic_debug_mode()] == "warn"
+    finally:
+        torch.set_deterministic_debug_mode(before)
 
 
 def test_steps_on_a_gpu_are_captured_and_compiled_where_that_pays(monkeypatch):

@@ -2,20 +2,29 @@
 
 import dataclasses
 from collections import Counter
+from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch._dynamo.exc import BackendCompilerFailed
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import diffusevae.training.checkpointer
-from diffusevae.core.device import LAUNCH_VARIABLE
+from diffusevae.core.device import LAUNCH_VARIABLE, choose_device
+from diffusevae.models.classifier import Classifier, ClassifierConfig
+from diffusevae.models.code_diffusion import CodeDiffusion
+from diffusevae.models.diffusion import DiffusionModel
 from diffusevae.models.diffusion_config import DiffusionConfig
+from diffusevae.models.index_prior import IndexPrior
+from diffusevae.models.vae_losses import draw_noise, vae_loss
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.diffusion_training import Images, fit_diffusion
+from diffusevae.training.distributed import ALONE
 from diffusevae.training.loop import Callbacks
+from diffusevae.training.step import make_step
 from diffusevae.training.training_state import State
-from tests.support.toy_models import make_diffusion, make_unet_config
+from tests.support.toy_models import make_diffusion, make_unet_config, make_vae
 from tests.support.toy_trainings import make_optimiser
 
 CONFIG = DiffusionConfig("cosine", 100, 1e-4, 0.02, "v", "centred", True)
@@ -31,6 +40,8 @@ DEVICES = [
 @pytest.fixture(params=DEVICES)
 def device(request, monkeypatch) -> str:
     monkeypatch.setenv("DIFFUSEVAE_PRECISION", "float32")
+    if request.param == "cuda":
+        choose_device()
     return request.param
 
 
@@ -120,6 +131,90 @@ def test_a_step_makes_bfloat16_of_each_weight_once(monkeypatch):
         model.losses(x, torch.arange(4), torch.randn_like(x))["loss"].backward()
     del casts["other"]
     assert len(casts) > 50 and set(casts.values()) == {1}
+
+
+# For these the CPU waits until the GPU has come so far, or a CPU's numbers go there.
+WAITS = {"_local_scalar_dense", "equal", "lift_fresh", "masked_select", "nonzero", "_unique2"}
+# Of these a GPU has no deterministic kernel (torch.use_deterministic_algorithms).
+UNSTEADY = {
+    *("_adaptive_avg_pool2d_backward", "adaptive_max_pool2d_backward", "avg_pool3d_backward"),
+    *("_ctc_loss_backward", "_embedding_bag_backward", "cumsum", "histc", "median", "put_"),
+    *(
+        "grid_sampler_2d_backward",
+        "max_unpool2d",
+        "nll_loss2d_forward",
+        "reflection_pad2d_backward",
+    ),
+    *("upsample_bilinear2d_backward", "upsample_bicubic2d_backward", "upsample_linear1d_backward"),
+}
+
+
+class OnGPU(TorchDispatchMode):
+    """Refuses what a GPU could not record, or not do twice to the same bytes."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        name = function.name().removeprefix("aten::").split(".")[0]
+        assert name not in WAITS | UNSTEADY, name
+        if name == "index":
+            assert all(at is None or at.dtype is not torch.bool for at in arguments[1]), "a mask"
+        return function(*arguments, **(options or {}))
+
+
+def of_diffusion(fuse=("in", "down", "skip"), num_classes=0):
+    model = make_diffusion("v", conditional=True, fuse=fuse, num_classes=num_classes)
+    x = torch.rand(4, 1, 16, 16)
+    labels = [torch.arange(4)] if num_classes else []
+    return model, DiffusionModel.losses, (x, torch.arange(4), torch.randn_like(x), x, *labels)
+
+
+def of_vae(**changes):
+    vae = make_vae(image_shape=(1, 16, 16), dropout=0.1, **changes)
+    noise = draw_noise(vae, 4, torch.Generator().manual_seed(0))
+    return vae, vae_loss, (torch.rand(4, 1, 16, 16), noise)
+
+
+def of_classifier():
+    model = Classifier(ClassifierConfig(8, 16, 0.1, 1), (1, 16, 16), 10)
+
+    def losses(model, x, label):
+        return {"loss": F.cross_entropy(model(x), label)}
+
+    return model, losses, (torch.rand(4, 1, 16, 16), torch.arange(4))
+
+
+def of_indices():
+    return IndexPrior(16, 9, 16), IndexPrior.losses, (torch.arange(36).view(4, 9) % 16,)
+
+
+def of_codes():
+    codes = torch.randn(4, 3, 4, 4)
+    model = CodeDiffusion(CONFIG, 16, codes)
+    return model, DiffusionModel.losses, model.draw(codes, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        of_diffusion,
+        partial(of_diffusion, ("shift", "concat"), 10),
+        of_vae,
+        partial(of_vae, kind="vq", reconstruction="bce"),
+        partial(of_vae, kind="rae", reconstruction="l1"),
+        of_classifier,
+        of_indices,
+        of_codes,
+    ],
+)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_step_waits_for_nothing_and_comes_to_the_same_twice(make, precision, monkeypatch):
+    monkeypatch.setenv("DIFFUSEVAE_PRECISION", precision)
+    model, losses, batch = make()
+    state = State(model.train(), 1e-3)
+    step = make_step(state, losses, 1.0, 4, 4, ALONE)
+    state.set_pace(1e-3, 0.9)
+    with OnGPU():
+        step(batch, 4)
+    assert state.weights.isfinite().all()
 
 
 SMALL = {"channel_multipliers": (1,), "blocks_per_level": 1, "attention_levels": (), "dropout": 0.0}

@@ -68,26 +68,43 @@ class Captured(Generic[Output]):
     def _record(self) -> None:
         """Record the function, which runs nothing yet."""
         device = self.inputs[0].device
-        graph = torch.cuda.CUDAGraph()
+        graph, pool = torch.cuda.CUDAGraph(), self.pool or torch.cuda.graph_pool_handle()
         try:
             # Where recording fails the inner context does not put the old stream back.
             with (
                 torch.cuda.stream(_stream(device)),
-                torch.cuda.graph(
-                    graph, self.pool, _stream(device), capture_error_mode="thread_local"
-                ),
+                torch.cuda.graph(graph, pool, _stream(device), capture_error_mode="thread_local"),
             ):
                 self.output = self.function(*self.inputs)
         except RuntimeError as error:
             self.failed = True
-            # The generator believes that it is still being recorded; a copy of its state does not.
-            drawing = torch.cuda.default_generators[torch.cuda.current_device()]
-            drawing.graphsafe_set_state(drawing.clone_state())
-            _say(
-                "no CUDA graph", error.__context__ or error
-            )  # ending it fails for what failed in it
+            _clear_up(device, pool)
+            # Ending it fails for what failed in it.
+            _say("no CUDA graph", error.__context__ or error)
         else:
             self.graph = graph
+
+
+def _clear_up(device: torch.device, pool: Any) -> None:
+    """Undo what torch leaves where a recording fails (CUDAGraph::capture_end, which then throws).
+
+    Its allocator would go on as if under a recording: it would give no unused memory back for want
+    of memory, and let no other graph have this pool. Before 2.13 its generator would draw nothing;
+    one that draws is kept, for other graphs read the seed from its state.
+    """
+    try:
+        torch._C._cuda_endAllocateToPool(device.index, pool)
+    except RuntimeError:
+        pass  # the recording was ended, only what was recorded has failed
+    else:
+        torch._C._cuda_releasePool(device.index, pool)
+    generator = torch.cuda.default_generators[device.index]
+    state = generator.get_state()
+    try:
+        torch.rand(1, device=device)
+    except RuntimeError:
+        generator.graphsafe_set_state(generator.clone_state())
+    generator.set_state(state)
 
 
 @cache
@@ -100,9 +117,10 @@ def compiled(function: Callable[..., Output]) -> Callable[..., Output]:
 
     Of kernels that round differently none is chosen by its time, for the next run may find another.
     Where the machine cannot (it lacks a C compiler, or Triton), it runs as it is, and one line says
-    so.
+    so; hence its gradient is compiled at once, which torch else leaves until it is asked for.
     """
     from torch._dynamo.exc import TorchDynamoException
+    from torch._functorch import config
 
     fast = torch.compile(function, dynamic=False, options={"deterministic": True})
     can = True
@@ -111,7 +129,8 @@ def compiled(function: Callable[..., Output]) -> Callable[..., Output]:
         nonlocal can
         if can:
             try:
-                return fast(*arguments)
+                with config.patch(force_non_lazy_backward_lowering=True):
+                    return fast(*arguments)
             except TorchDynamoException as error:
                 can = False
                 _say("not compiled", error)

@@ -2,7 +2,8 @@
 
 import ctypes
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -80,6 +81,24 @@ def autocast(device: torch.device) -> AbstractContextManager:
     if precision(device) == "float32":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
+
+
+@contextmanager
+def strictly_deterministic(device: torch.device) -> Iterator[None]:
+    """Let a GPU run none but deterministic kernels: of attention's gradient there are others.
+
+    `choose_device` has torch warn of these, and use them; so it does not refuse what has no other
+    kernel. Here that raises RuntimeError.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(before)
 
 
 def launch(device: torch.device, num_images: int) -> str:

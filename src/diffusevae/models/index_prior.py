@@ -37,7 +37,8 @@ class IndexPrior(nn.Module):
         before = F.pad(indices, (1, 0), value=self.num_entries)
         length = before.shape[1]
         h = self.embed(before) + self.places[:length]
-        return self.out(self.layers(h, self.mask[:length, :length]))
+        # Not told that the mask is causal, torch compares it, and a GPU has to wait for the answer.
+        return self.out(self.layers(h, self.mask[:length, :length], is_causal=True))
 
     def losses(self, indices: Tensor) -> dict[str, Tensor]:
         """Return loss = - log p in nats per index, for indices B x n."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffusevae.core.capture import Captured, compiled
-from diffusevae.core.device import launch
+from diffusevae.core.device import launch, strictly_deterministic
 from diffusevae.training.distributed import Group
 from diffusevae.training.training_state import State
 
@@ -53,10 +53,11 @@ def _take(
 ) -> None:
     """Take one step down the gradients, clipped, move the average along and add up the losses."""
     _, weight = group.shard(count)
-    losses = {name: loss * weight for name, loss in losses_of(state.model, *batch).items()}
     assert state.weights.grad is not None  # since `join_weights`
     state.weights.grad.zero_()
-    losses["loss"].backward()
+    with strictly_deterministic(state.weights.device):
+        losses = {name: loss * weight for name, loss in losses_of(state.model, *batch).items()}
+        losses["loss"].backward()
     means = {name: loss.detach() for name, loss in losses.items()}
     group.all_reduce([state.weights.grad, *means.values()])
     torch.nn.utils.clip_grad_norm_([state.weights], clip_norm)
