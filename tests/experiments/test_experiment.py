@@ -183,6 +183,10 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
             "registered_sampler: 'fronteer' is none of params, frontier",
         ),
         ("frontier.etas", [], "etas: expected one or more"),
+        ("distil.num_steps", [4, 3], "num_steps [4, 3]: expected those of the teacher, then fewer"),
+        ("distil.num_steps", [2000, 1], "distil.num_steps: 2000, but there are only 1000"),
+        ("distil.compared_steps", [1001], "distil.compared_steps: 1001, but there are only 1000"),
+        ("distil.num_train_images", 513, "distil.num_train_images: 513, but there are only 512"),
         (
             "compress.codes",
             [[1, 5, 5], [1, 4, 4]],

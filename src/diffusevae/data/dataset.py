@@ -98,6 +98,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    def first(self, count: int) -> "Split":
+        """Return its first images, all of them where there are fewer."""
+        return Split(self.images[:count], self.labels[:count], self.indices[:count])
+
     def to(self, device: torch.device | str) -> "Split":
         """Return the split on a device."""
         return Split(*(t.to(device) for t in (self.images, self.labels, self.indices)))

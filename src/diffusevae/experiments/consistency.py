@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from diffusevae.core.errors import InputError
 from diffusevae.data.dataset import DatasetConfig
 from diffusevae.experiments.drawn_sections import TUNABLE, draw_sections
+from diffusevae.experiments.study_limits import Limit, limits_of_studies
 from diffusevae.metrics.intervals import count_needed
 from diffusevae.metrics.paired import WINDOW
 from diffusevae.models.diffusion_config import DiffusionConfig
@@ -19,8 +20,6 @@ from diffusevae.models.vae_config import size_vae
 from diffusevae.sampling.timesteps import most_steps, starts_without_noise
 from diffusevae.studies.ablation.further_measures import check_bound
 from diffusevae.studies.ablation.variants import apply_variant
-from diffusevae.studies.priors.priors_study import PriorsConfig
-from diffusevae.studies.restoration.restoration_config import RestoreConfig
 from diffusevae.training.objectives import shared_levels
 
 
@@ -150,9 +149,7 @@ def _misfits_of_numbers(params: SimpleNamespace, images: DatasetConfig) -> Itera
         )
 
 
-def _limits(
-    params: SimpleNamespace, images: DatasetConfig
-) -> Iterator[tuple[str, float, float, str]]:
+def _limits(params: SimpleNamespace, images: DatasetConfig) -> Iterator[Limit]:
     """Yield (place, value, most, what there are only so many of)."""
     num_train = images.num_train or math.inf
     num_codes = min(params.train_vae.num_snapshot_codes, images.validation_images)
@@ -177,74 +174,8 @@ def _limits(
         num_codes - 1,
         "other codes (train_vae.num_snapshot_codes, validation_images)",
     )
-    yield from _limits_of_studies(params, images)
+    yield from limits_of_studies(params, images)
     for stage in ("train_vae", "train_ddpm", "train_diffusevae"):
         config = getattr(params, stage)
         for epoch in config.snapshot_epochs:
             yield f"{stage}.snapshot_epochs", epoch, config.epochs, f"epochs ({stage}.epochs)"
-
-
-def _limits_of_studies(
-    params: SimpleNamespace, images: DatasetConfig
-) -> Iterator[tuple[str, float, float, str]]:
-    num_train = images.num_train or math.inf
-    num_timesteps = params.diffusion.num_timesteps
-    yield ("ablate.num_train_images", params.ablate.num_train_images, num_train, "training images")
-    tested = max(params.ablate.num_test_images, params.ablate.bound_images)
-    yield ("ablate.num_test_images, bound_images", tested, images.num_test, "test images")
-    yield ("ablate.path_steps", params.ablate.path_steps, num_timesteps, "timesteps")
-    yield (
-        "compress.num_train_images",
-        params.compress.num_train_images,
-        num_train,
-        "training images",
-    )
-    yield (
-        "compress.num_test_images",
-        params.compress.num_test_images,
-        images.num_test,
-        "test images",
-    )
-    yield ("robustness.num_images", params.robustness.num_images, images.num_test, "test images")
-    yield from _limits_of_priors(params.priors, images, num_timesteps)
-    yield from _limits_of_restoration(params.restore, images, num_timesteps)
-    frontier = params.frontier
-    largest = max(*frontier.num_steps, frontier.converged_steps)
-    yield "frontier.num_steps, converged_steps", largest, num_timesteps, "timesteps"
-    if "ddim_ahead" in frontier.samplers:
-        yield (
-            "frontier.num_steps of ddim_ahead",
-            max(frontier.num_steps),
-            most_steps("ddim_ahead", num_timesteps),
-            "timesteps",
-        )
-    yield (
-        "frontier.num_images",
-        params.frontier.num_images,
-        images.validation_images // 2,
-        "pairs of validation images",
-    )
-
-
-def _limits_of_restoration(
-    restore: RestoreConfig, images: DatasetConfig, num_timesteps: int
-) -> Iterator[tuple[str, float, float, str]]:
-    yield ("restore.num_images", restore.num_images, images.num_test, "test images")
-    yield (
-        "restore.num_settings_images",
-        restore.num_settings_images,
-        images.validation_images,
-        "validation images",
-    )
-    yield ("restore.num_steps", restore.num_steps, num_timesteps, "timesteps")
-
-
-def _limits_of_priors(
-    config: PriorsConfig, images: DatasetConfig, num_timesteps: int
-) -> Iterator[tuple[str, float, float, str]]:
-    num_train = images.num_train or math.inf
-    yield "priors.num_images", config.num_images, images.num_test, "test images"
-    yield "priors.num_images", config.num_images, num_train, "training images"
-    yield "priors.num_components", max(config.num_components), num_train, "training images"
-    yield "priors.num_labels", max(config.num_labels), num_train, "training images"
-    yield "priors.num_steps", config.num_steps, num_timesteps, "timesteps"

@@ -14,7 +14,7 @@ import torch
 
 from diffusevae.core.device import choose_device
 from diffusevae.core.stage_log import StageLog
-from diffusevae.data.dataset import Split, load_split
+from diffusevae.data.dataset import load_split
 from diffusevae.latents.digits.digits_results import save_digits, train_kinds
 from diffusevae.latents.digits.digits_study import BetaVAEConfig, Judges
 from diffusevae.models.classifier import load_classifier
@@ -33,8 +33,7 @@ def run(
     log.dataset(train, "training")
     config = params.beta_vae
     split, held_out, unseen = (load_split(path) for path in (train, validation, test))
-    count = config.num_test_images
-    unseen = Split(unseen.images[:count], unseen.labels[:count], unseen.indices[:count])
+    unseen = unseen.first(config.num_test_images)
     judges = Judges.of(unseen, load_classifier(classifier))
     with open_trainings("beta_vae", params, [train, validation], DEVICE, log) as open_one:
         models = train_kinds(config, split, held_out, judges, open_one)

@@ -10,19 +10,20 @@ from diffusevae.figures.drawing import INK, MUTED, panels
 from diffusevae.metrics.labels import MODEL_NAMES
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#7c3aed", "#0891b2", "#4b5563", "#b45309")
+TITLES = {
+    "ddpm_frechet": f"{MODEL_NAMES['ddpm']}: Fréchet distance ↓",
+    "diffusevae_frechet": f"{MODEL_NAMES['diffusevae']}: Fréchet distance ↓",
+    "diffusevae_ssim": f"{MODEL_NAMES['diffusevae']}: SSIM of refinements ↑",
+}
 LOG_RATIO = 10  # a range of distances from this factor on is drawn logarithmically
 
 
 def draw_frontier(rows: pd.DataFrame, end: Mapping[str, float]) -> Figure:
-    """Return each quantity over the number of network evaluations, one line per sampler.
+    """Return each quantity there is over the number of network evaluations, a line per sampler.
 
     Filled points are not worse than the converged sampler, whose values `end` are dashed lines.
     """
-    titles = {
-        "ddpm_frechet": f"{MODEL_NAMES['ddpm']}: Fréchet distance ↓",
-        "diffusevae_frechet": f"{MODEL_NAMES['diffusevae']}: Fréchet distance ↓",
-        "diffusevae_ssim": f"{MODEL_NAMES['diffusevae']}: SSIM of refinements ↑",
-    }
+    titles = {name: title for name, title in TITLES.items() if name in rows}
     figure, grid = panels(len(titles), 1, 2.5 * len(titles) + 0.6, sharex=True)
     for axes, (name, title) in zip(grid[:, 0], titles.items(), strict=True):
         axes.axhline(end[name], color=MUTED, linestyle="--", linewidth=1.2)

@@ -21,7 +21,7 @@ from diffusevae.metrics.intervals import SMALLEST
 from diffusevae.metrics.set_comparison import extract_features
 from diffusevae.models.classifier import Classifier
 from diffusevae.models.vae import reconstruct_all
-from diffusevae.sampling.generation import Models, decode_new_codes, draw_labels
+from diffusevae.sampling.generation import Models, Pair, decode_new_codes, draw_labels
 from diffusevae.studies.frontier.budget import split_distance
 from diffusevae.studies.frontier.budget_figures import draw_budget
 from diffusevae.studies.frontier.frontier_figures import draw_frontier
@@ -52,7 +52,7 @@ class Frontier:
 
 
 def make_subject(
-    models: Models, classifier: Classifier, images: Tensor, num_images: int, seed: int
+    pair: Pair, classifier: Classifier, images: Tensor, num_images: int, seed: int
 ) -> Subject:
     """Return what every point has in common, of uint8 validation images on the device to use.
 
@@ -66,11 +66,11 @@ def make_subject(
             f"refine and as many others are needed: raise frontier.num_images (now {num_images}) "
             "or the images of the split"
         )
-    labels = draw_labels(models, "gmm", len(images), seed)
+    labels = draw_labels(pair, "gmm", len(images), seed)
     return Subject(
         to_unit(images).cpu(),
-        reconstruct_all(models.vae, images),
-        decode_new_codes(models, "gmm", len(images), seed, labels),
+        reconstruct_all(pair.vae, images),
+        decode_new_codes(pair, "gmm", len(images), seed, labels),
         labels,
         lambda made: extract_features(classifier, made, device),
         extract_features(classifier, others, device),

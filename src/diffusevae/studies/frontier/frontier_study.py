@@ -19,6 +19,7 @@ from diffusevae.metrics.bootstrap import interval
 from diffusevae.metrics.distribution import frechet_distance
 from diffusevae.metrics.frechet_intervals import frechet_difference
 from diffusevae.metrics.paired import ssim
+from diffusevae.models.diffusion import DiffusionModel
 from diffusevae.sampling.generation import Models, sample_new
 from diffusevae.sampling.sampler_config import SamplerConfig, SamplerName
 from diffusevae.sampling.samplers import sample
@@ -83,17 +84,28 @@ def measure_point(
     models: Models, sampler: SamplerConfig, subject: Subject, seed: int
 ) -> dict[str, np.ndarray]:
     """Return features of the DDPM's and DiffuseVAE's new images, and the SSIM of refinements."""
-    count = len(subject.x_hat)
-    refined = sample(models.diffusevae, sampler, count, seed, subject.x_hat)
+    count, labels = len(subject.x_hat), subject.labels
+    made = sample_new(models.ddpm, sampler, count, seed, labels=labels)
+    return {"ddpm_frechet": subject.features(made)} | measure_images(
+        *make_images(models.diffusevae, sampler, subject, seed), subject
+    )
+
+
+def make_images(
+    model: DiffusionModel, sampler: SamplerConfig, subject: Subject, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Return a DiffuseVAE's new images and its refinements, N x C x H x W in [0, 1] on the CPU."""
+    count, labels = len(subject.x_hat), subject.labels
+    return (
+        sample_new(model, sampler, count, seed, subject.decoded, labels=labels),
+        sample(model, sampler, count, seed, subject.x_hat),
+    )
+
+
+def measure_images(new: Tensor, refined: Tensor, subject: Subject) -> dict[str, np.ndarray]:
+    """Return the features of new images, N x D, and the SSIM of N refinements."""
     return {
-        "ddpm_frechet": subject.features(
-            sample_new(models.ddpm, sampler, count, seed, labels=subject.labels)
-        ),
-        "diffusevae_frechet": subject.features(
-            sample_new(
-                models.diffusevae, sampler, count, seed, subject.decoded, labels=subject.labels
-            )
-        ),
+        "diffusevae_frechet": subject.features(new),
         "diffusevae_ssim": ssim(subject.real, refined).double().numpy(),
     }
 
@@ -108,15 +120,15 @@ def compare_points(
     num_resamples: int,
     seed: int,
 ) -> dict[str, float | bool]:
-    """Return a row: each quantity's value, and its difference from the converged one with interval.
+    """Return a row: each quantity of a point, and its difference from the converged one's.
 
-    Differences are paired: both sides have the same images and noise. That of Fréchet distances is
-    extrapolated to infinitely many images (`intervals`); `_converged` is the converged one's value
-    at as many images as the point's. A point is not worse where the 95 % interval of the
-    difference reaches zero, or lies on the better side.
+    Differences have intervals and are paired: both sides have the same images and noise. That of
+    Fréchet distances is extrapolated to infinitely many images (`intervals`); `_converged` is the
+    converged one's value at as many images as the point's. A point is not worse where the 95 %
+    interval of the difference reaches zero, or lies on the better side.
     """
     row: dict[str, float | bool] = {}
-    for name in QUANTITIES:
+    for name in point:
         if name.endswith("ssim"):
             row[name], end = float(point[name].mean()), float(best[name].mean())
             difference = interval(point[name] - best[name], seed_of(seed, name), num_resamples)
