@@ -25,6 +25,7 @@ from diffusevae.tracking.mlflow_store import (
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and a run that changes nothing needs none of it
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
     from tasks.stage import StageResult
 
@@ -91,7 +92,7 @@ def open_parent_run(experiment: str, dataset: str) -> Iterator[ParentRun]:
         raise
     finally:
         with mlflow_failures():
-            client.set_terminated(parent.id, status)
+            _end(client, run, status)
 
 
 def close_abandoned(experiment: str) -> None:
@@ -104,7 +105,13 @@ def close_abandoned(experiment: str) -> None:
     with mlflow_failures():
         client = connect()
         for run in client.search_runs([experiment_id(client, experiment)], abandoned):
-            client.set_terminated(run.info.run_id, "KILLED")
+            _end(client, run, "KILLED")
+
+
+def _end(client: "MlflowClient", run: "Run", status: str) -> None:
+    """End a run, not before its start, wherever the clock went."""
+    now = int(time.time() * 1000)
+    client.set_terminated(run.info.run_id, status, max(now, run.info.start_time))
 
 
 @contextmanager

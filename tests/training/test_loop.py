@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+import diffusevae.training.checkpointer
 from diffusevae.core.errors import InputError
 from diffusevae.data.dataset import Split
 from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.vae import reconstruct_all
+from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.diffusion_training import Images, fit_diffusion
 from diffusevae.training.loop import Callbacks, Fit, fit
 from diffusevae.training.training_state import join_weights
@@ -116,6 +118,24 @@ def test_a_loss_that_stops_being_finite_ends_the_training_with_the_mend():
     task = Fit(index, lambda model, _: {"loss": model.value.sum() * math.nan}, lambda _: ONE, 4)
     with pytest.raises(InputError, match="train_loss is nan after epoch 1.*smaller learning_rate"):
         fit(Scalar(), make_optimiser(), 2, 0, task, Callbacks())
+
+
+@pytest.mark.fault("T8")
+def test_a_checkpoint_of_what_is_no_number_takes_no_good_one_s_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(diffusevae.training.checkpointer, "SECONDS_BETWEEN", 0)
+    steps = []
+
+    def losses(model, batch):
+        steps.append(batch)
+        factor = math.nan if len(steps) == 6 else 1.0
+        return {"loss": model.value.sum() * factor}
+
+    checkpointer = Checkpointer(tmp_path, print)
+    with pytest.raises(InputError, match="train_loss is nan in epoch 2 at learning rate"):
+        task = Fit(index, losses, lambda _: ONE, 16)
+        fit(Scalar(), make_optimiser(), 3, 0, task, Callbacks(), checkpointer)
+    tensors, facts = checkpointer.load()
+    assert facts["step"] == 5 and torch.isfinite(tensors["model/value"]).all()
 
 
 def test_joined_weights_and_gradients_are_those_of_the_model():

@@ -23,6 +23,7 @@ class Runs:
         self._client: MlflowClient | None = None
         self.ids: dict[int, str] = {}
         self.places: dict[int, str] = {}
+        self._begun: dict[int, int] = {}  # milliseconds
 
     @property
     def client(self) -> "MlflowClient":
@@ -56,6 +57,7 @@ class Runs:
             tags = tags | {"record": f"{self.key}.{run}"}
             found = [self.client.create_run(self.places[run], milliseconds, tags, name)]
         self.ids[run] = found[0].info.run_id
+        self._begun[run] = found[0].info.start_time
         rows = [Param(key, value) for key, value in params.items()]
         self.client.log_batch(self.ids[run], params=rows)
 
@@ -97,8 +99,8 @@ class Runs:
         self.client.log_inputs(self.ids[run], datasets=[DatasetInput(data, tags)])
 
     def close(self, run: int, milliseconds: int, status: str) -> None:
-        """End a run as FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(self.ids[run], status, milliseconds)
+        """End a run as FINISHED, FAILED or KILLED; not before its start, wherever clocks went."""
+        self.client.set_terminated(self.ids[run], status, max(milliseconds, self._begun[run]))
         # A server that was slow to answer may have made the run twice, the first time after we
         # had looked for it.
         for twin in self._find(run):

@@ -147,7 +147,7 @@ def _train_epoch(
         state.batch, state.step = state.batch + 1, state.step + 1
         callbacks.on_batch(state.epoch, state.batch, len(batches))
         if checkpointer is not None and (checkpointer.is_due or interruption.is_asked()):
-            checkpointer.save(state.step, *state.pack())
+            _keep(state, config, checkpointer)
         interruption.check()
     return {name: float(total) / task.num_images for name, total in state.totals.items()}
 
@@ -166,13 +166,21 @@ def _judge_epoch(
             validated = task.validate(state.ema)
             row = {"epoch": state.epoch} | {f"train_{k}": v for k, v in trained.items()}
             row |= {f"validation_{k}": v for k, v in validated.items()}
-            _check_finite(row, config)
+            _check_finite(row, config, f"after epoch {state.epoch}")
             callbacks.on_epoch(state.epoch, row, state.ema)
             return row
     except interruption.Stopped:
         if checkpointer is not None:
-            checkpointer.save(state.step, *state.pack())
+            _keep(state, config, checkpointer)
         raise
+
+
+def _keep(state: State, config: OptimiserConfig, checkpointer: Checkpointer) -> None:
+    """Write a checkpoint within an epoch; raise Diverged before it takes a good one's place."""
+    row = {f"train_{name}": float(total) for name, total in state.totals.items()}
+    row["the largest weight"] = float(state.weights.detach().abs().max())
+    _check_finite(row, config, f"in epoch {state.epoch}")
+    checkpointer.save(state.step, *state.pack())
 
 
 def _learning_rate(config: OptimiserConfig, progress: float) -> float:
@@ -182,10 +190,10 @@ def _learning_rate(config: OptimiserConfig, progress: float) -> float:
     return config.learning_rate
 
 
-def _check_finite(row: dict[str, float], config: OptimiserConfig) -> None:
+def _check_finite(row: Mapping[str, float], config: OptimiserConfig, when: str) -> None:
     for name, value in row.items():
         if not math.isfinite(value):
             raise Diverged(
-                f"training: {name} is {value} after epoch {row['epoch']} at learning "
-                f"rate {config.learning_rate}; use a smaller learning_rate"
+                f"training: {name} is {value} {when} at learning rate {config.learning_rate}; "
+                "use a smaller learning_rate"
             )
