@@ -1,5 +1,6 @@
 """A captured function does what it does as it is, in each of its calls."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
@@ -127,6 +128,43 @@ def test_a_recording_that_was_ended_is_not_ended_again(told_gpu, monkeypatch):
     for _ in range(WARM_UP + 1):
         assert torch.equal(captured(torch.ones(3).as_subclass(Told)), 2 * torch.ones(3))
     assert captured.failed and told_gpu == [("begin", (0, 7))]
+
+
+def test_a_thread_records_what_it_has_run_itself_to_the_end(told_gpu):
+    """Each thread has its own handles of libraries, made when it needs them, not in a recording."""
+    failing = iter([True, False, False])
+
+    def double(x: torch.Tensor) -> torch.Tensor:
+        if next(failing, False):
+            raise torch.OutOfMemoryError("of 80 GiB")
+        return 2 * x
+
+    captured, x = Captured(double), torch.ones(3).as_subclass(Told)
+    with pytest.raises(torch.OutOfMemoryError):
+        captured(x)
+    for _ in range(WARM_UP):
+        captured(x)
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(WARM_UP):
+            pool.submit(captured, x).result()
+    assert not told_gpu
+    captured(x)
+    assert told_gpu
+
+
+def test_any_number_of_functions_with_one_code_is_compiled(monkeypatch):
+    compile_, graphs = torch.compile, []
+
+    def trace(function, **_):
+        return compile_(function, dynamic=False, backend=lambda g, _: graphs.append(g) or g.forward)
+
+    def add(x: torch.Tensor) -> torch.Tensor:
+        return x + 1
+
+    monkeypatch.setattr(torch, "compile", trace)
+    for count in range(1, 11):
+        assert torch.equal(compiled(add)(torch.ones(count)), torch.full((count,), 2.0))
+    assert len(graphs) == 10
 
 
 def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch, capsys):

@@ -8,6 +8,7 @@ import torch
 
 from diffusevae.core.device import (
     COMPILED_FROM,
+    DEVICE_VARIABLE,
     LAUNCH_VARIABLE,
     PRECISION_VARIABLE,
     choose_device,
@@ -65,6 +66,15 @@ def test_what_is_strict_on_a_gpu_is_so_for_a_while(name, inside):
         assert modes[torch.get_deterministic_debug_mode()] == "warn"
     finally:
         torch.set_deterministic_debug_mode(before)
+
+
+@pytest.mark.parametrize(("name", "made_current"), [("cuda", []), ("cuda:1", [1])])
+def test_a_gpu_that_is_named_is_the_current_one(name, made_current, monkeypatch):
+    monkeypatch.setenv(DEVICE_VARIABLE, name)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    current: list[int] = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: current.append(device.index))
+    assert choose_device() == torch.device(name) and current == made_current
 
 
 def test_steps_on_a_gpu_are_captured_and_compiled_where_that_pays(monkeypatch):

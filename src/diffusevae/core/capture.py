@@ -4,8 +4,11 @@ Small kernels take less time than their launches; a graph has one launch for all
 """
 
 import sys
+import threading
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
+from types import FunctionType
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -16,7 +19,7 @@ WARM_UP = 2  # calls before the one that is recorded: kernels are loaded, worksp
 
 
 class Captured(Generic[Output]):
-    """A function of tensors, replayed on a GPU once it has run WARM_UP times.
+    """A function of tensors, replayed on a GPU once it has run WARM_UP times in one thread.
 
     The first call's tensors are copied; what later calls give is written into these copies, on
     which alone the function works. So it takes effect once in each call, be it run, or recorded and
@@ -34,7 +37,9 @@ class Captured(Generic[Output]):
         self.inputs: list[Tensor] = []
         self.output: Output | None = None
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.calls, self.failed = 0, False
+        # By thread, for each has handles of cuBLAS and cuDNN, which cannot be made in a recording.
+        self.runs: Counter[int] = Counter()
+        self.failed = False
 
     def __call__(self, *inputs: Tensor) -> Output:
         """Return what the function makes of these tensors, each of the shape that it first had."""
@@ -43,11 +48,10 @@ class Captured(Generic[Output]):
         for mine, given in zip(self.inputs, inputs, strict=True):
             assert mine.shape == given.shape, "a captured function got another shape"
             mine.copy_(given)
-        self.calls += 1
         if self.inputs[0].device.type != "cuda" or self.failed:
             return self.function(*self.inputs)
         with torch.cuda.device(self.inputs[0].device):
-            if self.graph is None and self.calls <= WARM_UP:
+            if self.graph is None and self.runs[threading.get_ident()] < WARM_UP:
                 return self._run_aside()
             if self.graph is None:
                 self._record()
@@ -63,6 +67,7 @@ class Captured(Generic[Output]):
         with torch.cuda.stream(aside):
             output = self.function(*self.inputs)
         current.wait_stream(aside)
+        self.runs[threading.get_ident()] += 1
         return output
 
     def _record(self) -> None:
@@ -122,7 +127,7 @@ def compiled(function: Callable[..., Output]) -> Callable[..., Output]:
     from torch._dynamo.exc import TorchDynamoException
     from torch._functorch import config
 
-    fast = torch.compile(function, dynamic=False, options={"deterministic": True})
+    fast = torch.compile(_copy(function), dynamic=False, options={"deterministic": True})
     can = True
 
     def call(*arguments: Any) -> Output:
@@ -137,6 +142,21 @@ def compiled(function: Callable[..., Output]) -> Callable[..., Output]:
         return function(*arguments)
 
     return call
+
+
+def _copy(function: Callable[..., Output]) -> Callable[..., Output]:
+    """Return a function with a code object of its own; modules are left as they are.
+
+    Torch compiles a code object eight times, for all its functions, then leaves it as it is: how
+    the ninth of a process' trainings ran would depend on which of them the process began with.
+    """
+    if not isinstance(function, FunctionType):
+        return function
+    code, name = function.__code__.replace(), function.__name__
+    defaults, closure = function.__defaults__, function.__closure__
+    copied = FunctionType(code, function.__globals__, name, defaults, closure)
+    copied.__kwdefaults__ = function.__kwdefaults__
+    return copied
 
 
 def _say(what: str, error: BaseException) -> None:

@@ -48,6 +48,8 @@ def choose_device() -> torch.device:
             f"{DEVICE_VARIABLE}: {name} is not on this machine, which has "
             f"{torch.cuda.device_count()} CUDA devices; use cpu"
         )
+    if device.type == "cuda" and device.index:
+        torch.cuda.set_device(device)  # what names no device is about this one: clocks, memory
     for variable, values in ((PRECISION_VARIABLE, PRECISIONS), (LAUNCH_VARIABLE, LAUNCHES)):
         value = os.environ.get(variable)
         if value and value not in values:

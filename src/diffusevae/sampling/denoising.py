@@ -64,6 +64,13 @@ def make_denoiser(
     return denoise
 
 
+def send(drawn: Tensor, device: torch.device) -> Tensor:
+    """Return what was drawn on the CPU on the device, to which it may still be on its way."""
+    if device.type == "cuda":
+        return drawn.pin_memory().to(device, non_blocking=True)
+    return drawn.to(device)
+
+
 class Steps:
     """The captured steps of one model, kept from one call to the next: the KEPT used last."""
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from diffusevae.core.device import launch
 from diffusevae.core.randomness import generator
 from diffusevae.models.diffusion import DiffusionModel
-from diffusevae.sampling.denoising import Denoise, Way, make_denoiser
+from diffusevae.sampling.denoising import Denoise, Way, make_denoiser, send
 from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.sampling.solvers import ddpm_step
 from diffusevae.sampling.timesteps import Levels, choose_timesteps, find_level, with_next
@@ -69,7 +69,7 @@ def _choose_levels(model: DiffusionModel, config: SamplerConfig, noise: float | 
 
 
 def _make_draw(like: Tensor, rng: torch.Generator) -> Callable[[], Tensor]:
-    return lambda: torch.randn(like.shape, generator=rng).to(like.device)
+    return lambda: send(torch.randn(like.shape, generator=rng), like.device)
 
 
 def _go_down(

@@ -9,7 +9,7 @@ from diffusevae.core.device import launch
 from diffusevae.core.randomness import generator
 from diffusevae.models.conditions import check_labels
 from diffusevae.models.diffusion import DiffusionModel
-from diffusevae.sampling.denoising import Denoise, Way, make_denoiser
+from diffusevae.sampling.denoising import Denoise, Way, make_denoiser, send
 from diffusevae.sampling.fields import Field, make_field_denoiser
 from diffusevae.sampling.sampler_config import SamplerConfig, SamplerName, check_guidance
 from diffusevae.sampling.solvers import (
@@ -191,9 +191,7 @@ def _sample_batch(
     device = model.sqrt_noise.device
 
     def draw() -> Tensor:
-        drawn = torch.randn(*shape, generator=rng)
-        if device.type == "cuda":
-            drawn = drawn.pin_memory().to(device, non_blocking=True)  # the next step need not wait
+        drawn = send(torch.randn(*shape, generator=rng), device)  # the next step need not wait
         return config.temperature * drawn.expand(count, -1, -1, -1)
 
     def see(t: int, x_t: Tensor, x_0: Tensor) -> None:
