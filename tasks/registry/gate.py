@@ -15,21 +15,17 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from torch import Tensor
 
-from diffusevae.core.device import choose_device
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import build
 from diffusevae.core.readback import parse_json
-from diffusevae.data.dataset import load_split, to_unit
+from diffusevae.data.dataset import to_unit
 from diffusevae.experiments.experiment import Experiment
-from diffusevae.experiments.params_file import load_gate
-from diffusevae.metrics.copies import find_copies
 from diffusevae.metrics.promotion import HOLD, PROMOTE, REFUSE, Judgement, Made, decide, judge_all
-from diffusevae.metrics.set_comparison import extract_features
-from diffusevae.models.classifier import load_classifier
 from diffusevae.tracking.mlflow_store import connect
 from tasks.parent_run import mlflow_failures
 from tasks.registry import champions
 from tasks.registry.champions import Overtaken
+from tasks.registry.evidence import load_evidence
 from tasks.registry.registration import Registered, name_model
 from tasks.registry.succession import succeed
 from tasks.registry.versions import load_version
@@ -63,43 +59,20 @@ def compare_versions(experiment: Experiment, candidate: str, champion: str) -> C
     Each works with the code it was registered with, and is judged with the code at hand. Raises
     InputError for a version that cannot be compared (see `load_version`) or whose code fails.
     """
-    config = load_gate()
-    device = choose_device()
-    train, images = (
-        load_split(experiment.data("prepared", f"{part}.safetensors")).images
-        for part in ("train", "test")
-    )
-    count = min(config.num_images, len(images) // 2)
-    network = load_classifier(experiment.data("train_classifier", "model.safetensors"), device)
-
-    def features(made):
-        return extract_features(network, made, device)
-
-    codes: list[str] = []
-
-    def make(number: str) -> Made:
-        with load_version(experiment, number) as version:
-            if version.code:
-                codes.append(f"version {number}: {version.code}")
-            return version.make(images[:count], config.seed)
-
-    ours, theirs = make(candidate), make(champion)
-    real = to_unit(images[:count])
-    judgements = judge_all(
-        ours, theirs, real, features(images[count : 2 * count]), features, config
-    )
-    copies = find_copies(
-        {f"version {candidate}": ours.generated}, train, images, config.seed, device
-    )
-    decided = decide(judgements, copies)
-    return Comparison(candidate, champion, *decided, judgements, real, ours, theirs, codes)
+    evidence = load_evidence(experiment)
+    ours, theirs = evidence.make(candidate), evidence.make(champion)
+    real, reference = to_unit(evidence.refined), evidence.features(evidence.others)
+    judgements = judge_all(ours, theirs, real, reference, evidence.features, evidence.config)
+    decided = decide(judgements, evidence.list_faults(candidate, ours, theirs))
+    return Comparison(candidate, champion, *decided, judgements, real, ours, theirs, evidence.codes)
 
 
 @task(task_run_name="gate", cache_policy=NO_CACHE)
 def judge_candidate(experiment: Experiment, candidate: str) -> Comparison | None:
     """Hold a version against the champion and promote, hold or refuse it.
 
-    Returns None where nothing was compared: the first champion, and the champion itself.
+    Returns None where nothing was compared: the first champion, and the champion itself. The first
+    is refused, too, where it gives real images away as new ones or shows few of the classes.
     A candidate that cannot be compared is refused; the reason stands in its tags. Where another
     version becomes the champion meanwhile, it is judged against that one; raises Overtaken where
     that happens again and again.
@@ -123,10 +96,7 @@ def _judge_once(experiment: Experiment, candidate: str) -> Comparison | None:
             say(f"version {candidate} is the champion already")
             return None
         if champion is None:
-            with load_version(experiment, candidate):  # it must be what was registered
-                pass
-            _appoint(experiment, candidate, None, "first", "there was none before")
-            say(f"version {candidate} is the first champion")
+            _judge_first(experiment, candidate)
             return None
         found = _judge_against(experiment, candidate, champion)
     if found is not None:
@@ -135,6 +105,21 @@ def _judge_once(experiment: Experiment, candidate: str) -> Comparison | None:
             f"{DONE[found.decision]}, {found.reason}"
         )
     return found
+
+
+def _judge_first(experiment: Experiment, candidate: str) -> None:
+    """Make a version the first champion, unless that would be harmful whatever there is."""
+    evidence = load_evidence(experiment)
+    made = evidence.make(candidate)
+    if faults := evidence.list_faults(candidate, made, None):
+        reason = "; ".join(faults)
+        _tag(experiment, candidate, gate=DONE[REFUSE], gate_reason=reason)
+        get_run_logger().warning(f"version {candidate} is refused: {reason}")
+        return
+    doubts = evidence.describe_missed(candidate, made, evidence.find_missed(made))
+    reason = "; ".join(["there was none before", *doubts])
+    _appoint(experiment, candidate, None, "first", reason)
+    get_run_logger().info(f"version {candidate} is the first champion: {reason}")
 
 
 def _judge_against(experiment: Experiment, candidate: str, champion: str) -> Comparison | None:

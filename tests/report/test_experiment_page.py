@@ -108,6 +108,22 @@ def test_generated_images_stand_beside_the_floor_and_the_classifier_is_named():
     assert "accuracy 99.12% on the test images" in " ".join(page.text.split())
 
 
+def test_classes_stand_with_their_intervals_and_a_missed_one_is_marked():
+    html = build_report(make_inputs())
+    at = html.index("Which classes they are of")
+    page = Page(html[at:])
+    row = page.row("DDPM, no code")
+    assert len(row) == 12 and row[1] == "0.1 | 0.0 to 0.4" and row[-1] == "1.5e-48"
+    assert page.row("Real test images")[1].startswith("10.0 | 8.9 to 11.3")
+    assert html[at:].count("<b>0.1</b>") == 6
+    metrics = make_metrics()
+    del metrics["classes"]  # published before
+    assert "Which classes" not in build_report(make_inputs(metrics=metrics))
+    metrics = make_metrics()
+    metrics["classifier"]["num_classes"] = 1
+    assert "Which classes" not in build_report(make_inputs(metrics=metrics))
+
+
 def test_the_best_of_each_column_is_marked_by_its_direction():
     html = build_report(make_inputs())
     section = html[html.index('id="generation"') : html.index('id="study"')]

@@ -25,7 +25,7 @@ from diffusevae.metrics.promotion import (
 from diffusevae.models.classifier import Classifier, ClassifierConfig, save_classifier
 from diffusevae.registered.own_code import running_package
 from flows.compare import main
-from tasks.registry import champions, gate, person
+from tasks.registry import champions, evidence, gate, person
 from tasks.registry.own_process import describe_code, find_other_packages, make_apart
 from tasks.registry.registration import find_version
 from tasks.registry.versions import Version
@@ -177,22 +177,101 @@ def test_a_copycat_is_refused_however_good_its_images_look(registry, monkeypatch
     """Its new images are training images, a little changed."""
     first, copycat = register_changed(0.5), register_changed(-0.5)  # as better as above
     judge(first)
-    make = Version.make
-
-    def copy(version, images, seed):
-        made = make(version, images, seed)
-        if version.number == first:
-            return made
-        train = load_split(TOY.data("prepared", "train.safetensors")).images[: len(images)]
-        return Made(made.refined, (to_unit(train) + 0.01).clamp(0, 1))
-
-    monkeypatch.setattr(Version, "make", copy)
+    make_other(monkeypatch, copycat, copy_training_images)
     found = judge(copycat)
     assert "better" in {each.verdict for each in found.judgements}
     assert found.decision == "refuse"
     assert gate.find_champion(TOY) == first
     reason = tags_of(registry, copycat)["gate_reason"]
     assert f"copies: images of version {copycat} lie at 40 of the training images" in reason
+
+
+def make_other(monkeypatch, wanted: str, generated) -> None:
+    """Let one version generate these images; what it refines, and the others, stay as they are."""
+    make = Version.make
+
+    def make_so(version, images, seed):
+        made = make(version, images, seed)
+        return Made(made.refined, generated(images)) if version.number == wanted else made
+
+    monkeypatch.setattr(Version, "make", make_so)
+
+
+def copy_training_images(images):
+    train = load_split(TOY.data("prepared", "train.safetensors")).images[: len(images)]
+    return (to_unit(train) + 0.01).clamp(0, 1)
+
+
+def test_a_copycat_is_refused_as_the_very_first_model_too(registry, monkeypatch):
+    copycat, second = register_changed(0.5), register_changed(0.4)
+    make_other(monkeypatch, copycat, copy_training_images)
+    assert judge(copycat) is None
+    tags = tags_of(registry, copycat)
+    assert gate.find_champion(TOY) is None and tags["gate"] == "refused"
+    assert tags["gate_reason"].startswith(f"copies: images of version {copycat} lie at 40 of the ")
+    assert "gate_against" not in tags
+    assert gate.describe_gate(TOY, copycat).startswith(f"version {copycat} was refused: copies")
+    judge(second)  # it does not stand in the way of the next one
+    assert gate.find_champion(TOY) == second and tags_of(registry, second)["gate"] == "first"
+
+
+class Brightness(Classifier):
+    """Takes an image for one of 4 classes by its brightness in the first row's quarters."""
+
+    def forward(self, x):
+        return x[:, 0, 0].unflatten(1, (4, -1)).mean(2)
+
+
+def paint(classes):
+    """Return noise in which the quarter of the first row that means the class is bright."""
+    images = 0.5 * torch.rand(len(classes), *SHAPE)
+    for image, k in zip(images, classes, strict=True):
+        image[0, 0, 4 * k : 4 * k + 4] = 1
+    return images
+
+
+@pytest.fixture
+def four_classes(registry, monkeypatch):
+    """The registry, with test images of four classes and a classifier that knows them."""
+    torch.manual_seed(0)
+    Path("params.yaml").write_text(SAMPLER + RULE.replace("num_images: 40", "num_images: 100"))
+    for part in ("train", "test"):
+        classes = torch.arange(200) % 4
+        images = (255 * paint(classes)).round().to(torch.uint8)
+        split = {"images": images, "labels": classes, "indices": torch.arange(200)}
+        save_tensors(TOY.data("prepared", f"{part}.safetensors"), split)
+    network = Brightness(ClassifierConfig(4, 8, 0.0, 1), SHAPE, 4)
+    monkeypatch.setattr(evidence, "load_classifier", lambda path, device: network)
+    return registry
+
+
+@pytest.mark.parametrize(("shown", "missed"), [([0, 1, 3], [2]), ([1], [0, 2, 3])])
+def test_a_collapsed_model_is_refused_in_one_line(four_classes, monkeypatch, shown, missed):
+    first, collapsed = register_changed(0.5), register_changed(-0.5)
+    classes = {first: [0, 1, 2, 3], collapsed: shown}
+    for number, known in classes.items():
+        make_other(monkeypatch, number, lambda x, k=known: paint((k * len(x))[: len(x)]))
+    judge(first)
+    assert tags_of(four_classes, first)["gate_reason"] == "there was none before"
+    assert judge(collapsed).decision == "refuse"
+    assert gate.find_champion(TOY) == first
+    reason = tags_of(four_classes, collapsed)["gate_reason"]
+    assert reason.startswith(f"classes: images of version {collapsed} hardly show")
+    assert "\n" not in reason
+    assert [k for k in range(4) if f"class {k}: 0 and 25" in reason] == missed
+
+
+def test_a_first_model_that_shows_few_classes_is_refused(four_classes, monkeypatch):
+    first, second, third = (register_changed(each) for each in (0.5, 0.4, 1e-5))
+    for number, known in {first: [1], second: [0, 1, 2], third: [0, 1, 2]}.items():
+        make_other(monkeypatch, number, lambda x, k=known: paint((k * len(x))[: len(x)]))
+    judge(first)
+    assert gate.find_champion(TOY) is None and tags_of(four_classes, first)["gate"] == "refused"
+    judge(second)  # of which a class is missing: that stands in its tags
+    assert gate.find_champion(TOY) == second
+    reason = tags_of(four_classes, second)["gate_reason"]
+    assert reason.startswith("there was none before; classes: images of version 2 hardly show")
+    assert judge(third).decision != "refuse"  # no worse than the champion
 
 
 def test_a_candidate_is_judged_again_when_the_champion_changes_meanwhile(registry, monkeypatch):

@@ -18,6 +18,7 @@ from diffusevae.core.params import PositiveCount
 from diffusevae.core.randomness import seed_of
 from diffusevae.data.dataset import Split
 from diffusevae.metrics.bootstrap import interval
+from diffusevae.metrics.class_balance import compare_classes
 from diffusevae.metrics.contracts import (
     WHOLE_SETS,
     find_blind_metrics,
@@ -75,8 +76,7 @@ def evaluate(
     breaks its contract (`contracts`).
 
     The reference of generated images is as many test images (all, if there are fewer), drawn
-    once: distances and balls depend on the numbers compared. The floor puts as many real train
-    images in the place of generated ones, against the same reference.
+    once: distances depend on the numbers compared. The floor: as many training images instead.
     """
     num_generated = len(next(iter(generated.values())))
     reference = _draw(test.images, num_generated, seed, "test")
@@ -94,6 +94,7 @@ def evaluate(
         "set": {model: _measure_set(pairs["real"], pairs[model]) for model in MODELS},
         "generated": {name: distances[name] for name in generated},
         "floor": distances["floor"],
+        "classes": compare_classes(classifier, reference, sets, device),
         "intervals_of_sets": "mean over new draws of num_generated images",
         "classifier": describe_classifier(classifier, test, device),
         "lpips": _describe_lpips(lpips_model is not None, lpips_reason),

@@ -18,6 +18,11 @@ ENTRY = {"value": NUMBER, "low": NUMBER, "high": NUMBER}
 COMPARED = ("vae", "diffusevae", "difference")
 UNMEASURED = "lpips"  # null in `paired` where no source had its network
 SETS = dict.fromkeys(DISTRIBUTION, ENTRY)
+CLASSES = {
+    "counts": tuple[int, ...],
+    "p_value": Annotated[float, Range(0, 1)],
+    "missed": tuple[int, ...],
+}
 SHAPE = {
     "num_images": COUNT,
     "num_generated": COUNT,
@@ -33,7 +38,11 @@ SHAPE = {
     "lpips": {"backbone": str, "available": bool, "reason": str},
 }
 # Since results were published with less: the text goes with the last of them.
-LATER = {"intervals_of_sets": str, "warnings": tuple[str, ...]}
+LATER = {
+    "intervals_of_sets": str,
+    "warnings": tuple[str, ...],
+    "classes": {"real": tuple[int, ...], "sets": {way: CLASSES for way in (*WAYS, "floor")}},
+}
 
 
 def read_metrics(path: Path) -> dict:

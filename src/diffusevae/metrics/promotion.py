@@ -116,14 +116,14 @@ def judge_difference(name: str, difference: Mapping[str, float], margin: float) 
     return WORSE if high < -margin else NOT_PROVEN
 
 
-def decide(judgements: list[Judgement], copies: Sequence[str] = ()) -> tuple[str, str]:
+def decide(judgements: list[Judgement], faults: Sequence[str] = ()) -> tuple[str, str]:
     """Return promote, refuse or hold, and the reason in one sentence.
 
-    copies: what `find_copies` says of the candidate's new images. A model that gives real images
-    away as new ones is refused, however good they look.
+    faults: what forbids the candidate, however good its images look: copies of real ones among its
+    new ones, classes that these leave out.
     """
-    if copies:
-        return REFUSE, "; ".join(copies)
+    if faults:
+        return REFUSE, "; ".join(faults)
     by = {
         verdict: [METRICS[each.metric].name for each in judgements if each.verdict == verdict]
         for verdict in (BETTER, WORSE, NOT_PROVEN)

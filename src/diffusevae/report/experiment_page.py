@@ -15,6 +15,7 @@ from diffusevae.core.template import render
 from diffusevae.metrics.labels import MODEL_NAMES
 from diffusevae.metrics.paired import METRICS
 from diffusevae.report import report_tables as tables
+from diffusevae.report.class_table import class_rows, list_classes
 from diffusevae.report.page import STYLE, ShownPicture
 from diffusevae.report.reference_study import CITATION, PRINTED, STUDY_SCALE, Scale
 from diffusevae.report.timings import TIMINGS_END, TIMINGS_START
@@ -73,6 +74,8 @@ def build_report(inputs: ReportInputs) -> str:
             for model, row in inputs.metrics["set"].items()
         },
         generated=tables.generated_rows(inputs.metrics["generated"], inputs.metrics["floor"]),
+        classes=list_classes(inputs.metrics),
+        class_rows=class_rows(inputs.metrics),
         generated_columns=[METRICS[name] for name in tables.DISTRIBUTION],
         study=tables.study_rows(source, inputs.metrics) if source in PRINTED else [],
         scale=scale,
