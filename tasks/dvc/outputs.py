@@ -38,19 +38,26 @@ def discard(lock: Mapping, target: str) -> list[str]:
     Returns the names of the cache's objects that were wrong. DVC then takes the outputs from where
     they are whole, or makes them anew.
     """
-    objects, wrong = find_cache() / OBJECTS, []
+    objects = find_cache() / OBJECTS
+    wrong = list(dict.fromkeys(find_wrong_objects(lock, target, objects)))
+    for name in wrong:
+        (objects / name[:2] / name[2:]).unlink()
     for out in lock["stages"][target]["outs"]:
-        for name in _list_objects(objects, out["md5"]):
-            path = objects / name[:2] / name[2:]
-            if path.exists() and _md5(path) != name.removesuffix(LISTING):
-                path.unlink()
-                wrong.append(name)
         path = Path(out["path"])
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
     return wrong
+
+
+def find_wrong_objects(lock: Mapping, target: str, objects: Path) -> Iterator[str]:
+    """Yield the names of the cache's objects of a target whose content has another hash."""
+    for out in lock["stages"][target]["outs"]:
+        for name in _list_objects(objects, out["md5"]):
+            path = objects / name[:2] / name[2:]
+            if path.exists() and _md5(path) != name.removesuffix(LISTING):
+                yield name
 
 
 def hash_output(path: Path) -> str:
