@@ -176,8 +176,18 @@ def reconstruct_all(vae: VAE, images: Tensor, labels: Tensor | None = None) -> T
 @torch.inference_mode()
 def encode_all(vae: VAE, images: Tensor, labels: Tensor | None = None) -> Tensor:
     """Return mu of uint8 images, N x Cz x h x w, on the CPU."""
+    return encode_posteriors(vae, images, labels)[0]
+
+
+@torch.inference_mode()
+def encode_posteriors(
+    vae: VAE, images: Tensor, labels: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return mu and logvar of uint8 images, each N x Cz x h x w, on the CPU."""
     parts = _in_told_batches(images, labels, images.device)
-    return torch.cat([vae.encode(to_unit(part), told)[0].cpu() for part, told in parts])
+    encoded = [vae.encode(to_unit(part), told) for part, told in parts]
+    mu, logvar = (torch.cat([each.cpu() for each in found]) for found in zip(*encoded, strict=True))
+    return mu, logvar
 
 
 def _in_told_batches(

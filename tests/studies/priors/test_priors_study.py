@@ -29,7 +29,7 @@ from tests.support.toy_splits import write_split
 from tests.support.toy_trainings import make_optimiser
 
 STAGES = (
-    FirstStage("gaussian", ("normal", "diffusion", "mixture")),
+    FirstStage("gaussian", ("normal", "flow", "diffusion", "mixture")),
     FirstStage("vq", ("mixture", "autoregressive")),
     FirstStage("rae", ("mixture",)),
     FirstStage("gaussian", ("mixture", "normal"), labels=True),
@@ -43,7 +43,7 @@ STAGES = (
         ("rae", ["mixture", "autoregressive"], "a code of kind rae has none; take it out, or"),
         ("vq", ["autoregressive"], "expected the mixture and others"),
         ("vq", ["mixture", "mixture"], "each once"),
-        ("vq", ["mixture", "flow"], "'flow' is none of normal, mixture"),
+        ("vq", ["mixture", "vamp"], "'vamp' is none of normal, mixture"),
     ],
 )
 def test_a_prior_that_does_not_fit_a_code_is_refused(kind, priors, said):

@@ -1,4 +1,4 @@
-"""Priors that are trained on codes: a latent diffusion, and for a codebook one over its indices."""
+"""Priors trained on codes: a flow, a latent diffusion, and one over a codebook's indices."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -8,14 +8,18 @@ from torch import Tensor
 
 from diffusevae.core.randomness import generator, seed_of
 from diffusevae.models.code_diffusion import CodeDiffusion
+from diffusevae.models.code_flow import CodeFlow
 from diffusevae.models.index_prior import IndexPrior
+from diffusevae.models.mixture_fitting import fit_mixture
 from diffusevae.models.vae import VAE
+from diffusevae.models.vae_losses import reparameterise
 from diffusevae.sampling.samplers import sample
 from diffusevae.training.loop import Fit, Losses, Model, fit
 from diffusevae.training.stage_trainings import Training
 from diffusevae.training.validation import validate_in_parts
 
 WIDENING = 8  # of the latent diffusion's MLP, against priors.channels
+FLOW_WIDENING = 4  # and of those of the flow
 
 
 def fit_code_diffusion(
@@ -40,6 +44,40 @@ def fit_code_diffusion(
 
     task = Fit(draw, CodeDiffusion.losses, validate, len(codes))
     return _fit(model, params, task, training)
+
+
+def fit_code_flow(
+    params: SimpleNamespace,
+    codes: tuple[Tensor, Tensor],
+    held_out: tuple[Tensor, Tensor],
+    training: Training,
+) -> CodeFlow:
+    """Train a flow on draws from the posteriors of images, new ones in each epoch.
+
+    It begins as the experiment's mixture, fitted to the first of them. codes, held_out: mu and
+    logvar, each N x Cz x h x w on the device to use. The noise of a posterior is what the decoder
+    takes no notice of, so the flow needs not fit codes more closely.
+    """
+    (mu, logvar), (others, spread), seed = codes, held_out, params.seed
+    torch.manual_seed(seed_of(seed, "code_flow"))
+
+    def noise(count: int, *keys: int | str) -> Tensor:
+        rng = generator(seed, "code_flow", *keys, device=mu.device)
+        return torch.randn(count, *mu.shape[1:], generator=rng, device=mu.device)
+
+    first = reparameterise(mu, logvar, noise(len(mu), "first"))
+    mixture = fit_mixture(dataclasses.replace(params.prior, per_class=False), first, seed)
+    model = CodeFlow(mixture, FLOW_WIDENING * params.priors.channels).to(mu.device)
+    judged = reparameterise(others, spread, noise(len(others), "validation"))
+
+    def draw(indices: Tensor, epoch: int, batch: int, rows: slice) -> tuple[Tensor]:
+        chosen, eps = indices[rows], noise(len(indices), epoch, batch)[rows]
+        return (reparameterise(mu[chosen], logvar[chosen], eps),)
+
+    def validate(flow: CodeFlow) -> dict[str, float]:
+        return validate_in_parts(len(judged), lambda part, _: flow.losses(judged[part]))
+
+    return _fit(model, params, Fit(draw, CodeFlow.losses, validate, len(mu)), training)
 
 
 def draw_codes(params: SimpleNamespace, model: CodeDiffusion, num: int, seed: int) -> Tensor:

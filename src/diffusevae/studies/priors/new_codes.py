@@ -14,6 +14,7 @@ from diffusevae.studies.priors.learned_priors import (
     draw_codes,
     draw_indexed_codes,
     fit_code_diffusion,
+    fit_code_flow,
     fit_index_prior,
 )
 from diffusevae.studies.priors.mixture_sizes import choose_mixture
@@ -23,13 +24,13 @@ from diffusevae.training.stage_trainings import OpenTraining
 
 @dataclass(frozen=True, eq=False)
 class KnownCodes:
-    """Codes of training and of held-out images, N x Cz x h x w, on the device to use.
+    """mu and logvar of training and of held-out images, N x Cz x h x w, on the device to use.
 
     labels: the classes of the training images (N, CPU), where the VAE is told them.
     """
 
-    train: Tensor
-    held_out: Tensor
+    train: tuple[Tensor, Tensor]
+    held_out: tuple[Tensor, Tensor]
     labels: Tensor | None
 
 
@@ -60,22 +61,28 @@ def draw_new(
     Gaussians of each; the other priors draw a code whatever the class. name: of the first stage.
     """
     num, seed = params.priors.num_images, params.seed
+    codes, held_out = known.train[0], known.held_out[0]
     rng = torch.Generator().manual_seed(seed)
     if prior == MIXTURE:
         return _draw_of_mixture(params, known, rng)
     if prior == FLOOR:
         first = slice(num)
-        return NewCodes(known.train[first].cpu(), _take(known.labels, first), 0)
-    drawn = torch.randint(len(known.train), (num,), generator=generator(seed, "priors", "labels"))
+        return NewCodes(codes[first].cpu(), _take(known.labels, first), 0)
+    drawn = torch.randint(len(codes), (num,), generator=generator(seed, "priors", "labels"))
     labels = _take(known.labels, drawn)
     if prior == "normal":
         return NewCodes(torch.randn(num, *vae.latent_shape, generator=rng), labels, 0)
     with open_one(f"{name}-{prior}", {"kind": name, "prior": prior}) as training:
         if prior == "autoregressive":
-            indexed = fit_index_prior(params, vae, known.train, known.held_out, training)
+            indexed = fit_index_prior(params, vae, codes, held_out, training)
             made = draw_indexed_codes(vae, indexed.eval(), num, seed)
             return NewCodes(made, labels, count_parameters(indexed))
-        model = fit_code_diffusion(params, known.train, known.held_out, training)
+        if prior == "flow":
+            flow = fit_code_flow(params, known.train, known.held_out, training)
+            made = flow.sample(num, generator(seed, "priors", "flow")).cpu()
+            size = count_parameters(flow) + count_moments(flow.mixture)
+            return NewCodes(made, labels, size)
+        model = fit_code_diffusion(params, codes, held_out, training)
         return NewCodes(draw_codes(params, model, num, seed), labels, count_parameters(model))
 
 
@@ -84,7 +91,7 @@ def _draw_of_mixture(params: SimpleNamespace, known: KnownCodes, rng: torch.Gene
     config = replace(params.prior, per_class=told) if told else params.prior
     sizes = params.priors.num_components
     mixture, table = choose_mixture(
-        config, sizes, known.train, known.held_out, params.seed, known.labels
+        config, sizes, known.train[0], known.held_out[0], params.seed, known.labels
     )
     num = params.priors.num_images
     labels = mixture.draw_labels(num, rng) if told else None

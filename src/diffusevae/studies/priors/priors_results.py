@@ -19,7 +19,7 @@ from diffusevae.models.classifier import Classifier
 from diffusevae.models.diffusion import DiffusionConfig
 from diffusevae.models.latent_mixture import MixtureConfig
 from diffusevae.models.pca import fit_pca
-from diffusevae.models.vae import VAE, VAEConfig, encode_all, reconstruct_all
+from diffusevae.models.vae import VAE, VAEConfig, encode_all, encode_posteriors, reconstruct_all
 from diffusevae.sampling.generation import Pair, sample_new
 from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.studies.priors.new_codes import KnownCodes, NewCodes, count_parameters, draw_new
@@ -111,15 +111,17 @@ class Priors:
     ) -> None:
         """Measure one first stage with each of its priors."""
         told = (lambda split: split.labels) if stage.labels else (lambda split: None)
-        codes, held_out, unseen = (
-            encode_all(vae, split.images, told(split))
-            for split in (self.train, self.validation, self.test)
-        )
+        encoded = [
+            encode_posteriors(vae, split.images, told(split))
+            for split in (self.train, self.validation)
+        ]
+        codes, unseen = encoded[0][0], encode_all(vae, self.test.images, told(self.test))
         self._probe(f"{stage.name} codes", codes, unseen)
         x_hat = reconstruct_all(vae, self.test.images, told(self.test))
         described = {"kind": stage.name, "numbers": codes[0].numel()}
         described |= self.judge.restored(x_hat.cpu()) | {"parameters": count_parameters(vae)}
-        known = KnownCodes(codes.to(self.device), held_out.to(self.device), told(self.train))
+        placed, others = ((mu.to(self.device), logvar.to(self.device)) for mu, logvar in encoded)
+        known = KnownCodes(placed, others, self.train.labels.cpu() if stage.labels else None)
         before: dict[str, np.ndarray] = {}
         for prior in order_priors(stage.priors):
             start = time.monotonic()

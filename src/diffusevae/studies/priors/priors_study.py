@@ -21,7 +21,7 @@ from diffusevae.metrics.paired import measure_pairs
 from diffusevae.models.index_prior import NUM_HEADS
 from diffusevae.models.vae_config import Kind
 
-PriorName = Literal["normal", "mixture", "diffusion", "autoregressive"]
+PriorName = Literal["normal", "mixture", "flow", "diffusion", "autoregressive"]
 MIXTURE = "mixture"  # what the other priors are held against
 FLOOR = "training codes"  # no prior, but what none of them is to beat: codes of training images
 RESTORED = ("mse", "ssim")
