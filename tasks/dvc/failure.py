@@ -59,6 +59,6 @@ def explain_stage(target: str, code: int, lines: list[str]) -> Exception:
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
         return EnvironmentFailure(
             f"{target}: was killed from outside, as happens when memory runs "
-            "out; free memory or lower batch_size"
+            "out; free memory, lower batch_size, or raise the optimiser's accumulate"
         )
     return StageFailure(f"{target}: ended with exit code {code}; its output above says why")

@@ -1,5 +1,7 @@
 """What the networks cost: those that a search can draw, and the memory of a training's step."""
 
+import math
+
 import optuna
 import torch
 from torch import Tensor, nn
@@ -38,7 +40,9 @@ def memory_of_steps(experiment: Experiment, shape: tuple[int, ...]) -> dict[str,
     found = {}
     for kind, section in OPTIMISED.items():
         kept, own = _count_kept(getattr(params, kind), shape)
-        found[kind] = kept * getattr(params, section).batch_size + COPIES * own
+        optimiser = getattr(params, section)
+        at_once = math.ceil(optimiser.batch_size / optimiser.accumulate)
+        found[kind] = kept * at_once + COPIES * own
     return found
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffusevae.core.device import choose_device
-from diffusevae.data.dataset import load_split
+from diffusevae.data.dataset import Split, load_split
 from diffusevae.experiments.experiment import Experiment
 from diffusevae.experiments.params_file import load_gate
 from diffusevae.metrics.class_balance import count_classes, describe_missed, find_missed
@@ -22,7 +22,7 @@ from tasks.registry.versions import load_version
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Real images (uint8, N x C x H x W), the data set's classifier, and the rule.
+    """Real images, the data set's classifier, and the rule.
 
     codes: a line for each version that worked with other code than is at hand.
     """
@@ -31,19 +31,19 @@ class Evidence:
     config: GateConfig
     device: torch.device
     classifier: Classifier
-    train: Tensor
-    test: Tensor
+    train: Split
+    test: Split
     codes: list[str] = field(default_factory=list)
 
     @property
     def refined(self) -> Tensor:
         """The test images that versions refine; they generate as many."""
-        return self.test[: self._count]
+        return self.test.images[: self._count]
 
     @property
     def others(self) -> Tensor:
         """As many other test images, which new images are held against."""
-        return self.test[self._count : 2 * self._count]
+        return self.test.images[self._count : 2 * self._count]
 
     @property
     def _count(self) -> int:
@@ -66,8 +66,8 @@ class Evidence:
         Copies of real images among its new ones; classes that these hardly show, if the champion's
         do, or, where there is none, if that is so of more than half of the classes.
         """
-        images = {f"version {number}": made.generated}
-        copied = find_copies(images, self.train, self.test, self.config.seed, self.device)
+        images, shown = {f"version {number}": made.generated}, (self.train.shown, self.test.shown)
+        copied = find_copies(images, *shown, self.config.seed, self.device)
         missed = self.find_missed(made)
         if champion is not None:
             missed -= self.find_missed(champion)
@@ -97,8 +97,7 @@ def load_evidence(experiment: Experiment) -> Evidence:
     """Return what an experiment's versions are judged by. Raises InputError."""
     device = choose_device()
     train, test = (
-        load_split(experiment.data("prepared", f"{part}.safetensors")).images
-        for part in ("train", "test")
+        load_split(experiment.data("prepared", f"{part}.safetensors")) for part in ("train", "test")
     )
     network = load_classifier(experiment.data("train_classifier", "model.safetensors"), device)
     return Evidence(experiment, load_gate(), device, network, train, test)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from diffusevae.core.errors import InputError
-from diffusevae.core.params import build
+from diffusevae.core.params import build, leave_out_defaults
 from diffusevae.core.tensor_file import load_config, save_tensors
 from diffusevae.data.dataset import DatasetConfig, count_at_once, in_batches, load_split, to_unit
 from diffusevae.data.idx import read_idx, read_idx_set
@@ -149,6 +149,10 @@ def test_resize_rounds_to_the_nearest_in_every_chunk():
         ({"interpolation": "lanczos"}, "none of bilinear, bicubic, nearest"),
         ({"image_size": 3}, "images.image_size: 3 is out of range"),
         ({"train_images": 0}, "train_images: 0 is out of range"),
+        (
+            {"flips": True},
+            "flips: true, but mirrored images of mnist are other signs, or none; set",
+        ),
         ({"source": "pets"}, "test_images: null, but of the sources only mnist, fashion_mnist"),
     ],
 )
@@ -156,6 +160,21 @@ def test_impossible_configuration_is_refused(changes, reason):
     with pytest.raises(InputError, match=reason):
         build(DatasetConfig, dataclasses.asdict(CONFIG) | changes, "images")
     assert build(DatasetConfig, dataclasses.asdict(CONFIG), "images") == CONFIG
+
+
+def test_a_split_says_whether_its_images_may_be_mirrored(tmp_path):
+    """Only where they may: the bytes of other data sets are what they were."""
+    raw = {"raw": raw_folder("fashion_mnist"), "log": SimpleNamespace(message=lambda text: None)}
+    small = dict(source="fashion_mnist", validation_images=10, train_images=20, test_images=10)
+    for flips in (False, True):
+        images = dataclasses.replace(CONFIG, **small, flips=flips)
+        out = tmp_path / str(flips)
+        prepare_stage.run(SimpleNamespace(images=images), **raw, out=out)
+        split = load_split(out / "train.safetensors")
+        assert split.flips is split.to("cpu").flips is flips
+        assert ("flips" in load_config(out / "train.safetensors")) is flips
+        mirrored = [split.images.flip(-1)] if flips else []
+        assert torch.equal(split.shown, torch.cat([split.images, *mirrored]))
 
 
 def test_unit_range_is_exact_at_its_ends():
@@ -232,7 +251,7 @@ def test_stage_writes_the_same_bytes_every_time(tmp_path):
         )
     assert hashes[0] == hashes[1]
     assert hashes[0].keys() == {f"{name}.safetensors" for name in ("train", "validation", "test")}
-    assert load_config(out / "train.safetensors") == dataclasses.asdict(images)
+    assert load_config(out / "train.safetensors") == leave_out_defaults(images)
     # At the raw size nothing is interpolated: the pixels are those of the idx file.
     split = load_split(out / "train.safetensors")
     official = read_idx(raw / "train-images-idx3-ubyte", 3)

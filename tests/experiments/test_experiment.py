@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from ruamel.yaml import YAML
 from diffusevae.core.errors import InputError
 from diffusevae.experiments.experiment import Experiment, load_experiment, load_latent_study
 from diffusevae.experiments.params_file import find_sections
+from tests.support.toy_trainings import make_optimiser
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 
@@ -153,6 +155,11 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
     assert sections["seed"] is int and sections["dataset"] is str
 
 
+def make_optimiser_section(**changes) -> dict:
+    """Return the section of an optimiser of params.yaml, for 32 images at a time."""
+    return dataclasses.asdict(make_optimiser(batch_size=32)) | changes
+
+
 @pytest.mark.parametrize(
     ("place", "value", "said"),
     [
@@ -215,6 +222,32 @@ def test_a_section_is_checked_by_the_schema_of_the_stage_that_computes_with_it()
             1.0,
             "sampler.guidance: needs a model trained without its condition "
             "too; set ablate.p_uncond above 0",
+        ),
+        (
+            "vae_optimiser",
+            make_optimiser_section(accumulate=2) | {"batch_size": 1},
+            "vae_optimiser: accumulate 2: a batch of 1 images has no so many parts; use at most 1",
+        ),
+        (
+            "diffusion_optimiser",
+            make_optimiser_section(accumulate=0),
+            "diffusion_optimiser.accumulate: 0 is out of range; allowed 1 to",
+        ),
+        (
+            "vae_optimiser",
+            make_optimiser_section(learning_rate_warmup=1.0),
+            "vae_optimiser.learning_rate_warmup 1: a training has only 1 epochs; use less than "
+            "that (tune_vae.epochs)",
+        ),
+        (
+            "diffusion_optimiser",
+            make_optimiser_section(learning_rate_warmup=2.0),
+            "use less than that (train_diffusevae.epochs)",
+        ),
+        (
+            "vae_optimiser",
+            make_optimiser_section(learning_rate_warmup=-1.0),
+            "vae_optimiser.learning_rate_warmup: -1.0 is out of range",
         ),
         ("vae.kind", "rae", "tune_vae.objective: fair is no judge of a code of vae.kind rae"),
         (
@@ -431,6 +464,46 @@ def test_a_latent_study_fits_its_images_and_its_model(content, faults):
         "interpolation.sampler.clip: false, but a model trained with diffusion.open_ends",
     ):
         assert part in said
+
+
+def test_a_codebook_follows_whole_batches(content, faults):
+    smoke = content["experiments"]["smoke"]
+    smoke["vae"]["kind"], smoke["vae_optimiser"]["accumulate"] = "vq", 2
+    assert faults().endswith(
+        "smoke.vae_optimiser.accumulate 2: the codebook of vae.kind vq follows whole batches; "
+        "set it to 1"
+    )
+
+
+def test_a_classifier_s_training_outlasts_its_warm_up(content, faults):
+    dataset = content["datasets"]["mnist_tiny"]
+    dataset["classifier_optimiser"] = make_optimiser_section(learning_rate_warmup=3.0)
+    said = "datasets.mnist_tiny.classifier_optimiser.learning_rate_warmup 3: a training has only 3"
+    assert said in faults()
+
+
+def test_digits_are_not_mirrored_and_latent_studies_mirror_nothing(content, faults):
+    images = content["datasets"]["fashion_mnist_tiny"]["images"]
+    images["flips"] = True
+    said = faults("latents_smoke")
+    assert "latents_smoke.dataset, other_dataset: images.flips is true, but latent studies" in said
+    images["flips"] = "yes"
+    assert "fashion_mnist_tiny.images.flips: expected true or false, found" in faults()
+    content["datasets"]["mnist_tiny"]["images"]["flips"] = True
+    assert "mnist_tiny.images: flips: true, but mirrored images of mnist are other" in faults()
+
+
+def test_latent_studies_take_whole_batches(content, faults):
+    study = content["latent_studies"]["latents_smoke"]
+    study["autoencoders"]["network"]["optimiser"] = make_optimiser_section(accumulate=2)
+    study["sprites"]["optimiser"] = make_optimiser_section(accumulate=4)
+    said = faults("latents_smoke")
+    assert "latents_smoke.sprites.accumulate" not in said
+    for place in (
+        "sprites.optimiser.accumulate: 4",
+        "autoencoders.network.optimiser.accumulate: 2",
+    ):
+        assert f"latents_smoke.{place}, but the losses of latent studies are of whole" in said
 
 
 @pytest.mark.parametrize("source", ["raman", "nuclei"])

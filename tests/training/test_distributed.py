@@ -83,7 +83,7 @@ def by_rank(tmp_path_factory) -> list[dict]:
 
 
 def test_the_gradient_is_the_mean_over_the_batch_however_it_is_sharded(by_rank):
-    """Shards of 3 and 2 images, of 2 and 2, of 1 and none."""
+    """Shards of 3 and 2 images, of 2 and 2, of 1 and none; each in two parts where it has two."""
     for found in by_rank:
         for count, gradient in found["gradients"].items():
             assert float(gradient) == pytest.approx(-2 * float(together.TARGETS[:count].mean()))

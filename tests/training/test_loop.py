@@ -113,6 +113,63 @@ def test_cosine_decay_ends_near_zero():
     assert steps[-1] < 0.001
 
 
+@pytest.mark.parametrize(
+    ("decay", "warmup", "expected"),
+    [
+        ("none", 0.0, [1, 1, 1, 1, 1, 1, 1, 1]),
+        ("none", 1.5, [1 / 3, 2 / 3, 1, 1, 1, 1, 1, 1]),
+        # The 4 steps that are left: (1 + cos(0, 45, 90, 135 degrees)) / 2.
+        ("cosine", 2.0, [0.25, 0.5, 0.75, 1, 1, 0.853553, 0.5, 0.146447]),
+        ("cosine", 0.5, [1, *(0.5 + 0.5 * math.cos(math.pi * i / 7) for i in range(7))]),
+    ],
+)
+def test_the_learning_rate_rises_evenly_and_then_decays(decay, warmup, expected):
+    """Adam's step along a gradient that stays the same is the learning rate; 2 steps an epoch."""
+    values = []
+    model = Scalar()
+
+    def losses(m, _):
+        values.append(float(m.value))
+        return drift(m)
+
+    task = Fit(index, losses, lambda _: ONE, 8)
+    optimiser = make_optimiser(learning_rate_decay=decay, learning_rate_warmup=warmup)
+    fit(model, optimiser, 4, 0, task, Callbacks())
+    values.append(float(model.value))
+    steps = [(b - a) / 0.05 for a, b in zip(values, values[1:], strict=False)]
+    assert steps == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_training_outlasts_its_warm_up():
+    task = Fit(index, drift, lambda _: ONE, 4)
+    said = "learning_rate_warmup 2: a training has only 2 epochs; use less than that"
+    with pytest.raises(InputError, match=said):
+        fit(Scalar(), make_optimiser(learning_rate_warmup=2.0), 2, 0, task, Callbacks())
+
+
+def test_with_flips_each_image_comes_once_an_epoch_as_it_is_or_mirrored():
+    """Index 40 + i is that of image i mirrored; which it is depends on seed, epoch and batch."""
+
+    def draw_all(seed: int) -> list[list[int]]:
+        orders: list[list[int]] = [[], []]
+
+        def draw(indices, epoch, batch, rows):
+            orders[epoch - 1] += indices.tolist()
+            return (indices,)
+
+        task = Fit(draw, drift, lambda _: ONE, 40, flips=True)
+        fit(Scalar(), make_optimiser(), 2, seed, task, Callbacks())
+        return orders
+
+    first, second = draw_all(0)
+    assert draw_all(0) == [first, second] != draw_all(1)
+    for order in (first, second):
+        assert sorted(i % 40 for i in order) == list(range(40))
+        assert 10 < sum(i >= 40 for i in order) < 30
+    mirrored = [{i for i in order if i >= 40} for order in (first, second)]
+    assert mirrored[0] != mirrored[1]
+
+
 @pytest.mark.fault("T8")
 def test_a_loss_that_stops_being_finite_ends_the_training_with_the_mend():
     task = Fit(index, lambda model, _: {"loss": model.value.sum() * math.nan}, lambda _: ONE, 4)

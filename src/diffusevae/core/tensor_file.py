@@ -55,15 +55,24 @@ def load_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
 
 def load_config(path: Path) -> dict:
     """Return the configuration in the header of a file. Raises InputError where there is none."""
+    config = find_config(path)
+    if not config:
+        raise InputError(f"{path}: carries no configuration; make it again with its stage")
+    return config
+
+
+def find_config(path: Path) -> dict:
+    """Return the configuration in the header of a file, empty where there is none.
+
+    Raises InputError where the file is missing or damaged.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise _unreadable(path, error) from error
-    if "config" not in metadata:
-        raise InputError(f"{path}: carries no configuration; make it again with its stage")
     try:
-        config = json.loads(metadata["config"])
+        config = json.loads(metadata.get("config", "{}"))
     except (ValueError, RecursionError) as error:
         raise _unreadable(path, error) from error
     if not isinstance(config, dict):

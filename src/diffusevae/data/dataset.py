@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import Count, PositiveCount, Range
-from diffusevae.core.tensor_file import load_tensors
+from diffusevae.core.tensor_file import find_config, load_tensors
 
 AT_ONCE = 500  # items that pass a network where nothing is learned, if they are small
 # Images of the official training set and of the official test set. Whatever else a source may be
@@ -22,12 +22,15 @@ OFFICIAL = {
     "cifar10": (50_000, 10_000),
 }
 
+HANDED = ("mnist",)  # sources whose images mean something else in a mirror
+
 
 @dataclass(frozen=True)
 class DatasetConfig:
     """What is made of a downloaded data set, or of the images in data/raw/<source>.
 
-    None for a number of images means all there are.
+    None for a number of images means all there are. flips: whether trainings mirror each image left
+    to right, every other time at random: right where it then shows the same thing.
     """
 
     source: str
@@ -38,8 +41,14 @@ class DatasetConfig:
     train_images: PositiveCount | None
     test_images: PositiveCount | None
     seed: Count  # of the division
+    flips: bool = False
 
     def __post_init__(self) -> None:
+        if self.flips and self.source in HANDED:
+            raise ValueError(
+                f"flips: true, but mirrored images of {self.source} are other signs, or none; set "
+                "it to false"
+            )
         if self.antialias and self.interpolation == "nearest":
             raise ValueError("antialias: true goes with bilinear or bicubic interpolation only")
         if not self.official:
@@ -89,22 +98,38 @@ class DatasetConfig:
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 N x C x H x W, labels int64 N, indices int64 N (in the source)."""
+    """Images uint8 N x C x H x W, labels int64 N, indices int64 N (in the source).
+
+    flips: whether a training mirrors images at random.
+    """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
+    flips: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
 
     def first(self, count: int) -> "Split":
         """Return its first images, all of them where there are fewer."""
-        return Split(self.images[:count], self.labels[:count], self.indices[:count])
+        some = self.images[:count], self.labels[:count], self.indices[:count]
+        return Split(*some, self.flips)
+
+    @property
+    def shown(self) -> Tensor:
+        """What a training is shown of it: the images, and after them mirrored ones if it flips."""
+        return add_mirrored(self.images) if self.flips else self.images
 
     def to(self, device: torch.device | str) -> "Split":
         """Return the split on a device."""
-        return Split(*(t.to(device) for t in (self.images, self.labels, self.indices)))
+        images, labels, indices = (t.to(device) for t in (self.images, self.labels, self.indices))
+        return Split(images, labels, indices, self.flips)
+
+
+def add_mirrored(images: Tensor) -> Tensor:
+    """Return images N x C x H x W, then each of them mirrored left to right: 2N in all."""
+    return torch.cat([images, images.flip(-1)])
 
 
 def count_at_once(shape: Sequence[int]) -> int:
@@ -140,4 +165,4 @@ def load_split(path: Path) -> Split:
             f"{path}: not a prepared split (found {found or 'nothing'}); make it "
             "again with the stage prepare"
         )
-    return Split(**tensors)
+    return Split(**tensors, flips=find_config(path).get("flips", False))

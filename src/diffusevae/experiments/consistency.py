@@ -12,6 +12,7 @@ from diffusevae.core.errors import InputError
 from diffusevae.data.dataset import DatasetConfig
 from diffusevae.experiments.drawn_sections import TUNABLE, draw_sections
 from diffusevae.experiments.study_limits import Limit, limits_of_studies
+from diffusevae.experiments.training_consistency import find_misfits_of_trainings
 from diffusevae.metrics.intervals import count_needed
 from diffusevae.metrics.paired import WINDOW
 from diffusevae.models.diffusion_config import DiffusionConfig
@@ -60,18 +61,8 @@ def _misfits_of(params: SimpleNamespace, images: DatasetConfig) -> list[str]:
         *_misfits_of_numbers(params, images),
         *_misfits_of_codes(params, images),
         *_misfits_of_variants(params),
-        *_misfits_of_kind(params),
+        *find_misfits_of_trainings(params),
     ]
-
-
-def _misfits_of_kind(params: SimpleNamespace) -> Iterator[str]:
-    kind, objective = params.vae.kind, params.tune_vae.objective
-    judged = {"gaussian": ("fair", "floor", "study"), "vq": ("fair", "study"), "rae": ("study",)}
-    if params.tune_vae.n_trials and objective not in judged[kind]:
-        yield (
-            f"tune_vae.objective: {objective} is no judge of a code of vae.kind {kind}; use "
-            f"{' or '.join(judged[kind])}, or n_trials 0"
-        )
 
 
 def _misfits_of_images(params: SimpleNamespace, images: DatasetConfig) -> Iterator[str]:

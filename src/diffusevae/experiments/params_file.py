@@ -17,8 +17,13 @@ from diffusevae.core.yaml_file import read_yaml
 from diffusevae.experiments.consistency import find_misfits
 from diffusevae.experiments.study_consistency import (
     find_misfits_of_counts,
+    find_misfits_of_flips,
     find_misfits_of_sizes,
     find_study_misfits,
+)
+from diffusevae.experiments.training_consistency import (
+    find_misfits_of_classifier,
+    find_misfits_of_parts,
 )
 from diffusevae.metrics.promotion import GateConfig
 from diffusevae.stages.names import LATENTS, ON_DEMAND, STAGES
@@ -50,8 +55,12 @@ def check_params(path: Path, content: Mapping, roots: Sequence[str]) -> dict[str
 
 
 def _find_faults_of_experiments(path: Path, content: Mapping, entries: Entries) -> Iterator[str]:
-    """Yield what does not fit together in the experiments."""
+    """Yield what does not fit together in the data sets and experiments."""
     datasets = entries["datasets"]
+    for key, dataset in datasets.items():
+        if dataset.sound:
+            for misfit in find_misfits_of_classifier(dataset):
+                yield f"{path} datasets.{key}.{misfit}"
     for key, params in entries["experiments"].items():
         place, name = f"{path} experiments.{key}", params.dataset
         yield from _find_unknown(place, params, content, {"dataset": "datasets"})
@@ -68,6 +77,7 @@ def _find_faults_of_studies(path: Path, content: Mapping, entries: Entries) -> I
         yield from _find_unknown(place, params, content, used)
         if not params.sound:
             continue
+        yield from (f"{place}.{misfit}" for misfit in find_misfits_of_parts(params))
         experiment = entries["experiments"].get(params.experiment)
         if experiment is not None and experiment.sound:
             for misfit in find_study_misfits(params, experiment):
@@ -78,6 +88,7 @@ def _find_faults_of_studies(path: Path, content: Mapping, entries: Entries) -> I
             for misfit in [
                 *find_misfits_of_sizes(params, sets[0].image_size),
                 *find_misfits_of_counts(params, *sets),
+                *find_misfits_of_flips(*sets),
             ]:
                 yield f"{place}.{misfit}"
 

@@ -112,6 +112,15 @@ def _limits_of_codes(family: "FamilyConfig", images: DatasetConfig) -> Iterator[
         yield f"autoencoders.{place}", value, most, "principal components"
 
 
+def find_misfits_of_flips(*sets: DatasetConfig) -> Iterator[str]:
+    """Yield that a latent study's data set asks for what its trainings do not do."""
+    if any(images.flips for images in sets):
+        yield (
+            "dataset, other_dataset: images.flips is true, but latent studies mirror no images; "
+            "name data sets where it is false"
+        )
+
+
 def find_study_misfits(study: SimpleNamespace, experiment: SimpleNamespace) -> Iterator[str]:
     """Yield what of a latent study does not fit the experiment whose models it uses."""
     place, sampler = "autoencoders.interpolation.sampler", study.autoencoders.interpolation.sampler

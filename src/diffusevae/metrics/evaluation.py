@@ -86,7 +86,7 @@ def evaluate(
     corruptions = measure_corruptions(pairs["real"], lpips_model, device)
     answers = compare_corruptions(reference, classifier, device)
     paired = summarise_pairs(frame, config.num_resamples, seed)
-    copies = find_copies(generated, train.images, test.images, seed, device)
+    copies = find_copies(generated, train.shown, test.shown, seed, device)
     metrics = {
         "num_images": len(pairs["real"]),
         "num_generated": num_generated,

@@ -48,7 +48,8 @@ def run(
     subject = make_subject(pair, network, judging, count, params.seed)
     known = load_split(train).first(params.distil.num_train_images)
     unet = pair.diffusevae.unet.config
-    images, others = (make_images(split, unet, device, pair.vae) for split in (known, held_out))
+    images = make_images(known, unet, device, pair.vae, known.flips)
+    others = make_images(held_out, unet, device, pair.vae)
     files = [train, validation, vae, refiner]
     with open_trainings("distil", params, files, device, log) as open_one:
         students = results.train_students(params, pair.diffusevae, images, others, open_one)

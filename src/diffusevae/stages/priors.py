@@ -17,6 +17,7 @@ from diffusevae.models.classifier import load_classifier
 from diffusevae.sampling.generation import load_pair
 from diffusevae.studies.priors.priors_results import SECTIONS, Priors
 from diffusevae.training.stage_trainings import open_trainings
+from diffusevae.training.vae_training import check_parts
 from diffusevae.tuning.search_space import apply_best
 
 ROOT = "experiments"
@@ -36,7 +37,12 @@ def run(
     out: Path,
     log: StageLog,
 ) -> None:
-    """Write table.csv, mixtures.csv, probes.csv, table.png and images.png to `out`."""
+    """Write table.csv, mixtures.csv, probes.csv, table.png and images.png to `out`.
+
+    Raises InputError for a first stage that cannot be trained as vae_optimiser says.
+    """
+    for stage in params.priors.first_stages:
+        check_parts(params.vae_optimiser, stage.kind)
     device = choose_device()
     log.dataset(train, "training")
     known, held_out, unseen = (load_split(path) for path in (train, validation, test))

@@ -25,10 +25,8 @@ def run(params, *, train: Path, validation: Path, out: Path, log: StageLog) -> N
     device = choose_device()
     log.dataset(train, "training")
     training = open_training("train_classifier", params, [train, validation], device, log)
-    known, held_out = (
-        (split.images.to(device), split.labels.to(device))
-        for split in map(load_split, (train, validation))
-    )
+    splits = [load_split(path) for path in (train, validation)]
+    known, held_out = ((split.images.to(device), split.labels.to(device)) for split in splits)
     model, history = fit_classifier(
         params.classifier,
         params.classifier_optimiser,
@@ -37,6 +35,7 @@ def run(params, *, train: Path, validation: Path, out: Path, log: StageLog) -> N
         params.seed,
         training.callbacks(),
         training.checkpointer,
+        splits[0].flips,
     )
     save_classifier(out / "model.safetensors", model)
     training.finish(out, history)

@@ -33,8 +33,9 @@ def run(params, *, train: Path, validation: Path, out: Path, log: StageLog) -> N
     group = join_group(device)
     log.dataset(train, "training")
     training = open_training("train_ddpm", params, [train, validation], device, log)
-    splits = map(load_split, (train, validation))
-    images, held_out = (make_images(split, params.unet, device) for split in splits)
+    known, unseen = map(load_split, (train, validation))
+    images = make_images(known, params.unet, device, None, known.flips)
+    held_out = make_images(unseen, params.unet, device)
     model, history = train_diffusion(
         params, params.train_ddpm, images, held_out, training, group, save_diffusion
     )

@@ -39,8 +39,9 @@ def run(params, *, train: Path, validation: Path, vae: Path, out: Path, log: Sta
     log.dataset(train, "training")
     frozen, vae_sha256 = load_vae(vae, device), sha256_of(vae)
     log.message("reconstructing every image with the frozen VAE")
-    splits = map(load_split, (train, validation))
-    images, held_out = (make_images(split, params.unet, device, frozen) for split in splits)
+    known, unseen = map(load_split, (train, validation))
+    images = make_images(known, params.unet, device, frozen, known.flips)
+    held_out = make_images(unseen, params.unet, device, frozen)
     training = open_training("train_diffusevae", params, [train, validation, vae], device, log)
     save = partial(save_diffusion, vae_sha256=vae_sha256)
     config = params.train_diffusevae

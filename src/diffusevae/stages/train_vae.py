@@ -39,7 +39,7 @@ def run(params, *, train: Path, validation: Path, out: Path, log: StageLog) -> N
     training = open_training("train_vae", params, [train, validation], device, log)
     split, held_out = load_split(train), load_split(validation)
     images = split.images.to(device)
-    vae, history = train_vae(params, images, held_out, training, group)
+    vae, history = train_vae(params, images, held_out, training, group, split.flips)
     if not group.is_first:
         return
     save_vae(out / "model.safetensors", vae)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from diffusevae.core.device import choose_device
 from diffusevae.core.stage_log import StageLog
-from diffusevae.data.dataset import load_split
+from diffusevae.data.dataset import add_mirrored, load_split
 from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.unet import UNetConfig
 from diffusevae.training.diffusion_training import Images
@@ -32,10 +32,11 @@ def run(params, *, train: Path, validation: Path, out: Path, log: StageLog) -> N
     device = choose_device()
     log.dataset(train, "tuning")
     config = params.tune_ddpm
-    images = load_split(train).images
-    some = Images(images[: config.num_images].to(device))
+    split = load_split(train)
+    some = split.images[: config.num_images].to(device)
+    known = Images(add_mirrored(some) if split.flips else some, flips=split.flips)
     held_out = Images(load_split(validation).images.to(device))
-    objective = make_diffusion_objective(params, images, some, held_out, log)
+    objective = make_diffusion_objective(params, split.images, known, held_out, log)
     name = name_study("tune_ddpm", params, [train, validation])
     save_result(search(config, name, params.seed, vars(params), objective, log.message), out)
     log.artifact(out)

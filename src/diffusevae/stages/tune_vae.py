@@ -30,10 +30,11 @@ def run(params, *, train: Path, validation: Path, out: Path, log: StageLog) -> N
     device = choose_device()
     log.dataset(train, "tuning")
     config = params.tune_vae
-    images, held_out = load_split(train).images, load_split(validation).images.to(device)
+    split, held_out = load_split(train), load_split(validation).images.to(device)
+    images = split.images
     variances = principal_variances(to_unit(images))
     some = images[: config.num_images].to(device)
-    objective = make_vae_objective(params, some, held_out, variances, log)
+    objective = make_vae_objective(params, some, held_out, variances, log, split.flips)
     name = name_study("tune_vae", params, [train, validation])
     save_result(search(config, name, params.seed, vars(params), objective, log.message), out)
     log.artifact(out)

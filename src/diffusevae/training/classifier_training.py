@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffusevae.data.dataset import to_unit
+from diffusevae.data.dataset import add_mirrored, to_unit
 from diffusevae.models.classifier import Classifier, ClassifierConfig, classify
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.loop import Callbacks, Fit, History, Losses, OptimiserConfig, fit
@@ -18,12 +18,17 @@ def fit_classifier(
     seed: int,
     callbacks: Callbacks,
     checkpointer: Checkpointer | None = None,
+    flips: bool = False,
 ) -> tuple[Classifier, History]:
     """Train on (uint8 images N x C x H x W, labels N from 0 on), both on the device to use.
 
-    With one class there is nothing to learn: the features stay those of the random first weights.
+    With flips the images are mirrored at random. With one class there is nothing to learn: the
+    features stay those of the random first weights.
     """
     images, labels = train
+    num_images = len(images)
+    if flips:
+        images, labels = add_mirrored(images), labels.repeat(2)
 
     def draw(indices: Tensor, epoch: int, batch: int, rows: slice) -> tuple[Tensor, Tensor]:
         return to_unit(images[indices[rows]]), labels[indices[rows]]
@@ -39,5 +44,5 @@ def fit_classifier(
     torch.manual_seed(seed)  # initial weights
     num_classes = 1 + int(max(labels.max(), validation[1].max()))
     model = Classifier(config, images.shape[1:], num_classes).to(images.device)
-    task = Fit(draw, losses, validate, len(images))
+    task = Fit(draw, losses, validate, num_images, in_parts=True, flips=flips)
     return fit(model, optimiser, config.epochs, seed, task, callbacks, checkpointer)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffusevae.core.params import PositiveCount, Share
 from diffusevae.core.randomness import generator, seed_of
-from diffusevae.data.dataset import Split, count_at_once, to_unit
+from diffusevae.data.dataset import Split, add_mirrored, count_at_once, to_unit
 from diffusevae.models.conditions import hide_some
 from diffusevae.models.diffusion import DiffusionModel, draw_noise
 from diffusevae.models.diffusion_config import DiffusionConfig
@@ -47,11 +47,13 @@ class Images:
     """uint8 images N x C x H x W on the device to use, and what the model is told of them.
 
     condition: their x_hat in [0,1], none for a DDPM; labels: N, where it is told their class.
+    flips: of these 2 n images the latter n are the first ones mirrored, one of the two to be drawn.
     """
 
     x: Tensor
     condition: Tensor | None = None
     labels: Tensor | None = None
+    flips: bool = False
 
     def at(self, indices: Tensor | slice) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return x and the condition in [0,1] of some images, and their labels."""
@@ -60,6 +62,11 @@ class Images:
         )
         return to_unit(self.x[indices]), condition, labels
 
+    @property
+    def num_images(self) -> int:
+        """How many there are, of which each may come mirrored."""
+        return len(self.x) // 2 if self.flips else len(self.x)
+
     @cached_property
     def num_classes(self) -> int:
         """How many classes the model is told of, 0 where it is told no label."""
@@ -67,12 +74,21 @@ class Images:
 
 
 def make_images(
-    split: Split, unet: UNetConfig, device: torch.device, vae: VAE | None = None
+    split: Split,
+    unet: UNetConfig,
+    device: torch.device,
+    vae: VAE | None = None,
+    flips: bool = False,
 ) -> Images:
-    """Return a split's images with what the network is told of them: x_hat by a VAE, labels."""
-    x = split.images.to(device)
-    labels = split.labels.to(device) if unet.labels else None
-    return Images(x, None if vae is None else reconstruct_all(vae, x), labels)
+    """Return a split's images with what the network is told of them: x_hat by a VAE, labels.
+
+    With flips, those of the mirrored images too.
+    """
+    x, labels = split.images.to(device), split.labels.to(device)
+    if flips:
+        x, labels = add_mirrored(x), labels.repeat(2)
+    x_hat = None if vae is None else reconstruct_all(vae, x)
+    return Images(x, x_hat, labels if unet.labels else None, flips)
 
 
 def fit_diffusion(
@@ -115,7 +131,7 @@ def fit_diffusion(
         at_once = count_at_once(validation.x.shape[1:])
         return validate_in_parts(len(validation.x), losses, at_once=at_once)
 
-    task = Fit(draw, DiffusionModel.losses, validate, len(train.x))
+    task = Fit(draw, DiffusionModel.losses, validate, train.num_images, True, train.flips)
     return fit(model, optimiser, epochs, seed, task, callbacks, checkpointer, group)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from diffusevae.core import interruption
-from diffusevae.core.errors import Diverged
+from diffusevae.core.errors import Diverged, InputError
 from diffusevae.core.params import PositiveCount, Range, Share
 from diffusevae.core.randomness import generator, seed_of
 from diffusevae.training.checkpointer import Checkpointer
@@ -30,7 +30,9 @@ Losses = dict[str, Tensor]  # "loss" is what is minimised; the others are report
 class OptimiserConfig:
     """Adam with gradient clipping, a decay of the learning rate over the run, and weight averaging.
 
-    ema_decay 0 keeps the raw weights. batch_size counts images.
+    ema_decay 0 keeps the raw weights. batch_size counts the images of a step: they pass the network
+    in `accumulate` parts, whose gradients add up, so that a step needs the memory of one part.
+    learning_rate_warmup: epochs, or a share of one, over which the rate rises; the decay follows.
     """
 
     learning_rate: Annotated[float, Range(1e-8, 10)]
@@ -38,6 +40,23 @@ class OptimiserConfig:
     batch_size: PositiveCount
     gradient_clip_norm: Annotated[float, Range(1e-6, 1e6)]
     ema_decay: Share
+    accumulate: PositiveCount = 1
+    learning_rate_warmup: Annotated[float, Range(0, 10_000)] = 0.0
+
+    def __post_init__(self) -> None:
+        if self.accumulate > self.batch_size:
+            raise ValueError(
+                f"accumulate {self.accumulate}: a batch of {self.batch_size} images has no so many "
+                f"parts; use at most {self.batch_size}"
+            )
+
+    def check_epochs(self, epochs: int) -> None:
+        """Raise InputError where a training of so many epochs would not outlast its warm-up."""
+        if self.learning_rate_warmup >= epochs:
+            raise InputError(
+                f"learning_rate_warmup {self.learning_rate_warmup:g}: a training has only {epochs} "
+                "epochs; use less than that"
+            )
 
 
 def _nothing(*_: object) -> None:
@@ -65,12 +84,17 @@ class Fit(Generic[Model]):
     rows alone, with the randomness that they have in the whole batch. losses gets (model, those
     tensors) and returns their mean losses; it reads nothing else that changes and waits for no
     number, for a GPU may have recorded it. Of validate's numbers "loss" ranks the epochs.
+    in_parts: whether a batch may be taken in parts: its losses are the means of its images', and
+    each tensor has a row for each. flips: an image's index is raised by num_images, for its mirror
+    image, at random.
     """
 
     draw: Callable[[Tensor, int, int, slice], tuple[Tensor, ...]]
     losses: Callable[..., Losses]
     validate: Callable[[Model], dict[str, float]]
     num_images: int
+    in_parts: bool = False
+    flips: bool = False
 
 
 def fit(
@@ -89,18 +113,15 @@ def fit(
     loss. With `checkpointer` the training goes on from its last checkpoint, and ends with the same
     bytes as without an interruption; a signal ends it after a checkpoint at the next step. All
     processes of `group` get the same; the first one alone calls back, writes and reads checkpoints.
-    Raises Diverged when a loss stops being finite.
+    Raises Diverged when a loss stops being finite, InputError for what the training cannot do.
     """
+    _check(config, task, epochs)
     if not group.is_first:
         callbacks, checkpointer = Callbacks(), None
     state = State(model, config.learning_rate)
+    sizes = config.batch_size, epochs * task.num_images
     step = make_step(
-        state,
-        task.losses,
-        config.gradient_clip_norm,
-        config.batch_size,
-        epochs * task.num_images,
-        group,
+        state, task.losses, config.gradient_clip_norm, *sizes, group, config.accumulate
     )
     found = None if checkpointer is None else checkpointer.load()
     if (found := group.broadcast(found)) is not None:
@@ -118,6 +139,15 @@ def fit(
             interruption.check()
     state.ema.load_state_dict(state.best_weights)
     return state.ema, state.history
+
+
+def _check(config: OptimiserConfig, task: Fit, epochs: int) -> None:
+    config.check_epochs(epochs)
+    if config.accumulate > 1 and not task.in_parts:
+        raise InputError(
+            f"accumulate {config.accumulate}: this training's losses are of whole batches; set it "
+            "to 1"
+        )
 
 
 def _train_epoch(
@@ -138,10 +168,11 @@ def _train_epoch(
     batches = order.to(device).split(config.batch_size)
     while state.batch < len(batches):
         indices = batches[state.batch]
+        if task.flips:
+            indices = indices + task.num_images * _draw_flips(indices, seed, state)
         others = () if group.is_first else (group.rank,)
         torch.manual_seed(seed_of(seed, "dropout", state.step, *others))
-        progress = state.step / (epochs * len(batches))
-        state.set_pace(_learning_rate(config, progress), config.ema_decay)
+        state.set_pace(_learning_rate(config, state.step, epochs, len(batches)), config.ema_decay)
         rows, _ = group.shard(len(indices))
         step(task.draw(indices, state.epoch, state.batch, rows), len(indices))
         state.batch, state.step = state.batch + 1, state.step + 1
@@ -183,9 +214,22 @@ def _keep(state: State, config: OptimiserConfig, checkpointer: Checkpointer) -> 
     checkpointer.save(state.step, *state.pack())
 
 
-def _learning_rate(config: OptimiserConfig, progress: float) -> float:
-    """Return the learning rate for progress in [0,1) through the whole run."""
+def _draw_flips(indices: Tensor, seed: int, state: State) -> Tensor:
+    """Return for each image of a batch whether (1 or 0) it is mirrored."""
+    rng = generator(seed, "flips", state.epoch, state.batch, device=indices.device)
+    return torch.randint(2, indices.shape, generator=rng, device=indices.device)
+
+
+def _learning_rate(config: OptimiserConfig, step: int, epochs: int, steps_of_epoch: int) -> float:
+    """Return the learning rate of a step, from 0.
+
+    The n steps of the warm-up have 1/n, 2/n .. 1 of it; what is left of the run is the decay's.
+    """
+    warmup = round(config.learning_rate_warmup * steps_of_epoch)
+    if step < warmup:
+        return config.learning_rate * ((step + 1) / warmup)
     if config.learning_rate_decay == "cosine":
+        progress = (step - warmup) / (epochs * steps_of_epoch - warmup)
         return config.learning_rate * (0.5 * (1 + math.cos(math.pi * progress)))
     return config.learning_rate
 

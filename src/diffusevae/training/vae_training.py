@@ -11,8 +11,9 @@ from diffusevae.core.errors import InputError
 from diffusevae.core.params import PositiveCount
 from diffusevae.core.randomness import generator, seed_of
 from diffusevae.core.tensor_file import save_tensors
-from diffusevae.data.dataset import Split, count_at_once, to_unit
+from diffusevae.data.dataset import Split, add_mirrored, count_at_once, to_unit
 from diffusevae.models.vae import VAE, VAEConfig, encode_all
+from diffusevae.models.vae_config import Kind
 from diffusevae.models.vae_losses import draw_noise, vae_loss
 from diffusevae.training.checkpointer import Checkpointer
 from diffusevae.training.distributed import ALONE, Group
@@ -32,6 +33,15 @@ class TrainVAEConfig:
     num_snapshot_codes: PositiveCount
 
 
+def check_parts(optimiser: OptimiserConfig, kind: Kind) -> None:
+    """Raise InputError where a codebook would see batches in parts."""
+    if optimiser.accumulate > 1 and kind == "vq":
+        raise InputError(
+            f"vae_optimiser.accumulate {optimiser.accumulate}: the codebook of vae.kind vq follows "
+            "whole batches; set it to 1"
+        )
+
+
 def fit_vae(
     config: VAEConfig,
     optimiser: OptimiserConfig,
@@ -43,41 +53,44 @@ def fit_vae(
     checkpointer: Checkpointer | None = None,
     group: Group = ALONE,
     labels: tuple[Tensor, Tensor] | None = None,
+    flips: bool = False,
 ) -> tuple[VAE, History]:
     """Train a VAE on uint8 images (N x C x H x W, on the device to use); see `training.fit`.
 
-    The noise of the validation images is the same in every epoch, so epochs compare. labels: the
-    classes (N) of both, there too, of which the VAE is then told. Raises InputError for a VQ-VAE
-    that several processes are to train.
+    The noise of validation images is the same in every epoch, so epochs compare. labels: classes
+    (N) of both, there too, that the VAE is told. flips: training images are mirrored at random.
+    Raises InputError for a codebook that would not see whole batches.
     """
-    _require_one_codebook(config, group)
+    _require_one_codebook(config, optimiser, group)
     torch.manual_seed(seed_of(seed, "vae"))  # initial weights
     classes = 0 if labels is None else 1 + int(max(each.max() for each in labels))
-    vae = VAE(config, train_images.shape[1:], classes).to(train_images.device)
+    device = train_images.device
+    vae = VAE(config, train_images.shape[1:], classes).to(device)
+    shown = add_mirrored(train_images) if flips else train_images
+    known = None if labels is None else labels[0].repeat(2 if flips else 1)
 
     def noise(count: int, *keys: int | str) -> Tensor:
-        rng = generator(seed, "vae", *keys, device=train_images.device)
-        return draw_noise(vae, count, rng)
+        return draw_noise(vae, count, generator(seed, "vae", *keys, device=device))
 
     def draw(indices: Tensor, epoch: int, batch: int, rows: slice) -> tuple[Tensor, ...]:
         drawn = noise(len(indices), epoch, batch)[rows]
-        told = () if labels is None else (labels[0][indices[rows]],)
-        return to_unit(train_images[indices[rows]]), drawn, *told
+        indices = indices[rows]
+        return to_unit(shown[indices]), drawn, *(() if known is None else (known[indices],))
 
     def validate(model: VAE) -> dict[str, float]:
         def losses(part: slice, number: int) -> Losses:
-            x = to_unit(validation_images[part])
-            told = None if labels is None else labels[1][part]
+            x, told = to_unit(validation_images[part]), labels and labels[1][part]
             return vae_loss(model, x, noise(len(x), "validation", number), told)
 
         at_once = count_at_once(validation_images.shape[1:])
         return validate_in_parts(len(validation_images), losses, at_once=at_once)
 
-    task = Fit(draw, vae_loss, validate, len(train_images))
+    task = Fit(draw, vae_loss, validate, len(train_images), config.kind != "vq", flips)
     return fit(vae, optimiser, epochs, seed, task, callbacks, checkpointer, group)
 
 
-def _require_one_codebook(config: VAEConfig, group: Group) -> None:
+def _require_one_codebook(config: VAEConfig, optimiser: OptimiserConfig, group: Group) -> None:
+    check_parts(optimiser, config.kind)
     if config.kind == "vq" and group.size > 1:
         raise InputError(
             f"vae.kind vq: {group.size} processes would each count its own use of the codebook; "
@@ -86,7 +99,12 @@ def _require_one_codebook(config: VAEConfig, group: Group) -> None:
 
 
 def train_vae(
-    params: SimpleNamespace, images: Tensor, held_out: Split, training: Training, group: Group
+    params: SimpleNamespace,
+    images: Tensor,
+    held_out: Split,
+    training: Training,
+    group: Group,
+    flips: bool = False,
 ) -> tuple[VAE, History]:
     """Do so as the sections vae, vae_optimiser and train_vae say, with snapshots of its epochs."""
     config = params.train_vae
@@ -105,6 +123,7 @@ def train_vae(
         training.callbacks(config.snapshot_epochs, save_snapshot),
         training.checkpointer,
         group,
+        flips=flips,
     )
 
 

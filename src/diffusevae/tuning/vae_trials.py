@@ -17,11 +17,16 @@ from diffusevae.tuning.search import PRUNED, Objective, memory_failures_alike
 
 
 def make_vae_objective(
-    params: SimpleNamespace, train: Tensor, validation: Tensor, variances: np.ndarray, log: StageLog
+    params: SimpleNamespace,
+    train: Tensor,
+    validation: Tensor,
+    variances: np.ndarray,
+    log: StageLog,
+    flips: bool = False,
 ) -> Objective:
     """Return what `search` minimises, for uint8 images N x C x H x W on the device to use.
 
-    `variances` are those of `principal_variances`.
+    `variances` are those of `principal_variances`; with flips images are mirrored at random.
     """
 
     def objective(values: dict, slot: int, report: Any) -> None:
@@ -43,8 +48,7 @@ def make_vae_objective(
                     losses["floor"] = floor_of_vae(variances, vae.kl_weight, numbers)
                 report(epoch, losses)
 
-            callbacks = Callbacks(on_epoch, log.batch)
-            epochs = params.tune_vae.epochs
-            fit_vae(vae, optimiser, train, validation, epochs, params.seed, callbacks)
+            rest = params.tune_vae.epochs, params.seed, Callbacks(on_epoch, log.batch)
+            fit_vae(vae, optimiser, train, validation, *rest, flips=flips)
 
     return objective

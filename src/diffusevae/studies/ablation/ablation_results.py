@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from diffusevae.data.dataset import Split, to_unit
+from diffusevae.data.dataset import Split, add_mirrored, to_unit
 from diffusevae.figures.drawing import figure_style, save_figure
 from diffusevae.models.vae import VAE, encode_all, reconstruct_all
 from diffusevae.studies.ablation.ablation_figures import draw_refined, draw_variants
@@ -44,6 +44,8 @@ def make_setting(
     known, held_out, unseen = (
         split.images[:count].to(device) for split, count in zip(splits, counts, strict=True)
     )
+    if train.flips:
+        known = add_mirrored(known)
     codes = drawn = None
     if any(variant.condition in ("code", "both") for variant in config.listed):
         codes, mean, spread = encode_splits(vae, known, held_out, unseen)
@@ -56,7 +58,7 @@ def make_setting(
         params.unet,
         params.diffusion_optimiser,
         params.sampler,
-        Images(known, reconstruct_all(vae, known)),
+        Images(known, reconstruct_all(vae, known), flips=train.flips),
         Images(held_out, reconstruct_all(vae, held_out)),
         Pairs(to_unit(unseen), reconstruct_all(vae, unseen)),
         config.epochs,

@@ -146,7 +146,8 @@ def give_conditions(setting: Setting, variant: Variant) -> tuple[Images, Images,
 
     def give(images: Images, code: Tensor | None) -> Images:
         assert images.condition is not None
-        return Images(images.x, make_condition(variant.condition, images.condition, code))
+        told = make_condition(variant.condition, images.condition, code)
+        return Images(images.x, told, flips=images.flips)
 
     return (
         give(setting.train, codes.train if codes else None),

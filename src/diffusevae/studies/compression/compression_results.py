@@ -46,6 +46,7 @@ class Compression:
     ) -> None:
         self.params, self.config = params, params.compress
         self.train = train.images[: self.config.num_train_images].to(device)
+        self.flips = train.flips
         self.validation = validation.images.to(device)
         self.test = test.images[: self.config.num_test_images]
         self.real, self.pca = to_unit(self.test), fit_pca(train.images)
@@ -99,6 +100,7 @@ class Compression:
                 seed,
                 training.callbacks(),
                 training.checkpointer,
+                flips=self.flips,
             )
             restored = reconstruct_all(vae, self.test.to(self.train.device))
             values = measure_restored(self.real, restored)

@@ -148,7 +148,7 @@ def fit_student(
         at_once = count_at_once(validation.x.shape[1:])
         return validate_in_parts(len(validation.x), losses, at_once=at_once)
 
-    task = Fit(draw, DiffusionModel.losses, validate, len(train.x))
+    task = Fit(draw, DiffusionModel.losses, validate, train.num_images, True, train.flips)
     optimiser, epochs = config.optimiser, config.epochs
     return fit(student, optimiser, epochs, seed, task, training.callbacks(), training.checkpointer)
 

@@ -42,7 +42,7 @@ def fit_code_diffusion(
 
         return validate_in_parts(len(held_out), losses)
 
-    task = Fit(draw, CodeDiffusion.losses, validate, len(codes))
+    task = Fit(draw, CodeDiffusion.losses, validate, len(codes), in_parts=True)
     return _fit(model, params, task, training)
 
 
@@ -111,7 +111,7 @@ def fit_index_prior(
     def validate(judged: IndexPrior) -> dict[str, float]:
         return validate_in_parts(len(others), lambda part, _: judged.losses(others[part]))
 
-    task = Fit(draw, IndexPrior.losses, validate, len(known))
+    task = Fit(draw, IndexPrior.losses, validate, len(known), in_parts=True)
     return _fit(model, params, task, training)
 
 

@@ -69,8 +69,7 @@ class Priors:
         check_classes(self.config, train.labels)
         self.train, self.validation = (each.to(self.device) for each in (train, validation))
         count = self.config.num_images
-        self.test = Split(*(t[:count] for t in (test.images, test.labels, test.indices)))
-        self.test = self.test.to(self.device)
+        self.test = test.first(count).to(self.device)
         self.classify = partial(classify, classifier, device=self.device)
         real = self.test.images.cpu()
         self.judge = PriorJudge(
@@ -164,6 +163,7 @@ class Priors:
                 training.callbacks(),
                 training.checkpointer,
                 labels=(known.labels, held_out.labels) if stage.labels else None,
+                flips=known.flips,
             )
         return vae
 
