@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from diffusevae.models.unet import UNet
+from diffusevae.models.unet import UNet, _concatenate_resized
 from tests.support.toy_models import make_unet, make_unet_config
 
 
@@ -66,3 +67,11 @@ def test_the_unconditional_network_has_no_fusing_weights():
 def test_configurations_that_do_not_fit_are_refused_by_name(changes, words):
     with pytest.raises(ValueError, match=words):
         make_unet_config(**changes)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_condition_is_resized_as_torch_does(precision):
+    h, condition = torch.rand(2, 5, 8, 8), torch.rand(2, 3, 16, 16).to(precision)
+    h = h.to(precision).contiguous(memory_format=torch.channels_last)
+    expected = F.interpolate(condition, (8, 8), mode="bilinear", align_corners=False)
+    assert torch.equal(_concatenate_resized(h, condition), torch.cat([h, expected], 1))

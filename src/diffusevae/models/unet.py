@@ -219,7 +219,7 @@ def _fuse(channels: int, condition_channels: int) -> nn.Conv2d:
 def _concatenate_resized(h: Tensor, condition: Tensor) -> Tensor:
     """Return h (B x c x h x w) with the condition, resized to h x w, as further channels."""
     if condition.shape[-2:] != h.shape[-2:]:
-        condition = F.interpolate(
-            condition, size=h.shape[-2:], mode="bilinear", align_corners=False
-        )
+        # What F.interpolate calls. Where torch is to be deterministic that has dozens of operations
+        # on a GPU instead, for the sake of a gradient, which nobody takes here.
+        condition = torch.ops.aten.upsample_bilinear2d.vec(condition, h.shape[-2:], False, None)
     return torch.cat([h, condition], dim=1)
