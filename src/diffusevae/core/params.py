@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from diffusevae.core.errors import InputError
-from diffusevae.core.wording import MAX_SHOWN, describe_value, shorten_value, suggest
+from diffusevae.core.wording import MAX_SHOWN, describe_value, join_faults, shorten_value, suggest
 from diffusevae.core.yaml_file import read_yaml
 
 Built = TypeVar("Built")
@@ -61,7 +61,7 @@ def build(schema: Schema, value: object, place: str) -> Any:
     faults: list[str] = []
     result = _convert(schema, value, place, faults)
     if faults:
-        raise InputError("; also ".join(faults))
+        raise InputError(join_faults(faults))
     return result
 
 
@@ -94,7 +94,7 @@ def load_sections(
         else:
             values[name] = _convert(schema, entry[name], place, faults)
     if faults:
-        raise InputError("; also ".join(faults))
+        raise InputError(join_faults(faults))
     return SimpleNamespace(**values)
 
 

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 MAX_SHOWN = 80  # characters of a wrong value
+MOST_FAULTS = 40  # told at once
 
 
 def suggest(word: object, known: Iterable[str]) -> str:
@@ -11,6 +12,13 @@ def suggest(word: object, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def join_faults(faults: Iterable[str]) -> str:
+    """Return what is wrong as one line: each fault once, the first ones of a great many."""
+    listed = list(dict.fromkeys(faults))
+    more = len(listed) - MOST_FAULTS
+    return "; also ".join(listed[:MOST_FAULTS] + [f"{more} more"] * (more > 0))
 
 
 def describe_value(value: object) -> str:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import Schema, build
-from diffusevae.core.wording import MAX_SHOWN, suggest
+from diffusevae.core.wording import MAX_SHOWN, join_faults, suggest
 from diffusevae.core.yaml_file import read_yaml
 from diffusevae.experiments.consistency import find_misfits
 from diffusevae.experiments.study_consistency import (
@@ -50,7 +50,7 @@ def check_params(path: Path, content: Mapping, roots: Sequence[str]) -> dict[str
     faults += _find_faults_of_experiments(path, content, entries)
     faults += _find_faults_of_studies(path, content, entries)
     if faults:
-        raise InputError("; also ".join(dict.fromkeys(faults)))
+        raise InputError(join_faults(faults))
     return entries["datasets"]
 
 
