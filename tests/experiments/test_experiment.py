@@ -207,6 +207,12 @@ def make_optimiser_section(**changes) -> dict:
             [["in"], {"name": "z", "fuse": ["shift"], "condition": "code"}],
             "ablate.variants z: fuse shift adds x_hat, which condition code leaves out",
         ),
+        (
+            "ablate.variants",
+            [{"name": "z", "fuse": ["attend"], "condition": "both"}],
+            "ablate.variants z: fuse attend alone: x_hat enters nowhere",
+        ),
+        ("unet.fuse", ["in", "attend"], "unet.fuse attend: x_hat has no tokens; use condition"),
         ("sampler.num_steps", 1001, "sampler.num_steps: 1001, but there are only 1000 timesteps"),
         ("sample.num_images", 257, "sample.num_images: 257, but there are only 256 test images"),
         ("sample.num_generated", 3, "sample: 3 images; at least 8 must be refined and generated"),

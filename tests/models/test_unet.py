@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diffusevae.models.unet import UNet, _concatenate_resized
+from diffusevae.models.unet import UNet
+from diffusevae.models.unet_levels import concatenate_resized
 from tests.support.toy_models import make_unet, make_unet_config
 
 
@@ -74,4 +75,4 @@ def test_a_condition_is_resized_as_torch_does(precision):
     h, condition = torch.rand(2, 5, 8, 8), torch.rand(2, 3, 16, 16).to(precision)
     h = h.to(precision).contiguous(memory_format=torch.channels_last)
     expected = F.interpolate(condition, (8, 8), mode="bilinear", align_corners=False)
-    assert torch.equal(_concatenate_resized(h, condition), torch.cat([h, expected], 1))
+    assert torch.equal(concatenate_resized(h, condition), torch.cat([h, expected], 1))

@@ -39,6 +39,7 @@ def make_diffusion(
     fuse=("in", "down", "skip"),
     condition_channels=None,
     num_classes=0,
+    code_shape=None,
     **changes,
 ) -> DiffusionModel:
     """Return a diffusion model of 50 timesteps for images of 1 x 16 x 16."""
@@ -59,6 +60,7 @@ def make_diffusion(
         conditional,
         condition_channels=condition_channels,
         num_classes=num_classes,
+        code_shape=code_shape,
     )
     torch.nn.init.normal_(model.unet.conv_out.weight, std=0.1)
     return model

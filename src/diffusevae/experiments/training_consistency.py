@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 from diffusevae.core.errors import InputError
+from diffusevae.models.unet import check_tokens
 from diffusevae.training.loop import OptimiserConfig
 from diffusevae.training.vae_training import check_parts
 
@@ -32,6 +33,10 @@ def find_misfits_of_trainings(params: SimpleNamespace) -> Iterator[str]:
         check_parts(params.vae_optimiser, kind)
     except InputError as error:
         yield str(error)
+    try:
+        check_tokens(params.unet.fuse, image=True, code=False, labels=params.unet.labels)
+    except InputError as error:
+        yield f"unet.{error}"
     for stage, section in OPTIMISED.items():
         length = getattr(params, stage)
         if stage not in TRIALS or length.n_trials:

@@ -40,11 +40,13 @@ class DiffusionModel(nn.Module):
         p_uncond: float = 0.0,
         condition_channels: int | None = None,
         num_classes: int = 0,
+        code_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.p_uncond = p_uncond
-        self.unet = UNet(unet_config, image_shape, conditional, condition_channels, num_classes)
+        told = condition_channels, num_classes, code_shape
+        self.unet = UNet(unet_config, image_shape, conditional, *told)
         self.schedule = config.schedule
         alpha_bars = self.schedule.alpha_bars
         self.register_buffer("sqrt_alpha_bars", alpha_bars.sqrt().float(), persistent=False)
@@ -166,6 +168,8 @@ def save_diffusion(path: Path, model: DiffusionModel, vae_sha256: str | None = N
         config["condition_channels"] = model.unet.condition_channels
     if model.unet.num_classes:
         config["num_classes"] = model.unet.num_classes
+    if model.unet.code_shape:
+        config["code_shape"] = model.unet.code_shape
     save_tensors(path, model.state_dict(), config)
 
 
@@ -181,6 +185,7 @@ def load_diffusion(path: Path, device: torch.device | str = "cpu") -> DiffusionM
         config.get("p_uncond", 0.0),
         config.get("condition_channels"),
         config.get("num_classes", 0),
+        config.get("code_shape"),
     )
     return freeze(model, path, device)
 

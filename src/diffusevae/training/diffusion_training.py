@@ -48,12 +48,14 @@ class Images:
 
     condition: their x_hat in [0,1], none for a DDPM; labels: N, where it is told their class.
     flips: of these 2 n images the latter n are the first ones mirrored, one of the two to be drawn.
+    code_shape: of the code among the condition's channels that a network attends to (`UNet`).
     """
 
     x: Tensor
     condition: Tensor | None = None
     labels: Tensor | None = None
     flips: bool = False
+    code_shape: tuple[int, ...] | None = None
 
     def at(self, indices: Tensor | slice) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return x and the condition in [0,1] of some images, and their labels."""
@@ -114,8 +116,8 @@ def fit_diffusion(
     conditional = train.condition is not None
     told = None if train.condition is None else train.condition.shape[1]
     shape = train.x.shape[1:]
-    classes = train.num_classes
-    model = DiffusionModel(config, unet_config, shape, conditional, p_uncond, told, classes)
+    known = train.num_classes, train.code_shape
+    model = DiffusionModel(config, unet_config, shape, conditional, p_uncond, told, *known)
     model = model.to(device)
 
     def draw(indices: Tensor, epoch: int, batch: int, rows: slice) -> tuple[Tensor, ...]:

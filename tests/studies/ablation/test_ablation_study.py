@@ -165,11 +165,13 @@ def test_the_figure_has_a_plot_per_metric_and_a_row_per_variant():
 
 
 def test_a_variant_is_given_the_code_or_both_or_another_objective(inputs, tmp_path):
-    """Formulation 2, z instead of x_hat and beside it, a value of the section diffusion."""
+    """Formulation 2, z instead of x_hat and beside it, attended to, a value of diffusion."""
     variants = (
         ("shift",),
         Variant("code", ("in",), "code"),
         Variant("both", ("in", "shift"), "both"),
+        Variant("attended", ("attend",), "code"),
+        Variant("beside", ("in", "attend"), "both"),
         Variant("flow", ("in",), diffusion={"prediction": "flow", "scheduler_type": "flow"}),
         Variant("ddpm", condition="none"),
     )
@@ -177,17 +179,21 @@ def test_a_variant_is_given_the_code_or_both_or_another_objective(inputs, tmp_pa
     params = make_params(variants=variants, seeds=(0,), p_uncond=0.5, **further)
     params.sampler = make_sampler(num_steps=2, guidance=1.0)
     params.diffusion = dataclasses.replace(CONFIG, num_timesteps=10)
+    params.unet = dataclasses.replace(UNET, attention_levels=(1,))
     stage.run(params, **inputs, out=tmp_path / "out", log=StageLogger())
     runs = pd.read_csv(tmp_path / "out/runs.csv").set_index("variant")
-    assert runs.index.tolist() == [VAE, "shift", "code", "both", "flow", "ddpm"]
+    assert runs.index.tolist() == [VAE, *(each.name for each in params.ablate.listed)]
     added = runs["num_parameters"] - runs["num_parameters"]["shift"]
     assert added["flow"] == 1 * 1 + 1 * 1 + 1  # a 1x1 convolution of x_t and x_hat, its bias
     assert added["code"] == 1 + 2 + 1 and added["both"] == 1 + 1 + 2 + 1  # z has 2 channels
     assert added["ddpm"] == 0
-    assert runs["mse"].nunique() == 6 and runs["mse"].notna().all()
+    # z's 2 numbers come to 8, 64 places; 3 blocks of 8 channels: norm, q, k and v, output.
+    attention = (2 * 8 + 8) + 64 * 8 + 3 * (2 * 8 + 9 * 8 + 9 * 16 + 9 * 8)
+    assert added["attended"] == attention and added["beside"] == attention + added["flow"]
+    assert runs["mse"].nunique() == 8 and runs["mse"].notna().all()
     table = pd.read_csv(tmp_path / "out/table.csv").set_index("variant")
     for name in ("straightness", "bits_per_dim"):
-        assert runs[name].isna().tolist() == table[name].isna().tolist() == [True] + [False] * 5
+        assert runs[name].isna().tolist() == table[name].isna().tolist() == [True] + [False] * 7
 
 
 @pytest.mark.parametrize(

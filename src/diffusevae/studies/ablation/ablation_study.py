@@ -111,7 +111,8 @@ def train_variant(
 ) -> tuple[dict[str, str | float], Tensor]:
     """Return a row of the table and the refined test images (N x C x H x W in [0, 1], CPU)."""
     diffusion, unet = apply_variant(variant, setting.diffusion, setting.unet)
-    train, validation, condition = give_conditions(setting, variant)
+    attended = "attend" in unet.fuse and variant.condition != "none"
+    train, validation, condition = give_conditions(setting, variant, attended)
     model, history = fit_diffusion(
         diffusion,
         unet,
@@ -135,24 +136,32 @@ def train_variant(
     if setting.path_steps:
         row |= measure_paths(model, setting.sampler, condition, setting.path_steps, seed)
     if drawn := setting.drawn:
-        told = make_condition(variant.condition, drawn.x_hat, drawn.code)
+        told = make_condition(variant.condition, drawn.x_hat, drawn.code, attended)
         row |= measure_bits(model, told, drawn, seed)
     return row, refined
 
 
-def give_conditions(setting: Setting, variant: Variant) -> tuple[Images, Images, Tensor | None]:
-    """Return training and validation images with the variant's conditions, and the test images'."""
+def give_conditions(
+    setting: Setting, variant: Variant, attended: bool = False
+) -> tuple[Images, Images, Tensor | None]:
+    """Return training and validation images with the variant's conditions, and the test images'.
+
+    attended: whether the code is among them to be attended to.
+    """
     codes = setting.codes
 
     def give(images: Images, code: Tensor | None) -> Images:
         assert images.condition is not None
-        told = make_condition(variant.condition, images.condition, code)
-        return Images(images.x, told, flips=images.flips)
+        told = make_condition(variant.condition, images.condition, code, attended)
+        shape = tuple(code.shape[1:]) if attended and code is not None else None
+        return Images(images.x, told, flips=images.flips, code_shape=shape)
 
     return (
         give(setting.train, codes.train if codes else None),
         give(setting.validation, codes.validation if codes else None),
-        make_condition(variant.condition, setting.test.x_hat, codes.test if codes else None),
+        make_condition(
+            variant.condition, setting.test.x_hat, codes.test if codes else None, attended
+        ),
     )
 
 

@@ -13,7 +13,7 @@ from diffusevae.core.errors import InputError
 from diffusevae.core.params import override
 from diffusevae.models.conditions import GREY
 from diffusevae.models.diffusion_config import DiffusionConfig
-from diffusevae.models.unet import Fuse, UNetConfig
+from diffusevae.models.unet import Fuse, UNetConfig, check_tokens
 
 Told = Literal["x_hat", "code", "both", "none"]  # what the network is given of the VAE
 NAME = re.compile(r"[\w+-]{1,60}")
@@ -24,8 +24,9 @@ class Variant:
     """What one training has otherwise: values of unet.fuse and of the section diffusion.
 
     fuse: that of unet where it is None. condition: whether the network is given x_hat, the code z
-    that it is decoded from, or both; z is resized as x_hat is, so fuse says where it enters. With
-    none it is a DDPM, whose images refine nothing: of its columns those of the model compare.
+    that it is decoded from, or both; z is resized as x_hat is, so fuse says where it enters. Where
+    fuse has attend, the places of z are tokens, and beside x_hat it is nothing else. With none it
+    is a DDPM, whose images refine nothing: of its columns those of the model compare.
     """
 
     name: str
@@ -59,14 +60,23 @@ def apply_variant(
         raise InputError(
             f"{place}: fuse shift adds x_hat, which condition code leaves out; use condition both"
         )
+    if variant.condition != "none":
+        told = {"image": variant.condition != "code", "code": variant.condition != "x_hat"}
+        try:
+            check_tokens(unet.fuse, **told, labels=False)
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from error
     return override(diffusion, variant.diffusion, f"{place}.diffusion"), unet
 
 
-def make_condition(told: Told, x_hat: Tensor, code: Tensor | None) -> Tensor | None:
+def make_condition(
+    told: Told, x_hat: Tensor, code: Tensor | None, attended: bool = False
+) -> Tensor | None:
     """Return what the network is given, x_hat (N x C x H x W in [0,1]) first.
 
     code: N x Cz x h x w of mean 0 and spread 1. It is mapped as [-1,1] is to [0,1], for the network
-    undoes that; so a hidden one is its mean.
+    undoes that; so a hidden one is its mean. Beside x_hat it has that one's size; one that is
+    attended to repeats its places, from which the network takes it back.
     """
     if told in ("x_hat", "none"):
         return x_hat if told == "x_hat" else None
@@ -75,5 +85,8 @@ def make_condition(told: Told, x_hat: Tensor, code: Tensor | None) -> Tensor | N
     if told == "code":
         return mapped
     size = x_hat.shape[-2:]
-    resized = F.interpolate(mapped, size=size, mode="bilinear", align_corners=False)
+    if attended:
+        resized = F.interpolate(mapped, size=size, mode="nearest")
+    else:
+        resized = F.interpolate(mapped, size=size, mode="bilinear", align_corners=False)
     return torch.cat([x_hat, resized], dim=1)

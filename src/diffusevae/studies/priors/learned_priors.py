@@ -77,7 +77,9 @@ def fit_code_flow(
     def validate(flow: CodeFlow) -> dict[str, float]:
         return validate_in_parts(len(judged), lambda part, _: flow.losses(judged[part]))
 
-    return _fit(model, params, Fit(draw, CodeFlow.losses, validate, len(mu)), training)
+    return _fit(
+        model, params, Fit(draw, CodeFlow.losses, validate, len(mu), in_parts=True), training
+    )
 
 
 def draw_codes(params: SimpleNamespace, model: CodeDiffusion, num: int, seed: int) -> Tensor:
