@@ -29,13 +29,18 @@ def make_store(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=folder, env=_variables(), check=True)
 
 
-def make_checkout(
-    folder: Path, experiment: Experiment, dataset: Mapping, sections: Mapping
-) -> Path:
+def make_folder(folder: Path) -> None:
     """Make a folder in which stages can run, with downloads kept where the checkout keeps them."""
     for made in (folder / "data", folder / "scratch", Path("scratch/downloads")):
         made.mkdir(parents=True, exist_ok=True)
     (folder / "scratch/downloads").symlink_to(Path("scratch/downloads").absolute())
+
+
+def make_checkout(
+    folder: Path, experiment: Experiment, dataset: Mapping, sections: Mapping
+) -> Path:
+    """Make a folder in which stages of an experiment can run, with these params."""
+    make_folder(folder)
     shutil.copytree(folder.parent / "mlflow", folder / "mlflow")
     with open(folder / "params.yaml", "w") as file:
         YAML().dump(
@@ -66,6 +71,24 @@ def run_target(
     say(f"{target}, on {'all there is' if scale == 0 else f'a few images x {scale}'}")
     command, out = read_command(experiment, target)
     before = _size(checkout)
+    seconds, memory = run_command(checkout, target, command, lambda line: None)
+    # DVC's cache has each output once more.
+    return Cost(
+        seconds,
+        memory,
+        _size(checkout) - before + _size(checkout / out),
+        2 * _size(checkout / out / "snapshots"),
+        2**20 * _read_timings(checkout, target).get(GPU_MEMORY, 0.0),
+    )
+
+
+def run_command(
+    checkout: Path, target: str, command: str, say: Callable[[str], None]
+) -> tuple[float, int]:
+    """Run a target's command there; return its seconds and the bytes of memory it took at most.
+
+    `say` gets each line of its output. Raises what `explain_stage` makes of a failure.
+    """
     start = time.perf_counter()
     process = subprocess.Popen(
         ["sh", "-c", command],
@@ -77,21 +100,15 @@ def run_target(
         stdin=subprocess.DEVNULL,
     )
     assert process.stdout is not None  # a pipe
-    lines = process.stdout.read().splitlines()
+    lines = []
+    for line in process.stdout:
+        lines.append(line.rstrip())
+        say(lines[-1])
     _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        say("\n".join(lines[-5:]))
         raise explain_stage(target, process.returncode, lines)
-    # DVC's cache has each output once more.
-    return Cost(
-        seconds,
-        1024 * usage.ru_maxrss,
-        _size(checkout) - before + _size(checkout / out),
-        2 * _size(checkout / out / "snapshots"),
-        2**20 * _read_timings(checkout, target).get(GPU_MEMORY, 0.0),
-    )
+    return time.perf_counter() - start, 1024 * usage.ru_maxrss
 
 
 def read_command(experiment: Experiment, target: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The promise of `dvc repro --force`: on the same machine, the same bytes."""
+"""The promise of reproducibility: on the same machine, the same bytes, by one command."""
 
 import os
 import subprocess
@@ -7,29 +7,57 @@ from pathlib import Path
 
 from tests.support.checkouts import SmokeRun
 
+# As if a library had another way to shuffle than the one with which the result was made.
+OTHER_LIBRARY = """\
+import torch
+randperm = torch.randperm
+torch.randperm = lambda *arguments, **options: randperm(*arguments, **options).flip(0)
+"""
 
-def force_all(checkout: Path) -> subprocess.CompletedProcess:
-    """Run every stage of `smoke` again with DVC alone."""
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(checkout / "src"),
-        "MLFLOW_TRACKING_URI": "",
-    }
+
+def reproduce(checkout: Path, *paths: Path) -> subprocess.CompletedProcess:
+    """Make `smoke` again, with folders from which Python imports first."""
+    path = os.pathsep.join(map(str, [*paths, checkout / "src"]))
     return subprocess.run(
-        [sys.executable, "-m", "dvc", "repro", "--force", "report@smoke"],
+        [sys.executable, "-m", "flows.reproduce", "smoke"],
         cwd=checkout,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
         text=True,
         timeout=600,
     )
 
 
-def test_a_forced_rerun_leaves_the_lock_unchanged_to_the_byte(smoke_run: SmokeRun):
-    lock = smoke_run.checkout / "dvc.lock"
-    before = lock.read_bytes()
-    done = force_all(smoke_run.checkout)
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert done.stdout.count("Running stage") == 13  # 12 stages, download twice
-    assert lock.read_bytes() == before, done.stdout[-3000:]
+def test_a_result_made_again_in_a_clean_folder_is_the_same_to_the_byte(smoke_run: SmokeRun):
+    before = (smoke_run.checkout / "dvc.lock").read_bytes()
+    done = reproduce(smoke_run.checkout)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    assert done.stdout.count(": the same") == 13  # 12 stages, download twice
+    assert "every file of 13 stages is the same, to the byte" in done.stdout
+    assert (smoke_run.checkout / "dvc.lock").read_bytes() == before
+    assert not list((smoke_run.checkout / "scratch").glob("tmp*"))
+
+
+def test_a_library_that_shuffles_differently_is_found_at_the_first_file(smoke_run, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(OTHER_LIBRARY)
+    done = reproduce(smoke_run.checkout, tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    path = "data/prepared/mnist_tiny/test.safetensors"
+    assert line.startswith(f"error: prepare@mnist_tiny: {path} differs: tensor images: ")
+
+
+def test_what_has_no_result_here_is_one_line(smoke_run: SmokeRun):
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.reproduce", "guided_smoke"],
+        cwd=smoke_run.checkout,
+        env=os.environ | {"PYTHONPATH": str(smoke_run.checkout / "src")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line == (
+        "error: guided_smoke: dvc.lock has no result of tune_vae@guided_smoke; "
+        "run guided_smoke first"
+    )
