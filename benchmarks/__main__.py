@@ -21,6 +21,7 @@ from benchmarks import (
     gpu,
     growth,
     layers,
+    load,
     memory,
     overhead,
     precision,
@@ -44,6 +45,7 @@ TOPICS = {
     "overhead": overhead,
     "schedule": schedule,
     "growth": growth,
+    "load": load,
     "gpu": gpu,
 }
 TARGETS = {
@@ -57,6 +59,7 @@ TARGETS = {
     "overhead_seconds_per_stage": "at most 4",
     "rerun_with_nothing_to_do_seconds": "at most 60",
     "slot_to_first_stage_seconds": "at most 20",
+    "rerun_with_a_full_store_vs_empty": "at most 1.5",
     "gpu_unet_training_64_compiled_ms": "at most 8",
     "gpu_unet_training_256_compiled_ms": "at most 14",
     "gpu_unet_training_256_vs_diffusers": "at least 1.3",
