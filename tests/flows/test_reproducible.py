@@ -24,7 +24,7 @@ def reproduce(checkout: Path, *paths: Path) -> subprocess.CompletedProcess:
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
 
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = YAML(typ="safe").load(ROOT / "prefect.yaml")["deployments"]
 LOGIN = f"tests:{secrets.token_urlsafe(24)}"  # which the tests' own Prefect servers ask for
 CANARY = f"kanarie{7314}"  # a password, which must be found nowhere, so not here either
-SECONDS = 600  # after which a pipeline run that should take two minutes is given up
+SECONDS = 1800  # after which a pipeline run that should take two minutes is given up
 
 
 @dataclass(frozen=True)
