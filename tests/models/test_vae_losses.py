@@ -96,3 +96,14 @@ def test_a_regularised_autoencoder_pays_for_its_code_and_its_decoder():
     weights = sum(p.square().sum() for p in vae.decoder.parameters())
     expected = losses["reconstruction"] + 0.5 * size + 0.25 * weights
     torch.testing.assert_close(losses["loss"], expected)
+
+
+def test_without_its_reconstruction_a_vae_minimises_the_code_s_cost_alone():
+    vae = make_vae(reconstruction_weight=0.0)
+    torch.nn.init.normal_(vae.decoder.layers[-1].weight)
+    x = torch.rand(2, 1, 32, 32)
+    losses = vae_loss(vae, x, draw_noise(vae, 2, torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(losses["loss"], 0.5 * losses["kl"])
+    losses["loss"].backward()
+    assert not any(p.grad.any() for p in vae.decoder.parameters())
+    assert any(p.grad.any() for p in vae.encoder.parameters())

@@ -10,6 +10,7 @@ from diffusevae.studies.distillation.distillation import DistilConfig
 from diffusevae.studies.frontier.frontier_study import FrontierConfig
 from diffusevae.studies.priors.priors_study import PriorsConfig
 from diffusevae.studies.restoration.restoration_config import RestoreConfig
+from diffusevae.studies.theory.theory_config import TheoryConfig
 
 Limit = tuple[str, float, float, str]  # place, value, most, of what
 
@@ -37,6 +38,7 @@ def limits_of_studies(params: SimpleNamespace, images: DatasetConfig) -> Iterato
     yield ("robustness.num_images", params.robustness.num_images, images.num_test, "test images")
     yield from _limits_of_priors(params.priors, images, num_timesteps)
     yield from _limits_of_restoration(params.restore, images, num_timesteps)
+    yield from _limits_of_theory(params.theory, images, num_timesteps)
     yield from _limits_of_steps(params.frontier, params.distil, num_timesteps)
     yield (
         "frontier.num_images",
@@ -57,6 +59,16 @@ def _limits_of_steps(
         yield "frontier.num_steps of ddim_ahead", max(frontier.num_steps), ahead, "timesteps"
     yield "distil.num_steps", max(distil.num_steps), num_timesteps, "timesteps"
     yield "distil.compared_steps", max(distil.compared_steps), num_timesteps, "timesteps"
+
+
+def _limits_of_theory(
+    theory: TheoryConfig, images: DatasetConfig, num_timesteps: int
+) -> Iterator[Limit]:
+    num_train = images.num_train or math.inf
+    yield "theory.num_images", theory.num_images, images.num_test, "test images"
+    yield "theory.num_train_images", theory.num_train_images, num_train, "training images"
+    yield "theory.num_steps", theory.num_steps, num_timesteps, "timesteps"
+    yield "theory.num_levels", theory.num_levels, num_timesteps - 1, "steps from t to t - 1"
 
 
 def _limits_of_restoration(

@@ -40,7 +40,12 @@ def choose_perplexity(num_points: int, wanted: float) -> float:
 
 
 def knn_accuracy(mu: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
-    """Return the share of codes (m x D) whose k nearest other codes vote for their class.
+    """Return the share of codes (m x D) whose k nearest other codes vote for their class."""
+    return float(np.mean(find_named(mu, labels, k)))
+
+
+def find_named(mu: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """Return of which codes (m x D) the k nearest other codes name the class: m booleans.
 
     Leave-one-out, Euclidean distance in all D dimensions, a tie goes to the smaller label. Measures
     the codes, not their picture. Needs m >= 2.
@@ -50,5 +55,5 @@ def knn_accuracy(mu: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
     k = min(k, len(mu) - 1)
     with threadpool_limits(1):
         neighbours = NearestNeighbors(n_neighbors=k).fit(mu).kneighbors(return_distance=False)
-    votes = [np.bincount(row).argmax() for row in labels[neighbours]]
-    return float(np.mean(votes == labels))
+    votes = np.array([np.bincount(row).argmax() for row in labels[neighbours]])
+    return votes == labels

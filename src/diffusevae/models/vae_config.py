@@ -19,7 +19,7 @@ class VAEConfig:
     kind: "gaussian" is the beta-VAE; "vq" has a codebook of codebook_size entries, its encoder
     being drawn to them with the weight commitment (van den Oord et al. 2017, eq. 3); "rae" knows
     no noise (Ghosh et al. 2020, eq. 5): kl_weight is that of ||z||^2 / 2, decoder_penalty that of
-    the decoder's squared weights.
+    the decoder's squared weights. reconstruction_weight 0 leaves what the code costs alone.
     """
 
     latent_channels: Annotated[int, Range(1, 1024)]
@@ -33,6 +33,7 @@ class VAEConfig:
     codebook_size: Annotated[int, Range(2, 65_536)] = 256
     commitment: Annotated[float, Range(0, 1000)] = 0.25
     decoder_penalty: Annotated[float, Range(0, 1000)] = 1e-7
+    reconstruction_weight: Share = 1.0
 
     def __post_init__(self) -> None:
         check_widths(self.base_channels, self.channel_multipliers)

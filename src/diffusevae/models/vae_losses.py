@@ -56,9 +56,9 @@ def draw_noise(vae: VAE, count: int, rng: Generator) -> Tensor:
 def vae_loss(vae: VAE, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
     """Return loss = reconstruction + what the code costs, and its parts, for x in [0,1].
 
-    The reconstruction error is the mean over all pixels. What a Gaussian code costs is kl_weight
-    KL, KL in nats per image being the mean over images; for the others see `_commit_code`,
-    `_penalise_code`. Where the error is no mean squared one, mse is this: it compares VAEs of any
+    The reconstruction error is the mean over all pixels, times reconstruction_weight in the loss.
+    What a Gaussian code costs is kl_weight KL, KL in nats per image being the mean over images; for
+    the others see `_commit_code`, `_penalise_code`. Where the error is no mean squared one, mse is this: it compares VAEs of any
     loss. `noise` is that of `draw_noise`; zeros give the loss at z = mu. labels (B) are what a
     conditional VAE is told. In training a codebook follows the encodings.
     """
@@ -69,7 +69,8 @@ def vae_loss(vae: VAE, x: Tensor, noise: Tensor, labels: Tensor | None = None) -
     reconstruction = pixel_error(logits, x, kind, "mean")
     others = {} if kind == "mse" else {"mse": pixel_error(logits.detach(), x, "mse", "mean")}
     cost, parts = price()
-    return {"loss": reconstruction + cost, "reconstruction": reconstruction} | parts | others
+    loss = vae.config.reconstruction_weight * reconstruction + cost
+    return {"loss": loss, "reconstruction": reconstruction} | parts | others
 
 
 def _draw_code(vae: VAE, encoded: Encoded, eps: Tensor) -> tuple[Tensor, Price]:

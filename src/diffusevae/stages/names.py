@@ -15,7 +15,17 @@ STAGES = (
     "report",
 )
 # Beyond those of the flow.
-ON_DEMAND = ("ablate", "frontier", "distil", "compress", "robustness", "priors", "guide", "restore")
+ON_DEMAND = (
+    "ablate",
+    "frontier",
+    "distil",
+    "compress",
+    "robustness",
+    "priors",
+    "guide",
+    "restore",
+    "theory",
+)
 LATENTS = ("beta_vae", "sprites", "spectra", "autoencoders", "overview")  # of flows.latents
 ALL_STAGES = STAGES + ON_DEMAND + LATENTS
 TRAINED_TOGETHER = ("train_vae", "train_ddpm", "train_diffusevae")  # by several processes
