@@ -7,7 +7,7 @@ import torch
 
 from diffusevae.core.errors import InputError
 from diffusevae.models.classifier import Classifier, ClassifierConfig
-from diffusevae.studies.theory.early import VAE, Made, compare_early, find_early, judge
+from diffusevae.studies.theory.early import VAE, MadeImages, compare_early, find_early, judge
 from tests.support.toy_artifacts import make_images
 
 REAL = make_images(60)
@@ -50,7 +50,7 @@ def test_what_is_nearer_to_the_images_is_better_by_every_measure():
     near = (0.99 * REAL + 0.01 * make_images(60, 2)).clamp(0, 1)
     said: list[str] = []
     table = compare_early(
-        {VAE: Made(rough, rough), "DiffuseVAE, epoch 1": Made(near, near)},
+        {VAE: MadeImages(rough, rough), "DiffuseVAE, epoch 1": MadeImages(near, near)},
         REAL,
         classifier,
         0,

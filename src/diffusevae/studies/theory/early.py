@@ -35,7 +35,7 @@ MEASURES = {  # those of pairs and of sets, with the metric that each is
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class MadeImages:
     """What a model makes of test images, and of new codes: N x C x H x W in [0, 1] each."""
 
     refined: Tensor
@@ -62,7 +62,7 @@ def find_early(train_diffusevae: Path) -> dict[str, Path]:
 
 def make_all(
     pair: Pair, weights: Mapping[str, Path], sampler: SamplerConfig, images: Tensor, seed: int
-) -> dict[str, Made]:
+) -> dict[str, MadeImages]:
     """Return what the VAE and DiffuseVAE with each of the weights make, from equal codes and noise.
 
     images: uint8 N x C x H x W; as many new codes are drawn from the mixture.
@@ -72,8 +72,8 @@ def make_all(
         early = replace(pair, diffusevae=load_diffusion(path, pair.device))
         x_hat, refined = refine(early, sampler, images, seed)
         decoded, generated = generate(early, sampler, "gmm", len(images), seed)
-        made.setdefault(VAE, Made(x_hat, decoded))
-        made[name] = Made(refined, generated)
+        made.setdefault(VAE, MadeImages(x_hat, decoded))
+        made[name] = MadeImages(refined, generated)
     return made
 
 
@@ -89,7 +89,7 @@ def judge(change: Mapping[str, float], better: str) -> str:
 
 
 def compare_early(
-    made: Mapping[str, Made],
+    made: Mapping[str, MadeImages],
     real: Tensor,
     classifier: Classifier,
     seed: int,
@@ -125,7 +125,7 @@ def compare_early(
 
 
 def _measure(
-    made: Made, real: Tensor, classifier: Classifier, device: torch.device
+    made: MadeImages, real: Tensor, classifier: Classifier, device: torch.device
 ) -> dict[str, np.ndarray]:
     """Return values per image of a paired measure, features of a set's."""
     return {

@@ -22,7 +22,7 @@ from diffusevae.figures.drawing import (
 )
 from diffusevae.models.latent_mixture import Mixture
 from diffusevae.studies.theory.detail import detail_of
-from diffusevae.studies.theory.early import VAE, Made
+from diffusevae.studies.theory.early import VAE, MadeImages
 from diffusevae.studies.theory.loss_terms import Codes
 from diffusevae.studies.theory.toy import SHARES, Paths, moments_at
 
@@ -144,7 +144,7 @@ def draw_codes(table: pd.DataFrame, codes: Mapping[str, Codes]) -> Figure:
 
 
 def draw_early(
-    table: pd.DataFrame, made: Mapping[str, Made], real: Tensor, shown: Tensor
+    table: pd.DataFrame, made: Mapping[str, MadeImages], real: Tensor, shown: Tensor
 ) -> Figure:
     """Return test images, what each model makes of them, and new images of each."""
     count, found = len(shown), table.set_index(["model", "measure"])["value"]
