@@ -28,9 +28,10 @@ from diffusevae.studies.theory.toy import SHARES, Paths, moments_at
 
 FORWARD, BACK = COLOURS["vae"], COLOURS["ddpm"]  # the source's blue and green
 REACH = 2.6  # of the plane that is shown, to each side
-SHOWN_POINTS, SHOWN_PATHS, SHOWN_MOMENTS = 400, 6, 120
+SHOWN_POINTS, SHOWN_MOMENTS = 400, 120
 DEVIATIONS = 2  # of an ellipse
-WAYS_BACK = {"ddpm": "back, with noise", "ddim": "back, without noise"}
+# What a way is called, and how many of its paths are shown: those without noise do not tangle.
+WAYS_BACK = {"ddpm": ("back, with noise", 3), "ddim": ("back, without noise", 24)}
 
 
 def draw_entropies(table: pd.DataFrame) -> Figure:
@@ -83,19 +84,19 @@ def draw_moments(mixture: Mixture, forward: Paths, back: Paths) -> Figure:
 
 
 def draw_paths(mixture: Mixture, forward: Paths, backward: Mapping[str, Paths]) -> Figure:
-    """Return the paths of some points: forward, and back by each sampler; a dot is x_0."""
+    """Return the paths of a few points: forward, and back by each sampler; a dot is x_0."""
     figure, grid = panels(1, 1 + len(backward), 2.5, sharex=True, sharey=True)
-    ways = [("forward", forward, FORWARD)]
-    ways += [(WAYS_BACK[name], paths, BACK) for name, paths in backward.items()]
-    for axes, (name, paths, colour) in zip(grid[0], ways, strict=True):
+    ways = [("forward", 3, forward, FORWARD)]
+    ways += [(*WAYS_BACK[name], paths, BACK) for name, paths in backward.items()]
+    for axes, (name, count, paths, colour) in zip(grid[0], ways, strict=True):
         moments = np.linspace(0, len(paths.points) - 1, SHOWN_MOMENTS).round().astype(int)
-        for path in paths.points[moments, :SHOWN_PATHS].unbind(1):
+        for path in paths.points[moments, :count].unbind(1):
             axes.plot(path[:, 0], path[:, 1], color=colour, linewidth=0.8, alpha=0.8)
             axes.plot(*path[0], "o", color=colour, markersize=4, markeredgecolor="white")
         for mean, factor in zip(mixture.means, mixture.factors, strict=True):
             _add_ellipse(axes, mean, factor @ factor.T, INK, "--")
         _frame_plane(axes)
-        axes.set_title(name)
+        axes.set_title(name, color=colour)
     return figure
 
 
