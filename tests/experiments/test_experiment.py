@@ -217,6 +217,8 @@ def make_optimiser_section(**changes) -> dict:
         ("sample.num_images", 257, "sample.num_images: 257, but there are only 256 test images"),
         ("sample.num_generated", 3, "sample: 3 images; at least 8 must be refined and generated"),
         ("sample.num_images", 8, "figures.num_images: 10, but there are only 8 refined images"),
+        ("theory.num_images", 257, "theory.num_images: 257, but there are only 256 test images"),
+        ("theory.num_levels", 1000, "theory.num_levels: 1000, but there are only 999 steps"),
         ("figures.tsne_perplexity", 200.0, "tsne_perplexity: 200.0, but there are only 199 other"),
         ("prior.num_components", 513, "prior.num_components: 513, but there are only 512"),
         ("train_vae.snapshot_epochs", [3], "train_vae.snapshot_epochs: 3, but there are only 2"),

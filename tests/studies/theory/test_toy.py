@@ -58,7 +58,7 @@ def test_the_links_of_the_chain_come_to_its_closed_form():
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_brings_points_back_to_the_mixture(sampler):
-    back = come_back(MODEL, way_back(100, COUNT), sampler, COUNT, seed=0)
+    back = come_back(MODEL, way_back(sampler, 100, COUNT), COUNT, seed=0)
     assert back.points.shape == (101, COUNT, 2) and back.alpha_bars[0] == 1
     for share in SHARES:
         alpha_bar, points = back.at(share)

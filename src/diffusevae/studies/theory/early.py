@@ -67,7 +67,7 @@ def make_all(
 
     images: uint8 N x C x H x W; as many new codes are drawn from the mixture.
     """
-    made = {}
+    made: dict[str, MadeImages] = {}
     for name, path in weights.items():
         early = replace(pair, diffusevae=load_diffusion(path, pair.device))
         x_hat, refined = refine(early, sampler, images, seed)

@@ -19,13 +19,13 @@ from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.latent_mixture import Mixture
 from diffusevae.models.schedule import NoiseSchedule
 from diffusevae.models.unet import UNetConfig
-from diffusevae.sampling.sampler_config import SamplerConfig
+from diffusevae.sampling.sampler_config import SamplerConfig, SamplerName
 from diffusevae.sampling.samplers import sample
 from diffusevae.studies.theory.theory_config import TheoryConfig
 
 SHAPE = (1, 1, 2)  # of a point as an image
 NO_UNET = UNetConfig(1, (1,), 1, (), 1, 2, 0.0, ("concat",))
-SAMPLERS = ("ddpm", "ddim")  # with noise on the way back, and without
+SAMPLERS: tuple[SamplerName, ...] = ("ddpm", "ddim")  # with noise on the way back, and without
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way at which points are compared, from x_0 to x_T
 
 
@@ -76,7 +76,7 @@ def make_toy(config: DiffusionConfig, mixture: Mixture) -> DiffusionModel:
         config, prediction="x0", image_range="centred", open_ends=False, min_snr_gamma=None
     )
     model = DiffusionModel(process, NO_UNET, SHAPE, conditional=False)
-    model.unet = ExactMixture(mixture, model.schedule.alpha_bars)
+    model.unet = ExactMixture(mixture, model.schedule.alpha_bars)  # type: ignore[assignment]
     return model.eval()
 
 
@@ -113,26 +113,23 @@ def go(schedule: NoiseSchedule, x_0: Tensor, seed: int) -> Paths:
     return Paths(alpha_bars.float(), torch.stack(points))
 
 
-def come_back(
-    model: DiffusionModel, config: SamplerConfig, sampler: str, num_points: int, seed: int
-) -> Paths:
-    """Return the paths of new points from x_T to x_0, as the sampler of that name moves them."""
+def come_back(model: DiffusionModel, config: SamplerConfig, num_points: int, seed: int) -> Paths:
+    """Return the paths of new points from x_T to x_0, as the sampler moves them."""
     moments: list[tuple[float, Tensor]] = []
 
     def keep(t: int, x_t: Tensor, _: Tensor) -> None:
         alpha_bar = 1.0 if t < 0 else float(model.schedule.alpha_bars[t])
         moments.append((alpha_bar, x_t.flatten(1).clone()))
 
-    way = dataclasses.replace(config, sampler=sampler)
-    sample(model, way, num_points, seed, callback=keep)
+    sample(model, config, num_points, seed, callback=keep)
     alpha_bars, points = zip(*reversed(moments), strict=True)
     return Paths(torch.tensor(alpha_bars), torch.stack(points))
 
 
-def way_back(num_steps: int, num_points: int) -> SamplerConfig:
-    """Return samplers in so many steps, without noise where that is up to them, nothing clipped."""
+def way_back(sampler: SamplerName, num_steps: int, num_points: int) -> SamplerConfig:
+    """Return a sampler in so many steps, without noise where that is up to it, nothing clipped."""
     return SamplerConfig(
-        "ddim",
+        sampler,
         num_steps,
         spacing="trailing",
         eta=0.0,
@@ -185,6 +182,7 @@ def run_toy(
     model = make_toy(config, mixture)
     start = mixture.sample(theory.num_points, generator(seed, "theory", "toy")).flatten(1)
     forward = go(model.schedule, start, seed)
-    way = way_back(theory.num_steps, theory.num_points)
-    backward = {name: come_back(model, way, name, theory.num_points, seed) for name in SAMPLERS}
-    return mixture, forward, backward, compare_paths(mixture, forward, backward, theory)
+    count = theory.num_points
+    ways = {name: way_back(name, theory.num_steps, count) for name in SAMPLERS}
+    back = {str(name): come_back(model, way, count, seed) for name, way in ways.items()}
+    return mixture, forward, back, compare_paths(mixture, forward, back, theory)
