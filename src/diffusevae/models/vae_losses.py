@@ -58,9 +58,9 @@ def vae_loss(vae: VAE, x: Tensor, noise: Tensor, labels: Tensor | None = None) -
 
     The reconstruction error is the mean over all pixels, times reconstruction_weight in the loss.
     What a Gaussian code costs is kl_weight KL, KL in nats per image being the mean over images; for
-    the others see `_commit_code`, `_penalise_code`. Where the error is no mean squared one, mse is this: it compares VAEs of any
-    loss. `noise` is that of `draw_noise`; zeros give the loss at z = mu. labels (B) are what a
-    conditional VAE is told. In training a codebook follows the encodings.
+    the others see `_commit_code`, `_penalise_code`. Where the error is no mean squared one, mse is
+    this: it compares VAEs of any loss. `noise` is that of `draw_noise`; zeros give the loss at z =
+    mu. labels (B) are what a conditional VAE is told. In training a codebook follows the encodings.
     """
     code = {"gaussian": _draw_code, "vq": _commit_code, "rae": _penalise_code}[vae.config.kind]
     z, price = code(vae, vae.encode(x, labels), noise)

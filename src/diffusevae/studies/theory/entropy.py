@@ -63,10 +63,10 @@ def entropy_of_gaussian(schedule: NoiseSchedule, t: int, variances: np.ndarray) 
 
 
 def choose_levels(num_timesteps: int, num_levels: int) -> list[int]:
-    """Return about as many steps t = 1 .. T-1, closer together where there is little noise."""
-    spaced = np.geomspace(1, num_timesteps - 1, num_levels)
-    even = np.linspace(1, num_timesteps - 1, num_levels)
-    return sorted({round(t) for t in (spaced + even) / 2})
+    """Return steps t = 1 .. T-1, at most as many: one half even in ln t, the other even in t."""
+    half, last = num_levels // 2, num_timesteps - 1
+    spaced = np.geomspace(1, last, num_levels - half)
+    return sorted({round(t) for t in [*spaced, *np.linspace(1, last, half + 2)[1:-1]]})
 
 
 @torch.inference_mode()
