@@ -137,7 +137,6 @@ def test_a_stage_writes_a_row_for_each_first_stage_and_prior_and_the_same_bytes_
         "gaussian codes",
         "vq codes",
         "rae codes",
-        "gaussian-labels codes",
         "pixels",
         "128 principal components",
     ]

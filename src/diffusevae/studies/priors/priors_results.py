@@ -115,7 +115,8 @@ class Priors:
             for split in (self.train, self.validation)
         ]
         codes, unseen = encoded[0][0], encode_all(vae, self.test.images, told(self.test))
-        self._probe(f"{stage.name} codes", codes, unseen)
+        if not stage.labels:  # else the encoder was told what a probe is to find
+            self._probe(f"{stage.name} codes", codes, unseen)
         x_hat = reconstruct_all(vae, self.test.images, told(self.test))
         described = {"kind": stage.name, "numbers": codes[0].numel()}
         described |= self.judge.restored(x_hat.cpu()) | {"parameters": count_parameters(vae)}
