@@ -1,4 +1,4 @@
-"""How a process ends that nobody has explained: Ctrl-C before its command has begun."""
+"""How a process ends that nobody has explained, and how a failure is said."""
 
 import signal
 import subprocess
@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from diffusevae.core.errors import InputError
 from tests.support.checkouts import ROOT
 
 
@@ -17,3 +18,9 @@ def test_ctrl_c_while_a_command_is_imported_is_one_line(package):
     )
     assert done.returncode == 128 + signal.SIGINT
     assert (done.stdout, done.stderr) == ("", "error: stopped by Ctrl-C\n")
+
+
+@pytest.mark.fault("B6")
+def test_a_failure_is_one_line_that_no_terminal_obeys_whatever_it_quotes():
+    said = str(InputError("a\r\n  b\u2028c \x1b[31md\x07: bad; mend it"))
+    assert said == "a b c \\x1b[31md\\x07: bad; mend it"

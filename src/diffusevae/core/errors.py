@@ -20,16 +20,20 @@ LOGIN = re.compile(r"(?<=://)(?:[^\s/:@]*:(?!\d+[/?#])\S*@|[^\s/?#]+@)")
 QUERY = re.compile(r"(?i)([?&][\w-]*(?:password|passwd|token|secret|signature)=)[^\s&'\"]+")
 # Variables whose value is a secret, whatever it looks like.
 SECRET = re.compile(r"(?i)(PASSWORD|AUTH_STRING|TOKEN|SECRET|SECRET_ACCESS_KEY|API_KEY)$")
+# What names and texts from files may hold: ends of lines, and what terminals obey.
+LINE_ENDS = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
+CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 SHORTEST = 6  # characters of a secret that is told from a word anywhere in a text
 
 
 class Failure(Exception):
-    """Says in one line what is wrong and what to do."""
+    """Says in one line what is wrong and what to do, whatever it quotes."""
 
     exit_code: int
 
     def __init__(self, text: str) -> None:
-        super().__init__(hide_passwords(text))
+        line = LINE_ENDS.sub(" ", hide_passwords(text))
+        super().__init__(CONTROLS.sub(lambda found: repr(found[0])[1:-1], line))
 
 
 class InputError(Failure):
