@@ -45,8 +45,12 @@ def faults(tmp_path, content):
 def test_every_experiment_of_the_project_is_sound():
     names = YAML(typ="safe", pure=True).load(PARAMS.read_text())["experiments"]
     assert {"smoke", "quickstart", "mnist", "fashion_mnist"} <= set(names)
-    for name in names:
+    own = {"gpu_pictures"}  # of a folder that the user has to make
+    for name in set(names) - own:
         assert load_experiment(name, PARAMS).name == name
+    for name in own:
+        with pytest.raises(InputError, match="there is no folder data/raw/pictures of your own"):
+            load_experiment(name, PARAMS)
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
