@@ -10,6 +10,7 @@ import sys
 from configparser import ConfigParser
 
 import psycopg
+from guarded_mlflow import run
 
 
 def upgrade_store(address: str) -> None:
@@ -62,9 +63,7 @@ def main() -> None:
             raise
         print(f"error: MLflow's databases: {' '.join(str(error).split())[:300]}", file=sys.stderr)
         sys.exit(3)
-    from mlflow.cli import cli
-
-    cli(prog_name="mlflow")
+    run()
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ class TemporaryServer:
             "PREFECT_HOME": str(home),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+            "PREFECT_SERVER_UI_ENABLED": "false",  # nobody knows its login
             # By environment, which other users cannot read. A browser never sends this login by
             # itself, so no page can use it: that is all that a CSRF token would add.
             "PREFECT_SERVER_API_AUTH_STRING": self.login,

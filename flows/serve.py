@@ -3,8 +3,9 @@
     python -m flows.serve [MODEL [PORT]]
 
 MODEL is an experiment, whose champion it is, or an address as MLflow writes it, such as
-models:/diffusevae-quickstart/3. The requests are those of `mlflow models serve`, which answers some
-bad ones with its stack trace and takes bodies of any size.
+models:/diffusevae-quickstart/3. It asks for the login that MLflow's pages ask for. The requests are
+those of `mlflow models serve`, which answers some bad ones with its stack trace, takes bodies of
+any size, and asks nobody for a login.
 """
 
 import json
@@ -19,13 +20,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from diffusevae.core.errors import InputError
 from diffusevae.registered.own_code import forget_package
 from diffusevae.tracking.mlflow_store import first_line
-from tasks.loopback import ADDRESS, OwnPages, require_free
+from tasks.loopback import ADDRESS, Login, OwnPages, require_free
 from tasks.parent_run import mlflow_failures, require_mlflow
 from tasks.terminal import run_on_terminal
-from tasks.tracking_server import read_port
+from tasks.tracking_server import login, make_netrc, read_port
 
 USAGE = "write `python -m flows.serve [MODEL [PORT]]`"
-PATHS = ("/invocations", "/ping", "/health", "/version")
+OPEN = ("/ping", "/health")
+PATHS = ("/invocations", *OPEN, "/version")
 MOST_BYTES = 64 * 2**20  # of a request's body; as many images as a model takes are 45 MB of JSON
 MOST_REQUESTS = 8  # at once: each may take half a gigabyte
 LONGEST = 300  # characters of a line
@@ -45,9 +47,11 @@ def serve(arguments: list[str]) -> None:
     if not model.startswith("models:/"):
         model = f"models:/diffusevae-{model}@champion"
     forget_package()  # the model brings its own code, and has the process for itself
-    app = make_app(model, number)
+    known = login()
+    app = Login(make_app(model, number), known["user"], known["password"], OPEN)
     print(
-        f"model  {model}\nsend   POST http://{ADDRESS}:{number}/invocations\nstop with Ctrl-C",
+        f"model  {model}\nsend   POST http://{ADDRESS}:{number}/invocations\n"
+        f"login  curl --netrc-file {make_netrc(known)}\nstop with Ctrl-C",
         flush=True,
     )
     import uvicorn

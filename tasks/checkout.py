@@ -4,6 +4,7 @@ import configparser
 import subprocess
 from pathlib import Path
 
+from diffusevae.core.database_file import require_address
 from diffusevae.core.errors import EnvironmentFailure, InputError
 
 FILES = (Path("params.yaml"), Path("dvc.yaml"), Path("dvc.lock"))
@@ -12,7 +13,7 @@ CONFLICT = b"<<<<<<< "  # how git begins what two sides have changed
 
 def require_checkout() -> None:
     """Raise EnvironmentFailure without a git repository of this user's, which DVC needs unless
-    it was told otherwise (`dvc init --no-scm`).
+    it was told otherwise (`dvc init --no-scm`), or in a folder where no database can be.
 
     Raises InputError where a merge has left both sides in one of FILES.
     """
@@ -20,6 +21,7 @@ def require_checkout() -> None:
         raise EnvironmentFailure(
             f"{Path.cwd()}: there is no dvc.yaml; run from the repository's root"
         )
+    require_address(Path.cwd())
     if not _is_without_git():
         require_repository()
     for path in FILES:

@@ -5,7 +5,10 @@ login that the browser keeps for it; or it can have its own name point to 127.0.
 say which page asks (Origin) and for which name (Host).
 """
 
+import base64
+import secrets
 import socket
+from collections.abc import Collection
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
@@ -47,4 +50,27 @@ class OwnPages:
                 app = PlainTextResponse(f"ask for http://{self.hosts[0]}", 400)
             elif not {*origins} <= {f"http://{host}" for host in self.hosts}:
                 app = PlainTextResponse("asked for by another page", 403)
+        await app(scope, receive, send)
+
+
+class Login:
+    """The app for those who send the login; what is in `open_paths` answers everyone.
+
+    Others get 401 before anything of the body is read, also in answer to a websocket's handshake.
+    """
+
+    def __init__(
+        self, app: ASGIApp, user: str, password: str, open_paths: Collection[str] = ()
+    ) -> None:
+        self.app, self.open_paths = app, open_paths
+        self._expected = b"Basic " + base64.b64encode(f"{user}:{password}".encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        app = self.app
+        if scope["type"] in ("http", "websocket") and scope["path"] not in self.open_paths:
+            given = Headers(scope=scope).get("authorization", "").encode("latin-1")
+            if not secrets.compare_digest(given, self._expected):
+                asked = {"WWW-Authenticate": 'Basic realm="this checkout"'}
+                app = PlainTextResponse("log in as the terminal says", 401, asked)
         await app(scope, receive, send)

@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import sys
+import tempfile
 from pathlib import Path
 
 from diffusevae.core import database_file
@@ -22,6 +23,7 @@ from tasks.terminal import run_on_terminal
 HOME = Path("mlflow").absolute()
 LOGINS = HOME / "logins.db"
 USER = "admin"
+GUARDED = Path(__file__).parents[1] / "docker/guarded_mlflow.py"
 
 
 def login() -> dict[str, str]:
@@ -42,6 +44,15 @@ def login() -> dict[str, str]:
     return found
 
 
+def make_netrc(known: dict[str, str]) -> Path:
+    """Write a login to a file as curl reads it, so that it is on no command line; mode 0600."""
+    path = HOME / "netrc"
+    with tempfile.NamedTemporaryFile("w", dir=HOME, delete=False) as file:
+        file.write(f"machine 127.0.0.1 login {known['user']} password {known['password']}\n")
+    os.replace(file.name, path)
+    return path
+
+
 def read_port(text: str) -> int:
     """Return a port that needs no root. Raises InputError for one that is none."""
     if not (text.isdecimal() and 1024 <= int(text) <= 65535):
@@ -53,8 +64,7 @@ def command(port: str) -> list[str]:
     """Return the server's command line, for the store that the pipeline writes to."""
     return [
         sys.executable,
-        "-m",
-        "mlflow",
+        str(GUARDED),
         "server",
         "--app-name",
         "basic-auth",
@@ -62,6 +72,8 @@ def command(port: str) -> list[str]:
         "127.0.0.1",
         "--port",
         port,
+        "--workers",
+        "2",  # one person reads these pages; each takes 300 MB
         "--backend-store-uri",
         f"sqlite:///{HOME / 'mlflow.db'}",
         "--artifacts-destination",

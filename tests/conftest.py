@@ -14,7 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.checkouts import CANARY, LOGIN, ROOT, SmokeRun, copy_checkout, run_pipeline
+from tests.support.checkouts import (
+    CANARY,
+    LOGIN,
+    ROOT,
+    SmokeRun,
+    Watch,
+    copy_checkout,
+    run_pipeline,
+)
 
 # A shell without job control lets its background processes ignore these, and their children with
 # them; the tests send them.
@@ -139,16 +147,19 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> 
     shutil.copytree(ROOT / "scratch/downloads", checkout / "scratch/downloads")
     origin = f"https://user:{CANARY}@127.0.0.1:9/diffusevae.git"
     subprocess.run(["git", "remote", "add", "origin", origin], cwd=checkout, check=True)
-    done = run_pipeline(
-        checkout,
-        "smoke",
-        PREFECT_API_URL=prefect_server,
-        MLFLOW_TRACKING_USERNAME="admin",
-        MLFLOW_TRACKING_PASSWORD=CANARY,
-    )
+    with Watch() as seen:
+        done = run_pipeline(
+            checkout,
+            "smoke",
+            PREFECT_API_URL=prefect_server,
+            MLFLOW_TRACKING_USERNAME="admin",
+            MLFLOW_TRACKING_PASSWORD=CANARY,
+        )
     subprocess.run(["git", "remote", "remove", "origin"], cwd=checkout, check=True)
     assert done.returncode == 0, done.stdout[-3000:]
-    return SmokeRun(checkout, prefect_server, done.stdout)
+    return SmokeRun(
+        checkout, prefect_server, done.stdout, frozenset(seen.commands), frozenset(seen.listeners)
+    )
 
 
 @pytest.fixture(scope="session")

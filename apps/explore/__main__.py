@@ -6,15 +6,15 @@ STUDY is a latent study, or the name of a registered model; its newest version i
 asks for the login that MLflow's pages ask for. It needs no network, and loads nothing from one.
 """
 
-import base64
-import secrets
 import sys
 import tempfile
 from pathlib import Path
 
+from starlette.types import ASGIApp
+
 from diffusevae.core.errors import InputError
 from diffusevae.latents.page.exploring import Explorer
-from tasks.loopback import ADDRESS, OwnPages, require_free
+from tasks.loopback import ADDRESS, Login, OwnPages, require_free
 from tasks.registry.latents import download
 from tasks.terminal import run_on_terminal
 from tasks.tracking_server import login, read_port
@@ -47,42 +47,25 @@ def explore(arguments: list[str]) -> None:
 
 
 def serve(explorer: Explorer, port: int, user: str, password: str) -> None:
-    """Serve the page behind a login, on this machine's loopback only, until the process ends.
-
-    No page of another origin can use the login that a browser keeps for it.
-    """
+    """Serve the page behind a login, on this machine's loopback only, until the process ends."""
     import uvicorn
+
+    app = Login(make_app(explorer, port), user, password)
+    uvicorn.run(app, host=ADDRESS, port=port, log_level="warning")
+
+
+def make_app(explorer: Explorer, port: int) -> ASGIApp:
+    """Return the page's app; no page of another origin can use the login that a browser keeps."""
     from fastapi import FastAPI
     from nicegui import ui
-    from starlette.authentication import (
-        AuthCredentials,
-        AuthenticationBackend,
-        AuthenticationError,
-        SimpleUser,
-    )
-    from starlette.middleware.authentication import AuthenticationMiddleware
-    from starlette.responses import PlainTextResponse
 
     from apps.explore.page import TITLE, show_page
 
-    expected = base64.b64encode(f"{user}:{password}".encode()).decode()
-
-    class Login(AuthenticationBackend):
-        async def authenticate(self, conn):
-            scheme, _, given = conn.headers.get("Authorization", "").partition(" ")
-            if scheme != "Basic" or not secrets.compare_digest(given.encode(), expected.encode()):
-                raise AuthenticationError("log in as the terminal says")
-            return AuthCredentials(), SimpleUser(user)
-
-    def refuse(_, error: Exception) -> PlainTextResponse:
-        return PlainTextResponse(str(error), 401, {"WWW-Authenticate": 'Basic realm="latents"'})
-
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(AuthenticationMiddleware, backend=Login(), on_error=refuse)
-    app.add_middleware(OwnPages, port=port)  # before the login is looked at
     ui.page("/")(lambda: show_page(explorer))
     ui.run_with(app, title=TITLE, tailwind=False, show_welcome_message=False)
-    uvicorn.run(app, host=ADDRESS, port=port, log_level="warning")
+    app.add_middleware(OwnPages, port=port)
+    return app
 
 
 if __name__ == "__main__":

@@ -226,3 +226,23 @@ def test_a_missing_or_empty_folder_is_named(tmp_path):
         find_images(tmp_path / "none")
     with pytest.raises(InputError, match="holds no image .*put yours there"):
         find_images(tmp_path)
+
+
+def test_names_that_are_markup_options_or_commands_are_names_alone(tmp_path):
+    """Read, said in one line each, and followed by DVC."""
+    names = ["-rf", "--help", "<img src=x>", 'it\'s "so"', "new\nline", "$(touch x)", "`touch x`"]
+    folder = tmp_path / "data"
+    for i, name in enumerate(names):
+        write(folder / name / f"-{i}\n<b>.png", i)
+    (folder / names[0] / "<i>\n.txt").touch()
+    said = []
+    images, labels = read(folder, say=said.append)
+    assert len(images) == len(names) and sorted(labels.tolist()) == [*range(len(names))]
+    assert said and not [line for line in said if "\n" in line]
+    for command in (["init", "--no-scm", "-q"], ["repro", "-q"], ["status", "-q"]):
+        (tmp_path / "dvc.yaml").write_text(
+            "stages: {one: {cmd: 'echo 1 > one', deps: [data], outs: [one]}}"
+        )
+        dvc = [sys.executable, "-m", "dvc", *command]
+        subprocess.run(dvc, cwd=tmp_path, check=True, timeout=120)
+    assert {path.name for path in tmp_path.iterdir()} & {"x", "one"} == {"one"}

@@ -33,6 +33,7 @@ from tasks.parent_run import open_parent_run
 from tasks.registry.registration import Registered, find_version, register
 from tasks.terminal import run_on_terminal
 from tests.support.checkouts import DEPLOYMENTS, ROOT, copy_checkout, wait_for
+from tests.support.routes import find_answered, list_bottle
 from tests.support.services import DATABASES, Postgres, Service, end, free_port, start
 from tests.support.toy_artifacts import make_images, make_metrics, write_models
 from tests.support.toy_registry import SAMPLER, TOY
@@ -189,6 +190,21 @@ def test_every_page_asks_for_the_login_and_every_health_check_is_open(team: Team
         assert ask(service.address + path, "wrong") == 401
         assert ask(service.address + path, PASSWORDS[name]) == 200
     assert ask(team.dashboard.address + "/dashboard") == 401
+
+
+def test_a_stranger_gets_nothing_of_any_route_of_the_dashboard(team: Team):
+    from optuna.storages import InMemoryStorage
+    from optuna_dashboard._app import create_app
+
+    routes = {*list_bottle(create_app(InMemoryStorage()))}
+    assert ("DELETE", "/api/studies/1") in routes
+    assert find_answered(team.dashboard.address, routes) == {}
+
+
+def test_nothing_of_a_stranger_is_read_by_mlflow(team: Team):
+    """Whose routes are those of `make mlflow` (tests/tasks/test_tracking_server.py)."""
+    routes = [("POST", "/api/2.0/mlflow/runs/create"), ("GET", "/static-files/1"), ("GET", "/")]
+    assert find_answered(team.mlflow.address, routes) == {}
 
 
 @pytest.mark.fault("S6")

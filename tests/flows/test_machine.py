@@ -247,3 +247,31 @@ def test_make_says_at_once_what_a_zip_of_the_sources_lacks(tmp_path):
     done = subprocess.run(["make", "run"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert "run `git init`" in done.stderr + done.stdout
     assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize("name", ["que?ry", 'quo"te', "new\nline"])
+def test_a_folder_where_no_database_can_be_is_named(name, tmp_path, monkeypatch):
+    """SQLAlchemy would make the file elsewhere, or SQL end in its middle."""
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    Path("dvc.yaml").touch()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for use in (require_checkout, connect):
+        with pytest.raises(EnvironmentFailure, match="no database can be .*rename") as found:
+            use()
+        assert "\n" not in str(found.value)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_folder_of_any_other_name_holds_its_own_store(tmp_path, monkeypatch):
+    folder = tmp_path / "-rf <b>&amp; it's 10%41 #1; $HOME `id`"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    client = connect()
+    run = client.create_run(experiment_id(client, "x")).info.run_id
+    Path("kept.txt").write_text("kept")
+    client.log_artifact(run, "kept.txt")
+    assert Path(client.download_artifacts(run, "kept.txt")).read_text() == "kept"
+    assert [*tmp_path.iterdir()] == [folder] and Path("mlflow/mlflow.db").exists()

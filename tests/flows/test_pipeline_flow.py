@@ -72,6 +72,13 @@ def test_no_password_is_shown_or_stored(smoke_run):
     assert {"mlflow.db", "prefect.db", "server.log", "dvc.lock", "params.yaml"} <= names
     holders = [path for path in files if any(each in path.read_bytes() for each in passwords)]
     assert holders == [] and not any(each in smoke_run.output.encode() for each in passwords)
+    listed = "\n".join(smoke_run.commands)
+    assert "diffusevae.stages" in listed and "prefect server start" in listed
+    assert not any(each.decode() in listed for each in passwords)
+
+
+def test_what_a_run_starts_listens_on_loopback_alone(smoke_run):
+    assert smoke_run.listeners == {"127.0.0.1"}
 
 
 def test_the_server_holds_a_completed_run_with_a_task_for_every_stage(flow_run):

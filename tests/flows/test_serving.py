@@ -1,5 +1,6 @@
 """The champion behind `python -m flows.serve`, asked as the README's curl line asks it."""
 
+import base64
 import json
 import os
 import re
@@ -11,13 +12,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from mlflow.models import Model
+from mlflow.pyfunc import scoring_server
 from safetensors.numpy import load_file
 
 from flows.prefect_server import free_port
+from flows.serve import OPEN
 from tests.support.checkouts import ROOT
+from tests.support.routes import find_answered, list_starlette, require_loopback
 
 
 @pytest.fixture(scope="module")
@@ -55,36 +61,60 @@ def address(smoke_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         log.close()
 
 
-def ask(address: str, body: dict) -> np.ndarray:
-    request = urllib.request.Request(
-        f"{address}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+@pytest.fixture(scope="module")
+def login(smoke_checkout: Path, address: str) -> str:
+    """The header of who may ask, with the login that curl is given."""
+    [(user, password)] = re.findall(
+        r"^machine 127.0.0.1 login (\S+) password (\S+)$",
+        (smoke_checkout / "mlflow/netrc").read_text(),
+        re.M,
     )
-    with urllib.request.urlopen(request, timeout=120) as answer:
-        return np.array(json.load(answer)["predictions"], np.float32)
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
-def test_images_are_refined_as_the_stage_refined_them(address, smoke_checkout):
+@pytest.fixture
+def ask(address: str, login: str):
+    def ask(body: dict) -> np.ndarray:
+        headers = {"Content-Type": "application/json", "Authorization": login}
+        content = json.dumps(body).encode()
+        request = urllib.request.Request(f"{address}/invocations", content, headers)
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return np.array(json.load(answer)["predictions"], np.float32)
+
+    return ask
+
+
+def test_a_stranger_gets_no_answer_but_that_it_is_healthy(address, smoke_checkout):
+    app = scoring_server.init(SimpleNamespace(metadata=Model()))
+    routes = {*list_starlette(app.routes)}
+    assert {("POST", "/invocations"), ("GET", "/ping"), ("GET", "/docs")} <= routes
+    healthy = {("GET", path): 200 for path in OPEN}
+    assert find_answered(address, routes) == healthy
+    assert find_answered(address, routes, {"Authorization": "Basic eDp5"}) == healthy
+    require_loopback(address)
+    assert (smoke_checkout / "mlflow/netrc").stat().st_mode & 0o777 == 0o600
+
+
+def test_images_are_refined_as_the_stage_refined_them(ask, smoke_checkout):
     pairs = load_file(smoke_checkout / "artifacts/smoke/sample/pairs.safetensors")
-    refined = ask(address, {"inputs": pairs["real"].tolist()})
+    refined = ask({"inputs": pairs["real"].tolist()})
     assert np.abs(refined - pairs["diffusevae"]).max() < 1e-3
 
 
-def test_as_many_new_images_come_as_are_asked_for_and_the_seed_decides_which(address):
+def test_as_many_new_images_come_as_are_asked_for_and_the_seed_decides_which(ask):
     blank = np.zeros((1, 1, 32, 32)).tolist()
-    made = [
-        ask(address, {"inputs": blank, "params": {"num_images": 3, "seed": seed}})
-        for seed in (1, 1, 2)
-    ]
+    made = [ask({"inputs": blank, "params": {"num_images": 3, "seed": seed}}) for seed in (1, 1, 2)]
     assert made[0].shape == (3, 1, 32, 32) and 0 <= made[0].min() < made[0].max() <= 1
     assert np.array_equal(made[0], made[1]) and not np.array_equal(made[0], made[2])
 
 
-def test_the_readme_s_line_works(address):
+def test_the_readme_s_line_works(address, smoke_checkout):
     text = (ROOT / "README.md").read_text()
     [command] = re.findall(r"^(python -c .*\|\s*\\\n.*curl.*)$", text, re.M)
     command = command.replace("http://127.0.0.1:5001", address)
     done = subprocess.run(
         ["bash", "-c", command],
+        cwd=smoke_checkout,
         capture_output=True,
         text=True,
         timeout=120,
@@ -93,8 +123,8 @@ def test_the_readme_s_line_works(address):
     assert np.array(json.loads(done.stdout)["predictions"]).shape == (4, 1, 32, 32), done.stderr
 
 
-def test_images_out_of_range_are_refused_with_the_reason(address):
+def test_images_out_of_range_are_refused_with_the_reason(ask):
     with pytest.raises(urllib.error.HTTPError) as caught:
-        ask(address, {"inputs": np.full((1, 1, 32, 32), 2.0).tolist()})
+        ask({"inputs": np.full((1, 1, 32, 32), 2.0).tolist()})
     assert caught.value.code == 400
     assert json.load(caught.value) == {"error": "images must hold numbers in [0, 1]"}

@@ -7,9 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 
+import psutil
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
@@ -21,11 +24,13 @@ SECONDS = 1800  # after which a pipeline run that should take two minutes is giv
 
 @dataclass(frozen=True)
 class SmokeRun:
-    """A finished run of the flow on `smoke`: where, on which Prefect server, and what it said."""
+    """A finished run of the flow on `smoke`: where, on which Prefect server, and what was seen."""
 
     checkout: Path
     api_url: str
     output: str
+    commands: frozenset[str]  # of all processes of this machine meanwhile
+    listeners: frozenset[str]  # the addresses at which its own processes took connections
 
 
 def wait_for(find: Callable[[], object], what: str, seconds: float = 180):
@@ -53,6 +58,33 @@ def copy_checkout(folder: Path) -> Path:
             shutil.copy2(ROOT / name, folder / name)
     subprocess.run(["git", "init", "-q", folder], check=True)
     return folder
+
+
+class Watch:
+    """What command lines and addresses show of processes while the block runs."""
+
+    def __enter__(self) -> "Watch":
+        self.commands: set[str] = set()
+        self.listeners: set[str] = set()
+        self._ended = Event()
+        self._thread = Thread(target=self._look)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._ended.wait(0.5):
+            for process in psutil.process_iter():
+                with suppress(psutil.Error):  # it ended meanwhile
+                    self.commands.add(" ".join(process.cmdline()))
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    for socket in process.net_connections("tcp"):
+                        if socket.status == psutil.CONN_LISTEN:
+                            self.listeners.add(socket.laddr.ip)
 
 
 def run_pipeline(checkout: Path, experiment: str, **variables: str) -> subprocess.CompletedProcess:

@@ -6,8 +6,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from contextlib import contextmanager
 
 import pytest
@@ -211,60 +209,3 @@ def test_processes_may_open_a_new_store_at_once(tmp_path):
     with sqlite3.connect(tmp_path / "mlflow/mlflow.db") as database:
         rows = database.execute("SELECT status FROM runs").fetchall()
     assert rows == [("FINISHED",)] * 3
-
-
-def test_the_local_server_asks_for_its_login(store):
-    """`make mlflow`: loopback, 401 without the password, the runs with it."""
-    import base64
-    import socket
-    import time
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with tracked("prepare", "served", {}):
-        pass
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tasks.tracking_server", str(port)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        url = (
-            f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name?experiment_name=served"
-        )
-        status, deadline = None, time.monotonic() + 120
-        while status is None and time.monotonic() < deadline:
-            assert server.poll() is None, server.stdout.read()
-            try:
-                urllib.request.urlopen(url, timeout=5)
-                status = 200
-            except urllib.error.HTTPError as error:
-                status = error.code
-            except OSError:
-                time.sleep(1)
-        assert status == 401
-        login = json.loads((store / "mlflow/login.json").read_text())
-        assert (store / "mlflow/login.json").stat().st_mode & 0o077 == 0
-        token = base64.b64encode(f"{login['user']}:{login['password']}".encode()).decode()
-        request = urllib.request.Request(url, headers={"Authorization": f"Basic {token}"})
-        answer = json.load(urllib.request.urlopen(request, timeout=60))
-        assert answer["experiment"]["name"] == "served"
-        # No web page can use the login that a browser keeps, nor come by a name of its own.
-        login = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
-        made = url.partition("get-by-name")[0] + "create"
-        for headers in (
-            {"Origin": "http://elsewhere.example"},
-            {"Host": "elsewhere.example"},
-            {"Host": f"elsewhere.example:{port}"},
-        ):
-            request = urllib.request.Request(made, b'{"name": "forged"}', login | headers)
-            with pytest.raises(urllib.error.HTTPError, match="403"):
-                urllib.request.urlopen(request, timeout=60)
-    finally:
-        os.killpg(server.pid, 15)
-        server.wait(timeout=30)

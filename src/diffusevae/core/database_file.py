@@ -41,6 +41,17 @@ def require(path: Path) -> None:
             _try_to_write(path, max(0, WAIT_SECONDS - SILENT_SECONDS))
 
 
+def require_address(path: Path) -> None:
+    """Raise EnvironmentFailure where a database's address cannot name the path.
+
+    What follows a ? would be options, and the file another one; a " ends a name in SQL.
+    """
+    if found := {*'?"\n'} & {*str(path)}:
+        raise EnvironmentFailure(
+            f"{str(path)!r}: no database can be at a path with {min(found)!r}; rename that folder"
+        )
+
+
 def require_whole(path: Path) -> None:
     """Do as `require`, and look at every page of the file: for one that others than we use."""
     require(path)

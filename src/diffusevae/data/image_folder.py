@@ -117,8 +117,9 @@ def find_images(folder: Path) -> Found:
 
 
 def name_of(path: Path, folder: Path) -> str:
-    """Return a path in the folder as text that can be printed, whatever its bytes."""
-    return os.fsencode(path.relative_to(folder)).decode("utf-8", "backslashreplace")
+    """Return a path in the folder as text that can be printed in a line, whatever its bytes."""
+    text = os.fsencode(path.relative_to(folder)).decode("utf-8", "backslashreplace")
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _walk(folder: Path) -> Iterable[Path]:

@@ -86,6 +86,7 @@ def connect():
             if OTHER_TABLES not in str(error):
                 raise
             raise EnvironmentFailure(f"MLFLOW_TRACKING_URI: {first_line(error)}") from error
+    database_file.require_address(home)
     make_private(home)
     # Two processes that open a new SQLite store at once break it: one makes it, the others wait.
     with open(home / "lock", "w") as lock, damage_named():
