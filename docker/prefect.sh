@@ -10,6 +10,7 @@ export PREFECT_API_AUTH_STRING="$PREFECT_SERVER_API_AUTH_STRING"   # its own ser
 # Its own pages alone, by either of their names, may call it from a browser.
 page=${PREFECT_SERVER_UI_API_URL:-http://127.0.0.1:4200/api}
 page=${page%/api}
+export PREFECT_UI_URL="$page"   # in alerts
 export PREFECT_SERVER_CORS_ALLOWED_ORIGINS="$page,$(printf %s "$page" | sed 's|//127\.0\.0\.1|//localhost|')"
 export PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=true
 export PREFECT_API_BLOCKS_REGISTER_ON_START=false

@@ -1,4 +1,4 @@
-"""Prepare a Prefect server: work pools, deployments with their schedules, the end of dead runs.
+"""Prepare a Prefect server: work pools, deployments, schedules, the end of dead runs, alerts.
 
     PREFECT_API_URL=http://127.0.0.1:4200/api python -m flows.bootstrap
 
@@ -19,6 +19,7 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 
 from diffusevae.core.errors import EnvironmentFailure
+from flows.alerts import set_alerts
 from flows.worker import CHECKOUT_VARIABLE, HEARTBEAT_SECONDS, require_server
 from tasks.terminal import run_on_terminal
 
@@ -54,7 +55,10 @@ DEAD_RUNS = AutomationCore(
 
 
 def bootstrap() -> None:
-    """Make pools, automation and deployments. Raises EnvironmentFailure without a server."""
+    """Make pools, rules and deployments.
+
+    Raises EnvironmentFailure without a server, InputError for alerts to no address.
+    """
     require_server()
     with get_client(sync_client=True) as client:
         for name in POOLS:
@@ -64,6 +68,7 @@ def bootstrap() -> None:
                 client.create_work_pool(WorkPoolCreate(name=name, type="process"))
         if DEAD_RUNS.name not in [known.name for known in client.read_automations()]:
             client.create_automation(DEAD_RUNS)
+        set_alerts(client)
     # Each worker names its own checkout: here the name must stay a name.
     environment = {key: value for key, value in os.environ.items() if key != CHECKOUT_VARIABLE}
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]

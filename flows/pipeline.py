@@ -14,6 +14,7 @@ from diffusevae.core.disk import require_writable
 from diffusevae.core.errors import EnvironmentFailure
 from diffusevae.experiments.experiment import Experiment, LatentStudy, load_experiment
 from diffusevae.tracking.sender import send_unsent
+from flows.alerts import tell_verdict
 from flows.worker import end_with_worker, started_by_worker
 from tasks.artifacts import Artifacts
 from tasks.dvc.checkout_lock import own_checkout
@@ -89,9 +90,12 @@ def bring_up_to_date(experiment: Experiment, targets: list[str], lock: dict) -> 
             stages = run_stages(experiment, targets, parent, recorder, shown)
         report = publish(experiment)
         version = register(experiment, parent.id)
-        comparison = None if is_judged(version) else judge_candidate(experiment, version.version)
+        judged = is_judged(version)
+        comparison = None if judged else judge_candidate(experiment, version.version)
         changes = find_changes(lock, read_lock(), experiment.targets)
         rerun = write_rerun(experiment, changes, stages, version.version, comparison)
+        if not judged:
+            tell_verdict(experiment, version.version, rerun)
         metrics = read_metrics(experiment.output("evaluate", "metrics.json"))
         record(metrics, measure_version(experiment), parent, shown, version, [report, rerun, LOCK])
     return Outcome(report, version)

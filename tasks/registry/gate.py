@@ -166,6 +166,11 @@ def find_champion(experiment: Experiment) -> str | None:
     return champions.find_champion(name_model(experiment))
 
 
+def read_verdict(experiment: Experiment, version: str) -> str | None:
+    """Return what the gate did with a version (its tag `gate`), None where it did nothing."""
+    return connect().get_model_version(name_model(experiment), version).tags.get("gate")
+
+
 def describe_gate(experiment: Experiment, version: str) -> str:
     """Return in one line what the gate said of a version."""
     tags = connect().get_model_version(name_model(experiment), version).tags
