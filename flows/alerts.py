@@ -27,7 +27,7 @@ from tasks.registry.gate import describe_gate, read_verdict
 
 VARIABLE = "DIFFUSEVAE_ALERTS"
 BLOCK = "alerts"
-VERDICT = "diffusevae.gate.verdict"
+VERDICT = "gate.verdict"
 TOLD = ("refused", "promoted")  # promoted: the champion was worse
 ENDS = {"prefect.flow-run.Failed", "prefect.flow-run.Crashed"}
 OF_ENDS, OF_VERDICTS = "runs that failed or crashed are told", "verdicts of the gate are told"
@@ -57,7 +57,7 @@ def set_alerts(client: SyncPrefectClient) -> None:
     client.create_automation(_make_rule(OF_ENDS, ENDS, "prefect.flow-run.*", ends, page, block))
     said, where = "{{ event.payload.line }}", "{{ event.payload.report }}"
     client.create_automation(
-        _make_rule(OF_VERDICTS, {VERDICT}, "diffusevae.model.*", said, where, block)
+        _make_rule(OF_VERDICTS, {VERDICT}, "registered-model.*", said, where, block)
     )
 
 
@@ -66,7 +66,7 @@ def tell_verdict(experiment: Experiment, version: str, report: Path) -> None:
     if read_verdict(experiment, version) in TOLD:
         emit_event(
             VERDICT,
-            {"prefect.resource.id": f"diffusevae.model.{experiment.name}"},
+            {"prefect.resource.id": f"registered-model.{experiment.name}"},
             payload={
                 "line": f"{experiment.name}: {describe_gate(experiment, version)}",
                 "report": f"{socket.gethostname()}:{report}",
