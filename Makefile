@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: setup run latents explore test test-slow test-faults lint bench mlflow wheelhouse
+.PHONY: setup run latents explore test test-slow test-faults test-containers lint bench mlflow wheelhouse
 
 setup: .venv/ready
 
@@ -52,6 +52,10 @@ lint: setup
 	@$(BIN)/python -m ruff format --check .
 	@said=$$($(BIN)/python -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-logo --cache-dir .mypy_cache/imports 2>&1) || { echo "$$said"; exit 1; }
 	@$(BIN)/python -m mypy
+
+# The images and services in real containers (tests/containers says what that takes).
+test-containers: setup
+	@$(BIN)/python -m pytest -m containers -n 0 tests/containers
 
 test-slow: setup
 	@$(BIN)/python -m pytest -m slow
