@@ -4,7 +4,9 @@ In a clone of the checkout's last commit, in which the flow `smoke` has run: not
 is touched. Clients send eight images each and ask again as soon as they are answered.
 """
 
+import base64
 import json
+import netrc
 import os
 import signal
 import socket
@@ -63,12 +65,12 @@ def measure_server(checkout: Path, clients: int, seconds: float) -> Ratios:
     pairs = load_tensors(checkout / f"artifacts/{EXPERIMENT}/sample/pairs.safetensors")
     body = json.dumps({"inputs": pairs["real"][:IMAGES_PER_REQUEST].tolist()}).encode()
     with serve(checkout) as (address, server):
-        ask(address, body)  # the first one loads what is loaded late
+        request = make_request(checkout, address, body)
+        ask(request)  # the first one loads what is loaded late
         before = memory_of(server)
         answers, end = Answers(memory=[before]), time.monotonic() + seconds
         threads = [
-            threading.Thread(target=ask_until, args=(address, body, end, answers))
-            for _ in range(clients)
+            threading.Thread(target=ask_until, args=(request, end, answers)) for _ in range(clients)
         ]
         for thread in threads:
             thread.start()
@@ -119,21 +121,26 @@ def serve(checkout: Path) -> Iterator[tuple[str, psutil.Process]]:
         process.wait()
 
 
-def ask(address: str, body: bytes) -> None:
+def make_request(checkout: Path, address: str, body: bytes) -> urllib.request.Request:
+    """Return a request with the login that the server asks for."""
+    user, _, password = netrc.netrc(checkout / "mlflow/netrc").authenticators("127.0.0.1")
+    login = base64.b64encode(f"{user}:{password}".encode()).decode()
+    headers = {"Content-Type": "application/json", "Authorization": f"Basic {login}"}
+    return urllib.request.Request(f"{address}/invocations", body, headers)
+
+
+def ask(request: urllib.request.Request) -> None:
     """Send one request and read the answer. Raises OSError."""
-    request = urllib.request.Request(
-        f"{address}/invocations", body, {"Content-Type": "application/json"}
-    )
     with urllib.request.urlopen(request, timeout=SECONDS) as answer:
         answer.read()
 
 
-def ask_until(address: str, body: bytes, end: float, answers: Answers) -> None:
+def ask_until(request: urllib.request.Request, end: float, answers: Answers) -> None:
     """Ask again and again until the clock says so."""
     while time.monotonic() < end:
         start = time.monotonic()
         try:
-            ask(address, body)
+            ask(request)
             answers.seconds.append(time.monotonic() - start)
         except urllib.error.HTTPError as error:
             answers.refused[error.code] = answers.refused.get(error.code, 0) + 1
