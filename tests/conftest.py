@@ -89,6 +89,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
     return Scheduling(config, log)
 
 
+@pytest.fixture(autouse=True)
+def own_store() -> Iterator[None]:
+    """Undo what the code sets in the environment, so that each test has its own MLflow store."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if before is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = before
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow store without runs; making its tables takes seconds, copying it does not."""

@@ -182,9 +182,7 @@ def test_the_stage_writes_the_same_bytes_again(inputs, tmp_path):
         smooth = {"images": (255 * blobs(60, size=16, seed=seed)).byte()}
         save_tensors(
             tmp_path / name,
-            vars(inputs[name])
-            | smooth
-            | {key: getattr(inputs[name], key)[:60] for key in ("labels", "indices")},
+            smooth | {key: getattr(inputs[name], key)[:60] for key in ("labels", "indices")},
         )
     torch.manual_seed(0)
     classifier = Classifier(ClassifierConfig(4, 8, 0.0, 1), (1, 16, 16), 10)

@@ -44,9 +44,9 @@ def test_large_images_pass_a_network_a_few_at_once(monkeypatch):
     seen = []
     encode = VAE.encode
 
-    def watched(vae, x):
+    def watched(vae, x, labels=None):
         seen.append(len(x))
-        return encode(vae, x)
+        return encode(vae, x, labels)
 
     monkeypatch.setattr(VAE, "encode", watched)
     images = torch.randint(256, (40, 1, 128, 128), dtype=torch.uint8)

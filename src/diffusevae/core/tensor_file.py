@@ -55,8 +55,8 @@ def load_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
 
 def load_config(path: Path) -> dict:
     """Return the configuration in the header of a file. Raises InputError where there is none."""
-    config = find_config(path)
-    if not config:
+    config = _read_config(path)
+    if config is None:
         raise InputError(f"{path}: carries no configuration; make it again with its stage")
     return config
 
@@ -66,13 +66,19 @@ def find_config(path: Path) -> dict:
 
     Raises InputError where the file is missing or damaged.
     """
+    return _read_config(path) or {}
+
+
+def _read_config(path: Path) -> dict | None:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise _unreadable(path, error) from error
+    if "config" not in metadata:
+        return None
     try:
-        config = json.loads(metadata.get("config", "{}"))
+        config = json.loads(metadata["config"])
     except (ValueError, RecursionError) as error:
         raise _unreadable(path, error) from error
     if not isinstance(config, dict):

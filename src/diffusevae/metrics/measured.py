@@ -18,11 +18,8 @@ ENTRY = {"value": NUMBER, "low": NUMBER, "high": NUMBER}
 COMPARED = ("vae", "diffusevae", "difference")
 UNMEASURED = "lpips"  # null in `paired` where no source had its network
 SETS = dict.fromkeys(DISTRIBUTION, ENTRY)
-CLASSES = {
-    "counts": tuple[int, ...],
-    "p_value": Annotated[float, Range(0, 1)],
-    "missed": tuple[int, ...],
-}
+COUNTS = tuple[Annotated[int, Range(0, 10**12)], ...]  # one for each class; or numbers of classes
+CLASSES = {"counts": COUNTS, "p_value": Annotated[float, Range(0, 1)], "missed": COUNTS}
 SHAPE = {
     "num_images": COUNT,
     "num_generated": COUNT,
@@ -41,7 +38,7 @@ SHAPE = {
 LATER = {
     "intervals_of_sets": str,
     "warnings": tuple[str, ...],
-    "classes": {"real": tuple[int, ...], "sets": {way: CLASSES for way in (*WAYS, "floor")}},
+    "classes": {"real": COUNTS, "sets": {way: CLASSES for way in (*WAYS, "floor")}},
 }
 
 
@@ -52,9 +49,21 @@ def read_metrics(path: Path) -> dict:
     try:
         later = metrics.keys() & LATER.keys() if isinstance(metrics, Mapping) else ()
         _check(SHAPE | {name: LATER[name] for name in later}, metrics, str(path))
+        if "classes" in later:
+            _check_counts(metrics, f"{path} classes")
     except InputError as error:
         raise InputError(f"{error}; {mend}") from error
     return metrics
+
+
+def _check_counts(metrics: Mapping, place: str) -> None:
+    """Raise InputError unless there is a count for each class, of at least one image in all."""
+    classes, number = metrics["classes"], metrics["classifier"]["num_classes"]
+    counted = {"real": classes["real"]}
+    counted |= {way: found["counts"] for way, found in classes["sets"].items()}
+    for name, counts in counted.items():
+        if len(counts) != number or not sum(counts):
+            raise InputError(f"{place} {name}: holds no counts of images of {number} classes")
 
 
 def read_per_image(path: Path) -> pd.DataFrame:
