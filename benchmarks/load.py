@@ -9,7 +9,6 @@ import json
 import netrc
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -100,9 +99,9 @@ def measure_server(checkout: Path, clients: int, seconds: float) -> Ratios:
 @contextmanager
 def serve(checkout: Path) -> Iterator[tuple[str, psutil.Process]]:
     """Serve the champion for the time of the block; yield its address and process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    from flows.prefect_server import free_port  # Prefect takes a second to import
+
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.serve", EXPERIMENT, str(port)],
         cwd=checkout,

@@ -54,7 +54,7 @@ def discard(lock: Mapping, target: str) -> list[str]:
 def find_wrong_objects(lock: Mapping, target: str, objects: Path) -> Iterator[str]:
     """Yield the names of the cache's objects of a target whose content has another hash."""
     for out in lock["stages"][target]["outs"]:
-        for name in _list_objects(objects, out["md5"]):
+        for name in list_objects(objects, out["md5"]):
             path = objects / name[:2] / name[2:]
             if path.exists() and _md5(path) != name.removesuffix(LISTING):
                 yield name
@@ -82,7 +82,7 @@ def _md5(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _list_objects(objects: Path, name: str) -> Iterator[str]:
+def list_objects(objects: Path, name: str) -> Iterator[str]:
     """Yield the name of an output's object, and those of a folder's files."""
     yield name
     path = objects / name[:2] / name[2:]

@@ -81,9 +81,10 @@ class Evidence:
 
     def describe_missed(self, number: str, made: Made, classes: Set[int]) -> list[str]:
         """Return the line about classes that a version's new images hardly show; none for none."""
+        if not classes:
+            return []
         counts = self._count_classes(made.generated)
-        line = describe_missed(f"version {number}", counts, self._real_classes, classes)
-        return [line] if classes else []
+        return [describe_missed(f"version {number}", counts, self._real_classes, classes)]
 
     def _count_classes(self, images: Tensor) -> np.ndarray:
         return count_classes(self.classifier, images, self.device)

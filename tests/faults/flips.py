@@ -9,7 +9,6 @@ before it uses the file. A last line tells what the checks of all outputs take, 
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import shutil
@@ -26,7 +25,7 @@ from diffusevae.registered.model_files import HASHES, find_damage
 from diffusevae.sources.pinned import ASSETS
 from diffusevae.training.checkpointer import Checkpointer
 from tasks.dvc.lock import read_lock
-from tasks.dvc.outputs import OBJECTS, find_damaged, find_wrong_objects
+from tasks.dvc.outputs import OBJECTS, find_damaged, find_wrong_objects, list_objects
 from tests.support.checkouts import ROOT
 
 EXPERIMENT = "smoke"
@@ -86,11 +85,7 @@ def _list_outputs(lock: dict, target: str, stage: dict) -> Iterator[Kept]:
             if file.is_file():
                 yield Kept(file, "output", check_output)
         objects = Path(".dvc/cache") / OBJECTS
-        names = [out["md5"]]
-        if path.is_dir():
-            listing = (objects / names[0][:2] / names[0][2:]).read_text()
-            names += [entry["md5"] for entry in json.loads(listing)]
-        for name in names:
+        for name in list_objects(objects, out["md5"]):
             yield Kept(objects / name[:2] / name[2:], "cache", check_object)
 
 

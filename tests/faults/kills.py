@@ -25,6 +25,7 @@ import psutil
 
 from tests.faults.crashes import find_differences
 from tests.faults.operations import STORE, Facts, hash_file, hash_files, prepare_checkout, read_runs
+from tests.support.processes import wait_for
 
 EXPERIMENT = "smoke"
 SECONDS = 1800  # a hang, not a slow machine
@@ -103,7 +104,7 @@ class Rounds:
             return "nobody: it had ended", self._judge(flow, number)
         whom = kill_one(mark, self._rng)
         code = flow.wait(SECONDS)
-        _wait_for_tree(mark)
+        assert wait_for(lambda: not find_tree(mark), SECONDS), f"{find_tree(mark)}: did not end"
         return whom, [] if code else self._judge(flow, number)
 
     def finish(self) -> list[str]:
@@ -127,13 +128,6 @@ class Rounds:
 
     def _said(self) -> str:
         return (self._checkout.parent / "said").read_text()[-1000:]
-
-
-def _wait_for_tree(mark: str) -> None:
-    deadline = time.monotonic() + SECONDS
-    while find_tree(mark):
-        assert time.monotonic() < deadline, f"{find_tree(mark)}: did not end"
-        time.sleep(0.2)
 
 
 def main() -> int:

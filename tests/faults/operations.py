@@ -9,13 +9,14 @@ a run that followed a killed one: the same facts as after an unbroken one.
 import contextlib
 import hashlib
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.checkouts import ROOT, copy_checkout
-from tests.support.toy_splits import write_split
+from tests.support.checkouts import copy_checkout
+from tests.support.toy_splits import write_stage_folder
 
 STORE = Path("mlflow/mlflow.db")
 TARGET = "prepare@mnist_tiny"
@@ -33,14 +34,8 @@ class Operation:
 
 def prepare_stage(folder: Path) -> None:
     """Give a stage small splits, three trials and three epochs."""
-    text = (ROOT / "params.yaml").read_text()
-    head, smoke = text.split("  smoke:", 1)
-    smoke = smoke.replace("n_trials: 2", "n_trials: 3").replace("epochs: 2\n", "epochs: 3\n")
     folder.mkdir()
-    (folder / "params.yaml").write_text(f"{head}  smoke:{smoke}")
-    for seed, (name, count) in enumerate({"train": 96, "validation": 16}.items()):
-        write_split(folder / name, count, seed)
-    (folder / "best.yaml").write_text("{}")
+    write_stage_folder(folder)
     make_store(folder)
 
 
@@ -56,8 +51,6 @@ def prepare_toy(folder: Path) -> None:
 
 def prepare_checkout(folder: Path) -> None:
     """Copy this checkout, with the raw data that the target needs, and commit it."""
-    import subprocess
-
     copy_checkout(folder)
     identity = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
     subprocess.run(["git", "-C", folder, "add", "--all"], check=True)
@@ -93,8 +86,6 @@ def read_versions(folder: Path) -> Facts:
 
 def read_lock(folder: Path) -> Facts:
     """Return the lock, the outputs and the files of the commit on the branch of reruns."""
-    import subprocess
-
     tree = subprocess.run(
         ["git", "-C", folder, "rev-parse", "reruns/smoke^{tree}"], capture_output=True, text=True
     )

@@ -12,7 +12,7 @@ import torch
 from scipy.special import bdtr, chdtrc  # scipy.stats has both, and takes a second to import
 from torch import Tensor
 
-from diffusevae.metrics.set_comparison import list_batches
+from diffusevae.metrics.set_comparison import classify
 from diffusevae.models.classifier import Classifier
 
 MISSED_SHARE = 0.5  # of its share of real images: a class with less is missed
@@ -20,17 +20,13 @@ ALARM_RATE = 0.001  # of a set that misses none
 MOST_NAMED = 10  # classes in a line
 
 
-@torch.inference_mode()
 def count_classes(classifier: Classifier, images: Tensor, device: torch.device) -> np.ndarray:
     """Return how many images the classifier takes for each of its K classes: K whole numbers.
 
     Images are N x C x H x W, uint8 or in [0, 1].
     """
-    counts = np.zeros(classifier.num_classes, dtype=np.int64)
-    for x in list_batches(images, device):
-        found = classifier(x).argmax(1).cpu().numpy()
-        counts += np.bincount(found, minlength=len(counts))
-    return counts
+    found = classify(classifier, images, device)
+    return np.bincount(found.numpy(), minlength=classifier.num_classes)
 
 
 def find_missed(counts: np.ndarray, real: np.ndarray) -> list[int]:
