@@ -1,13 +1,14 @@
 """What much use does: many clients of the served model, a full MLflow store, many files.
 
-In a clone of the checkout's last commit, in which the flow `smoke` has run: nothing of the user's
-is touched. Clients send eight images each and ask again as soon as they are answered.
+In a clone of the checkout's last commit, in which the flow `smoke` has run. Clients send eight
+images each and ask again as soon as they are answered.
 """
 
 import base64
+import copy
 import json
 import netrc
-import os
+import re
 import signal
 import statistics
 import subprocess
@@ -30,13 +31,17 @@ from benchmarks.measure import Ratios, Spread, divide, show_table
 from benchmarks.overhead import EXPERIMENT, TURNS, clone, run, variables_for
 from benchmarks.setting import Setting
 from diffusevae.core.tensor_file import load_tensors
+from diffusevae.experiments.experiment import Experiment
+from tasks.probe.trial_checkout import read_command, run_command
 
 CLIENTS = 32
 SECONDS = 300
 IMAGES_PER_REQUEST = 8
 RUNS, VERSIONS = 1000, 200
 FILES = 100_000
-MEGABYTE = 2**20
+MANY = "many"  # the folder of pictures, the data set and the experiment
+TRIED = ("prepare", "tune_vae", "train_vae")  # the stages, the second giving the third its params
+MEGABYTE = 1e6
 
 
 @dataclass
@@ -65,7 +70,7 @@ def measure_server(checkout: Path, clients: int, seconds: float) -> Ratios:
     body = json.dumps({"inputs": pairs["real"][:IMAGES_PER_REQUEST].tolist()}).encode()
     with serve(checkout) as (address, server):
         request = make_request(checkout, address, body)
-        ask(request)  # the first one loads what is loaded late
+        ask(request)  # which loads what is loaded late
         before = memory_of(server)
         answers, end = Answers(memory=[before]), time.monotonic() + seconds
         threads = [
@@ -192,38 +197,55 @@ def fill_store(runs: int, versions: int) -> None:
 
 
 def measure_folder(checkout: Path, files: int) -> Ratios:
-    """Prepare a folder of so many small pictures; return memory and seconds."""
-    folder = checkout / "data/raw/many"
+    """Plan an experiment on a folder of so many pictures, and run its first stages."""
+    experiment = make_pictures(checkout, files)
+    told = read_plan(run(checkout, "-m", "flows.plan", experiment.name)[1])
+    taken = {target: take(checkout, experiment, target) for target in list_tried(experiment)}
+    rows = [
+        (target, f"{seconds:.0f}", f"{memory:.0f}", f"{told[target]:.0f}")
+        for target, (seconds, memory) in taken.items()
+    ]
+    head = ("", "s", "memory at most, MB", "told by plan, MB")
+    show_table(f"A folder of {files} pictures of 28 x 28 (n = 1)", [head, *rows])
+    shares = [memory / told[target] for target, (_, memory) in taken.items()]
+    return {"memory_of_many_pictures_vs_plan": Spread.of(shares)}
+
+
+def make_pictures(checkout: Path, files: int) -> Experiment:
+    """Write so many pictures and an experiment on them; return it."""
     rng = np.random.default_rng(0)
     for kind in ("a", "b"):
-        (folder / kind).mkdir(parents=True)
+        folder = checkout / "data/raw" / MANY / kind
+        folder.mkdir(parents=True)
         for number in range(files // 2):
             pixels = rng.integers(0, 256, (28, 28), np.uint8)
-            Image.fromarray(pixels).save(folder / kind / f"{number}.png", compress_level=1)
+            Image.fromarray(pixels).save(folder / f"{number}.png", compress_level=1)
     yaml = YAML()
     params = yaml.load(checkout / "params.yaml")
-    params["datasets"]["many"] = params["datasets"]["mnist_tiny"]
-    params["datasets"]["many"]["images"]["source"] = "many"
-    params["datasets"]["many"]["images"]["train_images"] = None
+    params["datasets"][MANY] = copy.deepcopy(params["datasets"]["mnist_tiny"])
+    params["datasets"][MANY]["images"] |= {"source": MANY, "train_images": None}
+    params["experiments"][MANY] = copy.deepcopy(params["experiments"][EXPERIMENT])
+    params["experiments"][MANY]["dataset"] = MANY
     yaml.dump(params, checkout / "params.yaml")
-    start = time.perf_counter()
-    command = "-m diffusevae.stages prepare many --raw data/raw/many --out data/prepared/many"
-    process = subprocess.Popen(
-        [sys.executable, *command.split()], cwd=checkout, env=variables_for(checkout)
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"prepare of {files} pictures ended with {process.returncode}")
-    seconds, memory = time.perf_counter() - start, usage.ru_maxrss / 1024
-    show_table(
-        f"A folder of {files} pictures of 28 x 28",
-        [("seconds", f"{seconds:.0f}"), ("memory at most, MB", f"{memory:.0f}")],
-    )
-    return {
-        "prepare_many_pictures_seconds": Spread.of([seconds]),
-        "prepare_many_pictures_megabytes": Spread.of([memory]),
-    }
+    return Experiment(MANY, MANY, MANY)
+
+
+def list_tried(experiment: Experiment) -> list[str]:
+    """Return the targets that are run."""
+    return [target for target in experiment.targets if target.split("@")[0] in TRIED]
+
+
+def take(checkout: Path, experiment: Experiment, target: str) -> tuple[float, float]:
+    """Run a target there; return its seconds, and the megabytes that it held at most."""
+    command, _ = read_command(experiment, target)
+    seconds, memory = run_command(checkout, target, command, lambda line: None)
+    return seconds, memory / MEGABYTE
+
+
+def read_plan(said: str) -> dict[str, float]:
+    """Return the megabytes of memory that a plan tells of each target."""
+    rows = re.findall(r"^(\w+@\w+) .* ([\d.]+) +\S+$", said, re.M)
+    return {target: float(memory) for target, memory in rows}
 
 
 if __name__ == "__main__":

@@ -8,12 +8,14 @@ those of `mlflow models serve`, which answers some bad ones with its stack trace
 any size, and asks nobody for a login.
 """
 
+import asyncio
 import json
 import re
 import sys
 from contextlib import suppress
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,9 +29,14 @@ from tasks.tracking_server import login, make_netrc, read_port
 
 USAGE = "write `python -m flows.serve [MODEL [PORT]]`"
 OPEN = ("/ping", "/health")
-PATHS = ("/invocations", *OPEN, "/version")
+PREDICT = "/invocations"
+PATHS = (PREDICT, *OPEN, "/version")
 MOST_BYTES = 64 * 2**20  # of a request's body; as many images as a model takes are 45 MB of JSON
-MOST_REQUESTS = 8  # at once: each may take half a gigabyte
+AT_WORK = 2  # predictions at once: each may take half a gigabyte, and has all cores
+WAITING = 62  # requests, their bodies not yet read; one more is sent away
+SOON = 5  # seconds after which who was sent away should ask again
+FOR_A_BODY = 60  # seconds, in which nobody else has the place
+FOR_A_PREDICTION = 3600  # seconds; MLflow's minute ends the answer, but not the work
 LONGEST = 300  # characters of a line
 
 
@@ -56,9 +63,7 @@ def serve(arguments: list[str]) -> None:
     )
     import uvicorn
 
-    uvicorn.run(
-        app, host=ADDRESS, port=number, log_level="critical", limit_concurrency=MOST_REQUESTS
-    )
+    uvicorn.run(app, host=ADDRESS, port=number, log_level="critical")
 
 
 def make_app(model: str, port: int) -> ASGIApp:
@@ -66,10 +71,12 @@ def make_app(model: str, port: int) -> ASGIApp:
 
     Raises InputError for a model that there is not, EnvironmentFailure where MLflow fails.
     """
+    from mlflow.environment_variables import MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT
     from mlflow.exceptions import MlflowException
     from mlflow.pyfunc import load_model, scoring_server
 
     require_mlflow()
+    MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.set(FOR_A_PREDICTION)
     with mlflow_failures():
         try:
             loaded = load_model(model)
@@ -79,7 +86,33 @@ def make_app(model: str, port: int) -> ASGIApp:
             if not hasattr(error, "exit_code"):  # the class is that of the model's own code
                 raise
             raise InputError(f"{model}: {error}") from error
-    return OwnPages(OneLine(scoring_server.init(loaded)), port)
+    return OwnPages(Queue(OneLine(scoring_server.init(loaded))), port)
+
+
+class Queue:
+    """The app with AT_WORK predictions at a time: WAITING more take turns, others get 503."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._free, self._waiting = asyncio.Semaphore(AT_WORK), 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; what is no prediction does not wait."""
+        if scope["type"] != "http" or scope["path"] != PREDICT:
+            return await self.app(scope, receive, send)
+        if self._waiting == WAITING:
+            text = f"{AT_WORK} requests are at work and {WAITING} wait; ask again in {SOON} s"
+            answer = _refuse(503, text, {"Retry-After": str(SOON)})
+            return await answer(scope, receive, send)
+        self._waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._free.release()
 
 
 class OneLine:
@@ -97,7 +130,14 @@ class OneLine:
         kind = Headers(scope=scope).get("content-type", "").partition(";")[0].strip()
         if scope["method"] == "POST" and kind != "application/json":
             return await _refuse(415, "send application/json")(scope, receive, send)
-        body = await _read(scope, receive)
+        try:
+            async with asyncio.timeout(FOR_A_BODY):
+                body = await _read(scope, receive)
+        except TimeoutError:
+            text = f"the body did not come within {FOR_A_BODY} s"
+            return await _refuse(408, text)(scope, receive, send)
+        except ClientDisconnect:  # while it waited: there is nobody to answer
+            return
         if body is None:
             text = f"the body is of more than {MOST_BYTES} bytes; send fewer images at a time"
             return await _refuse(413, text)(scope, receive, send)
@@ -123,13 +163,18 @@ class OneLine:
 
 
 async def _read(scope: Scope, receive: Receive) -> bytes | None:
-    """Return a request's body, or None where it is too large, of which no more is read."""
+    """Return a request's body, or None where it is too large, of which no more is read.
+
+    Raises ClientDisconnect.
+    """
     told = Headers(scope=scope).get("content-length", "")
     if told.isdecimal() and int(told) > MOST_BYTES:
         return None
     body, more = bytearray(), True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
         body += message.get("body", b"")
         more = message.get("more_body", False)
         if len(body) > MOST_BYTES:
@@ -137,8 +182,8 @@ async def _read(scope: Scope, receive: Receive) -> bytes | None:
     return bytes(body)
 
 
-def _refuse(status: int, text: str) -> JSONResponse:
-    return JSONResponse({"error": text}, status)
+def _refuse(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": text}, status, headers)
 
 
 def _shorten(body: bytes) -> str:
