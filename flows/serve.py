@@ -21,9 +21,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from diffusevae.core.errors import InputError
 from diffusevae.registered.own_code import forget_package
-from diffusevae.tracking.mlflow_store import first_line
+from diffusevae.tracking.mlflow_store import connect, first_line
 from tasks.loopback import ADDRESS, Login, OwnPages, require_free
 from tasks.parent_run import mlflow_failures, require_mlflow
+from tasks.registry.model_folder import fetch_model
 from tasks.terminal import run_on_terminal
 from tasks.tracking_server import login, make_netrc, read_port
 
@@ -79,7 +80,7 @@ def make_app(model: str, port: int) -> ASGIApp:
     MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.set(FOR_A_PREDICTION)
     with mlflow_failures():
         try:
-            loaded = load_model(model)
+            loaded = load_model(find_sound(model))
         except MlflowException as error:
             raise InputError(f"{model}: {first_line(error)}; {USAGE}") from error
         except Exception as error:
@@ -87,6 +88,20 @@ def make_app(model: str, port: int) -> ASGIApp:
                 raise
             raise InputError(f"{model}: {error}") from error
     return OwnPages(Queue(OneLine(scoring_server.init(loaded))), port)
+
+
+def find_sound(model: str) -> str:
+    """Return where a registered version lies whose files are all sound; what is no version is
+    looked at as it is loaded, by its own loader. Raises InputError, MlflowException.
+    """
+    from mlflow.store.artifact.utils.models import get_model_name_and_version
+
+    client = connect()
+    name, *version = get_model_name_and_version(client, model)
+    if not version:
+        return model
+    client.get_model_version(name, *version)  # or the reason that there is none
+    return str(fetch_model(name, *version))
 
 
 class Queue:

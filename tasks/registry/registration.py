@@ -32,6 +32,7 @@ from tasks.registry.model_folder import (
     copy_code,
     copy_loader,
     fetch_model,
+    hash_own_files,
     pin,
 )
 from tasks.registry.sampler import find_sampler, find_weights
@@ -214,6 +215,7 @@ def create_version(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    tags = tags | hash_own_files(model_id)
     version = client.create_model_version(
         name, f"models:/{model_id}", parent_run, tags, description=card, model_id=model_id
     )
@@ -234,9 +236,8 @@ def mark_recorded(version: Registered, parent_run: str) -> None:
 
 
 def _training_runs(client: "MlflowClient", experiment: Experiment) -> dict[str, str]:
-    """Return the stage runs that trained the weights, found by their hash.
-
-    There is none where the weights came from DVC's cache and this server has never seen the run.
+    """Return the stage runs that trained the weights, found by their hash; there is none where the
+    weights came from DVC's cache and this server has never seen the run.
     """
     experiments = [found.experiment_id for found in client.search_experiments()]
     runs = {}

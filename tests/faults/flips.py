@@ -3,8 +3,9 @@
     python -m tests.faults.flips --flips 10000 [--checkout FOLDER]
 
 One bit of one file at a time, in a copy of the checkout: by turns of the outputs, DVC's cache,
-fetched files, the registered model and a checkpoint. The check is the one that the product makes
-before it uses the file. A last line tells what the checks of all outputs take, once in a run.
+fetched files, the registered model with what MLflow wrote for it, and a checkpoint. The check is
+the one that the product makes before it uses the file. A last line tells what the checks of all
+outputs take, once in a run.
 """
 
 import argparse
@@ -12,24 +13,27 @@ import contextlib
 import os
 import random
 import shutil
+import sqlite3
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from diffusevae.experiments.experiment import load_experiment
-from diffusevae.registered.model_files import HASHES, find_damage
+from diffusevae.registered.model_files import HASHES
 from diffusevae.sources.pinned import ASSETS
 from diffusevae.training.checkpointer import Checkpointer
 from tasks.dvc.lock import read_lock
 from tasks.dvc.outputs import OBJECTS, find_damaged, find_wrong_objects, list_objects
+from tasks.registry.model_folder import find_damage_of_version, is_kept
 from tests.support.checkouts import ROOT
 
 EXPERIMENT = "smoke"
-COPIED = ("data", "artifacts", ".dvc", "dvc.lock", "mlflow/artifacts")
+COPIED = ("data", "artifacts", ".dvc", "dvc.lock", "mlflow/artifacts", "mlflow/mlflow.db")
 CHECKPOINTS = Path("scratch/progress/toy")
 
 
@@ -48,7 +52,15 @@ def copy_results(checkout: Path, folder: Path) -> None:
         if (checkout / name).is_dir():
             shutil.copytree(checkout / name, folder / name, symlinks=True)
         elif (checkout / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(checkout / name, folder / name)
+
+
+def read_tags(model_id: str) -> dict[str, str]:
+    """Return the tags of the version that holds a model."""
+    query = "select key, value from model_version_tags natural join model_versions where source = ?"
+    with contextlib.closing(sqlite3.connect("mlflow/mlflow.db")) as store:
+        return dict(store.execute(query, [f"models:/{model_id}"]))
 
 
 def list_kept() -> Iterator[Kept]:
@@ -62,10 +74,11 @@ def list_kept() -> Iterator[Kept]:
             if path.exists():
                 yield Kept(path, "download", lambda p=path, a=asset, f=file: _check_file(p, a, f))
     for hashes in Path("mlflow/artifacts").rglob(HASHES.name):
-        model = hashes.parents[1]
+        model, tags = hashes.parents[1], read_tags(hashes.parents[2].name)
+        check = partial(find_damage_of_version, model, tags)
         for path in model.rglob("*"):
-            if path.is_file() and _is_registered(path.relative_to(model)):
-                yield Kept(path, "model", lambda m=model: find_damage(m))
+            if path.is_file() and is_kept(path.relative_to(model)):
+                yield Kept(path, "model", check)
     newest = max(CHECKPOINTS.glob("*.safetensors"))  # which a training goes on from
     yield Kept(newest, "checkpoint", _check_checkpoints)
 
@@ -87,11 +100,6 @@ def _list_outputs(lock: dict, target: str, stage: dict) -> Iterator[Kept]:
         objects = Path(".dvc/cache") / OBJECTS
         for name in list_objects(objects, out["md5"]):
             yield Kept(objects / name[:2] / name[2:], "cache", check_object)
-
-
-def _is_registered(place: Path) -> bool:
-    """Return whether a file of a model's folder was given to MLflow; the rest is MLflow's own."""
-    return place.parts[0] in ("artifacts", "code") and "__pycache__" not in place.parts
 
 
 def _check_file(path: Path, asset, file) -> str | None:

@@ -25,6 +25,7 @@ from diffusevae.metrics.promotion import (
 from diffusevae.models.classifier import Classifier, ClassifierConfig, save_classifier
 from diffusevae.registered.own_code import running_package
 from flows.compare import main
+from flows.serve import find_sound
 from tasks.registry import champions, evidence, gate, person
 from tasks.registry.own_process import describe_code, find_other_packages, make_apart
 from tasks.registry.registration import find_version
@@ -413,6 +414,28 @@ def stored(registry, version: str) -> Path:
     source = registry.get_model_version("diffusevae-toy", version).source
     model = registry.get_logged_model(source.removeprefix("models:/"))
     return Path(model.artifact_location.removeprefix("file://"))
+
+
+@pytest.mark.fault("R4")
+def test_a_byte_that_flips_in_what_mlflow_wrote_is_found_by_name(registry):
+    first = register_toy().version
+    folder = stored(registry, first)
+    tag = json.loads(tags_of(registry, first)["mlflow_files_sha256"])
+    assert {"conda.yaml", "python_env.yaml", "input_example.json"} <= tag.keys()
+    for file in ("MLmodel", "requirements.txt", "artifacts/hashes.json"):
+        assert find_sound("models:/diffusevae-toy/1") == str(folder)
+        content = (folder / file).read_bytes()
+        flipped = content[:-2] + bytes([content[-2] ^ 1]) + content[-1:]
+        (folder / file).write_bytes(flipped)
+        name = file.removeprefix("artifacts/")
+        said = f"toy version 1: {name} is not the file that was registered; run its experiment"
+        with pytest.raises(InputError, match=said):
+            find_sound("models:/diffusevae-toy/1")
+        with pytest.raises(InputError, match=said):
+            judge(first)
+        with disable_run_logger():
+            assert find_version(TOY) is None
+        (folder / file).write_bytes(content)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ HASHES = Path("artifacts/hashes.json")  # in a model's folder, as MLflow lays it
 
 
 def hash_files(files: Mapping[str, Path]) -> str:
-    """Return the content of HASHES for files by their places in a model's folder."""
+    """Return the SHA-256 of files by their places in a model's folder, as HASHES has them."""
     return json.dumps({place: _hash(path) for place, path in sorted(files.items())}, indent=1)
 
 
@@ -22,14 +22,22 @@ def find_damage(model: Path) -> str | None:
     registered; None where all are sound.
     """
     try:
-        hashes = json.loads((model / HASHES).read_bytes())
-        files = [(str(place), model / place, digest) for place, digest in hashes.items()]
+        hashes = (model / HASHES).read_bytes()
     except FileNotFoundError:
         return f"has no {HASHES.name}"
-    except (AttributeError, TypeError, ValueError):
-        return f"{HASHES.name} is not the file that was registered"
-    for place, path, digest in files:
-        name = place.removeprefix("artifacts/")
+    return find_changed(model, hashes, HASHES.name)
+
+
+def find_changed(model: Path, hashes: str | bytes, source: str) -> str | None:
+    """Return what is wrong with the first file in a model's folder that is missing or not what
+    `hash_files` saw, or with its hashes, which are from `source`; None where all are sound.
+    """
+    try:
+        expected = {str(place): str(digest) for place, digest in json.loads(hashes).items()}
+    except (AttributeError, ValueError):
+        return f"{source} is not the file that was registered"
+    for place, digest in expected.items():
+        path, name = model / place, place.removeprefix("artifacts/")
         if not path.is_file():
             return f"has no {name}"
         if _hash(path) != digest:
