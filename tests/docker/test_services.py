@@ -190,6 +190,8 @@ def test_every_page_asks_for_the_login_and_every_health_check_is_open(team: Team
         assert ask(service.address + path, "wrong") == 401
         assert ask(service.address + path, PASSWORDS[name]) == 200
     assert ask(team.dashboard.address + "/dashboard") == 401
+    # Prefect's are copied where its image, whose root is read-only, can write them.
+    assert list((team.prefect.log.parent / "ui").rglob("index.html"))
 
 
 def test_a_stranger_gets_nothing_of_any_route_of_the_dashboard(team: Team):
