@@ -32,6 +32,9 @@ from tasks.terminal import run_on_terminal
 CHECKOUT_VARIABLE = "DIFFUSEVAE_CHECKOUT"
 WORKER_VARIABLE = "DIFFUSEVAE_WORKER"  # the worker's process, for the runs it starts
 HEARTBEAT_SECONDS = 30  # Prefect's least
+# Nobody looks on: a run waits for a server that just restarts, at each call of Prefect for
+# 2 + 4 + ... + 128 s, of MLflow, without which stages go on, for 4 + 8 + 16 + 32 s.
+PATIENCE = {"PREFECT_CLIENT_MAX_RETRIES": "7", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5"}
 USAGE = "write `python -m flows.worker cpu`, `... gpu 0`, or `... gpu 0,1` for two GPUs"
 
 
@@ -48,7 +51,7 @@ def work(arguments: list[str]) -> None:
     for gpu in gpus:
         _hold(Path(tempfile.gettempdir()) / f"diffusevae-gpu-{gpu}.lock", f"GPU {gpu}")
     checkout = Path.cwd()
-    os.environ |= {
+    os.environ |= PATIENCE | {
         CHECKOUT_VARIABLE: str(checkout),
         WORKER_VARIABLE: str(os.getpid()),
         "PYTHONPATH": os.pathsep.join([str(checkout), str(checkout / "src")]),
