@@ -31,16 +31,18 @@ def test_every_fault_has_a_test_or_is_said_to_be_open():
 
 
 def test_the_table_tells_what_failed_from_what_was_not_run():
-    cases = {f"T{i}": {"fault": f"fault {i}", "must": "end"} for i in range(4)}
+    cases = {f"T{i}": {"fault": f"fault {i}", "must": "end"} for i in range(5)}
     outcomes = {
         "T0": Counter(passed=2, skipped=1),
         "T1": Counter(passed=1, failed=1),
         "T2": Counter(skipped=1),
     }
+    cases["T3"]["open"] = "no sun"
     assert list(format_table(cases, outcomes, {"T1": "test_x", "T2": "no mount"})) == [
         "T0  passed   fault 0: end (2 tests)",
         "T1  FAILED   fault 1: end (test_x)",
         "T2  not run  fault 2: end (no mount)",
-        "T3  no test  fault 3: end (not among the tests chosen)",
-        "1 passed, 1 FAILED, 1 not run, 1 no test of 4",
+        "T3  no test  fault 3: end (no sun)",
+        "T4  no test  fault 4: end (not among the tests chosen)",
+        "1 passed, 1 FAILED, 1 not run, 2 no test of 5",
     ]

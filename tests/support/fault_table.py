@@ -18,7 +18,7 @@ MARK = "fault"
 
 
 def read_cases() -> dict[str, dict[str, str]]:
-    """Return each fault's id with its `fault`, `must`, and `open` where no test does it."""
+    """Return each fault's id with its `fault`, `must`, and `open`, why no test does it."""
     parts = YAML(typ="safe").load(CASES)
     return {fault: case for part in parts.values() for fault, case in part.items()}
 
@@ -70,7 +70,7 @@ def format_table(
         elif found["skipped"]:
             state, why = "not run", reasons[fault]
         else:
-            state, why = "no test", "" if "open" in case else "not among the tests chosen"
+            state, why = "no test", case.get("open", "not among the tests chosen")
         count[state] += 1
         yield f"{fault:4}{state:9}{case['fault']}: {case['must']}{f' ({why})' if why else ''}"
     yield ", ".join(f"{number} {state}" for state, number in count.items()) + f" of {len(cases)}"
