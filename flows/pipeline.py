@@ -132,9 +132,9 @@ def plan(experiment: Experiment | LatentStudy, lock: dict) -> list[str]:
     to be made.
     """
     targets = experiment.targets
-    changed = changed_stages(targets[-1])
+    changed = changed_stages(*targets)
     if discard_damaged(lock, [target for target in targets if target not in changed]):
-        changed = changed_stages(targets[-1])
+        changed = changed_stages(*targets)
     first = next((i for i, target in enumerate(targets) if target in changed), len(targets))
     return targets[first:]
 

@@ -40,7 +40,7 @@ def require_results(experiment: Experiment | LatentStudy, lock: Mapping) -> None
     name = experiment.name
     if missing := [target for target in targets if target not in lock.get("stages", {})]:
         raise InputError(f"{name}: {LOCK} has no result of {missing[0]}; run {name} first")
-    if changed := sorted(changed_stages(targets[-1]) & set(targets)):
+    if changed := sorted(changed_stages(*targets)):
         raise InputError(
             f"{name}: data, code or params of {changed[0]} are not those of {LOCK}, or its outputs "
             "are not here; take those of its commit (git log dvc.lock) and the outputs (dvc "

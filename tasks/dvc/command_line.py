@@ -1,4 +1,4 @@
-"""DVC's command line, with two changes of ours.
+"""DVC's command line, with four changes of ours.
 
     python -P tasks/dvc/command_line.py repro train_vae@smoke
 
@@ -10,7 +10,12 @@ the whole file in pure Python with what may stand between the lines, which takes
 experiments stand in it. Here only the stages that changed are written anew, by DVC's own writer;
 the file's bytes are the same. What that saves is in docs/performance.md.
 
-Both take the place of functions that DVC promises nobody, so this works with one version of DVC
+Params are parsed once as long as their file does not change, and found by their names: DVC parses
+the file for every stage, and walks through all of it for every param.
+
+For the status of stages that are named dvc.yaml and dvc.lock are read once, not once a stage.
+
+All take the place of functions that DVC promises nobody, so this works with one version of DVC
 alone, and says so to any other.
 """
 
@@ -20,6 +25,8 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from copy import deepcopy
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,6 +109,37 @@ def explain_change(stage: "Stage", path: str) -> None:
     print(f"warning: {what}, so the next run makes it again", flush=True)
 
 
+def look_up_params(read: Callable) -> Callable:
+    """Stand in for DVC's `read_param_file`: find {"a.b": value} for names in a YAML file."""
+    from dvc.utils.serialize import parse_yaml
+
+    parse = lru_cache(maxsize=1)(parse_yaml)  # by its text, which may change while a stage runs
+
+    def read_here(
+        fs: object,
+        path: str,
+        key_paths: list[str] | None = None,
+        flatten: bool = False,
+        **options: object,
+    ) -> dict:
+        if not key_paths or not flatten or Path(path).suffix != ".yaml":
+            return read(fs, path, key_paths, flatten, **options)
+        content = parse(Path(path).read_text(encoding="utf-8"), path)
+        found = {}
+        for name in key_paths:
+            try:
+                value = content
+                for part in name.split("."):
+                    value = value[part]
+            except (KeyError, TypeError):  # missing, or a pattern or number: DVC's to say
+                found |= read(fs, path, [name], flatten, **options)
+            else:
+                found[name] = deepcopy(value)
+        return found
+
+    return read_here
+
+
 def main(arguments: list[str]) -> int:
     """Be DVC, with our changes; return the exit code."""
     try:
@@ -112,10 +150,14 @@ def main(arguments: list[str]) -> int:
         return error.exit_code
     os.environ[PARENT_VARIABLE] = str(os.getpid())
     import dvc.cli  # only now: it takes a second
+    import dvc.dependency.param
     import dvc.dvcfile
     from dvc.stage import Stage
 
     dvc.dvcfile.modify_yaml = modify
+    dvc.dependency.param.read_param_file = look_up_params(dvc.dependency.param.read_param_file)
+    if arguments[:1] == ["status"]:  # which changes nothing
+        dvc.dvcfile.load_file = cache(dvc.dvcfile.load_file)
     Stage._run_stage = hash_deps(Stage._run_stage)
     return dvc.cli.main(arguments)
 

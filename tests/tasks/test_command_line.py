@@ -4,8 +4,11 @@ import os
 import subprocess
 import sys
 
+import dvc.utils.serialize
 import pytest
-from dvc.utils.serialize import modify_yaml
+from dvc.dependency.param import read_param_file
+from dvc.fs import LocalFileSystem
+from dvc.utils.serialize import modify_yaml, parse_yaml
 
 from diffusevae.core.errors import EnvironmentFailure
 from tasks.dvc import command_line
@@ -46,6 +49,40 @@ def test_the_lock_s_bytes_are_those_of_dvc_itself(change, tmp_path):
         written.append(path.read_text())
     assert written[0] == written[1]
     assert ("long" in written[0]) == (change != "none")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["experiments.smoke.vae", "experiments.smoke.seed", "experiments.smoke.unet.fuse"],
+        ["datasets.mnist_tiny", "experiments.smoke.nosuch", "experiments.smoke.seed.deeper"],
+        ["experiments.smoke.compress.codes.1", "experiments.smoke.se*d"],
+        [],
+    ],
+)
+@pytest.mark.parametrize("flatten", [True, False])
+def test_params_are_found_as_dvc_itself_finds_them(names, flatten):
+    given = (LocalFileSystem(), str(ROOT / "params.yaml"), names, flatten)
+    assert command_line.look_up_params(read_param_file)(*given) == read_param_file(*given)
+
+
+def test_params_that_stay_are_parsed_once_and_changed_ones_anew(tmp_path, monkeypatch):
+    parsed = []
+
+    def parse(text: str, path: str) -> dict:
+        parsed.append(text)
+        return parse_yaml(text, path)
+
+    monkeypatch.setattr(dvc.utils.serialize, "parse_yaml", parse)
+    read = command_line.look_up_params(read_param_file)
+    path = tmp_path / "params.yaml"
+    for text, times in (("a: {b: 1}", 3), ("a: {b: 2}", 2)):
+        path.write_text(text)
+        for _ in range(times):
+            found = read(LocalFileSystem(), str(path), ["a"], True)
+            assert found == {"a": {"b": int(text[-2])}}
+            found["a"].clear()  # the caller's own
+    assert parsed == ["a: {b: 1}", "a: {b: 2}"]
 
 
 def test_it_is_made_for_the_version_of_dvc_that_is_pinned():
