@@ -5,7 +5,6 @@ EXPERIMENT ?= quickstart
 STUDY ?= latents
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 BIN := .venv/bin
-# No command but python: the others' scripts name the folder in which they were made.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
@@ -33,16 +32,16 @@ endif
 	@touch $@
 
 run: setup
-	@$(BIN)/python -m flows $(EXPERIMENT)
+	@$(BIN)/diffusevae run $(EXPERIMENT)
 
 # The latent studies: what an autoencoder's code means.
 latents: setup
-	@$(BIN)/python -m flows.latents $(STUDY)
+	@$(BIN)/diffusevae latents $(STUDY)
 
 # A page with a slider for each latent, on this machine only and behind a login that it prints.
 explore: PORT ?= 8080
 explore: setup
-	@$(BIN)/python -m apps.explore $(STUDY) $(PORT)
+	@$(BIN)/diffusevae explore $(STUDY) --port $(PORT)
 
 test: lint
 	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
@@ -68,14 +67,14 @@ test-faults: setup
 bench: setup
 	@$(INSTALL) '.[bench]'
 	@$(BIN)/python tasks/relocation.py
-	@$(BIN)/python -m flows $(EXPERIMENT)
-	@$(BIN)/python -m benchmarks --experiment $(EXPERIMENT)
+	@$(BIN)/diffusevae run $(EXPERIMENT)
+	@$(BIN)/diffusevae bench --experiment $(EXPERIMENT)
 
 # MLflow's pages, on this machine only and behind a login that it prints.
 mlflow: PORT ?= 5000
 mlflow: setup
-	@$(BIN)/python -m tasks.tracking_server $(PORT)
+	@$(BIN)/diffusevae mlflow --port $(PORT)
 
 # What a machine without a network installs from (docs/operations.md), for another Python too.
 wheelhouse: setup
-	@$(BIN)/python -m tasks.wheelhouse $(PYTHON_VERSION)
+	@$(BIN)/diffusevae wheelhouse $(PYTHON_VERSION)

@@ -1,4 +1,4 @@
-"""What is how fast, on the machine at hand: python -m benchmarks."""
+"""What is how fast, on the machine at hand: `diffusevae bench`."""
 
 import os
 

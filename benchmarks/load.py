@@ -56,7 +56,7 @@ class Answers:
 def measure(setting: Setting) -> Ratios:
     """Print and return what the server takes and gives, and what full stores and folders cost."""
     with clone() as checkout:
-        run(checkout, "-m", "flows", EXPERIMENT)
+        run(checkout, "-m", "diffusevae", "run", EXPERIMENT)
         return {
             **measure_server(checkout, CLIENTS, SECONDS),
             **measure_store(checkout, RUNS, VERSIONS, min(TURNS, setting.repeats)),
@@ -108,7 +108,7 @@ def serve(checkout: Path) -> Iterator[tuple[str, psutil.Process]]:
 
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.serve", EXPERIMENT, str(port)],
+        [sys.executable, "-m", "diffusevae", "serve", EXPERIMENT, "--port", str(port)],
         cwd=checkout,
         env=variables_for(checkout),
         stdout=subprocess.DEVNULL,
@@ -160,7 +160,7 @@ def measure_store(checkout: Path, runs: int, versions: int, turns: int) -> Ratio
     """Time a rerun with nothing to do, before and after so many runs and versions are added."""
 
     def rerun() -> float:
-        return run(checkout, "-m", "flows", EXPERIMENT)[0]
+        return run(checkout, "-m", "diffusevae", "run", EXPERIMENT)[0]
 
     rerun()
     empty = [rerun() for _ in range(turns)]
@@ -199,7 +199,7 @@ def fill_store(runs: int, versions: int) -> None:
 def measure_folder(checkout: Path, files: int) -> Ratios:
     """Plan an experiment on a folder of so many pictures, and run its first stages."""
     experiment = make_pictures(checkout, files)
-    told = read_plan(run(checkout, "-m", "flows.plan", experiment.name)[1])
+    told = read_plan(run(checkout, "-m", "diffusevae", "plan", experiment.name)[1])
     taken = {target: take(checkout, experiment, target) for target in list_tried(experiment)}
     rows = [
         (target, f"{seconds:.0f}", f"{memory:.0f}", f"{told[target]:.0f}")

@@ -38,10 +38,10 @@ def measure(setting: Setting) -> Ratios:
         with clone() as checkout:
             bare.append(sum(time_command(checkout, command) for command in commands))
         with clone() as checkout:
-            seconds, output = run(checkout, "-m", "flows", EXPERIMENT)
+            seconds, output = run(checkout, "-m", "diffusevae", "run", EXPERIMENT)
             flow.append(seconds)
             ran.append(output.count(RUNNING))
-            rerun.append(run(checkout, "-m", "flows", EXPERIMENT)[0])
+            rerun.append(run(checkout, "-m", "diffusevae", "run", EXPERIMENT)[0])
     each = [(a - b) / count for a, b, count in zip(flow, bare, ran, strict=True)]
     rows = [
         ("", "s"),

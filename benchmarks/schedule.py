@@ -51,14 +51,14 @@ def start_worker(checkout: Path, server: dict[str, str]) -> Iterator[None]:
     """Put the deployments on the server and keep a worker of the cpu pool at work."""
     variables = variables_for(checkout) | server
     subprocess.run(
-        [sys.executable, "-m", "flows.bootstrap"],
+        [sys.executable, "-m", "diffusevae", "bootstrap"],
         cwd=checkout,
         env=variables,
         stdout=subprocess.DEVNULL,
         check=True,
     )
     worker = subprocess.Popen(
-        [sys.executable, "-m", "flows.worker", "cpu"],
+        [sys.executable, "-m", "diffusevae", "worker", "cpu"],
         cwd=checkout,
         env=variables,
         stdout=subprocess.DEVNULL,

@@ -31,9 +31,9 @@ if [ "$(git rev-parse HEAD)" != "$commit" ]; then
 fi
 export PYTHONPATH="$checkout:$checkout/src"
 if [ "$*" = bootstrap ]; then
-    exec python -m flows.bootstrap
+    exec python -m diffusevae bootstrap
 fi
 if [ -n "${DVC_REMOTE:-}" ]; then   # what one worker has made, no other makes again
     dvc remote add --quiet --local --force --default store "$DVC_REMOTE"
 fi
-exec env --default-signal=INT python -m flows.worker "$@"
+exec env --default-signal=INT python -m diffusevae worker "$@"

@@ -1,7 +1,7 @@
 """Tell people of runs that failed or crashed, and of verdicts of the gate, by webhook or mail.
 
 DIFFUSEVAE_ALERTS holds the addresses, as Apprise writes them. Prefect's server tells, so a machine
-that lost power is told of too: `python -m flows.bootstrap` gives it the addresses and two rules,
+that lost power is told of too: `diffusevae bootstrap` gives it the addresses and two rules,
 and takes both away where the variable is empty. A server of one run has no rules, so a run by hand
 without a server of the user's own tells its terminal alone.
 """

@@ -1,7 +1,5 @@
 """Prepare a Prefect server: work pools, deployments, schedules, the end of dead runs, alerts.
 
-    PREFECT_API_URL=http://127.0.0.1:4200/api python -m flows.bootstrap
-
 Again, it changes only what is not as it should be.
 """
 
@@ -21,7 +19,6 @@ from prefect.exceptions import ObjectNotFound
 from diffusevae.core.errors import EnvironmentFailure
 from flows.alerts import set_alerts
 from flows.worker import CHECKOUT_VARIABLE, HEARTBEAT_SECONDS, require_server
-from tasks.terminal import run_on_terminal
 
 POOLS = ("cpu", "gpu")
 # A run is dead when three heartbeats in a row are missing: its machine lost power or network.
@@ -74,7 +71,3 @@ def bootstrap() -> None:
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     if subprocess.run(command, env=environment).returncode != 0:
         raise EnvironmentFailure("prefect deploy: failed; its lines above say why")
-
-
-if __name__ == "__main__":
-    sys.exit(run_on_terminal(bootstrap))

@@ -1,24 +1,13 @@
 """Hold two versions of a registered model against each other, and decide which is the champion.
 
-    python -m flows.compare quickstart                    the newest version against the champion
-    python -m flows.compare quickstart 3 5                version 3 against 5; changes nothing
-    python -m flows.compare quickstart --force "reason"   the newest becomes the champion
-    python -m flows.compare quickstart --rollback         the champion before is the champion again
-    python -m flows.compare quickstart --lift             the rule decides again, and does so now
-
-What a person chose by --force or --rollback stands until --lift, whatever later runs make.
+What a person promotes or rolls back stands until it is lifted, whatever later runs make.
 """
-
-import argparse
-import sys
 
 from prefect import flow, get_run_logger
 
 from diffusevae.core.disk import require_writable
-from diffusevae.core.errors import InputError
 from flows.prefect_server import server_at_hand
 from tasks.parent_run import mlflow_failures, require_mlflow
-from tasks.terminal import run_on_terminal
 
 
 @flow(name="compare", flow_run_name="{experiment}")
@@ -65,46 +54,31 @@ def compare(
     say(f"{found.decision}: {found.reason}; {write_page(chosen, name, found)}")
 
 
-def main(arguments: list[str]) -> int:
-    """Do what the command line asks; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("experiment")
-    parser.add_argument("versions", nargs="*", metavar="version")
-    act = parser.add_mutually_exclusive_group()
-    act.add_argument("--force", metavar="REASON")
-    act.add_argument("--rollback", action="store_true")
-    act.add_argument("--lift", action="store_true")
-    return run_on_terminal(lambda: _run(parser.parse_args(arguments)))
-
-
-def _run(given: argparse.Namespace) -> None:
-    most = 0 if given.rollback or given.lift else 1 if given.force is not None else 2
-    if len(given.versions) > most:
-        raise InputError(
-            f"versions {' '.join(given.versions)}: at most two, one with --force, "
-            "none with --rollback or --lift"
-        )
-    if given.rollback:
-        from diffusevae.experiments.experiment import load_experiment
-        from tasks.registry.person import roll_back
-
-        require_mlflow()
-        print(f"champion  version {roll_back(load_experiment(given.experiment))}")
-        return
-    if given.lift:
-        from diffusevae.experiments.experiment import load_experiment
-        from tasks.registry.person import lift
-
-        require_mlflow()
-        print(f"lifted    {lift(load_experiment(given.experiment))}")
+def show(
+    experiment: str,
+    candidate: str | None = None,
+    champion: str | None = None,
+    reason: str | None = None,
+) -> None:
+    """Compare as `compare` does, on the user's Prefect server or one for the time of it."""
     with server_at_hand(require_mlflow):
-        candidate, champion, *_ = (*map(str, given.versions), None, None)
-        compare(given.experiment, candidate, champion, given.force)
+        compare(experiment, candidate, champion, reason)
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def roll_back(experiment: str) -> None:
+    """Make the champion before the champion again; say which. Raises InputError and others."""
+    from diffusevae.experiments.experiment import load_experiment
+    from tasks.registry import person
+
+    require_mlflow()
+    print(f"champion  version {person.roll_back(load_experiment(experiment))}")
+
+
+def lift(experiment: str) -> None:
+    """Let the rule decide again, and do so now. Raises InputError and others."""
+    from diffusevae.experiments.experiment import load_experiment
+    from tasks.registry import person
+
+    require_mlflow()
+    print(f"lifted    {person.lift(load_experiment(experiment))}")
+    show(experiment)

@@ -1,12 +1,8 @@
 """The latent studies: what an autoencoder's code means, with all that they need.
 
-    python -m flows.latents latents
-
 Without PREFECT_API_URL, a Prefect server is started for the time of the run. What is up to date is
 not done again.
 """
-
-import sys
 
 from prefect import flow, get_run_logger
 
@@ -28,7 +24,7 @@ from tasks.recording import serve_recorder
 from tasks.registry.latents import find_version, register
 from tasks.registry.registration import is_recorded
 from tasks.report.publication import REPORTS, publish
-from tasks.terminal import run_on_terminal, show_outcome
+from tasks.terminal import show_outcome
 
 PAGE = LATENTS[-1]  # the stage that shows what the others found
 
@@ -81,23 +77,18 @@ def read_headlines(study: LatentStudy) -> dict[str, float]:
     return chapter.name_metrics(headlines)
 
 
-def main(arguments: list[str]) -> int:
-    """Run the latent study named, else `latents`; return the exit code."""
-    return run_on_terminal(lambda: _run(arguments[0] if arguments else "latents"))
+def run(study: str) -> None:
+    """Run a latent study; say where its page and model are.
 
-
-def _run(study: str) -> None:
+    Raises InputError, EnvironmentFailure or StageFailure.
+    """
     require_checkout()
     with server_at_hand(lambda: _prepare(study)):
         outcome = latents(study)
     show_outcome(outcome.report, outcome.model)
-    print(f"sliders make explore STUDY={study}", flush=True)
+    print(f"sliders diffusevae explore {study}", flush=True)
 
 
 def _prepare(study: str) -> None:
     load_latent_study(study)
     require_mlflow()
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

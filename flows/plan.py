@@ -1,36 +1,26 @@
 """What an experiment will take, before it is run.
 
-    python -m flows.plan quickstart
-
 Its stages are tried on a few images (`tasks.probe`), which takes three to five minutes on two
 cores.
 """
 
-import sys
 from collections.abc import Mapping
 
 from diffusevae.core.disk import megabytes
-from diffusevae.core.errors import InputError
 from diffusevae.experiments.experiment import load_experiment
 from tasks.probe.cost import Cost
 from tasks.probe.networks import memory_of_steps
 from tasks.probe.prediction import predict
-from tasks.terminal import run_on_terminal
 
 ROW = "{:<34}{:>12}{:>14}{:>12}"
 
 
-def plan(arguments: list[str]) -> None:
+def plan(name: str) -> None:
     """Print time, memory and disk of each stage and of all, and what it takes of a GPU.
 
     Raises InputError and others.
     """
-    if len(arguments) != 1:
-        raise InputError(
-            f"arguments {' '.join(arguments)!r}: name one experiment, such as "
-            "`python -m flows.plan quickstart`"
-        )
-    experiment = load_experiment(arguments[0])
+    experiment = load_experiment(name)
     costs, shape = predict(experiment, lambda text: print(f"trying {text}", flush=True))
     print("\n" + ROW.format("stage", "time", "memory, MB", "disk, MB"))
     for target, cost in costs.items():
@@ -77,7 +67,3 @@ def duration(seconds: float) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60:02} min"
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-
-
-if __name__ == "__main__":
-    sys.exit(run_on_terminal(lambda: plan(sys.argv[1:])))

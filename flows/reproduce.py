@@ -1,18 +1,14 @@
 """Make an experiment's results again in a clean folder and compare every file with dvc.lock.
 
-    python -m flows.reproduce quickstart
-
 Everything runs once more, from the downloads on, with nothing cached; the results that are here
 stay as they are. Ends with 0 where every byte is the same, else with 1 and one line: the stage that
 made something else, the file, and the tensor or line in it.
 """
 
-import sys
 import tempfile
 from pathlib import Path
 
 from diffusevae.core.disk import SCRATCH, make_private
-from diffusevae.core.errors import InputError
 from diffusevae.core.yaml_file import read_yaml
 from diffusevae.experiments.experiment import load_experiment, load_latent_study
 from diffusevae.experiments.params_file import PARAMS_FILE
@@ -20,22 +16,16 @@ from tasks.checkout import require_checkout
 from tasks.dvc.checkout_lock import own_checkout
 from tasks.dvc.lock import read_lock
 from tasks.reproduction import NotReproduced, list_other_packages, make_again, require_results
-from tasks.terminal import run_on_terminal
 
 
-def reproduce(arguments: list[str]) -> None:
+def reproduce(name: str) -> None:
     """Make an experiment's, or latent study's, results again and compare them.
 
     Raises NotReproduced where they are not the same; InputError, EnvironmentFailure, StageFailure.
     """
     require_checkout()
-    if len(arguments) != 1:
-        raise InputError(
-            f"arguments {' '.join(arguments)!r}: name one experiment, such as "
-            "`python -m flows.reproduce quickstart`"
-        )
-    study = arguments[0] in (read_yaml(PARAMS_FILE).get("latent_studies") or {})
-    chosen = (load_latent_study if study else load_experiment)(arguments[0])
+    study = name in (read_yaml(PARAMS_FILE).get("latent_studies") or {})
+    chosen = (load_latent_study if study else load_experiment)(name)
     make_private(SCRATCH)
     with own_checkout(), tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
         lock = read_lock()
@@ -54,7 +44,3 @@ def reproduce(arguments: list[str]) -> None:
 
 def _say(line: str) -> None:
     print(line, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(run_on_terminal(lambda: reproduce(sys.argv[1:])))

@@ -1,8 +1,6 @@
 """A registered model behind HTTP, on this machine only, for bad requests as well as good ones.
 
-    python -m flows.serve [MODEL [PORT]]
-
-MODEL is an experiment, whose champion it is, or an address as MLflow writes it, such as
+A model is that of an experiment, whose champion it is, or an address as MLflow writes it, such as
 models:/diffusevae-quickstart/3. It asks for the login that MLflow's pages ask for. The requests are
 those of `mlflow models serve`, which answers some bad ones with its stack trace, takes bodies of
 any size, and asks nobody for a login.
@@ -11,7 +9,6 @@ any size, and asks nobody for a login.
 import asyncio
 import json
 import re
-import sys
 from contextlib import suppress
 
 from starlette.datastructures import Headers
@@ -25,10 +22,9 @@ from diffusevae.tracking.mlflow_store import connect, first_line
 from tasks.loopback import ADDRESS, Login, OwnPages, require_free
 from tasks.parent_run import mlflow_failures, require_mlflow
 from tasks.registry.model_folder import fetch_model
-from tasks.terminal import run_on_terminal
-from tasks.tracking_server import login, make_netrc, read_port
+from tasks.tracking_server import login, make_netrc
 
-USAGE = "write `python -m flows.serve [MODEL [PORT]]`"
+USAGE = "`diffusevae serve --help` says how models are named"
 OPEN = ("/ping", "/health")
 PREDICT = "/invocations"
 PATHS = (PREDICT, *OPEN, "/version")
@@ -41,30 +37,26 @@ FOR_A_PREDICTION = 3600  # seconds; MLflow's minute ends the answer, but not the
 LONGEST = 300  # characters of a line
 
 
-def serve(arguments: list[str]) -> None:
+def serve(model: str, port: int) -> None:
     """Load the model, print where it is, and serve it until Ctrl-C.
 
     Raises InputError for wrong arguments or a model that there is not, EnvironmentFailure where
     the port is taken or MLflow fails.
     """
-    if len(arguments) > 2:
-        raise InputError(f"arguments {' '.join(arguments)!r}: {USAGE}")
-    model, port = [*arguments, *("quickstart", "5001")[len(arguments) :]]
-    number = read_port(port)
-    require_free(number, f"python -m flows.serve {model} {number + 1}")
+    require_free(port, f"diffusevae serve {model} --port {port + 1}")
     if not model.startswith("models:/"):
         model = f"models:/diffusevae-{model}@champion"
     forget_package()  # the model brings its own code, and has the process for itself
     known = login()
-    app = Login(make_app(model, number), known["user"], known["password"], OPEN)
+    app = Login(make_app(model, port), known["user"], known["password"], OPEN)
     print(
-        f"model  {model}\nsend   POST http://{ADDRESS}:{number}/invocations\n"
+        f"model  {model}\nsend   POST http://{ADDRESS}:{port}/invocations\n"
         f"login  curl --netrc-file {make_netrc(known)}\nstop with Ctrl-C",
         flush=True,
     )
     import uvicorn
 
-    uvicorn.run(app, host=ADDRESS, port=number, log_level="critical")
+    uvicorn.run(app, host=ADDRESS, port=port, log_level="critical")
 
 
 def make_app(model: str, port: int) -> ASGIApp:
@@ -208,7 +200,3 @@ def _shorten(body: bytes) -> str:
         text = json.loads(text)["message"]
     reason = re.split(r"\sError: ", text)[-1].strip() or "refused"
     return reason.splitlines()[0][:LONGEST]
-
-
-if __name__ == "__main__":
-    sys.exit(run_on_terminal(lambda: serve(sys.argv[1:])))

@@ -1,13 +1,11 @@
 """Take part in an experiment's studies, wherever they are going on.
 
     export DIFFUSEVAE_OPTUNA_STORAGE=postgresql://user:password@host/database
-    python -m flows.tune quickstart
+    diffusevae tune quickstart
 
 It runs the same stages as the pipeline, up to the searches: whoever runs them on the same storage,
 with the same code, params and data, shares the trials, and gets the same result.
 """
-
-import sys
 
 from prefect import flow
 
@@ -21,7 +19,6 @@ from tasks.checkout import require_checkout
 from tasks.dvc.checkout_lock import own_checkout
 from tasks.dvc.process import has_remote
 from tasks.stage import run_stage
-from tasks.terminal import run_on_terminal
 
 STAGES = ("download", "prepare", "tune_vae", "tune_ddpm")
 
@@ -47,12 +44,8 @@ def tune(experiment: str = "quickstart") -> None:
                 run_stage(target)
 
 
-def main(arguments: list[str]) -> int:
-    """Take part for the experiment named, else for quickstart; return the exit code."""
-    return run_on_terminal(lambda: _run(arguments[0] if arguments else "quickstart"))
-
-
-def _run(experiment: str) -> None:
+def take_part(experiment: str) -> None:
+    """Work on the experiment's trials, on the user's Prefect server or one for the time of it."""
     require_checkout()
 
     def check() -> None:
@@ -60,7 +53,3 @@ def _run(experiment: str) -> None:
 
     with server_at_hand(check):
         tune(experiment)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

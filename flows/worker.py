@@ -1,9 +1,5 @@
 """A worker of this checkout: it runs what the server has for its pool, one run at a time.
 
-    python -m flows.worker cpu
-    python -m flows.worker gpu 0     (on the first GPU, which no other worker may have)
-    python -m flows.worker gpu 0,1   (on two, where two processes train one model together)
-
 It becomes Prefect's own worker. A run that is cancelled, or whose worker dies, ends with all its
 stages.
 """
@@ -27,7 +23,6 @@ from diffusevae.core.errors import EnvironmentFailure, InputError
 from diffusevae.core.wording import suggest
 from diffusevae.training.launcher import PROCESSES_VARIABLE
 from flows.prefect_server import require_answer
-from tasks.terminal import run_on_terminal
 
 CHECKOUT_VARIABLE = "DIFFUSEVAE_CHECKOUT"
 WORKER_VARIABLE = "DIFFUSEVAE_WORKER"  # the worker's process, for the runs it starts
@@ -35,7 +30,7 @@ HEARTBEAT_SECONDS = 30  # Prefect's least
 # Nobody looks on: a run waits for a server that just restarts, at each call of Prefect for
 # 2 + 4 + ... + 128 s, of MLflow, without which stages go on, for 4 + 8 + 16 + 32 s.
 PATIENCE = {"PREFECT_CLIENT_MAX_RETRIES": "7", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5"}
-USAGE = "write `python -m flows.worker cpu`, `... gpu 0`, or `... gpu 0,1` for two GPUs"
+USAGE = "write `diffusevae worker cpu`, `... gpu 0`, or `... gpu 0,1` for two GPUs"
 
 
 def work(arguments: list[str]) -> None:
@@ -136,7 +131,7 @@ def _require_pool(pool: str) -> None:
             raise EnvironmentFailure(
                 f"work pool {pool!r}: the server has none "
                 f"({suggest(pool, known) if known else 'it has no pool'}); "
-                "run `python -m flows.bootstrap`"
+                "run `diffusevae bootstrap`"
             ) from error
 
 
@@ -150,7 +145,3 @@ def _hold(path: Path, what: str) -> None:
         raise EnvironmentFailure(
             f"{path}: another worker has {what}; stop it, or use another checkout and GPU"
         ) from error
-
-
-if __name__ == "__main__":
-    sys.exit(run_on_terminal(lambda: work(sys.argv[1:])))

@@ -1,10 +1,6 @@
-"""The stages' own runs, written to MLflow by this process: it has imported MLflow already.
-
-python -m tasks.recording    (sends what was kept while MLflow did not answer)
-"""
+"""The stages' own runs, written to MLflow by this process: it has imported MLflow already."""
 
 import socketserver
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +11,6 @@ from diffusevae.core.errors import EnvironmentFailure
 from diffusevae.tracking.journal import count_unsent
 from diffusevae.tracking.recorder import record
 from diffusevae.tracking.sender import send_unsent
-from tasks.terminal import run_on_terminal
 
 
 class _Stage(socketserver.StreamRequestHandler):
@@ -45,7 +40,7 @@ def serve_recorder() -> Iterator[str]:
 
 
 def send() -> None:
-    """Send what is left and say what was sent. Raises EnvironmentFailure where MLflow fails."""
+    """Send what was kept while MLflow did not answer. Raises EnvironmentFailure where it fails."""
     if count_unsent()[0] == 0:
         print("nothing is left to send")
     elif not send_unsent():
@@ -54,7 +49,3 @@ def send() -> None:
         )
     if others := count_unsent()[1]:
         print(f"{others} kept for another MLFLOW_TRACKING_URI")
-
-
-if __name__ == "__main__":
-    sys.exit(run_on_terminal(send))

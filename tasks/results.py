@@ -1,21 +1,16 @@
 """Put an experiment's results where readers find them: docs/results, the README, docs/claims.md.
 
-    python -m tasks.results quickstart
-    python -m tasks.results guided guide    # stages on demand alone
-
-The second puts what these stages left of an experiment into docs/results/extensions; the first
-does so too for every stage on demand that ran and is not part of the experiment's own page. Only
-results that dvc.lock vouches for are taken, and what it says of them is kept beside them. A test
-renders all texts again and compares them, so a number cannot drift away from the run it came from.
+What its stages on demand left goes into docs/results/extensions: of all that ran and are not part
+of the experiment's own page, or of some alone. Only results that dvc.lock vouches for are taken,
+and what it says of them is kept beside them. A test renders all texts again and compares them, so a
+number cannot drift away from the run it came from.
 """
 
 import datetime
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffusevae.core.command import run_command
 from diffusevae.core.errors import InputError
 from diffusevae.experiments.experiment import Experiment, load_experiment
 from diffusevae.report.reference_study import PRINTED
@@ -30,7 +25,7 @@ from tasks.report.result_tables import render_metrics, render_stage
 
 README = Path("README.md")
 README_EXPERIMENT = "quickstart"
-START, END = "<!-- results: written by python -m tasks.results -->", "<!-- end of results -->"
+START, END = "<!-- results: written by diffusevae results -->", "<!-- end of results -->"
 FIGURES = ("reconstructions.png", "generated.png", "distances.png", "paired_metrics.png")
 # What stages on demand leave that the experiment's own page shows; it is there if they ran.
 ON_THE_PAGE = {
@@ -136,13 +131,3 @@ def render_results(experiment: Experiment, folder: Path, device: str) -> str:
     for path in sorted(folder.glob("*.png")):
         lines += [f"![{path.stem.replace('_', ' ')}]({path.name})", ""]
     return "\n".join(lines)
-
-
-def main(arguments: list[str]) -> int:
-    """Publish the experiment named, else quickstart, or stages of it; return the exit code."""
-    name, *stages = arguments or [README_EXPERIMENT]
-    return run_command(lambda: publish_stages(name, stages) if stages else publish_results(name))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

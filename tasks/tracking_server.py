@@ -1,7 +1,5 @@
 """The local MLflow server: on this machine's loopback only, behind a login of its own.
 
-    python -m tasks.tracking_server [PORT]
-
 The first start makes a random password and keeps it in mlflow/login.json, readable by you only.
 """
 
@@ -18,7 +16,6 @@ from diffusevae.core.errors import InputError
 from diffusevae.core.readback import read_mapping
 from diffusevae.tracking.mlflow_store import connect
 from tasks.loopback import require_free
-from tasks.terminal import run_on_terminal
 
 HOME = Path("mlflow").absolute()
 LOGINS = HOME / "logins.db"
@@ -53,14 +50,7 @@ def make_netrc(known: dict[str, str]) -> Path:
     return path
 
 
-def read_port(text: str) -> int:
-    """Return a port that needs no root. Raises InputError for one that is none."""
-    if not (text.isdecimal() and 1024 <= int(text) <= 65535):
-        raise InputError(f"port {text!r}: expected a whole number from 1024 to 65535")
-    return int(text)
-
-
-def command(port: str) -> list[str]:
+def command(port: int) -> list[str]:
     """Return the server's command line, for the store that the pipeline writes to."""
     return [
         sys.executable,
@@ -71,7 +61,7 @@ def command(port: str) -> list[str]:
         "--host",
         "127.0.0.1",
         "--port",
-        port,
+        str(port),
         "--workers",
         "2",  # one person reads these pages; each takes 300 MB
         "--backend-store-uri",
@@ -81,7 +71,7 @@ def command(port: str) -> list[str]:
     ]
 
 
-def configure(port: str) -> str:
+def configure(port: int) -> str:
     """Set the variables by which the server asks for this checkout's login; return that as lines.
 
     Raises InputError where the login is damaged, EnvironmentFailure where its database is, or stays
@@ -106,24 +96,14 @@ def configure(port: str) -> str:
     return f"user      {known['user']}\npassword  {known['password']}"
 
 
-def serve(port: str) -> None:
+def serve(port: int) -> None:
     """Print where the pages are and how to log in; become the server. Does not return.
 
-    Raises InputError for a port that is none, EnvironmentFailure for one that is taken, and what
-    `configure` raises.
+    Raises EnvironmentFailure for a port that is taken, and what `configure` raises.
     """
-    require_free(read_port(port), f"make mlflow PORT={int(port) + 1}")
+    require_free(port, f"diffusevae mlflow --port {port + 1}")
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     connect()  # makes the store where there is none yet
     known = configure(port)
     print(f"MLflow    http://127.0.0.1:{port}\n{known}\nstop with Ctrl-C", flush=True)
     os.execv(sys.executable, command(port))
-
-
-def main(arguments: list[str]) -> int:
-    """Serve on the port named, else on 5000."""
-    return run_on_terminal(lambda: serve(arguments[0] if arguments else "5000"))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,5 @@
 """Packs what a machine without a network needs to install this checkout: wheels in one folder.
 
-    python -m tasks.wheelhouse [3.12]    (make wheelhouse PYTHON_VERSION=3.12)
-
 They are constraints.txt's for the Python named, else for the one that runs, with what those need
 and the build backend. That Python need not be here. What is published as sources alone becomes a
 wheel here; what is there already is not fetched again. The checkout itself comes as a clone.
@@ -17,7 +15,6 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from diffusevae.core.command import run_command
 from diffusevae.core.errors import EnvironmentFailure, InputError
 
 CONSTRAINTS = Path("constraints.txt")
@@ -52,7 +49,7 @@ def pack(version: str) -> Path:
 def require_supported(version: str, supported: str) -> None:
     """Raise InputError where a Python is none of `supported`, pyproject.toml's requires-python."""
     if not re.fullmatch(r"3\.\d{1,2}", version) or version not in SpecifierSet(supported):
-        raise InputError(f"PYTHON_VERSION {version!r}: expected one of Python {supported}")
+        raise InputError(f"Python {version!r}: expected one of Python {supported}")
 
 
 def list_pins(constraints: str, version: str) -> list[str]:
@@ -104,22 +101,13 @@ def _run_pip(arguments: list[str]) -> None:
         raise EnvironmentFailure("pip: failed as it says above; then the same command goes on")
 
 
-def main(arguments: list[str]) -> int:
-    """Pack for the Python named and say how to use it; return the exit code."""
-
-    def act() -> None:
-        version = arguments[0] if arguments else RUNNING
-        folder = pack(version)
-        wheels = list(folder.glob("*.whl"))
-        num_bytes = sum(wheel.stat().st_size for wheel in wheels)
-        print(
-            f"{folder}  {len(wheels)} wheels, {num_bytes / 1e9:.1f} GB; in a clone without a "
-            f"network: PIP_NO_INDEX=1 PIP_FIND_LINKS=/path/to/{folder.name} "
-            f"make setup PYTHON=python{version}"
-        )
-
-    return run_command(act)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def pack_and_show(version: str) -> None:
+    """Pack for a Python and say how to use it. Raises what `pack` raises."""
+    folder = pack(version)
+    wheels = list(folder.glob("*.whl"))
+    num_bytes = sum(wheel.stat().st_size for wheel in wheels)
+    print(
+        f"{folder}  {len(wheels)} wheels, {num_bytes / 1e9:.1f} GB; in a clone without a "
+        f"network: PIP_NO_INDEX=1 PIP_FIND_LINKS=/path/to/{folder.name} "
+        f"make setup PYTHON=python{version}"
+    )

@@ -9,14 +9,16 @@ import pytest
 
 from tests.support.checkouts import ROOT
 
-CODE = ("src", "tasks", "flows", "apps")
+CODE = ("src", "tasks", "flows", "apps", "command")
 MODULE_LINES, FUNCTION_LINES = 250, 45
 MODULES = sorted(path for folder in CODE for path in (ROOT / folder).rglob("*.py"))
 # Where names of earlier places belong: the record of what was run, and of what changed.
 RECORDS = re.compile(r"(CHANGELOG\.md|dvc\.lock|docs/results/.*)$")
-DOTTED = re.compile(r"(?<![\w./-])(diffusevae|tasks|flows|apps|benchmarks|tests)((?:\.[a-z_]\w*)+)")
+DOTTED = re.compile(
+    r"(?<![\w./-])(diffusevae|tasks|flows|apps|command|benchmarks|tests)((?:\.[a-z_]\w*)+)"
+)
 FILE = re.compile(
-    r"\b(?:src/diffusevae|tasks|flows|apps|benchmarks|tests)/[\w/]+\.(?:py|html|css)\b"
+    r"\b(?:src/diffusevae|tasks|flows|apps|command|benchmarks|tests)/[\w/]+\.(?:py|html|css)\b"
 )
 NAMES = {path.stem for path in MODULES}
 

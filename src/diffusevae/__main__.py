@@ -1,91 +1,67 @@
-"""Pictures from the models of a finished experiment, with any sampler.
+"""The command `diffusevae`: finds the checkout and hands over to the command line that is in it.
 
-    python -m diffusevae quickstart --sampler unipc --num_steps 10
-
-What is not given is as params.yaml has it. Writes a PNG with test images, the VAE's
-reconstructions, DiffuseVAE's refinements of them, and new images; says how long one took.
+diffusevae --help        (python -m diffusevae, where no script is installed)
 """
 
-import argparse
-import dataclasses
+import importlib
+import os
 import sys
 from pathlib import Path
 
-from ruamel.yaml import YAML
+from diffusevae.core.errors import EnvironmentFailure, Failure, guard_output
 
-from diffusevae.core.command import run_command
-from diffusevae.core.device import choose_device
-from diffusevae.core.disk import require_place
-from diffusevae.core.errors import InputError
-from diffusevae.core.params import load_sections, override
-from diffusevae.core.png import GENERATED
-from diffusevae.core.tensor_file import sha256_of
-from diffusevae.data.dataset import load_split
-from diffusevae.experiments.experiment import load_experiment
-from diffusevae.experiments.params_file import PARAMS_FILE
-from diffusevae.figures.drawing import figure_style, save_figure
-from diffusevae.figures.image_figures import draw_gallery
-from diffusevae.sampling.generation import generate_all_ways, load_models, refine_test_images
-from diffusevae.sampling.sampler_config import SamplerConfig
-from diffusevae.tracking.stage_logger import StageLogger
-
-COLUMNS = 20
+MARKS = ("dvc.yaml", "params.yaml")  # of a checkout
+MEND = "run `make setup` in the checkout, then its .venv/bin/diffusevae"
+COMPLETING = "_DIFFUSEVAE_COMPLETE"  # a shell asks what could come next
 
 
-def main(argv: list[str]) -> int:
-    """Draw the picture that the command line asks for; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m diffusevae",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def main() -> int:
+    """Do what the command line says, in the checkout's root; return the exit code."""
+    guard_output()
+    try:
+        start = _find_here()
+        root = find_checkout(start)
+        require_own_code(root)
+        os.chdir(root)
+        sys.path.insert(0, str(root))
+        line = importlib.import_module("command.line")  # by name: the library knows nothing above
+        return line.main(sys.argv[1:], start)
+    except Failure as error:
+        if COMPLETING not in os.environ:
+            print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except ModuleNotFoundError as error:
+        print(f"error: {error.name}: is not installed; {MEND}", file=sys.stderr)
+        return EnvironmentFailure.exit_code
+
+
+def _find_here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise EnvironmentFailure("this folder: is gone; change to another") from error
+
+
+def find_checkout(start: Path) -> Path:
+    """Return the nearest checkout: this folder or one around it. Raises EnvironmentFailure."""
+    for folder in (start, *start.parents):
+        if all((folder / name).is_file() for name in MARKS):
+            return folder
+    raise EnvironmentFailure(
+        f"{start}: neither this folder nor one around it is a checkout (which has "
+        f"{' and '.join(MARKS)}); change to one"
     )
-    parser.add_argument("experiment")
-    for field in dataclasses.fields(SamplerConfig):
-        parser.add_argument(f"--{field.name}", help="as in params.yaml's section sampler")
-    parser.add_argument("--num_images", type=int, default=20, help="of each kind (20)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("images.png"))
-    return run_command(lambda: draw(**vars(parser.parse_args(argv))))
 
 
-def draw(experiment: str, num_images: int, seed: int, out: Path, **sampler: str | None) -> None:
-    """Write the picture to `out`.
+def require_own_code(root: Path) -> None:
+    """Raise EnvironmentFailure where this is the library of another checkout, or an installed one.
 
-    Raises InputError for an option out of its range, EnvironmentFailure where there is no place for
-    it.
+    Its stages would be the other's, of which dvc.lock knows nothing.
     """
-    if num_images < 1:
-        raise InputError(f"num_images {num_images}: use at least 1")
-    require_place(out)
-    chosen = load_experiment(experiment)
-    base = load_sections(PARAMS_FILE, "experiments", experiment, {"sampler": SamplerConfig})
-    given = {name: YAML(typ="safe").load(text) for name, text in sampler.items() if text}
-    config = override(base.sampler, given, "sampler")
-    vae, ddpm, diffusevae = (
-        chosen.output(stage, "") for stage in ("train_vae", "train_ddpm", "train_diffusevae")
-    )
-    models = load_models(vae, ddpm, diffusevae, choose_device())
-    test = load_split(Path("data/prepared") / chosen.dataset / "test.safetensors")
-    log = StageLogger()
-    pairs = refine_test_images(models, config, test, num_images, seed, log)
-    generated = generate_all_ways(models, config, num_images, seed, log)
-    texts = describe_origin(experiment, diffusevae / "model.safetensors", config, seed)
-    with figure_style():
-        save_figure(draw_gallery(pairs, generated, min(num_images, COLUMNS)), out, texts)
-    milliseconds = 1000 * log.timings["diffusevae_seconds_per_image"]
-    print(f"{out}  {config.sampler}, {config.num_steps} steps, {milliseconds:.1f} ms per image")
-
-
-def describe_origin(
-    experiment: str, weights: Path, config: SamplerConfig, seed: int
-) -> dict[str, str]:
-    """Return what a picture says of itself: that it is generated, by which DiffuseVAE, and how."""
-    return GENERATED | {
-        "Source": "made by models, not drawn or photographed, but for the row of test images",
-        "Model": f"DiffuseVAE of experiment {experiment}, SHA-256 {sha256_of(weights)}",
-        "Process": f"{config.sampler}, {config.num_steps} steps, seed {seed}",
-    }
+    own, running = root / "src/diffusevae", Path(__file__).parent
+    if own.is_dir() and not own.samefile(running):
+        raise EnvironmentFailure(f"{running}: is not the code of {root}; {MEND}")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

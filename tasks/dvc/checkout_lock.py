@@ -40,6 +40,18 @@ def own_checkout() -> Iterator[None]:
         yield
 
 
+def find_holder() -> str | None:
+    """Return the PID of the run of the pipeline that is at work in this folder, if one is."""
+    if not CHECKOUT_LOCK.is_file():
+        return None
+    with open(CHECKOUT_LOCK) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return lock.read().strip() or "?"
+    return None
+
+
 def _clear_stale_rwlock() -> None:
     """Remove DVC's list of busy paths where no DVC is alive here; killed ones leave it behind.
 

@@ -49,14 +49,16 @@ def changed_stages(*targets: str) -> set[str]:
     return set(json.loads(out))
 
 
-def reproduce(target: str, say: Callable[[str], None], variables: Mapping[str, str]) -> bool:
+def reproduce(
+    target: str, say: Callable[[str], None], variables: Mapping[str, str], needed: bool = False
+) -> bool:
     """Bring one stage up to date; return whether it ran. `say` gets each line of output.
 
-    The stages before it are not looked at: bring them up to date first. `variables` are added to
-    the environment. Raises InputError or EnvironmentFailure with the stage's own line,
-    StageFailure for any other end.
+    The stages before it are not looked at: bring them up to date first, or let it be done (needed).
+    `variables` are added to the environment. Raises InputError or EnvironmentFailure with the
+    stage's own line, StageFailure for any other end.
     """
-    command = ["repro", "--single-item", target]
+    command = ["repro", *([] if needed else ["--single-item"]), target]
     lines: deque[str] = deque(maxlen=1000)
     ran = False
     with _dvc(*command, stderr=subprocess.STDOUT, variables=variables) as process:

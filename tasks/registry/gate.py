@@ -142,8 +142,7 @@ def _judge_against(experiment: Experiment, candidate: str, champion: str) -> Com
     word = champions.find_word(name_model(experiment))
     if word and found.decision == PROMOTE:
         reason = (
-            f"{found.reason}; but {word}, which stands until `python -m flows.compare "
-            f"{experiment.name} --lift`"
+            f"{found.reason}; but {word}, which stands until `diffusevae lift {experiment.name}`"
         )
         found = replace(found, decision=HOLD, reason=reason)
     if found.decision == PROMOTE:

@@ -28,7 +28,7 @@ def render_claims() -> str:
     lines = [
         "# Claims ledger",
         "",
-        "Written by `python -m tasks.results`, checked by `tests/tasks/test_results.py`. A "
+        "Written by `diffusevae results`, checked by `tests/tasks/test_results.py`. A "
         "claim of the study is judged by its own printed numbers and by ours: it holds where the "
         "95 % interval of the paired difference, DiffuseVAE minus VAE, lies on its side of zero. "
         "What ours say is said of the scale they were made at; where that is not the study's "

@@ -109,7 +109,7 @@ def render_stage(stage: str, folder: Path) -> list[str]:
 
 def read_stage_table(path: Path, stage: str) -> pd.DataFrame:
     """Return the table that a stage on demand left. Raises InputError."""
-    mend = f"run `dvc repro {stage}@{path.parent.parent.name}`, then `python -m tasks.results`"
+    mend = f"run `dvc repro {stage}@{path.parent.parent.name}`, then `diffusevae results`"
     return read_table(path, NEEDED[stage], mend)
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from flows.prefect_server import free_port
-from tests.support.checkouts import ROOT, wait_for
+from tests.support.checkouts import ROOT, mark_checkout, wait_for
 from tests.support.routes import find_answered, list_starlette, require_loopback
 from tests.support.toy_latents import copy_store, register_toy, write_checkout
 from tests.support.toy_overview import write_overview
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get i
 
 @dataclass(frozen=True)
 class Served:
-    """The page of `python -m apps.explore`: its address and login, and where it was started."""
+    """The page of `diffusevae explore`: its address and login, and where it was started."""
 
     address: str
     login: dict[str, str]
@@ -69,12 +69,13 @@ def served(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MLFLOW_TRACKING_URI", copy_store(empty_store, folder))
+        mark_checkout(folder)
         write_checkout(folder)
         register_toy()
         variables = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
         log = open(folder / "log", "w+")
         process = subprocess.Popen(
-            [sys.executable, "-m", "apps.explore", "toy_study", str(port)],
+            [sys.executable, "-m", "diffusevae", "explore", "toy_study", "--port", str(port)],
             env=os.environ | variables,
             stdout=log,
             stderr=log,
@@ -147,7 +148,7 @@ def assert_no_sideways_scroll(page: Page) -> None:
 
 @pytest.mark.fault("S2")
 def test_the_page_is_for_who_can_log_in(served):
-    from apps.explore.__main__ import make_app
+    from apps.explore.server import make_app
 
     routes = {*list_starlette(make_app(None, 0).routes), *SOCKETS}
     assert ("GET", "/") in routes and len(routes) > 8

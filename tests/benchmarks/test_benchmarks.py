@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import nn
 
-import benchmarks.__main__ as command
 from benchmarks import (
     ceilings,
     evaluation,
@@ -23,6 +22,7 @@ from benchmarks import (
     precision,
     sampling,
     startup,
+    topics,
     training,
 )
 from benchmarks.measure import Side, Spread, divide, fastest, processes, take_turns
@@ -38,6 +38,7 @@ from benchmarks.networks import (
 from benchmarks.schedulers import DiffusersView, LucidrainsView, make_scheduler
 from benchmarks.setting import IMAGE_SHAPE, Setting, choose_setting
 from diffusevae.core.device import LAUNCH_VARIABLE, PRECISION_VARIABLE
+from diffusevae.core.errors import InputError
 from diffusevae.core.tensor_file import save_tensors
 from diffusevae.sampling.samplers import sample
 
@@ -297,7 +298,7 @@ import time:      2000 |       2000 | torch.nn
 def test_the_last_line_is_json_with_the_ratios(monkeypatch, capsys):
     monkeypatch.setattr(evaluation, "NUM_PAIRS", 150)
     monkeypatch.setattr(evaluation, "time_whole", lambda setting, experiment: None)
-    command.main(["evaluation", "--experiment", "smoke", "--repeats", "1"])
+    topics.measure(["evaluation"], "smoke", 1)
     ratios = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert ratios["paired_metrics_vs_torchmetrics"] > 0
     assert set(ratios) <= {"paired_metrics_vs_torchmetrics", "frechet_vs_pytorch-fid"}
@@ -315,7 +316,7 @@ def test_the_public_metrics_measure_what_ours_do():
 def test_without_a_gpu_its_topic_is_left_out_in_one_line(capsys):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    command.main(["gpu", "--experiment", "smoke", "--repeats", "1"])
+    topics.measure(["gpu"], "smoke", 1)
     lines = capsys.readouterr().out.splitlines()
     assert "gpu: left out, there is no GPU here" in lines and json.loads(lines[-1]) == {}
 
@@ -348,10 +349,9 @@ def test_what_a_gpu_is_measured_by_runs_on_any_device(setting, monkeypatch, caps
     assert LAUNCH_VARIABLE not in os.environ
 
 
-def test_an_unknown_topic_is_an_error_that_names_those_there_are(capsys):
-    with pytest.raises(SystemExit):
-        command.main(["speed"])
-    assert "unknown: speed; there are ceilings, layers, training" in capsys.readouterr().err
+def test_an_unknown_topic_is_an_error_that_names_those_there_are():
+    with pytest.raises(InputError, match="topic 'speed': there is none; known: ceilings"):
+        topics.measure(["speed"], "smoke", 1)
 
 
 def test_who_reads_no_further_ends_it_without_a_traceback(monkeypatch):
@@ -359,7 +359,7 @@ def test_who_reads_no_further_ends_it_without_a_traceback(monkeypatch):
     os.close(reading)
     with open(writing, "w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
-        assert command.main(["gpu", "--experiment", "smoke"]) == 128 + signal.SIGPIPE
+        assert topics.measure(["gpu"], "smoke", 5) == 128 + signal.SIGPIPE
 
 
 def test_the_exponent_is_that_of_the_growth(setting, monkeypatch, tmp_path):

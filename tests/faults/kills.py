@@ -2,7 +2,7 @@
 
     python -m tests.faults.kills --rounds 200 [--jobs 2] [--shared]
 
-In each round `python -m flows smoke` goes on in its checkout until, at a random moment, a random
+In each round `diffusevae run smoke` goes on in its checkout until, at a random moment, a random
 process of its tree is killed outright: flow, DVC, stage, recorder or Prefect's server. A run that
 comes to its end must leave the bytes of an unbroken one, one version in the registry and no run
 that MLflow takes for at work; then another checkout begins anew. Moments are early more often than
@@ -55,7 +55,7 @@ class Checkout:
         code = {"PYTHONPATH": str(self.folder / "src"), "OMP_NUM_THREADS": "1"}
         with open(self.folder.parent / "said", "a") as said:
             self._flow = subprocess.Popen(
-                [sys.executable, "-m", "flows", EXPERIMENT],
+                [sys.executable, "-m", "diffusevae", "run", EXPERIMENT],
                 cwd=self.folder,
                 env=os.environ | code | self._variables | {MARK: self._mark},
                 stdout=said,

@@ -16,7 +16,7 @@ from diffusevae.core.errors import InputError
 from flows import serve
 from flows.prefect_server import free_port
 from tests.support import toy_latents
-from tests.support.checkouts import ROOT
+from tests.support.checkouts import ROOT, mark_checkout
 from tests.support.toy_registry import register_toy
 
 JSON = {"Content-Type": "application/json"}
@@ -106,7 +106,9 @@ def test_a_bad_request_is_answered_with_one_line(store):
     for body, _ in IMAGES:
         answer = plain.post("/invocations", content=json.dumps(body), headers=JSON)
         assert answer.status_code == 400 and "stack_trace" not in answer.json()
-    with pytest.raises(InputError, match="^models:/diffusevae-toy/9: .*; write `python -m flows.s"):
+    with pytest.raises(
+        InputError, match="^models:/diffusevae-toy/9: .*; `diffusevae serve --help`"
+    ):
         serve.make_app("models:/diffusevae-toy/9", 5001)
 
 
@@ -116,7 +118,16 @@ def test_a_model_that_does_not_fit_together_is_one_line(store):
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    command = [sys.executable, "-m", "flows.serve", "models:/diffusevae-toy/1", str(free_port())]
+    mark_checkout(Path())
+    command = [
+        sys.executable,
+        "-m",
+        "diffusevae",
+        "serve",
+        "models:/diffusevae-toy/1",
+        "--port",
+        str(free_port()),
+    ]
     done = subprocess.run(
         command,
         capture_output=True,

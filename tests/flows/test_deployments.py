@@ -65,7 +65,7 @@ def run_module(checkout: Path, *arguments: str) -> subprocess.Popen:
 def deployments(server, smoke_run: SmokeRun) -> dict:
     """The deployments by name, put on the server twice: the second time changes nothing."""
     for _ in range(2):
-        process = run_module(smoke_run.checkout, "flows.bootstrap")
+        process = run_module(smoke_run.checkout, "diffusevae", "bootstrap")
         said, _ = process.communicate(timeout=SECONDS)
         assert process.returncode == 0, said
     found = server.read_deployments()
@@ -83,7 +83,7 @@ def runs_of(server, state: str) -> list:
 @contextmanager
 def work(checkout: Path):
     """Yield a worker of the cpu pool there."""
-    process = run_module(checkout, "flows.worker", "cpu")
+    process = run_module(checkout, "diffusevae", "worker", "cpu")
     try:
         yield process
     finally:
@@ -167,7 +167,7 @@ def test_a_run_whose_worker_died_is_marked_crashed(server, deployments, worker):
 
 @pytest.mark.fault("F7")
 def test_one_checkout_has_one_worker(server, deployments, smoke_run):
-    both = [run_module(smoke_run.checkout, "flows.worker", "cpu") for _ in range(2)]
+    both = [run_module(smoke_run.checkout, "diffusevae", "worker", "cpu") for _ in range(2)]
     try:
         refused = wait_for(lambda: [each for each in both if each.poll() is not None], "a refusal")
         assert [each.returncode for each in refused] == [3]
@@ -231,7 +231,7 @@ def test_schedules_keep_their_hour_through_the_change_of_clocks(deployment):
     ],
 )
 def test_wrong_arguments_get_the_right_ones(arguments):
-    with pytest.raises(InputError, match="write `python -m flows.worker cpu`"):
+    with pytest.raises(InputError, match="write `diffusevae worker cpu`"):
         worker_module.work(arguments)
 
 

@@ -17,9 +17,9 @@ STEPS = ["register", "judge_candidate", "record", "hand_on"]
 DYING = """\
 import os, sys
 import flows.pipeline
-from flows.__main__ import main
+from flows.start import run
 setattr(flows.pipeline, sys.argv[1], lambda *_, **__: os._exit(9))
-main(["smoke"])
+run("smoke")
 """
 
 

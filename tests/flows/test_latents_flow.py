@@ -1,4 +1,4 @@
-"""`python -m flows.latents` as a user runs it: every stage at its smallest, page and registry."""
+"""`diffusevae latents` as a user runs it: every stage at its smallest, page and registry."""
 
 import os
 import re
@@ -33,7 +33,7 @@ def checkout(smoke_checkout, tmp_path_factory) -> Path:
 
 def run_flow(checkout: Path, prefect_server: str, study: str = STUDY):
     return subprocess.run(
-        [sys.executable, "-m", "flows.latents", study],
+        [sys.executable, "-m", "diffusevae", "latents", study],
         cwd=checkout,
         text=True,
         env=os.environ | {"PYTHONPATH": str(checkout / "src"), "PREFECT_API_URL": prefect_server},

@@ -17,7 +17,7 @@ from flows.prefect_server import TemporaryServer, free_port
 from tasks.checkout import require_checkout, require_repository
 from tasks.dvc.lock import read_lock
 from tasks.relocation import relocate
-from tests.support.checkouts import ROOT
+from tests.support.checkouts import ROOT, mark_checkout
 
 
 def sql(path: Path, command: str) -> list:
@@ -196,9 +196,10 @@ def test_a_newer_prefect_database_is_named(tmp_path):
 
 
 def test_explore_on_a_taken_port_is_one_line_and_no_login_is_shown(tmp_path):
+    mark_checkout(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        command = [sys.executable, "-m", "apps.explore", "latents", str(port)]
+        command = [sys.executable, "-m", "diffusevae", "explore", "latents", "--port", str(port)]
         done = subprocess.run(
             command,
             cwd=tmp_path,
@@ -208,7 +209,7 @@ def test_explore_on_a_taken_port_is_one_line_and_no_login_is_shown(tmp_path):
             timeout=120,
         )
     assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr.startswith(f"error: port {port}: ") and "PORT=" in done.stderr
+    assert done.stderr.startswith(f"error: port {port}: ") and "--port " in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

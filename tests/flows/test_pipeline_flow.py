@@ -202,7 +202,7 @@ def test_stopping_the_run_ends_its_stage_and_records_that(bare_checkout, number,
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
     run = subprocess.Popen(
         # A test suite in the background ignores SIGINT, and so would what it starts untied.
-        tie([sys.executable, "-m", "flows", "smoke"]),
+        tie([sys.executable, "-m", "diffusevae", "run", "smoke"]),
         cwd=bare_checkout,
         env=environment | {"PYTHONPATH": str(bare_checkout / "src")},
         stdout=subprocess.PIPE,

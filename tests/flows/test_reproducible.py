@@ -31,7 +31,7 @@ def run_python(checkout: Path, source: Path, *arguments: str) -> subprocess.Comp
 
 
 def reproduce(checkout: Path, experiment: str) -> subprocess.CompletedProcess:
-    return run_python(checkout, checkout / "src", "-m", "flows.reproduce", experiment)
+    return run_python(checkout, checkout / "src", "-m", "diffusevae", "reproduce", experiment)
 
 
 def test_a_result_made_again_in_a_clean_folder_is_the_same_to_the_byte(smoke_run: SmokeRun):

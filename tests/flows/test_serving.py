@@ -1,4 +1,4 @@
-"""The champion behind `python -m flows.serve`, asked as the README's curl line asks it."""
+"""The champion behind `diffusevae serve`, asked as the README's curl line asks it."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ def address(smoke_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     port = free_port()
     log = open(tmp_path_factory.mktemp("serving") / "log", "w+")
     server = subprocess.Popen(
-        [sys.executable, "-m", "flows.serve", "smoke", str(port)],
+        [sys.executable, "-m", "diffusevae", "serve", "smoke", "--port", str(port)],
         cwd=smoke_checkout,
         env=os.environ | {"PYTHONPATH": str(smoke_checkout / "src")},
         stdout=log,

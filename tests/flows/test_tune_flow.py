@@ -1,4 +1,4 @@
-"""`python -m flows.tune` in two checkouts: one study, each trial made by one of them."""
+"""`diffusevae tune` in two checkouts: one study, each trial made by one of them."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ def start(checkout: Path, address: str, prefect_server: str) -> subprocess.Popen
         "DIFFUSEVAE_OPTUNA_STORAGE": address,
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.tune", "smoke"],
+        [sys.executable, "-m", "diffusevae", "tune", "smoke"],
         cwd=checkout,
         text=True,
         env=os.environ | variables,

@@ -2,15 +2,14 @@
 
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-import flows.__main__
-from flows import compare
-from flows.bootstrap import bootstrap
+from command.line import main
+from flows import compare, start
 from flows.prefect_server import server_at_hand
-from flows.worker import work
 from tasks import recording
 from tasks.terminal import run_on_terminal
 from tests.support.checkouts import CANARY, LOGIN
@@ -18,20 +17,20 @@ from tests.support.loopback import serve, status
 
 NOWHERE = "http://127.0.0.1:9"
 COMMANDS = {
-    "flows": lambda: flows.__main__.main(["smoke"]),
-    "flows.compare": lambda: compare.main(["smoke"]),
-    "flows.compare --rollback": lambda: compare.main(["smoke", "--rollback"]),
-    "flows.bootstrap": lambda: run_on_terminal(bootstrap),
-    "flows.worker": lambda: run_on_terminal(lambda: work(["cpu"])),
+    "run": ["smoke"],
+    "compare": ["smoke"],
+    "rollback": ["smoke"],
+    "bootstrap": [],
+    "worker": ["cpu"],
 }
-OF_MLFLOW = ("flows", "flows.compare", "flows.compare --rollback")
+OF_MLFLOW = ("run", "compare", "rollback")
 
 
 def fail(command: str, capfd) -> str:
     """Return the one line that a command ends with; it has the exit code 3."""
-    start = time.monotonic()
-    assert COMMANDS[command]() == 3
-    assert time.monotonic() - start < 60
+    began = time.monotonic()
+    assert main([command, *COMMANDS[command]], Path.cwd()) == 3
+    assert time.monotonic() - began < 60
     [line] = capfd.readouterr().err.splitlines()
     return line
 
@@ -52,7 +51,7 @@ def prepare_only(prepare):
 @pytest.fixture
 def no_prefect(monkeypatch):
     """No Prefect server is started, for the commands do not come to use one."""
-    for module in (flows.__main__, compare):
+    for module in (start, compare):
         monkeypatch.setattr(module, "server_at_hand", prepare_only)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
@@ -87,7 +86,7 @@ def test_no_address_shows_its_password(command, monkeypatch, capfd):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     if command in OF_MLFLOW:
-        for module in (flows.__main__, compare):
+        for module in (start, compare):
             monkeypatch.setattr(module, "server_at_hand", prepare_only)
     with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
         line = fail(command, capfd)

@@ -11,7 +11,7 @@ import torch
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
-from diffusevae.__main__ import describe_origin, main
+from command.line import main
 from diffusevae.core.errors import InputError
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.data.dataset import Split
@@ -31,6 +31,7 @@ from diffusevae.sampling.generation import (
 )
 from diffusevae.sampling.samplers import sample
 from diffusevae.tracking.stage_logger import StageLogger
+from tasks.pictures import describe_origin
 from tasks.registry.versions import Version
 from tests.support.toy_models import make_diffusion, make_sampler, make_vae
 
@@ -173,7 +174,7 @@ def test_more_images_than_there_are_is_an_error_with_the_number(models, test_ima
 
 
 def test_a_picture_that_cannot_be_written_is_found_before_any_work(tmp_path, capsys):
-    assert main(["smoke", "--out", str(tmp_path)]) == 3
+    assert main(["sample", "smoke", "--out", str(tmp_path)], tmp_path) == 3
     assert capsys.readouterr().err == f"error: {tmp_path}: is a folder; name another file\n"
 
 

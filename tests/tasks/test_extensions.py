@@ -8,6 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import tasks.results as results
+from command.line import main
 from diffusevae.core.errors import InputError
 from diffusevae.stages.names import ON_DEMAND
 from tasks.dvc.excerpt import find_hash, read_excerpt, trace_excerpt
@@ -98,7 +99,7 @@ def checkout(tmp_path, monkeypatch):
 
 
 def test_a_stage_is_published_with_a_page_made_of_its_table(checkout):
-    assert results.main(["quickstart", "robustness"]) == 0
+    assert main(["results", "quickstart", "robustness"], Path()) == 0
     folder = EXTENSIONS / "robustness/quickstart"
     assert (folder / "images.png").read_bytes() == b"picture"
     page = (folder / "README.md").read_text()
@@ -112,14 +113,14 @@ def test_a_stage_is_published_with_a_page_made_of_its_table(checkout):
     link = "- `robustness`: [quickstart](results/extensions/robustness/quickstart)"
     assert INDEX.read_text().splitlines()[3] == link
     texts = [path.read_bytes() for path in (INDEX, folder / "README.md", folder / "lock.yaml")]
-    assert results.main(["quickstart", "robustness"]) == 0
+    assert main(["results", "quickstart", "robustness"], Path()) == 0
     assert [p.read_bytes() for p in (INDEX, folder / "README.md", folder / "lock.yaml")] == texts
 
 
 def test_of_a_folder_that_is_an_output_no_model_is_published(checkout):
     (MADE / "model.safetensors").write_bytes(b"weights")
     write_lock([MADE])
-    assert results.main(["quickstart", "robustness"]) == 0
+    assert main(["results", "quickstart", "robustness"], Path()) == 0
     folder = EXTENSIONS / "robustness/quickstart"
     names = {path.name for path in folder.iterdir()}
     assert names == {"table.csv", "images.png", "lock.yaml", "README.md"}
@@ -133,14 +134,14 @@ def test_of_a_folder_that_is_an_output_no_model_is_published(checkout):
     ],
 )
 def test_what_did_not_run_is_not_published(checkout, capsys, stages, said):
-    assert results.main(["quickstart", *stages]) == 2
+    assert main(["results", "quickstart", *stages], Path()) == 2
     assert said in capsys.readouterr().err
     assert not EXTENSIONS.exists()
 
 
 def test_what_the_lock_does_not_know_is_not_published(checkout, capsys):
     make_table(repaired=9.0)
-    assert results.main(["quickstart", "robustness"]) == 2
+    assert main(["results", "quickstart", "robustness"], Path()) == 2
     assert "table.csv: is not what dvc.lock holds; run `dvc repro" in capsys.readouterr().err
     assert not EXTENSIONS.exists()
 
@@ -148,7 +149,7 @@ def test_what_the_lock_does_not_know_is_not_published(checkout, capsys):
 def test_a_column_without_words_is_not_published(checkout, capsys):
     make_table(charm=9.0)
     write_lock([MADE / "table.csv"])
-    assert results.main(["quickstart", "robustness"]) == 2
+    assert main(["results", "quickstart", "robustness"], Path()) == 2
     assert "has no words for column charm of table.csv" in capsys.readouterr().err
     assert not EXTENSIONS.exists()
 

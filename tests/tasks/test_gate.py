@@ -24,7 +24,6 @@ from diffusevae.metrics.promotion import (
 )
 from diffusevae.models.classifier import Classifier, ClassifierConfig, save_classifier
 from diffusevae.registered.own_code import running_package
-from flows.compare import main
 from flows.serve import find_sound
 from tasks.registry import champions, evidence, gate, person
 from tasks.registry.own_process import describe_code, find_other_packages, make_apart
@@ -306,10 +305,7 @@ def test_what_a_person_chose_stands_until_a_person_lifts_it(registry):
         assert found.decision == "hold" and gate.find_champion(TOY) == forced
     tags = tags_of(registry, better)
     assert tags["gate"] == "held" and "better by" in tags["gate_reason"]
-    assert (
-        "we show this one, which stands until `python -m flows.compare toy --lift`"
-        in tags["gate_reason"]
-    )
+    assert "we show this one, which stands until `diffusevae lift toy`" in tags["gate_reason"]
     assert person.roll_back(TOY) == first  # another word of a person
     judge(better)
     assert gate.find_champion(TOY) == first
@@ -540,12 +536,3 @@ def test_without_versions_or_a_champion_before_the_mend_is_named(registry):
         person.roll_back(TOY)
     with pytest.raises(InputError, match="diffusevae-toy version 7: the registry has none"):
         gate.compare_versions(TOY, "7", "7")
-
-
-@pytest.mark.parametrize(
-    "arguments", [["1", "2", "3"], ["1", "--rollback"], ["1", "2", "--force", "x"]]
-)
-def test_too_many_versions_on_the_command_line_are_refused(arguments, capsys):
-    assert main(["quickstart", *arguments]) == 2
-    said = capsys.readouterr().err
-    assert "at most two, one with --force, none with --rollback or --lift" in said

@@ -1,12 +1,13 @@
 """The registry holds latent models: what comes back, what is found damaged or refused."""
 
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from apps.explore.__main__ import explore
+from apps.explore.server import explore
 from diffusevae.core.errors import EnvironmentFailure, InputError
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.models.diffusion import DiffusionModel, save_diffusion
@@ -122,21 +123,15 @@ def test_a_model_without_latents_is_one_line(store, tmp_path):
     store.create_registered_model("diffusevae-toy")
     store.create_model_version("diffusevae-toy", str(tmp_path), tags={"vae_sha256": "0"})
     with pytest.raises(InputError, match="^diffusevae-toy: has no latents to move; name a latent"):
-        explore(["diffusevae-toy", "8099"])
+        explore("diffusevae-toy", 8099)
     with pytest.raises(InputError, match="^nothing: the registry has no model latents-nothing;"):
-        explore(["nothing", "8099"])
+        explore("nothing", 8099)
 
 
-def test_wrong_arguments_are_one_line(tmp_path, monkeypatch):
+def test_a_taken_port_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="port 'high': expected a whole number"):
-        explore(["latents", "high"])
-    with pytest.raises(InputError, match="write `python -m apps.explore"):
-        explore(["latents", "8099", "more"])
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(EnvironmentFailure, match="in use; name another"):
-            explore(["latents", str(taken.getsockname()[1])])
+            explore("latents", taken.getsockname()[1])

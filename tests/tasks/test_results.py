@@ -10,6 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import tasks.results as results
+from command.line import main
 from diffusevae.core.errors import InputError
 from diffusevae.report.claims import CLAIMS, judge_ours
 from diffusevae.report.reference_study import Scale
@@ -119,7 +120,7 @@ def checkout(tmp_path, monkeypatch):
 
 
 def test_publishing_writes_every_text_and_again_changes_none(checkout):
-    assert results.main(["quickstart"]) == 0
+    assert main(["results", "quickstart"], Path()) == 0
     texts = {
         path: path.read_bytes()
         for path in (
@@ -130,20 +131,20 @@ def test_publishing_writes_every_text_and_again_changes_none(checkout):
     }
     assert b"1,234 held-out test images" in texts[Path("README.md")]
     assert Path("docs/results/quickstart/mnist/figures_generated.png").read_bytes() == b"picture"
-    assert results.main([]) == 0
+    assert main(["results", "quickstart"], Path()) == 0
     assert all(path.read_bytes() == text for path, text in texts.items())
 
 
 def test_results_that_the_lock_does_not_know_are_not_published(checkout, capsys):
     Path("artifacts/quickstart/evaluate/metrics.json").write_text("{}")
-    assert results.main([]) == 2
+    assert main(["results", "quickstart"], Path()) == 2
     assert "is not what dvc.lock holds; run `make run" in capsys.readouterr().err
     assert not Path("docs").exists()
 
 
 def test_figures_that_the_lock_does_not_know_are_not_published(checkout, capsys):
     Path("artifacts/quickstart/figures/generated.png").write_bytes(b"of another run")
-    assert results.main([]) == 2
+    assert main(["results", "quickstart"], Path()) == 2
     assert "quickstart/figures: is not what dvc.lock holds" in capsys.readouterr().err
     assert not Path("docs").exists()
 
@@ -153,7 +154,7 @@ def test_what_is_published_quotes_the_params_it_was_made_with(checkout):
     write_lock(compress=COMPRESS)
     text = Path("params.yaml").read_text()
     Path("params.yaml").write_text(text.replace("num_test_images: 1000", "num_test_images: 7"))
-    assert results.main([]) == 0
+    assert main(["results", "quickstart"], Path()) == 0
     folder = Path("docs/results/quickstart/mnist")
     page = (folder / "README.md").read_text()
     assert "345 test images; PCA fitted to all training images; VAEs of 3 seeds" in page
@@ -165,7 +166,7 @@ def test_what_is_published_quotes_the_params_it_was_made_with(checkout):
 def test_the_studys_claims_are_judged_for_its_own_images_only(checkout, source, folder):
     """Whatever the data set is called."""
     write_lock(source)
-    assert results.main([]) == 0
+    assert main(["results", "quickstart"], Path()) == 0
     assert Path(f"docs/results/quickstart/{folder}/metrics.json").is_file()
     assert (CLAIMS[0].text in Path("docs/claims.md").read_text()) == (source == "mnist")
 
@@ -175,7 +176,7 @@ def test_a_claim_is_not_judged_at_another_scale_than_the_studys(checkout, monkey
         [row] = [line for line in text.splitlines() if line.startswith(f"| {CLAIMS[0].text}")]
         return row.split(" | ")[4:6]
 
-    assert results.main([]) == 0
+    assert main(["results", "quickstart"], Path()) == 0
     text = Path("docs/claims.md").read_text()
     ours = judge_ours(CLAIMS[0], make_metrics()["paired"])
     assert verdicts(text) == [ours, "not comparable"]
@@ -207,13 +208,13 @@ def make_compression() -> None:
 
 def test_what_a_stage_on_demand_left_is_published_where_the_lock_knows_it(checkout, capsys):
     make_compression()
-    assert results.main([]) == 2
+    assert main(["results", "quickstart"], Path()) == 2
     assert (
         "table.csv: is not what dvc.lock holds; run `dvc repro compress@quickstart`"
         in capsys.readouterr().err
     )
     write_lock(compress=COMPRESS)
-    assert results.main([]) == 0
+    assert main(["results", "quickstart"], Path()) == 0
     page = Path("docs/results/quickstart/mnist/README.md").read_text()
     assert "| 1 x 4 x 4 | 16 | 0.50000 | 0.25000 | −0.25000 [−0.37500, −0.12500] |" in page
     text = Path("docs/claims.md").read_text()

@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from flows.prefect_server import free_port
-from tests.support.checkouts import ROOT
+from tests.support.checkouts import ROOT, mark_checkout
 from tests.support.routes import find_answered, list_mlflow, require_loopback
 from tests.support.services import start
 
@@ -34,11 +34,12 @@ class Served:
 @pytest.fixture(scope="module")
 def served(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("checkout")
+    mark_checkout(folder)
     (folder / "mlflow").mkdir()
     shutil.copy(empty_store, folder / "mlflow/mlflow.db")
     MlflowClient(f"sqlite:///{folder / 'mlflow/mlflow.db'}").create_experiment("served")
     port = free_port()
-    command = (sys.executable, "-m", "tasks.tracking_server", str(port))
+    command = (sys.executable, "-m", "diffusevae", "mlflow", "--port", str(port))
     with start(folder, "/health", *command, port=port, PYTHONPATH=str(ROOT)) as server:
         server.wait()
         known = json.loads((folder / "mlflow/login.json").read_text())

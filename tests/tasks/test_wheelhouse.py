@@ -59,7 +59,7 @@ def test_make_knows_the_target():
         timeout=60,
     )
     assert shown.returncode == 0, shown.stderr
-    assert "python -m tasks.wheelhouse 3.12\n" in shown.stdout
+    assert "diffusevae wheelhouse 3.12\n" in shown.stdout
 
 
 def test_sources_become_a_wheel_in_their_place(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from diffusevae.core.proxies import keep_loopback_direct
 from diffusevae.tracking.mlflow_store import connect, experiment_id
-from tests.support.checkouts import ROOT
+from tests.support.checkouts import ROOT, mark_checkout
 
 
 @pytest.fixture
@@ -127,8 +127,9 @@ def test_mlflow_on_a_taken_port_is_one_line_and_no_login_is_printed(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
+        mark_checkout(tmp_path)
         done = subprocess.run(
-            [sys.executable, "-m", "tasks.tracking_server", str(port)],
+            [sys.executable, "-m", "diffusevae", "mlflow", "--port", str(port)],
             cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             text=True,
@@ -136,5 +137,6 @@ def test_mlflow_on_a_taken_port_is_one_line_and_no_login_is_printed(tmp_path):
         )
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == (
-        f"error: port {port}: Address already in use; name another: `make mlflow PORT={port + 1}`\n"
+        f"error: port {port}: Address already in use; name another: "
+        f"`diffusevae mlflow --port {port + 1}`\n"
     )

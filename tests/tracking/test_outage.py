@@ -155,7 +155,7 @@ def test_the_record_is_complete_when_the_server_comes_back_after_the_stage(serve
         stage.kill()
     ended = time.time()
     assert stage.returncode == 0
-    assert "the next run sends it, or `python -m tasks.recording`" in said
+    assert "the next run sends it, or `diffusevae send`" in said
     assert [run.info.status for run in runs_of(served, "after")] == ["RUNNING"]
 
     assert not send_unsent()  # it is away still

@@ -24,7 +24,7 @@ from types import ModuleType, SimpleNamespace
 from diffusevae.core import interruption
 from diffusevae.core.command import run_command
 from diffusevae.core.disk import SCRATCH, make_private, own_output
-from diffusevae.core.errors import InputError, guard_output
+from diffusevae.core.errors import EnvironmentFailure, InputError, guard_output
 from diffusevae.core.parent import PARENT_VARIABLE, end_with_parent
 from diffusevae.stages.names import ALL_STAGES, TRAINED_TOGETHER
 from diffusevae.tracking.recorder_client import Recorder
@@ -94,14 +94,18 @@ def _end_with_parent() -> None:
 def _load(argv: list[str]) -> tuple[ModuleType, SimpleNamespace, dict[str, Path]]:
     """Return a stage's module, its params as it works with them (its key among them) and its paths.
 
-    Raises InputError.
+    Raises InputError, EnvironmentFailure where a package is missing.
     """
-    from diffusevae.core.params import (
-        load_sections,  # only now: before, a signal would not be heard
-    )
-
     gc.disable()  # imports make a great many objects and no garbage
-    stage = importlib.import_module(f"diffusevae.stages.{argv[0]}")
+    try:  # only now: before, a signal would not be heard
+        from diffusevae.core.params import load_sections
+
+        stage = importlib.import_module(f"diffusevae.stages.{argv[0]}")
+    except ModuleNotFoundError as error:
+        raise EnvironmentFailure(
+            f"{error.name}: is not installed for {sys.executable}; run `make setup`, then "
+            "`source .venv/bin/activate`"
+        ) from error
     gc.enable()
     arguments = _parse_paths(stage, argv)
     key = arguments.pop("key")

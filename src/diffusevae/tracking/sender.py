@@ -93,7 +93,7 @@ class Sender(Thread):
                 path = os.path.relpath(self._journal.path)
                 return say(
                     f"warning: what MLflow did not take is kept in {path}; the next run "
-                    "sends it, or `python -m tasks.recording`"
+                    "sends it, or `diffusevae send`"
                 )
             self.join(0.05)
 

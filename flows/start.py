@@ -1,24 +1,20 @@
-"""The pipeline from a terminal.
-
-    python -m flows quickstart
+"""The start of the pipeline from a terminal.
 
 Without PREFECT_API_URL, a Prefect server is started for the time of the run.
 """
 
 import gc
-import sys
 
 from flows.prefect_server import server_at_hand
 from tasks.checkout import require_checkout
-from tasks.terminal import run_on_terminal, show_outcome
+from tasks.terminal import show_outcome
 
 
-def main(arguments: list[str]) -> int:
-    """Run the pipeline for the experiment named, else for quickstart; return the exit code."""
-    return run_on_terminal(lambda: _run(arguments[0] if arguments else "quickstart"))
+def run(name: str) -> None:
+    """Run the pipeline for an experiment; say where the report and the model are.
 
-
-def _run(name: str) -> None:
+    Raises InputError, EnvironmentFailure or StageFailure.
+    """
     require_checkout()
     with server_at_hand(lambda: _prepare(name)):
         from flows.pipeline import pipeline
@@ -37,7 +33,3 @@ def _prepare(name: str) -> None:
     load_experiment(name)
     require_mlflow()
     gc.enable()
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,17 +1,14 @@
 """Everything measured in one run, beside public peers; the last line is one JSON object.
 
-    python -m benchmarks                                  # all topics, on quickstart
-    python -m benchmarks training sampling --experiment mnist --repeats 3
-
 A ratio says how many times faster (or smaller) ours is, but where its name says otherwise. The JSON
 holds the medians by name. Topics that need an experiment's results say so where there are none.
 """
 
-import argparse
 import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 import torch
 
@@ -32,6 +29,8 @@ from benchmarks import (
 )
 from benchmarks.measure import Ratios, show_ratios
 from benchmarks.setting import choose_setting, describe
+from diffusevae.core.errors import InputError
+from diffusevae.core.wording import suggest
 
 TOPICS = {
     "ceilings": ceilings,
@@ -71,13 +70,13 @@ STARTUP_TARGET = "at most 2.5"
 REPEATS = 5
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measure the topics named, else all of them; return the exit code.
+def measure(topics: Sequence[str], experiment: str, repeats: int) -> int:
+    """Measure the topics named, else all of them; return the exit code. Raises InputError.
 
     Whoever reads no further (`| head`) ends it: there is nothing but what it says.
     """
     try:
-        _measure(arguments)
+        _measure(topics, experiment, repeats)
         sys.stdout.flush()
         return 0
     except BrokenPipeError:
@@ -85,18 +84,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
 
 
-def _measure(arguments: list[str] | None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("topics", nargs="*", metavar="topic", help=", ".join(TOPICS))
-    parser.add_argument("--experiment", default="quickstart")
-    parser.add_argument("--repeats", type=int, default=REPEATS)
-    chosen = parser.parse_args(arguments)
-    if unknown := set(chosen.topics) - set(TOPICS):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(TOPICS)}")
-    setting = choose_setting(chosen.experiment, chosen.repeats)
+def _measure(topics: Sequence[str], experiment: str, repeats: int) -> None:
+    for topic in topics:
+        if topic not in TOPICS:
+            raise InputError(f"topic {topic!r}: there is none; {suggest(topic, TOPICS)}")
+    setting = choose_setting(experiment, repeats)
     print(describe(setting), flush=True)
     ratios: Ratios = {}
-    for topic in chosen.topics or TOPICS:
+    for topic in topics or TOPICS:
         ratios |= TOPICS[topic].measure(setting)
         if setting.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -104,7 +99,3 @@ def _measure(arguments: list[str] | None) -> None:
     show_ratios(ratios, targets)
     print(f"\nload average at the end, our own threads included: {os.getloadavg()[0]:.1f}")
     print(json.dumps({name: round(ratio.median, 4) for name, ratio in ratios.items()}))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

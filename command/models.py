@@ -1,0 +1,127 @@
+"""Subcommands about registered models and what they make."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from command.parts import Experiment, Port, complete_experiments, on_terminal, plainly
+from command.parts import show_examples as examples
+
+PANEL = "Models"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the subcommands of this module."""
+    for command, lines in EXAMPLES.items():
+        app.command(rich_help_panel=PANEL, epilog=examples(*lines))(command)
+
+
+@on_terminal
+def compare(
+    experiment: Experiment,
+    version: Annotated[str | None, typer.Argument(help="Else the newest.")] = None,
+    other: Annotated[
+        str | None, typer.Argument(help="A version to hold it against; then nothing changes.")
+    ] = None,
+) -> None:
+    """Judge a version against the champion, or hold two versions side by side."""
+    from flows import compare
+
+    compare.show(experiment, version, other)
+
+
+@on_terminal
+def promote(
+    experiment: Experiment,
+    reason: Annotated[str, typer.Option(help="Why; it is kept with the version.")],
+    version: Annotated[str | None, typer.Option(help="Else the newest.")] = None,
+) -> None:
+    """Make a version the champion, whatever is measured; this stands until `diffusevae lift`."""
+    from flows import compare
+
+    compare.show(experiment, version, reason=reason)
+
+
+@on_terminal
+def rollback(experiment: Experiment) -> None:
+    """Make the champion before the champion again; this stands until `diffusevae lift`."""
+    from flows import compare
+
+    compare.roll_back(experiment)
+
+
+@on_terminal
+def lift(experiment: Experiment) -> None:
+    """Let the rule under gate: in params.yaml decide again, and do so now."""
+    from flows import compare
+
+    compare.lift(experiment)
+
+
+@plainly
+def sample(
+    context: typer.Context,
+    experiment: Experiment = "quickstart",
+    sampler: Annotated[str | None, typer.Option(help="ddim, ddpm, unipc, ...")] = None,
+    num_steps: Annotated[str | None, typer.Option("--num-steps", "--num_steps")] = None,
+    spacing: Annotated[str | None, typer.Option(help="trailing, leading or linspace")] = None,
+    eta: str | None = None,
+    variance: Annotated[str | None, typer.Option(help="beta, posterior or zero")] = None,
+    clip: str | None = None,
+    guidance: str | None = None,
+    guided_by: Annotated[str | None, typer.Option("--guided-by", "--guided_by")] = None,
+    temperature: str | None = None,
+    shared_noise: Annotated[str | None, typer.Option("--shared-noise", "--shared_noise")] = None,
+    batch_size: Annotated[str | None, typer.Option("--batch-size", "--batch_size")] = None,
+    num_images: Annotated[
+        int, typer.Option("--num-images", "--num_images", help="Of each kind.")
+    ] = 20,
+    seed: int = 0,
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("images.png"),
+) -> None:
+    """Draw pictures from the models of a finished experiment, with any sampler.
+
+    What is not given is as in section sampler of params.yaml.
+    """
+    from tasks.pictures import draw
+
+    options = {name: value for name, value in context.params.items() if name in SAMPLER}
+    draw(experiment, num_images, seed, Path(os.path.relpath(context.obj / out)), **options)
+
+
+SAMPLER = (
+    "sampler", "num_steps", "spacing", "eta", "variance", "clip", "guidance", "guided_by",
+    "temperature", "shared_noise", "batch_size",
+)  # fmt: skip
+
+
+@on_terminal
+def serve(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="An experiment, whose champion it is, or models:/NAME/VERSION.",
+            autocompletion=complete_experiments,
+        ),
+    ] = "quickstart",
+    port: Port = 5001,
+) -> None:
+    """Serve a registered model by HTTP, on this machine only and behind a login."""
+    from flows import serve
+
+    serve.serve(model, port)
+
+
+EXAMPLES = {
+    compare: ("diffusevae compare quickstart", "diffusevae compare quickstart 3 5"),
+    promote: ("diffusevae promote quickstart --reason 'the gate cannot see the digits'",),
+    rollback: ("diffusevae rollback quickstart",),
+    lift: ("diffusevae lift quickstart",),
+    sample: (
+        "diffusevae sample quickstart",
+        "diffusevae sample quickstart --sampler unipc --num-steps 10 --out images.png",
+    ),
+    serve: ("diffusevae serve smoke", "diffusevae serve models:/diffusevae-smoke/3 --port 5002"),
+}

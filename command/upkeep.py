@@ -1,0 +1,79 @@
+"""Subcommands for whoever looks after the checkout: its health, published results, speed."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from command.parts import Experiment, complete_experiments, on_terminal, plainly, show_examples
+
+PANEL = "Upkeep"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the subcommands of this module."""
+    for command, examples in EXAMPLES.items():
+        app.command(rich_help_panel=PANEL, epilog=show_examples(*examples))(command)
+
+
+@on_terminal
+def doctor() -> None:
+    """Say what of this machine and checkout is right, and what to mend; ends with 3 if anything.
+
+    Python, packages, git, disk, memory, GPU, data sources, servers, locks.
+    """
+    from command import health
+
+    health.show()
+
+
+@plainly
+def results(
+    experiment: Experiment = "quickstart",
+    stages: Annotated[
+        list[str] | None, typer.Argument(help="Stages on demand alone, such as restore.")
+    ] = None,
+) -> None:
+    """Publish results: docs/results and all texts that quote them, of what dvc.lock vouches for."""
+    from tasks.results import publish_results, publish_stages
+
+    if stages:
+        publish_stages(experiment, stages)
+    else:
+        publish_results(experiment)
+
+
+def bench(
+    topics: Annotated[list[str] | None, typer.Argument(help="Else all.")] = None,
+    experiment: Annotated[
+        str, typer.Option(help="Of params.yaml.", autocompletion=complete_experiments)
+    ] = "quickstart",
+    repeats: Annotated[int, typer.Option(min=1)] = 5,
+) -> None:
+    """Measure how fast all of it is, beside public implementations and the machine's ceiling.
+
+    `make bench` installs what this needs, and makes the experiment first.
+    """
+    from benchmarks.topics import measure
+
+    raise typer.Exit(measure(topics or [], experiment, repeats))
+
+
+@plainly
+def wheelhouse(
+    version: Annotated[str, typer.Argument(help="The Python that will install it.")] = (
+        f"{sys.version_info.major}.{sys.version_info.minor}"
+    ),
+) -> None:
+    """Pack what a machine without a network installs from, for any supported Python."""
+    from tasks.wheelhouse import pack_and_show
+
+    pack_and_show(version)
+
+
+EXAMPLES = {
+    doctor: ("diffusevae doctor",),
+    results: ("diffusevae results quickstart", "diffusevae results guided guide"),
+    bench: ("diffusevae bench", "diffusevae bench training --experiment mnist --repeats 3"),
+    wheelhouse: ("diffusevae wheelhouse 3.12",),
+}
