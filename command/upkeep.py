@@ -60,6 +60,15 @@ def bench(
 
 
 @plainly
+def download(asset: Annotated[str, typer.Argument(help="mnist, alexnet, cifar10, ...")]) -> None:
+    """Get a data set or LPIPS' weights now, each file known by its hash; a run does so itself."""
+    from diffusevae.experiments.experiment import RAW
+    from diffusevae.sources.assets import fetch
+
+    fetch(asset, RAW / asset, print)
+
+
+@plainly
 def wheelhouse(
     version: Annotated[str, typer.Argument(help="The Python that will install it.")] = (
         f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -75,5 +84,6 @@ EXAMPLES = {
     doctor: ("diffusevae doctor",),
     results: ("diffusevae results quickstart", "diffusevae results guided guide"),
     bench: ("diffusevae bench", "diffusevae bench training --experiment mnist --repeats 3"),
+    download: ("diffusevae download mnist", "diffusevae download alexnet"),
     wheelhouse: ("diffusevae wheelhouse 3.12",),
 }

@@ -58,7 +58,7 @@ def run_on_terminal(action: Callable[[], None]) -> int:
 def show_outcome(report: Path, model: "Registered") -> None:
     """Print where the report, MLflow's pages and the registered model are."""
     address = hide_passwords(os.environ["MLFLOW_TRACKING_URI"])  # set by now: the run has used it
-    local = "make mlflow, then http://127.0.0.1:5000"
+    local = "`diffusevae mlflow`, then http://127.0.0.1:5000"
     print(f"report  {report}")
     print(f"MLflow  {address if address.startswith('http') else local}")
     print(f"model   {model.name}, version {model.version}", flush=True)

@@ -31,7 +31,7 @@ def test_every_text_says_which_pythons_are_supported():
 
 @pytest.mark.parametrize("version", ["3.10", "3.14", "3", "3.12.1", "python3.12", "../3.12", ""])
 def test_another_python_is_named(version):
-    with pytest.raises(InputError, match=rf"PYTHON_VERSION '{re.escape(version)}': expected"):
+    with pytest.raises(InputError, match=rf"Python '{re.escape(version)}': expected"):
         wheelhouse.require_supported(version, PROJECT["requires-python"])
 
 
