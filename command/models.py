@@ -1,6 +1,5 @@
 """Subcommands about registered models and what they make."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -88,7 +87,8 @@ def sample(
     from tasks.pictures import draw
 
     options = {name: value for name, value in context.params.items() if name in SAMPLER}
-    draw(experiment, num_images, seed, Path(os.path.relpath(context.obj / out)), **options)
+    place = out if context.obj == Path.cwd() else context.obj / out
+    draw(experiment, num_images, seed, place, **options)
 
 
 SAMPLER = (
