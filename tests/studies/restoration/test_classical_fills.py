@@ -1,5 +1,6 @@
 """Classical ways to fill in pixels, where the right answer is known."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -33,6 +34,24 @@ def test_noise_is_taken_away_as_far_as_pixels_vary_less_than_it():
     torch.testing.assert_close(expect_less_noise(pixels, mean, noise=0.1), mean)
     near = expect_less_noise(pixels, mean + 0.1, noise=1e-4)
     assert float(near[..., 0]) == pytest.approx(float(mean[..., 0]) + 0.1, abs=1e-3)
+
+
+@pytest.mark.parametrize("count", [5, 40])  # fewer images than their 12 pixels, and more
+def test_the_best_linear_estimate_is_the_textbook_s(count):
+    train, known = torch.rand(count, 3, 2, 2), torch.tensor([1.0, 0, 0, 1]).expand(3, 4)
+    pixels, seen = fit_pixels(train), known.flatten().bool().numpy()
+    x, image = train.flatten(1).double().numpy(), torch.rand(1, 3, 2, 2)
+    mean, covariance = x.mean(0), np.cov(x.T, bias=True)
+    offset = image.flatten().double().numpy() - mean
+
+    own = covariance[np.ix_(seen, seen)] + 0.01 * np.eye(seen.sum())
+    wanted = mean + covariance[:, seen] @ np.linalg.solve(own, offset[seen])
+    filled = expect(pixels, image * known.view(1, 3, 2, 2), known.view(3, 2, 2), ridge=0.01)
+    np.testing.assert_allclose(filled.flatten()[~seen], wanted.clip(0, 1)[~seen], atol=1e-6)
+
+    gain = covariance @ np.linalg.inv(covariance + 0.09 * np.eye(12))
+    clean = expect_less_noise(pixels, image, noise=0.3)
+    np.testing.assert_allclose(clean.flatten(), (mean + gain @ offset).clip(0, 1), atol=1e-6)
 
 
 def test_the_mean_of_the_nearest_keeps_what_is_known():

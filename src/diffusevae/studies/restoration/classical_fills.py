@@ -15,40 +15,56 @@ ROUNDS = 500  # of an averaging that goes half an image's side far
 
 @dataclass(frozen=True, eq=False)
 class PixelGaussian:
-    """Mean (D) and covariance (D x D, float64) of images' pixels."""
+    """Mean (D) and covariance of images' pixels, this as factor.T @ factor.
+
+    factor: K x D float64, K the number of images or of pixels, whichever is less. So no matrix is
+    larger than that, as D x D would be for large pictures of which there are few.
+    """
 
     mean: Tensor
-    covariance: Tensor
+    factor: Tensor
 
 
 def fit_pixels(train: Tensor) -> PixelGaussian:
     """Return the moments of images N x C x H x W in [0,1]."""
     x = train.flatten(1)
     mean = x.double().mean(0)
+    if len(x) <= x.shape[1]:
+        return PixelGaussian(mean, (x.double() - mean) / len(x) ** 0.5)
     covariance = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64)
     for part in x.split(4096):
         offsets = part.double() - mean
         covariance += offsets.T @ offsets
-    return PixelGaussian(mean, covariance / len(x))
+    variances, directions = torch.linalg.eigh(covariance / len(x))
+    return PixelGaussian(mean, variances.clamp(min=0).sqrt()[:, None] * directions.T)
 
 
 def expect(pixels: PixelGaussian, observed: Tensor, known: Tensor, ridge: float) -> Tensor:
     """Return E[x | known pixels] if images were Gaussian: the best linear estimate."""
     seen = known.flatten().bool()
     x = observed.flatten(1).double()
-    own = pixels.covariance[seen][:, seen] + ridge * torch.eye(int(seen.sum())).double()
-    gain = torch.linalg.solve(own, pixels.covariance[seen][:, ~seen])
+    weights = _find_weights(pixels.factor[:, seen], x[:, seen] - pixels.mean[seen], ridge)
     filled = x.clone()
-    filled[:, ~seen] = pixels.mean[~seen] + (x[:, seen] - pixels.mean[seen]) @ gain
+    filled[:, ~seen] = pixels.mean[~seen] + weights @ pixels.factor[:, ~seen]
     return filled.clamp(0, 1).float().reshape(observed.shape)
 
 
 def expect_less_noise(pixels: PixelGaussian, noisy: Tensor, noise: float) -> Tensor:
     """Return E[x | x + noise] if images were Gaussian; noise: standard deviation."""
-    x = noisy.flatten(1).double()
-    both = pixels.covariance + noise**2 * torch.eye(x.shape[1]).double()
-    clean = pixels.mean + (x - pixels.mean) @ torch.linalg.solve(both, pixels.covariance)
+    offsets = noisy.flatten(1).double() - pixels.mean
+    weights = _find_weights(pixels.factor, offsets, noise**2)
+    clean = pixels.mean + weights @ pixels.factor
     return clean.clamp(0, 1).float().reshape(noisy.shape)
+
+
+def _find_weights(factor: Tensor, offsets: Tensor, variance: float) -> Tensor:
+    """Return, of x = w factor + noise of that variance and w ~ N(0, I), E[w | x]: N x K.
+
+    offsets (N x D): x. As (F' F + v I)^-1 F' = F' (F F' + v I)^-1, it takes a K x K matrix.
+    """
+    own = factor @ factor.T
+    own.diagonal().add_(variance)
+    return torch.linalg.solve(own, factor @ offsets.T).T
 
 
 def find_neighbours(train: Tensor, observed: Tensor, known: Tensor, count: int) -> Tensor:

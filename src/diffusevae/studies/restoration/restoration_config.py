@@ -54,7 +54,7 @@ class ToRestore:
     @property
     def variance(self) -> float:
         """That of a pixel, on average."""
-        return float(self.pixels.covariance.diagonal().mean())
+        return float(self.pixels.factor.square().sum(0).mean())
 
 
 def choose_images(
