@@ -19,7 +19,7 @@ from diffusevae.studies.restoration.restored import (
     VAE_CODES,
 )
 
-COLUMNS = 16
+COLUMNS = 10
 # The method shown of each model, and the marks of all; some are of one task only.
 SHOWN = {
     INPAINTING: {VAE_CODES: "vae", DDPM_REPAINT: "ddpm", DIFFUSEVAE_ESTIMATE: "diffusevae"},
