@@ -34,6 +34,8 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false   # eight idle helper processes 
 export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 
 python "$here/bucket.py" make
+# A process of it that a busy machine keeps from answering within 5 s would be taken for dead.
 # Started in the background of a script it would ignore SIGINT.
 exec env --default-signal=INT python "$here/mlflow_server.py" server --app-name basic-auth \
-    --host "${HOST:-0.0.0.0}" --port "${PORT:-5000}" --workers "${WORKERS:-2}"
+    --host "${HOST:-0.0.0.0}" --port "${PORT:-5000}" --workers "${WORKERS:-2}" \
+    --uvicorn-opts "--timeout-worker-healthcheck 60"
