@@ -15,6 +15,9 @@ export PREFECT_SERVER_CORS_ALLOWED_ORIGINS="$page,$(printf %s "$page" | sed 's|/
 export PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=true
 export PREFECT_API_BLOCKS_REGISTER_ON_START=false
 unset PREFECT_API_URL
+# Who holds a slot, as each run of a deployment does, is in its memory by default: a restart would
+# crash all that run.
+export PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=prefect.server.concurrency.lease_storage.filesystem
 # It copies its pages as it starts: not into its own package, for an image's root is read-only.
 export PREFECT_UI_STATIC_DIRECTORY="${PREFECT_HOME:-$HOME/.prefect}/ui"
 # Prefect turns TERM into INT, which a job in the background of a script would ignore.

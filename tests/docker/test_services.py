@@ -375,6 +375,17 @@ def test_searches_are_seen_on_the_dashboard(team: Team):
     assert b'"seen"' in urllib.request.urlopen(request, timeout=30).read()
 
 
+def test_a_slot_of_prefect_s_outlasts_its_restart(team: Team):
+    """Else the server would take it from its run, which crashes."""
+    address, login = f"{team.prefect.address}/api/v2/concurrency_limits", PASSWORDS["prefect"]
+    with httpx.Client(base_url=address, auth=("admin", login), timeout=60) as client:
+        client.post("/", json={"name": "slots", "limit": 1}).raise_for_status()
+        asked = {"names": ["slots"], "slots": 1, "mode": "concurrency", "lease_duration": 300}
+        lease = client.post("/increment-with-lease", json=asked).raise_for_status().json()
+    kept = team.prefect.log.parent / f"concurrency_leases/{lease['lease_id']}.json"
+    assert kept.exists()
+
+
 def test_a_wrong_password_for_prefect_gets_one_line(team: Team, monkeypatch, capsys):
     monkeypatch.setattr("signal.signal", lambda *_: None)  # the tests keep their own
     with temporary_settings(
