@@ -5,6 +5,7 @@ then runs a copy of compose.yaml that differs in three things: images have no di
 driver is another, and a tmpfs has no owner, which podman does not know.
 """
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from flows.prefect_server import free_port
 from tests.support.checkouts import ROOT
 
 HERE = ROOT / "tests/containers"
@@ -32,13 +34,13 @@ default_ulimits = ["nofile=1000:1000", "nproc=1000:1000"]
 log_driver = "k8s-file"
 """
 MOUNTS = "BUILD_MOUNTS"  # names paths that a build sees, such as pip's configuration and wheels
-NEEDED = ("podman", "buildah", "podman-compose", "debootstrap")
+PROGRAMS = ("podman", "buildah", "runc", "catatonit", "podman-compose", "debootstrap")
 SECONDS = 3600
 
 
 def find_missing() -> list[str]:
     """Return what is not installed; nothing can run without root either."""
-    return [name for name in NEEDED if shutil.which(name) is None] + ["root"] * (os.getuid() != 0)
+    return [name for name in PROGRAMS if shutil.which(name) is None] + ["root"] * (os.getuid() != 0)
 
 
 class Engine:
@@ -57,27 +59,52 @@ class Engine:
         text = text.replace("driver: local}", "driver: k8s-file}")
         text = re.sub(r', "/run/postgresql:[^"]*"', "", text)
         (self.clone / "compose.local.yaml").write_text(text)
-        made = self.run(self.clone / "docker/passwords.sh")
-        (self.clone / ".env").write_text(made)
-        (self.clone / ".env").chmod(0o600)
+        self.settings: dict[str, str] = {}
+        self.set_passwords()
         [self.base] = re.findall(r"^FROM (\S+?)@", (ROOT / "docker/Dockerfile").read_text(), re.M)
 
-    def run(self, *command: str | Path, check: bool = True, **options) -> str:
-        """Run a command in the clone; return its output. Raises AssertionError if it fails."""
+    def set_passwords(self) -> None:
+        """Write .env: random passwords, and ports that are free, the same as before if any."""
+        ports = {key: value for key, value in self.settings.items() if key.endswith("_PORT")}
+        file = self.clone / ".env"
+        file.write_text(self.run(self.clone / "docker/passwords.sh"))
+        file.chmod(0o600)
+        lines = re.findall(r"^([A-Z_0-9]+)=(.*)$", file.read_text(), re.M)
+        self.settings = dict(lines) | (
+            ports or {name: str(free_port()) for name, _ in lines if name.endswith("_PORT")}
+        )
+        api = f"http://127.0.0.1:{self.settings['PREFECT_PORT']}/api"
+        self.settings["PREFECT_UI_API_URL"] = api
+        file.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
+
+    def run(self, *command: str | Path, **options) -> str:
+        """Run a command in the clone; return its output. Raises AssertionError if it fails.
+
+        options: subprocess.run's, such as the files that are its standard input and output.
+        """
         done = subprocess.run(
-            ["nice", "-n", "10", *command],
+            command,
             cwd=self.clone if self.clone.exists() else ROOT,
             env=self.environment,
-            capture_output=True,
             text=True,
             errors="replace",
             timeout=SECONDS,
-            **options,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
         )
-        assert not check or done.returncode == 0, (
-            f"{command}: {(done.stdout + done.stderr)[-3000:]}"
-        )
+        assert done.returncode == 0, f"{command}: {((done.stdout or '') + done.stderr)[-3000:]}"
         return done.stdout
+
+    def build_all(self, folder: Path) -> None:
+        """Build all images; what did not change is not made again."""
+        self.make_base(folder)
+        compose = (ROOT / "compose.yaml").read_text()
+        for target, image in STAND_INS.items():
+            name = image.removeprefix("docker.io/").removeprefix("library/")
+            [tag] = set(re.findall(rf"image: {name}:([^@\s]+)", compose))
+            self.build(HERE, (HERE / "Dockerfile").read_text(), target, f"{image}:{tag}")
+        for target, name in TARGETS.items():
+            text = (self.clone / "docker/Dockerfile").read_text()
+            self.build(self.clone, text, target, f"diffusevae-{name}:0.1.0")
 
     def make_base(self, folder: Path) -> None:
         """Make the image that docker/Dockerfile begins with, where there is none."""
@@ -118,13 +145,22 @@ class Engine:
             *("-t", image, "-f", self.clone / "Dockerfile.local", context),
         )
 
-    def compose(self, *arguments: str) -> str:
+    def compose(self, *arguments: str, **options) -> str:
         """Run podman-compose."""
-        return self.run("podman-compose", "-p", PROJECT, "-f", "compose.local.yaml", *arguments)
+        command = ["podman-compose", "--in-pod=false", "-p", PROJECT, "-f", "compose.local.yaml"]
+        return self.run(*command, *arguments, **options)
 
     def name(self, service: str) -> str:
         """Return a service's container."""
         return f"{PROJECT}_{service}_1"
+
+    def inspect(self, service: str) -> dict:
+        """Return what podman says of a service's container."""
+        return json.loads(self.run("podman", "inspect", self.name(service)))[0]
+
+    def execute(self, service: str, *command: str, **options) -> str:
+        """Run a command in a service's container; return its output."""
+        return self.run("podman", "exec", "-i", self.name(service), *command, **options)
 
     def wait(self, service: str, seconds: float = 600) -> None:
         """Return when its health check passes; without systemd nobody else runs it."""
@@ -137,6 +173,10 @@ class Engine:
                 )
                 if done.returncode == 0:
                     return
-            time.sleep(2)
+            time.sleep(1)
         said = self.run("podman", "logs", "--tail", "30", self.name(service))
         raise AssertionError(f"{service} is not healthy: {said}")
+
+    def wipe(self) -> None:
+        """Remove containers, networks and volumes, also of a test that was killed."""
+        self.compose("down", "--volumes", "--timeout", "20")
