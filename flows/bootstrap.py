@@ -21,7 +21,9 @@ from flows.alerts import set_alerts
 from flows.worker import CHECKOUT_VARIABLE, HEARTBEAT_SECONDS, require_server
 
 POOLS = ("cpu", "gpu")
-# A run is dead when three heartbeats in a row are missing: its machine lost power or network.
+# A run is dead when its heartbeats are missing for as long as its slot is kept without a renewal
+# (flow_engine, 300 s): its machine lost power or network. Those that the server misses while it
+# restarts are never sent again, so a shorter rule would crash all that run meanwhile.
 # Where only the worker dies, its run ends itself (flows.pipeline).
 DEAD_RUNS = AutomationCore(
     name="runs without a heartbeat have crashed",
@@ -38,7 +40,7 @@ DEAD_RUNS = AutomationCore(
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         threshold=1,
-        within=timedelta(seconds=3 * HEARTBEAT_SECONDS),
+        within=timedelta(seconds=10 * HEARTBEAT_SECONDS),
     ),
     actions=[
         ChangeFlowRunState(
@@ -63,8 +65,11 @@ def bootstrap() -> None:
                 client.read_work_pool(name)
             except ObjectNotFound:
                 client.create_work_pool(WorkPoolCreate(name=name, type="process"))
-        if DEAD_RUNS.name not in [known.name for known in client.read_automations()]:
+        rules = [known for known in client.read_automations() if known.name == DEAD_RUNS.name]
+        if not rules:
             client.create_automation(DEAD_RUNS)
+        elif rules[0].trigger.within != DEAD_RUNS.trigger.within:  # an older version's
+            client.update_automation(rules[0].id, DEAD_RUNS)
         set_alerts(client)
     # Each worker names its own checkout: here the name must stay a name.
     environment = {key: value for key, value in os.environ.items() if key != CHECKOUT_VARIABLE}

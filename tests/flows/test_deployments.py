@@ -23,6 +23,7 @@ from prefect.states import Cancelling
 from diffusevae.core.errors import EnvironmentFailure, InputError
 from diffusevae.experiments.experiment import load_experiment, load_latent_study
 from flows import worker as worker_module
+from flows.bootstrap import DEAD_RUNS
 from flows.prefect_server import TemporaryServer
 from tests.support.checkouts import DEPLOYMENTS, LOGIN, SmokeRun, wait_for
 
@@ -159,10 +160,16 @@ def test_nothing_of_a_run_outlives_its_worker(server, deployments, worker):
 @pytest.mark.slow
 @pytest.mark.fault("F3")
 def test_a_run_whose_worker_died_is_marked_crashed(server, deployments, worker):
-    run, _ = kill_during_a_run(server, deployments, worker)
-    # Nobody is left to say so: the rule for runs without a heartbeat does, after 90 seconds.
-    wait_for(lambda: server.read_flow_run(run.id).state.is_final(), "the run's end")
-    assert server.read_flow_run(run.id).state_type == "CRASHED"
+    [rule] = server.read_automations()
+    sooner = DEAD_RUNS.trigger.model_copy(update={"within": timedelta(seconds=90)})
+    server.update_automation(rule.id, DEAD_RUNS.model_copy(update={"trigger": sooner}))
+    try:
+        run, _ = kill_during_a_run(server, deployments, worker)
+        # Nobody is left to say so: the rule for runs without a heartbeat does.
+        wait_for(lambda: server.read_flow_run(run.id).state.is_final(), "the run's end")
+        assert server.read_flow_run(run.id).state_type == "CRASHED"
+    finally:
+        server.update_automation(rule.id, DEAD_RUNS)
 
 
 @pytest.mark.fault("F7")
@@ -183,7 +190,7 @@ def test_pools_and_the_rule_for_dead_runs_are_there_once(server, deployments):
         "gpu": "process",
     }
     [rule] = server.read_automations()
-    assert rule.enabled and rule.trigger.within == timedelta(seconds=90)
+    assert rule.enabled and rule.trigger.within == timedelta(minutes=5)
 
 
 @pytest.mark.fault("F7")
