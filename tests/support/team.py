@@ -150,7 +150,7 @@ class Team:
         ended = {"flow_runs": {"state": {"type": {"any_": DONE}}}}  # not those that are to come
         flow_runs = self.ask_prefect("flow_runs/filter", ended)
         deployments = self.ask_prefect("deployments/filter", {"sort": "NAME_ASC"})
-        return {
+        found = {
             "runs": {each["info"]["run_id"]: each for each in self.list_runs()},
             "versions": self.list_versions(),
             "flow runs": {each["id"]: (each["name"], each["state_type"]) for each in flow_runs},
@@ -158,6 +158,7 @@ class Team:
             "trials": self.list_trials(),
             "objects": self.hash_objects(),
         }
+        return in_order(found)
 
     def save(self) -> tuple[Path, Path]:
         """Write the backup and DVC's remote to files; return these."""
@@ -180,3 +181,10 @@ class Team:
         # same standard output. Docker activates the profile by itself.
         arguments = ("--profile", "backup", "run", "--rm", "-T", "--no-deps", service)
         self.engine.compose(*arguments, *command, **options)
+
+
+def in_order(value):
+    """Return it with all its lists sorted: a database has its rows in no order of its own."""
+    if isinstance(value, dict):
+        return {key: in_order(each) for key, each in value.items()}
+    return sorted(map(in_order, value), key=repr) if isinstance(value, list) else value
