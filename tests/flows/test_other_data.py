@@ -64,7 +64,7 @@ def test_cifar10_runs_from_download_to_report(checkout, prefect_server):
     check(checkout, "cifar10_smoke", "cifar10_tiny", (3, 32, 32))
 
 
-def test_a_folder_of_own_images_runs_as_the_readme_says(checkout, prefect_server):
+def test_a_folder_of_own_images_runs_as_the_docs_say(checkout, prefect_server):
     digits, labels = read_idx_set(raw_folder("mnist"), "t10k")
     for label, name, colour in ((3, "cats", (255, 140, 60)), (5, "dogs", (90, 160, 255))):
         (checkout / "data/raw/pets" / name).mkdir(parents=True)
@@ -72,7 +72,8 @@ def test_a_folder_of_own_images_runs_as_the_readme_says(checkout, prefect_server
             picture = Image.fromarray((digit[..., None] / 255 * colour).astype(np.uint8))
             picture = picture.resize((64 + 8 * (i % 3), 80))  # of several sizes
             picture.save(checkout / f"data/raw/pets/{name}/{i:03}.{('png', 'jpg')[i % 2]}")
-    [added] = re.findall(r"```yaml\ndatasets:\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    page = (ROOT / "docs/experiments.md").read_text()
+    [added] = re.findall(r"```yaml\ndatasets:\n(.*?)```", page, re.S)
     dataset, experiment = added.split("experiments:\n")
     params = checkout / "params.yaml"
     text = params.read_text()

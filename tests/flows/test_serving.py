@@ -1,4 +1,4 @@
-"""The champion behind `diffusevae serve`, asked as the README's curl line asks it."""
+"""The champion behind `diffusevae serve`, asked as the curl line of docs/serving.md asks it."""
 
 import base64
 import json
@@ -108,8 +108,8 @@ def test_as_many_new_images_come_as_are_asked_for_and_the_seed_decides_which(ask
     assert np.array_equal(made[0], made[1]) and not np.array_equal(made[0], made[2])
 
 
-def test_the_readme_s_line_works(address, smoke_checkout):
-    text = (ROOT / "README.md").read_text()
+def test_the_docs_line_works(address, smoke_checkout):
+    text = (ROOT / "docs/serving.md").read_text()
     [command] = re.findall(r"^(python -c .*\|\s*\\\n.*curl.*)$", text, re.M)
     command = command.replace("http://127.0.0.1:5001", address)
     done = subprocess.run(
