@@ -1,7 +1,6 @@
 """What an experiment will take, before it is run.
 
-Its stages are tried on a few images (`tasks.probe`), which takes three to five minutes on two
-cores.
+Its stages are tried on a few images (`tasks.probe`).
 """
 
 from collections.abc import Mapping
@@ -11,6 +10,8 @@ from diffusevae.experiments.experiment import load_experiment
 from tasks.probe.cost import Cost
 from tasks.probe.networks import memory_of_steps
 from tasks.probe.prediction import predict
+from tasks.probe.trial_checkout import make_variables
+from tasks.probe.warm_process import WarmProcess
 
 ROW = "{:<34}{:>12}{:>14}{:>12}"
 
@@ -20,8 +21,9 @@ def plan(name: str) -> None:
 
     Raises InputError and others.
     """
-    experiment = load_experiment(name)
-    costs, shape = predict(experiment, lambda text: print(f"trying {text}", flush=True))
+    with WarmProcess(make_variables()) as stages:  # it imports while params.yaml is looked at
+        experiment = load_experiment(name)
+        costs, shape = predict(experiment, stages, lambda text: print(f"trying {text}", flush=True))
     print("\n" + ROW.format("stage", "time", "memory, MB", "disk, MB"))
     for target, cost in costs.items():
         print(describe(target, cost))

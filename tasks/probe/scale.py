@@ -5,11 +5,18 @@ from collections.abc import Mapping
 
 from tasks.probe.cost import Load
 
+SCALES = (1, 4, 16, 64)  # how many times the few images
 BATCHES = 8  # that a diffusion model is trained on at scale 1
 SAMPLED = 100  # images that are sampled and evaluated at scale 1
 FORWARD = 1 / 3  # of a training step's work: a backward pass is that of two forward passes
 SPLITS = ("train", "validation", "test")
 TRAININGS = ("train_vae", "train_ddpm", "train_diffusevae")
+
+
+def choose_scales(sections: Mapping, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """Return the scales at which an experiment is tried; a small one at once with all it has."""
+    at_second = SCALES[1] * BATCHES * sections["diffusion_optimiser"]["batch_size"]
+    return SCALES[1:] if at_second >= sizes["train"] else SCALES
 
 
 def scale_down(

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -19,14 +18,9 @@ from diffusevae.sources.pinned import ASSETS
 from diffusevae.tracking.stage_logger import GPU_MEMORY, TIMINGS
 from tasks.dvc.failure import explain_stage
 from tasks.probe.cost import Cost
+from tasks.probe.warm_process import WarmProcess
 
 OWN_SERVICES = ("MLFLOW_TRACKING_URI", "DIFFUSEVAE_OPTUNA_STORAGE", "DVC_STAGE")
-
-
-def make_store(folder: Path) -> None:
-    """Make an empty MLflow store there, which takes seconds, for every checkout to start with."""
-    code = "from diffusevae.tracking.mlflow_store import connect; connect()"
-    subprocess.run([sys.executable, "-c", code], cwd=folder, env=_variables(), check=True)
 
 
 def make_folder(folder: Path) -> None:
@@ -41,7 +35,6 @@ def make_checkout(
 ) -> Path:
     """Make a folder in which stages of an experiment can run, with these params."""
     make_folder(folder)
-    shutil.copytree(folder.parent / "mlflow", folder / "mlflow")
     with open(folder / "params.yaml", "w") as file:
         YAML().dump(
             {
@@ -60,23 +53,16 @@ def link_images(checkout: Path, experiment: Experiment) -> None:
         (checkout / RAW / experiment.source).symlink_to((RAW / experiment.source).absolute())
 
 
-def run_target(
-    checkout: Path,
-    experiment: Experiment,
-    target: str,
-    say: Callable[[str], None] = lambda text: None,
-    scale: int = 0,
-) -> Cost:
+def run_target(stages: WarmProcess, checkout: Path, experiment: Experiment, target: str) -> Cost:
     """Run a target's command there and measure it."""
-    say(f"{target}, on {'all there is' if scale == 0 else f'a few images x {scale}'}")
     command, out = read_command(experiment, target)
     before = _size(checkout)
-    seconds, memory = run_command(checkout, target, command, lambda line: None)
+    seconds, memory, recorded = stages.run(checkout, target, command)
     # DVC's cache has each output once more.
     return Cost(
         seconds,
         memory,
-        _size(checkout) - before + _size(checkout / out),
+        _size(checkout) - before + _size(checkout / out) + recorded,
         2 * _size(checkout / out / "snapshots"),
         2**20 * _read_timings(checkout, target).get(GPU_MEMORY, 0.0),
     )
@@ -93,7 +79,7 @@ def run_command(
     process = subprocess.Popen(
         ["sh", "-c", command],
         cwd=checkout,
-        env=_variables(),
+        env=make_variables(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -127,14 +113,14 @@ def read_command(experiment: Experiment, target: str) -> tuple[str, str]:
     return command, command.split("--out ")[1].split()[0]
 
 
-def _variables() -> dict[str, str]:
+def make_variables() -> dict[str, str]:
     """Return the environment of a stage that is only tried: no service of the user's is told."""
     kept = {name: value for name, value in os.environ.items() if name not in OWN_SERVICES}
     path = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
-    code = str(Path(diffusevae.__file__).parents[1])
+    code = [Path(diffusevae.__file__).parents[1], Path(__file__).parents[2]]
     return kept | {
         "PATH": os.pathsep.join(path),
-        "PYTHONPATH": code,
+        "PYTHONPATH": os.pathsep.join(map(str, code)),
         PARENT_VARIABLE: str(os.getpid()),
     }
 
