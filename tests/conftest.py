@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +41,9 @@ for name in (
     "DVC_STAGE",
 ):
     os.environ.pop(name, None)
+# What one process has compiled the others read: hundreds of them import the same modules.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["OMP_NUM_THREADS"] = "1"  # workers of one machine: two threads each slow each other down
 os.environ["PREFECT_HOME"] = str(
     ROOT / "scratch/tests/prefect" / os.environ.get("PYTEST_XDIST_WORKER", "alone")

@@ -125,7 +125,7 @@ def look_up_params(read: Callable) -> Callable:
         if not key_paths or not flatten or Path(path).suffix != ".yaml":
             return read(fs, path, key_paths, flatten, **options)
         content = parse(Path(path).read_text(encoding="utf-8"), path)
-        found = {}
+        found: dict[str, object] = {}
         for name in key_paths:
             try:
                 value = content

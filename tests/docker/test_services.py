@@ -488,7 +488,7 @@ def test_a_backup_restored_elsewhere_is_all_that_there_was_with_new_passwords(
             [ROOT / "docker/backup.sh"],
             stdout=file,
             check=True,
-            timeout=60,
+            timeout=600,
             env=team.postgres.client_variables() | store_variables(team.s3, "mlflow"),
         )
     other = Postgres()  # with other passwords: a rotation at once
@@ -500,7 +500,7 @@ def test_a_backup_restored_elsewhere_is_all_that_there_was_with_new_passwords(
                     [ROOT / "docker/restore.sh"],
                     stdin=file,
                     check=True,
-                    timeout=60,
+                    timeout=600,
                     env=variables | store_variables(team.s3, "restored"),
                 )
         for name, table in (("prefect", "deployment"), ("optuna", "trials")):
