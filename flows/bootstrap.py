@@ -25,6 +25,7 @@ POOLS = ("cpu", "gpu")
 # (flow_engine, 300 s): its machine lost power or network. Those that the server misses while it
 # restarts are never sent again, so a shorter rule would crash all that run meanwhile.
 # Where only the worker dies, its run ends itself (flows.pipeline).
+SILENCE = timedelta(seconds=10 * HEARTBEAT_SECONDS)
 DEAD_RUNS = AutomationCore(
     name="runs without a heartbeat have crashed",
     trigger=EventTrigger(
@@ -40,7 +41,7 @@ DEAD_RUNS = AutomationCore(
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         threshold=1,
-        within=timedelta(seconds=10 * HEARTBEAT_SECONDS),
+        within=SILENCE,
     ),
     actions=[
         ChangeFlowRunState(
@@ -68,7 +69,7 @@ def bootstrap() -> None:
         rules = [known for known in client.read_automations() if known.name == DEAD_RUNS.name]
         if not rules:
             client.create_automation(DEAD_RUNS)
-        elif rules[0].trigger.within != DEAD_RUNS.trigger.within:  # an older version's
+        elif getattr(rules[0].trigger, "within", None) != SILENCE:  # an older version's
             client.update_automation(rules[0].id, DEAD_RUNS)
         set_alerts(client)
     # Each worker names its own checkout: here the name must stay a name.

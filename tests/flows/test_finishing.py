@@ -4,35 +4,22 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
-from tests.support.checkouts import run_pipeline
+from tests.support.checkouts import SECONDS, run_pipeline
 
 NAME = "diffusevae-smoke"
 STEPS = ["register", "judge_candidate", "record", "hand_on"]
-# Lets the flow die at each step that it is told, as a kill -9 does: nothing of it runs any more.
-# Each is a process of its own that has the imports, which take half of a run, from this one.
+# Lets the flow die at a step as a kill -9 does: nothing of it runs any more.
 DYING = """\
 import os, sys
 import flows.pipeline
-<<<<<<< HEAD
 from flows.start import run
 setattr(flows.pipeline, sys.argv[1], lambda *_, **__: os._exit(9))
 run("smoke")
-=======
-from flows.__main__ import main
-for step in sys.stdin:
-    child = os.fork()
-    if not child:
-        setattr(flows.pipeline, step.strip(), lambda *_, **__: os._exit(9))
-        main(["smoke"])
-        os._exit(0)
-    print("ended:", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
->>>>>>> c45c83b (Tests: dying runs share their imports, what one process compiled the others read, a slow restore is no failed one)
 """
 
 
@@ -69,33 +56,21 @@ def client(checkout) -> MlflowClient:
     return client
 
 
-@pytest.fixture
-def die_at(checkout, prefect_server) -> Iterator[Callable[[str], None]]:
-    """Return a function that runs the flow until a step, at which it dies."""
+def die_at(checkout: Path, step: str, prefect_server: str) -> None:
     environment = os.environ | {
         "PYTHONPATH": f"{checkout / 'src'}:{checkout}",
         "PREFECT_API_URL": prefect_server,
     }
-    with subprocess.Popen(
-        [sys.executable, "-c", DYING],
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, step],
         cwd=checkout,
         env=environment,
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    ) as process:
-
-        def die(step: str) -> None:
-            print(step, file=process.stdin, flush=True)
-            said = []
-            for line in process.stdout:
-                said.append(line)
-                if line.startswith("ended: "):
-                    break
-            assert said[-1:] == ["ended: 9\n"], "".join(said)[-3000:]
-
-        yield die
+        timeout=SECONDS,
+    )
+    assert done.returncode == 9, done.stdout[-3000:]
 
 
 def find_state(client: MlflowClient, checkout: Path) -> list[str]:
@@ -110,10 +85,10 @@ def find_state(client: MlflowClient, checkout: Path) -> list[str]:
 
 
 @pytest.mark.fault("F3", "R5")
-def test_a_run_does_what_the_killed_one_before_it_left(checkout, client, die_at, prefect_server):
+def test_a_run_does_what_the_killed_one_before_it_left(checkout, client, prefect_server):
     """Each dies one step later, so each has another's work to go on with, and does it once."""
     for number, step in enumerate(STEPS):
-        die_at(step)
+        die_at(checkout, step, prefect_server)
         assert find_state(client, checkout) == STEPS[:number]
     done = run_pipeline(checkout, "smoke", PREFECT_API_URL=prefect_server)
     assert done.returncode == 0 and "Running stage" not in done.stdout
