@@ -227,7 +227,7 @@ def play_all(rounds: Rounds, count: int, name: str) -> int:
         said = "goes on" if wrong is None else "; ".join(wrong) or "as unbroken"
         print(f"{name}{number}: killed {whom}, {took:.0f} s: {said}", flush=True)
     wrong = rounds.finish()
-    print(f"{name}: the last one's end: {'; '.join(wrong) or 'as unbroken'}", flush=True)
+    print(f"{name}none, to the end: {'; '.join(wrong) or 'as unbroken'}", flush=True)
     return failed + bool(wrong)
 
 
