@@ -40,6 +40,15 @@ def test_diagonal_covariances_have_no_correlation():
     assert abs(float(torch.corrcoef(z[z[:, 0] < 0].T)[0, 1])) < 0.05
 
 
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+def test_variance_is_added_to_that_of_every_number(covariance):
+    config, codes = MixtureConfig(1, covariance, 10, added_variance=0.5), two_clusters()
+    factors = fit_mixture(config, codes, seed=0).factors[0]
+    found = (factors @ factors.T).diagonal() if covariance == "full" else factors.square()
+    expected = codes.flatten(1).var(0, correction=0) + 0.5  # of one Gaussian, in closed form
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
+
+
 def test_a_saved_prior_samples_the_same(tmp_path):
     mixture = Mixture(torch.tensor([0.3, 0.7]), torch.randn(2, 4), torch.rand(2, 4), (1, 2, 2))
     save_mixture(tmp_path / "prior.safetensors", mixture)
@@ -119,7 +128,7 @@ def test_codes_without_a_covariance_are_one_line():
 def test_what_a_gpu_fits_is_what_the_cpu_does(covariance):
     """Both start from one k-means; the way of the tensors runs here on the CPU's."""
     codes = torch.randn(600, 8, generator=generator(4)).double() ** 3
-    config = MixtureConfig(5, covariance, 30)
+    config = MixtureConfig(5, covariance, 30, added_variance=1e-3)
     for expected, found in zip(
         fit_arrays(config, codes, 0), fit_tensors(config, codes, 0), strict=True
     ):

@@ -22,12 +22,15 @@ class MixtureConfig:
     """Number of Gaussians, the form of their covariances, and EM's most iterations.
 
     per_class: every class has Gaussians of its own, as many as its share of the images.
+    added_variance: to that of every number of a code, in each Gaussian. The more Gaussians there
+    are, the fewer codes tell of each, and the more it takes (docs/extensions.md, priors).
     """
 
     num_components: Annotated[int, Range(1, 10_000)]
     covariance: Literal["full", "diag"]
     max_iterations: Annotated[int, Range(1, 10_000)]
     per_class: bool = False
+    added_variance: Annotated[float, Range(1e-8, 1)] = 1e-4
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,6 @@ from diffusevae.models.latent_mixture import Mixture, MixtureConfig
 if TYPE_CHECKING:
     from sklearn.mixture import GaussianMixture
 
-SMALLEST_VARIANCE = 1e-4  # is added to every variance
 SCIPY_VARIABLE = "SCIPY_ARRAY_API"
 Moments = tuple[Tensor, ...]  # weights K, means K x D, covariances K x D x D or variances K x D
 
@@ -109,7 +108,7 @@ def _make_estimator(config: MixtureConfig, **start: Any) -> "GaussianMixture":
         config.num_components,
         covariance_type=config.covariance,
         max_iter=config.max_iterations,
-        reg_covar=SMALLEST_VARIANCE,
+        reg_covar=config.added_variance,
         tol=1e-2,
         **start,
     )
@@ -127,10 +126,10 @@ def _describe_clusters(config: MixtureConfig, codes: Tensor, labels: Tensor) -> 
     for k, (mean, count) in enumerate(zip(means, counts, strict=True)):
         offsets = codes[labels == k] - mean
         if config.covariance == "diag":
-            precisions.append(1 / (offsets.square().sum(0) / count + SMALLEST_VARIANCE))
+            precisions.append(1 / (offsets.square().sum(0) / count + config.added_variance))
         else:
             covariance = offsets.T @ offsets / count
-            covariance.diagonal().add_(SMALLEST_VARIANCE)
+            covariance.diagonal().add_(config.added_variance)
             inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
             precisions.append((inverse + inverse.T) / 2)  # scikit-learn wants it symmetric
     return counts / counts.sum(), means, torch.stack(precisions)

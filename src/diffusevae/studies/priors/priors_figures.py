@@ -11,7 +11,7 @@ from torch import Tensor
 from diffusevae.figures.drawing import COLOURS, INK, Strip, draw_strips, panels
 
 COLUMNS = 16
-BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12)}
+SMALL: dict[str, Any] = {"loc": "best", "fontsize": "small"}
 WAYS = {
     "decoded": ("decoded", COLOURS["vae"], -0.12),
     "refined": ("refined", COLOURS["diffusevae"], 0.12),
@@ -20,9 +20,9 @@ WAYS = {
 
 def draw_priors(table: pd.DataFrame, probes: pd.DataFrame) -> Figure:
     """Return the Frechet distance of each first stage and prior, and the accuracy of the probes."""
-    figure, grid = panels(1, 2, 6)
+    figure, grid = panels(2, 1, 3.5 + 0.25 * len(table))
     _draw_distances(grid[0, 0], table)
-    axes = grid[0, 1]
+    axes = grid[1, 0]
     for name, rows in probes.groupby("features", sort=False):
         axes.plot(rows["num_labels"], rows["accuracy"], "o-", label=name)
         axes.fill_between(
@@ -32,7 +32,7 @@ def draw_priors(table: pd.DataFrame, probes: pd.DataFrame) -> Figure:
     axes.set_xlabel("labels")
     axes.set_title("Probe: accuracy ↑", color=INK)
     if len(probes):
-        axes.legend(**BELOW)
+        axes.legend(**SMALL)
     return figure
 
 
@@ -48,8 +48,10 @@ def _draw_distances(axes: Axes, table: pd.DataFrame) -> None:
     names = [f"{row.kind}, {row.prior}" for row in table.itertuples()]
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
+    # N(0, I) is tens of times as far as the mixture; a distance without its bias may be below 0.
+    axes.set_xscale("symlog", linthresh=10)
     axes.set_title("Fréchet distance ↓", color=INK)
-    axes.legend(**BELOW)
+    axes.legend(**SMALL)
 
 
 def draw_new_codes(shown: Mapping[tuple[str, str], Tensor]) -> Figure:
