@@ -43,8 +43,12 @@ class Guarded:
 
 def make_app() -> ASGIApp:
     """Return MLflow's server with its login, guarded."""
+    from mlflow.server import handlers
     from mlflow.server.auth import create_app
 
+    # It would send clients to the store's own address for a file, which only this server reaches.
+    # MLflow (3.17) has no setting for that: it looks whether its store is one of these.
+    handlers.MultipartDownloadMixin = handlers.MultipartUploadMixin = ()
     return Guarded(create_app())
 
 
