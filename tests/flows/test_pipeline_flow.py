@@ -141,7 +141,7 @@ def test_the_published_report_is_the_stage_s_with_every_stage_s_time(smoke_run):
 def test_the_last_lines_say_where_everything_is(smoke_run):
     report, mlflow, model = smoke_run.output.strip().splitlines()[-3:]
     assert report.split() == ["report", str(smoke_run.checkout / "reports/smoke.html")]
-    assert mlflow.startswith("MLflow  make mlflow")
+    assert mlflow.startswith("MLflow  `diffusevae mlflow`")
     assert model.split(maxsplit=1) == ["model", "diffusevae-smoke, version 1"]
 
 

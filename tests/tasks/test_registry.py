@@ -299,7 +299,8 @@ def test_the_registered_model_returns_images_and_refuses_what_are_none(loaded):
 @pytest.mark.fault("S5")
 def test_the_registered_model_holds_no_pickle_and_pins_its_packages(smoke_checkout):
     folder = model_folder(smoke_checkout)
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    # Beside what was registered there are caches of whoever loaded its code there.
+    files = [p for p in folder.rglob("*") if p.is_file() and p.parent.name != "__pycache__"]
     assert {path.suffix for path in files} == {
         ".safetensors",
         ".json",
