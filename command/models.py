@@ -5,16 +5,14 @@ from typing import Annotated
 
 import typer
 
-from command.parts import Experiment, Port, complete_experiments, on_terminal, plainly
-from command.parts import show_examples as examples
+from command.parts import Experiment, Port, add_commands, complete_experiments, on_terminal, plainly
 
 PANEL = "Models"
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the subcommands of this module."""
-    for command, lines in EXAMPLES.items():
-        app.command(rich_help_panel=PANEL, epilog=examples(*lines))(command)
+    add_commands(app, PANEL, EXAMPLES)
 
 
 @on_terminal

@@ -4,15 +4,14 @@ from typing import Annotated
 
 import typer
 
-from command.parts import Port, complete_studies, on_terminal, show_examples
+from command.parts import Port, add_commands, complete_studies, on_terminal
 
 PANEL = "Pages and servers"
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the subcommands of this module."""
-    for command, examples in EXAMPLES.items():
-        app.command(rich_help_panel=PANEL, epilog=show_examples(*examples))(command)
+    add_commands(app, PANEL, EXAMPLES)
 
 
 @on_terminal

@@ -1,7 +1,7 @@
 """What the subcommands share: how they end, their arguments, the names that a shell completes."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated
@@ -43,6 +43,14 @@ def plainly(command: Callable[..., None]) -> Callable[..., None]:
 def show_examples(*lines: str) -> str:
     """Return the end of a command's help."""
     return "\n\n".join(("[bold]Examples[/bold]", *(f"[cyan]{line}[/cyan]" for line in lines)))
+
+
+def add_commands(
+    app: typer.Typer, panel: str, examples: Mapping[Callable[..., None], Sequence[str]]
+) -> None:
+    """Add commands, each with lines that show it, to a panel of --help."""
+    for command, lines in examples.items():
+        app.command(rich_help_panel=panel, epilog=show_examples(*lines))(command)
 
 
 def list_names(root: str) -> list[str]:

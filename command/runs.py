@@ -4,15 +4,14 @@ from typing import Annotated
 
 import typer
 
-from command.parts import Experiment, Study, complete_all, on_terminal, show_examples
+from command.parts import Experiment, Study, add_commands, complete_all, on_terminal
 
 PANEL = "Run"
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the subcommands of this module."""
-    for command, examples in EXAMPLES.items():
-        app.command(rich_help_panel=PANEL, epilog=show_examples(*examples))(command)
+    add_commands(app, PANEL, EXAMPLES)
 
 
 @on_terminal

@@ -5,15 +5,14 @@ from typing import Annotated
 
 import typer
 
-from command.parts import Experiment, complete_experiments, on_terminal, plainly, show_examples
+from command.parts import Experiment, add_commands, complete_experiments, on_terminal, plainly
 
 PANEL = "Upkeep"
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the subcommands of this module."""
-    for command, examples in EXAMPLES.items():
-        app.command(rich_help_panel=PANEL, epilog=show_examples(*examples))(command)
+    add_commands(app, PANEL, EXAMPLES)
 
 
 @on_terminal
