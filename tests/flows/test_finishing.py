@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 
 from tests.support.checkouts import SECONDS, run_pipeline
 
+pytestmark = pytest.mark.slow  # six runs of the pipeline
 NAME = "diffusevae-smoke"
 STEPS = ["register", "judge_candidate", "record", "hand_on"]
 # Lets the flow die at a step as a kill -9 does: nothing of it runs any more.

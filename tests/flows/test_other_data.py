@@ -64,6 +64,7 @@ def test_cifar10_runs_from_download_to_report(checkout, prefect_server):
     check(checkout, "cifar10_smoke", "cifar10_tiny", (3, 32, 32))
 
 
+@pytest.mark.slow
 def test_a_folder_of_own_images_runs_as_the_docs_say(checkout, prefect_server):
     digits, labels = read_idx_set(raw_folder("mnist"), "t10k")
     for label, name, colour in ((3, "cats", (255, 140, 60)), (5, "dogs", (90, 160, 255))):

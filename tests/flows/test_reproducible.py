@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.checkouts import SmokeRun
 
 AGAIN = """\
@@ -34,6 +36,7 @@ def reproduce(checkout: Path, experiment: str) -> subprocess.CompletedProcess:
     return run_python(checkout, checkout / "src", "-m", "diffusevae", "reproduce", experiment)
 
 
+@pytest.mark.slow
 def test_a_result_made_again_in_a_clean_folder_is_the_same_to_the_byte(smoke_run: SmokeRun):
     before = (smoke_run.checkout / "dvc.lock").read_bytes()
     done = reproduce(smoke_run.checkout, "smoke")

@@ -88,6 +88,7 @@ def test_a_damaged_listing_of_a_folder_goes_too(project):
     assert discard(project, "make") == [md5]
 
 
+@pytest.mark.slow
 @pytest.mark.fault("F11")
 def test_the_flow_gets_anew_what_has_rotted_in_workspace_and_cache(
     smoke_checkout, prefect_server, tmp_path

@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.checkouts import copy_checkout, run_pipeline
 
+pytestmark = pytest.mark.slow  # three runs of the pipeline
+
 
 def dvc(checkout: Path, *arguments: str) -> str:
     done = subprocess.run(
