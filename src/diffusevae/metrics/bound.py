@@ -6,6 +6,7 @@ can be set beside published ones, as a Gaussian density cannot.
 """
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -22,23 +23,28 @@ VARIANCES = ("posterior", "beta")  # of a step back
 
 @torch.inference_mode()
 def measure_bound(
-    model: DiffusionModel, images: Tensor, condition: Tensor | None, seed: int, num_times: int
+    model: DiffusionModel,
+    images: Tensor,
+    condition: Tensor | None,
+    seed: int,
+    num_times: int,
+    labels: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Return prior, chain and decoder bits per dimension of each image (N, float64, CPU).
 
-    images: uint8 N x C x H x W on the model's device, condition as `model.network` takes it. The
-    chain's T - 1 terms are estimated, without bias, from about `num_times` of them; each has the
-    better of DDPM's two variances for these images. Predicted x_0 are kept in their range, as
-    samplers keep them.
+    images: uint8 N x C x H x W on the model's device, condition and labels as `model.network` takes
+    them. The chain's T - 1 terms are estimated, without bias, from about `num_times` of them; each
+    has the better of DDPM's two variances for these images. Predicted x_0 are kept in their range,
+    as samplers keep them.
     """
-    x_0 = model.to_diffusion_range(to_unit(images))
+    x_0, told = model.to_diffusion_range(to_unit(images)), (condition, labels)
     alpha_bars = model.schedule.alpha_bars.tolist()
     chain = torch.zeros(len(x_0), dtype=torch.float64)
     for t, weight in draw_times(len(alpha_bars), num_times, seed):
-        error = _mean((_predict(model, x_0, condition, t, seed) - x_0).square())
+        error = _mean((_predict(model, x_0, told, t, seed) - x_0).square())
         ways = [chain_nats(alpha_bars[t - 1], alpha_bars[t], error, v) for v in VARIANCES]
         chain += weight * min(ways, key=lambda nats: float(nats.mean()))
-    predicted, (low, high) = _predict(model, x_0, condition, 0, seed).cpu(), model.x_0_bounds
+    predicted, (low, high) = _predict(model, x_0, told, 0, seed).cpu(), model.x_0_bounds
     spread = math.sqrt(1 - alpha_bars[0])
     nats = {
         "prior": _mean(prior_nats(x_0, alpha_bars[-1])),
@@ -49,7 +55,7 @@ def measure_bound(
 
 
 def _predict(
-    model: DiffusionModel, x_0: Tensor, condition: Tensor | None, t: int, seed: int
+    model: DiffusionModel, x_0: Tensor, told: Sequence[Tensor | None], t: int, seed: int
 ) -> Tensor:
     """Return what the model predicts of noisy x_0 at t, from noise that is that of t and seed."""
     eps = torch.randn(x_0.shape, generator=generator(seed, "bound", t)).to(x_0.device)
@@ -58,7 +64,8 @@ def _predict(
         some = slice(start, start + BATCH)
         times = torch.full((len(x_0[some]),), t, device=x_0.device)
         x_t = model.add_noise(x_0[some], times, eps[some])
-        output = model.network(x_t, times, None if condition is None else condition[some])
+        condition, labels = (each if each is None else each[some] for each in told)
+        output = model.network(x_t, times, condition, labels)
         found.append(model.split(x_t, times, output)[0].clamp(*model.x_0_bounds))
     return torch.cat(found)
 

@@ -165,7 +165,7 @@ def test_the_figure_has_a_plot_per_metric_and_a_row_per_variant():
 
 
 def test_a_variant_is_given_the_code_or_both_or_another_objective(inputs, tmp_path):
-    """Formulation 2, z instead of x_hat and beside it, attended to, a value of diffusion."""
+    """Formulation 2, z instead of x_hat, beside it, attended to, the class, a flow, nothing."""
     variants = (
         ("shift",),
         Variant("code", ("in",), "code"),
@@ -174,6 +174,8 @@ def test_a_variant_is_given_the_code_or_both_or_another_objective(inputs, tmp_pa
         Variant("beside", ("in", "attend"), "both"),
         Variant("flow", ("in",), diffusion={"prediction": "flow", "scheduler_type": "flow"}),
         Variant("ddpm", condition="none"),
+        Variant("class", ("in",), labels=True),
+        Variant("token", ("in", "attend"), labels=True),
     )
     further = {"path_steps": 3, "bound_images": 4}
     params = make_params(variants=variants, seeds=(0,), p_uncond=0.5, **further)
@@ -190,10 +192,14 @@ def test_a_variant_is_given_the_code_or_both_or_another_objective(inputs, tmp_pa
     # z's 2 numbers come to 8, 64 places; 3 blocks of 8 channels: norm, q, k and v, output.
     attention = (2 * 8 + 8) + 64 * 8 + 3 * (2 * 8 + 9 * 8 + 9 * 16 + 9 * 8)
     assert added["attended"] == attention and added["beside"] == attention + added["flow"]
-    assert runs["mse"].nunique() == 8 and runs["mse"].notna().all()
+    # One class, or none: each an embedding of 8, and as a token another.
+    assert added["class"] == added["flow"] + 2 * 8
+    assert added["token"] == added["class"] + attention - (2 * 8 + 8) - 64 * 8 + 2 * 8
+    assert runs.index[runs["class_bits"].notna()].tolist() == ["class", "token"]
+    assert runs["mse"].nunique() == 10 and runs["mse"].notna().all()
     table = pd.read_csv(tmp_path / "out/table.csv").set_index("variant")
     for name in ("straightness", "bits_per_dim"):
-        assert runs[name].isna().tolist() == table[name].isna().tolist() == [True] + [False] * 7
+        assert runs[name].isna().tolist() == table[name].isna().tolist() == [True] + [False] * 9
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,12 @@ def test_who_attends_needs_tokens_and_x_hat_another_way_in(fuse, told, said):
         apply_variant(variant, CONFIG, unet)
 
 
+def test_a_class_is_a_token_beside_x_hat():
+    unet = dataclasses.replace(UNET, attention_levels=(1,))
+    variant = Variant("a", ("in", "attend"), labels=True)
+    assert apply_variant(variant, CONFIG, unet)[1].fuse == ("in", "attend")
+
+
 def test_a_code_that_is_attended_to_repeats_its_places_beside_x_hat():
     """So that the network takes it back as it was."""
     x_hat, code = torch.rand(2, 1, 8, 8), torch.randn(2, 3, 4, 2)

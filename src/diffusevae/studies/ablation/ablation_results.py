@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from diffusevae.data.dataset import Split, add_mirrored, to_unit
+from diffusevae.data.dataset import Split, to_unit
 from diffusevae.figures.drawing import figure_style, save_figure
 from diffusevae.models.vae import VAE, encode_all, reconstruct_all
 from diffusevae.studies.ablation.ablation_figures import draw_refined, draw_variants
@@ -23,7 +23,7 @@ from diffusevae.studies.ablation.ablation_study import (
 )
 from diffusevae.studies.ablation.further_measures import draw_codes
 from diffusevae.studies.ablation.variants import Variant
-from diffusevae.training.diffusion_training import Images
+from diffusevae.training.diffusion_training import make_images
 from diffusevae.training.stage_trainings import OpenTraining
 
 SMALLEST_SPREAD = 1e-6  # of a channel of codes: one that says nothing has less
@@ -39,18 +39,15 @@ def make_setting(
 ) -> Setting:
     """Return what every variant shares: the images on the device with the VAE's x_hat of them."""
     config = params.ablate
-    counts = config.num_train_images, None, config.num_test_images
-    splits = train, validation, test
-    known, held_out, unseen = (
-        split.images[:count].to(device) for split, count in zip(splits, counts, strict=True)
-    )
-    if train.flips:
-        known = add_mirrored(known)
+    told = dataclasses.replace(params.unet, labels=True)  # which those who want them are given
+    known = make_images(train.first(config.num_train_images), told, device, vae, train.flips)
+    held_out = make_images(validation, told, device, vae)
+    unseen = test.first(config.num_test_images).to(device)
     codes = drawn = None
     if any(variant.condition in ("code", "both") for variant in config.listed):
-        codes, mean, spread = encode_splits(vae, known, held_out, unseen)
+        codes, mean, spread = encode_splits(vae, known.x, held_out.x, unseen.images)
     if config.bound_images:
-        drawn = draw_codes(vae, test.images[: config.bound_images].to(device), params.seed)
+        drawn = draw_codes(vae, test.first(config.bound_images).to(device), params.seed)
         if codes is not None:
             drawn = dataclasses.replace(drawn, code=(drawn.code - mean) / spread)
     return Setting(
@@ -58,9 +55,9 @@ def make_setting(
         params.unet,
         params.diffusion_optimiser,
         params.sampler,
-        Images(known, reconstruct_all(vae, known), flips=train.flips),
-        Images(held_out, reconstruct_all(vae, held_out)),
-        Pairs(to_unit(unseen), reconstruct_all(vae, unseen)),
+        known,
+        held_out,
+        Pairs(to_unit(unseen.images), reconstruct_all(vae, unseen.images), unseen.labels),
         config.epochs,
         config.p_uncond,
         codes,

@@ -69,10 +69,11 @@ class AblateConfig:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Real images and the VAE's reconstructions of them, N x C x H x W in [0, 1]."""
+    """Real images and the VAE's reconstructions of them, N x C x H x W in [0, 1]; their labels."""
 
     real: Tensor
     x_hat: Tensor
+    labels: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +87,7 @@ class Codes:
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What every variant shares; codes and drawn where they are needed."""
+    """What every variant shares; labels, codes and drawn where they are needed."""
 
     diffusion: DiffusionConfig
     unet: UNetConfig
@@ -111,7 +112,8 @@ def train_variant(
 ) -> tuple[dict[str, str | float], Tensor]:
     """Return a row of the table and the refined test images (N x C x H x W in [0, 1], CPU)."""
     diffusion, unet = apply_variant(variant, setting.diffusion, setting.unet)
-    attended = "attend" in unet.fuse and variant.condition != "none"
+    attended = "attend" in unet.fuse and variant.condition in ("code", "both")
+    labels = setting.test.labels if variant.labels else None
     train, validation, condition = give_conditions(setting, variant, attended)
     model, history = fit_diffusion(
         diffusion,
@@ -125,7 +127,8 @@ def train_variant(
         callbacks,
         checkpointer,
     )
-    refined = sample(model, setting.sampler, len(setting.test.real), seed, condition)
+    count = len(setting.test.real)
+    refined = sample(model, setting.sampler, count, seed, condition, labels=labels)
     row: dict[str, str | float] = {
         "variant": variant.name,
         "seed": seed,
@@ -134,10 +137,10 @@ def train_variant(
     }
     row |= measure_variant(setting.test.real, refined)
     if setting.path_steps:
-        row |= measure_paths(model, setting.sampler, condition, setting.path_steps, seed)
+        row |= measure_paths(model, setting.sampler, condition, labels, setting.path_steps, seed)
     if drawn := setting.drawn:
         told = make_condition(variant.condition, drawn.x_hat, drawn.code, attended)
-        row |= measure_bits(model, told, drawn, seed)
+        row |= measure_bits(model, told, drawn, variant.labels, seed)
     return row, refined
 
 
@@ -154,7 +157,8 @@ def give_conditions(
         assert images.condition is not None
         told = make_condition(variant.condition, images.condition, code, attended)
         shape = tuple(code.shape[1:]) if attended and code is not None else None
-        return Images(images.x, told, flips=images.flips, code_shape=shape)
+        labels = images.labels if variant.labels else None
+        return Images(images.x, told, labels, images.flips, shape)
 
     return (
         give(setting.train, codes.train if codes else None),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.randomness import generator
-from diffusevae.data.dataset import to_unit
+from diffusevae.data.dataset import Split, to_unit
 from diffusevae.metrics.bound import measure_bound
 from diffusevae.metrics.straightness import straightness
 from diffusevae.models.diffusion import DiffusionModel
@@ -27,11 +27,12 @@ FURTHER = {STRAIGHTNESS: "Straightness of paths", BITS: "Bits per dimension"}  #
 class EncodedImages:
     """Images with codes drawn from q(z | x), for whom alone the bound holds.
 
-    images: uint8 N x C x H x W; x_hat and code: of those z, as variants are given them; code_bits:
-    KL(q(z | x) || N(0, I)) in bits per dimension of the image, N.
+    images: uint8 N x C x H x W with their labels, N; x_hat and code: of those z, as variants are
+    given them; code_bits: KL(q(z | x) || N(0, I)) in bits per dimension of the image, N.
     """
 
     images: Tensor
+    labels: Tensor
     x_hat: Tensor
     code: Tensor
     code_bits: Tensor
@@ -47,25 +48,30 @@ def check_bound(bound_images: int, kind: str) -> None:
 
 
 @torch.inference_mode()
-def draw_codes(vae: VAE, images: Tensor, seed: int) -> EncodedImages:
-    """Return uint8 images with codes drawn for them, on the VAE's device; see `check_bound`."""
+def draw_codes(vae: VAE, split: Split, seed: int) -> EncodedImages:
+    """Return a split's images with codes drawn for them, on the VAE's device; see `check_bound`."""
+    images = split.images
     check_bound(len(images), vae.config.kind)
     mu, logvar = vae.encode(to_unit(images))
     eps = torch.randn(mu.shape, generator=generator(seed, "ablate", "codes")).to(mu.device)
     z = reparameterise(mu, logvar, eps)
     bits = kl_divergence(mu, logvar).double().cpu() / images[0].numel() / torch.tensor(2.0).log()
-    return EncodedImages(images, vae.decode(z), z, bits)
+    return EncodedImages(images, split.labels, vae.decode(z), z, bits)
 
 
 def measure_bits(
-    model: DiffusionModel, condition: Tensor | None, drawn: EncodedImages, seed: int
+    model: DiffusionModel, condition: Tensor | None, drawn: EncodedImages, told: bool, seed: int
 ) -> dict[str, float]:
-    """Return the mean bits per dimension, and of what they consist.
+    """Return the mean bits per dimension, and of what they consist; told: whether of the classes.
 
-    -log p(x) <= KL(q(z | x) || p(z)) + the bound of p(x | z); a model without a condition has the
-    second alone.
+    -log p(x) <= KL(q(z | x) || p(z)) - log p(c) + the bound of p(x | z, c), c the image's own one
+    of equally probable classes; a model that is not told the code, or the class, lacks that term.
     """
-    terms = measure_bound(model, drawn.images, condition, seed, BOUND_TIMES)
+    labels = drawn.labels if told else None
+    terms = measure_bound(model, drawn.images, condition, seed, BOUND_TIMES, labels)
+    if told:
+        nats = torch.tensor(model.unet.num_classes).double().log()
+        terms = {"class": nats / torch.tensor(2.0).log() / drawn.images[0].numel()} | terms
     if condition is not None:
         terms = {"code": drawn.code_bits} | terms
     means = {f"{name}_bits": float(values.mean()) for name, values in terms.items()}
@@ -76,6 +82,7 @@ def measure_paths(
     model: DiffusionModel,
     sampler: SamplerConfig,
     condition: Tensor | None,
+    labels: Tensor | None,
     num_steps: int,
     seed: int,
 ) -> dict[str, float]:
@@ -91,6 +98,7 @@ def measure_paths(
         points.append(x_t / (a + s))
         u.append(s / (a + s))
 
-    told = None if condition is None else condition[:PATHS]
-    sample(model, euler, PATHS if told is None else len(told), seed, told, callback=see)
+    given = [each if each is None else each[:PATHS] for each in (condition, labels)]
+    count = min([PATHS, *(len(each) for each in given if each is not None)])
+    sample(model, euler, count, seed, given[0], callback=see, labels=given[1])
     return {STRAIGHTNESS: float(straightness(torch.stack(points), u).mean())}

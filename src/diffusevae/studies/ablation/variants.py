@@ -26,12 +26,14 @@ class Variant:
     fuse: that of unet where it is None. condition: whether the network is given x_hat, the code z
     that it is decoded from, or both; z is resized as x_hat is, so fuse says where it enters. Where
     fuse has attend, the places of z are tokens, and beside x_hat it is nothing else. With none it
-    is a DDPM, whose images refine nothing: of its columns those of the model compare.
+    is a DDPM, whose images refine nothing: of its columns those of the model compare. labels:
+    whether it is told the class too, by time's embedding, and as a token where fuse has attend.
     """
 
     name: str
     fuse: tuple[Fuse, ...] | None = None
     condition: Told = "x_hat"
+    labels: bool = False
     diffusion: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -63,7 +65,7 @@ def apply_variant(
     if variant.condition != "none":
         told = {"image": variant.condition != "code", "code": variant.condition != "x_hat"}
         try:
-            check_tokens(unet.fuse, **told, labels=False)
+            check_tokens(unet.fuse, **told, labels=variant.labels)
         except InputError as error:
             raise InputError(f"{place}: {error}") from error
     return override(diffusion, variant.diffusion, f"{place}.diffusion"), unet
