@@ -12,6 +12,7 @@ import pytest
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
+        ("diffusevae", "torch"),
         ("diffusevae.metrics.promotion", "matplotlib"),
         ("diffusevae.experiments.consistency", "matplotlib"),
         ("diffusevae.experiments.experiment", "matplotlib"),
