@@ -79,10 +79,19 @@ def wheelhouse(
     pack_and_show(version)
 
 
+@plainly
+def reference() -> None:
+    """Write the JSON schema of params.yaml and its page in docs/reference anew, from the code."""
+    from tasks.reference.reference_files import write_files
+
+    write_files()
+
+
 EXAMPLES = {
     doctor: ("diffusevae doctor",),
     results: ("diffusevae results quickstart", "diffusevae results guided guide"),
     bench: ("diffusevae bench", "diffusevae bench training --experiment mnist --repeats 3"),
     download: ("diffusevae download mnist", "diffusevae download alexnet"),
+    reference: ("diffusevae reference",),
     wheelhouse: ("diffusevae wheelhouse 3.12",),
 }

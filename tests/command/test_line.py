@@ -27,7 +27,7 @@ QUOTED = re.compile(
     re.MULTILINE,
 )
 TEXTS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", *(
-    str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md"))
+    str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))
 ))  # fmt: skip
 OLD = re.compile(r"python3? -m (?:flows|tasks|apps|benchmarks)\b")
 
