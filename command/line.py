@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from command import models, pages, runs, stages, upkeep
+from command import data, models, pages, runs, stages, upkeep
 from diffusevae.core.errors import CONTROLS, Failure
 
 NAME = "diffusevae"
@@ -25,7 +25,7 @@ more with --help.
 def make_app() -> typer.Typer:
     """Return all subcommands, in the order in which --help shows them."""
     app = typer.Typer(name=NAME, help=HELP, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    for module in (runs, models, stages, pages, upkeep):
+    for module in (runs, models, data, stages, pages, upkeep):
         module.add_to(app)
     return app
 

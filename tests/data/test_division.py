@@ -69,6 +69,34 @@ def test_too_few_images_are_refused_with_what_is_asked_for():
     assert len(divide(OWN, torch.zeros(51, dtype=torch.int64))["train"]) == 1
 
 
+PARTS = ["train"] * 40 + ["test"] * 12 + ["validation"] * 11
+
+
+def test_splits_that_the_source_says_are_drawn_from_their_own_images():
+    labels = torch.arange(63) % 3
+    splits = divide(dataclasses.replace(OWN, validation_images=7, test_images=12), labels, PARTS)
+    assert set(splits["test"].tolist()) == set(range(40, 52))
+    assert (
+        set(splits["validation"].tolist()) < set(range(52, 63)) and len(splits["validation"]) == 7
+    )
+    assert set(splits["train"].tolist()) == set(range(40))
+    assert splits["test"].tolist() != sorted(splits["test"].tolist())  # in random order
+    without = [part if part != "validation" else "train" for part in PARTS]
+    splits = divide(dataclasses.replace(OWN, validation_images=7, test_images=12), labels, without)
+    assert len(splits["train"]) == 44 and len(splits["validation"]) == 7
+    assert not set(range(40, 52)) & {*splits["train"].tolist(), *splits["validation"].tolist()}
+
+
+def test_a_split_of_too_few_images_is_named():
+    labels = torch.zeros(63, dtype=torch.int64)
+    config = dataclasses.replace(OWN, validation_images=7, test_images=13)
+    with pytest.raises(InputError, match="pets: 12 images of split test, but test_images asks for"):
+        divide(config, labels, PARTS)
+    config = dataclasses.replace(OWN, validation_images=7, test_images=12, train_images=41)
+    with pytest.raises(InputError, match="pets: 40 images of split train, .* ask for 41 of them"):
+        divide(config, labels, PARTS)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_a_small_class_is_in_train_then_in_test_then_in_validation(seed):
     labels = torch.tensor([0] * 60 + [1] * 37 + [2] * 3 + [3] * 2 + [4])

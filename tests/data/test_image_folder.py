@@ -13,7 +13,8 @@ from PIL import Image
 
 from diffusevae.core.errors import InputError
 from diffusevae.data.dataset import DatasetConfig
-from diffusevae.data.image_folder import LEFT_BEHIND, find_images, read_image_folder
+from diffusevae.data.image_folder import LEFT_BEHIND, find_images
+from diffusevae.data.own_source import read_source
 from diffusevae.data.preparation import prepare
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +26,11 @@ def write(path, colour, size=(8, 8), mode="RGB", **options) -> None:
 
 
 def read(folder, size: int = 4, say=lambda text: None) -> tuple[torch.Tensor, torch.Tensor]:
-    return read_image_folder(folder, size, "bilinear", False, say)[:2]
+    own = read_source(folder, size, "bilinear", False, say)
+    own.require_sound(folder)
+    for note in own.notes:
+        say(note)
+    return own.images, own.labels
 
 
 def test_sub_folders_are_classes_and_files_come_by_path(tmp_path):
@@ -160,10 +165,8 @@ def test_a_link_to_a_file_and_a_folder_that_is_itself_a_link_are_read(tmp_path):
 def test_names_are_of_any_alphabet(tmp_path):
     write(tmp_path / "猫/ä é.png", 7)
     write(tmp_path / "собаки/1.png", 8)
-    assert read_image_folder(tmp_path, 4, "bilinear", False)[2:] == (
-        ["собаки", "猫"],
-        ["собаки/1.png", "猫/ä é.png"],
-    )
+    own = read_source(tmp_path, 4, "bilinear", False)
+    assert own.classes == ("собаки", "猫") and own.files == ("собаки/1.png", "猫/ä é.png")
 
 
 CONFIG = DatasetConfig(

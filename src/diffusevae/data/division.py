@@ -12,8 +12,13 @@ from diffusevae.data.dataset import DatasetConfig
 SHOWN = 5  # classes that a line names
 
 
-def divide(config: DatasetConfig, labels: Tensor) -> dict[str, Tensor]:
+def divide(
+    config: DatasetConfig, labels: Tensor, parts: Sequence[str] | None = None
+) -> dict[str, Tensor]:
     """Return the indices (int64) of train and validation among images with these labels (N).
+
+    parts: where the source says whose each image is (train, validation, test), each split is drawn
+    from its own; what has none comes from those of train.
 
     The test split is drawn too, where the source has no official one. A class of one image is in
     train, of two in train and test, of three or more in validation too, as far as a split has room
@@ -22,28 +27,58 @@ def divide(config: DatasetConfig, labels: Tensor) -> dict[str, Tensor]:
     `train_images`, and a smaller training set is part of every larger one. Raises InputError if
     there are too few images.
     """
-    num_test = 0 if config.official else config.num_test
-    if len(labels) < config.num_needed:
-        raise InputError(
-            f"{config.source}: {len(labels)} images, but validation_images, "
-            f"test_images and train_images ask for {config.num_needed}; ask for "
-            "fewer, or add images"
-        )
     classes = labels.tolist()
+    pools = _sort_by_part(config, parts or ["train"] * len(classes))
     rng = torch.Generator().manual_seed(config.seed)
     order = torch.randperm(len(classes), generator=rng).tolist()
     shuffled = torch.randperm(len(classes), generator=rng)
     sizes = Counter(classes)
     for_others = {each: 2 if size > 2 else 1 for each, size in sizes.items()}
-    test = _take(order[::-1], classes, num_test, for_others)
-    order = _without(order, test)
-    validation = _take(order, classes, config.validation_images, dict.fromkeys(sizes, 1))
-    order = _without(order, validation)
-    train = _take(order, classes, config.train_images or len(order), dict.fromkeys(sizes, 0))
-    splits = {"train": train, "validation": validation}
+    wanted = {
+        "test": (0 if config.official else config.num_test, order[::-1], for_others),
+        "validation": (config.validation_images, order, dict.fromkeys(sizes, 1)),
+    }
+    gone: set[int] = set()
+    splits = {}
+    for name, (count, way, spare) in wanted.items():
+        own = pools.get(name)
+        pool = own or pools["train"]
+        among = [i for i in way if i in pool and i not in gone]
+        splits[name] = _take(among, classes, count, dict.fromkeys(sizes, 0) if own else spare)
+        gone.update(splits[name])
+    left = [i for i in order if i in pools["train"] and i not in gone]
+    train = _take(left, classes, config.train_images or len(left), dict.fromkeys(sizes, 0))
+    kept = {"train": train, "validation": splits["validation"]}
     if not config.official:
-        splits["test"] = test
-    return {name: _sort(taken, shuffled) for name, taken in splits.items()}
+        kept["test"] = splits["test"]
+    return {name: _sort(taken, shuffled) for name, taken in kept.items()}
+
+
+def _sort_by_part(config: DatasetConfig, parts: Sequence[str]) -> dict[str, set[int]]:
+    """Return the images of each part. Raises InputError where one has fewer than are asked for."""
+    pools: dict[str, set[int]] = {}
+    for i, part in enumerate(parts):
+        pools.setdefault(part, set()).add(i)
+    asked = {
+        "train": config.train_images or 1,
+        "validation": config.validation_images,
+        "test": 0 if config.official else config.num_test,
+    }
+    for part in pools.keys() - {"train"}:
+        if len(pools[part]) < asked[part]:
+            raise InputError(
+                f"{config.source}: {len(pools[part])} images of split {part}, but {part}_images "
+                f"asks for {asked[part]}; ask for fewer, or add images"
+            )
+    needed = sum(count for part, count in asked.items() if part == "train" or part not in pools)
+    if len(pools["train"]) < needed:
+        where = " of split train" if len(pools) > 1 else ""
+        raise InputError(
+            f"{config.source}: {len(pools['train'])} images{where}, but validation_images, "
+            f"test_images and train_images ask for {needed}{' of them' if where else ''}; ask for "
+            "fewer, or add images"
+        )
+    return pools
 
 
 def draw_test(config: DatasetConfig, labels: Tensor) -> Tensor:

@@ -82,10 +82,14 @@ ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR = 0x0112, 258, 262, 284  # tag
 
 @dataclass(frozen=True, eq=False)
 class CroppedImage:
-    """The middle of an image: uint8 3 x S x S, and what is to be told of it (FRAMES, ...)."""
+    """The middle of an image: uint8 3 x S x S, and what is to be told of it (FRAMES, ...).
+
+    size: width and height of the whole image in its file.
+    """
 
     pixels: Tensor
     notes: frozenset[str]
+    size: tuple[int, int]
 
 
 def read_square(path: Path, size: int, interpolation: str) -> CroppedImage:
@@ -115,7 +119,7 @@ def read_square(path: Path, size: int, interpolation: str) -> CroppedImage:
 def _read(image: "ImageFile", path: Path, size: int, interpolation: str) -> CroppedImage:
     from PIL import Image, ImageOps
 
-    notes = set()
+    notes, whole = set(), image.size
     if getattr(image, "is_animated", False) and image.format != "MPO":  # cameras' JPEGs with more
         notes.add(FRAMES)
     averaged = interpolation != "nearest"
@@ -149,7 +153,7 @@ def _read(image: "ImageFile", path: Path, size: int, interpolation: str) -> Crop
     square = Image.fromarray(np.concatenate(bands))
     square.getexif()[ORIENTATION] = image.getexif().get(ORIENTATION, 1)
     pixels = np.array(ImageOps.exif_transpose(square))
-    return CroppedImage(torch.from_numpy(pixels).permute(2, 0, 1), frozenset(notes))
+    return CroppedImage(torch.from_numpy(pixels).permute(2, 0, 1), frozenset(notes), whole)
 
 
 def _require_depth(image: "ImageFile") -> str | None:

@@ -11,7 +11,8 @@ from diffusevae.data.cifar10 import NUM_CLASSES, read_cifar10, read_cifar10_test
 from diffusevae.data.dataset import DatasetConfig
 from diffusevae.data.division import describe_missing, divide, draw_test
 from diffusevae.data.idx import read_idx_set
-from diffusevae.data.image_folder import read_image_folder
+from diffusevae.data.image_folder import OwnImages
+from diffusevae.data.own_source import read_source
 from diffusevae.data.resizing import resize
 
 LabelledImages = tuple[Tensor, Tensor]  # uint8 N x C x H x W, labels int64 N
@@ -45,22 +46,29 @@ def prepare(
 
     Each in random order (`divide`). Raises InputError if a file in `raw_folder` is wrong.
     """
-    prepared = {}
+    prepared: dict[str, dict[str, Tensor]] = {}
     for source in _read(config, raw_folder, say):
-        for name, indices in source.splits.items():
-            resized = resize(
-                source.images[indices], config.image_size, config.interpolation, config.antialias
-            )
-            prepared[name] = {
-                "images": resized,
-                "labels": source.labels[indices],
-                "indices": indices,
-            }
-            say(f"{name}: {len(indices)} images {list(resized.shape[1:])}")
-        shared = describe_shared(prepared, source.files) if source.files else None
-        for warning in (describe_missing(source.labels, source.splits, source.classes), shared):
-            if warning:
-                say(warning)
+        prepared |= cut(config, source, say)
+    return prepared
+
+
+def cut(
+    config: DatasetConfig, source: LabelledSource, say: Callable[[str], None]
+) -> dict[str, dict[str, Tensor]]:
+    """Return the splits of one source, as `prepare` does; `say` is told of their sizes and of what
+    is doubtful in them.
+    """
+    prepared = {}
+    for name, indices in source.splits.items():
+        resized = resize(
+            source.images[indices], config.image_size, config.interpolation, config.antialias
+        )
+        prepared[name] = {"images": resized, "labels": source.labels[indices], "indices": indices}
+        say(f"{name}: {len(indices)} images {list(resized.shape[1:])}")
+    shared = describe_shared(prepared, source.files) if source.files else None
+    for warning in (describe_missing(source.labels, source.splits, source.classes), shared):
+        if warning:
+            say(warning)
     return prepared
 
 
@@ -99,7 +107,14 @@ def _read(
     if config.source == "cifar10_test":
         images, labels = read_cifar10_test(raw_folder)
         return [LabelledSource(images, labels, divide(config, labels), digits)]
-    images, labels, classes, files = read_image_folder(
-        raw_folder, config.image_size, config.interpolation, config.antialias, say
-    )
-    return [LabelledSource(images, labels, divide(config, labels), classes, files)]
+    own = read_source(raw_folder, config.image_size, config.interpolation, config.antialias, say)
+    own.require_sound(raw_folder)
+    for note in own.notes:
+        say(note)
+    return [divide_own(config, own)]
+
+
+def divide_own(config: DatasetConfig, own: OwnImages) -> LabelledSource:
+    """Return a person's own images with their splits. Raises InputError where they are too few."""
+    splits = divide(config, own.labels, own.parts)
+    return LabelledSource(own.images, own.labels, splits, own.classes, own.files)

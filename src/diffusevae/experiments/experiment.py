@@ -7,7 +7,7 @@ from diffusevae.core.errors import InputError
 from diffusevae.core.params import load_entry
 from diffusevae.core.wording import MAX_SHOWN, suggest
 from diffusevae.core.yaml_file import read_yaml
-from diffusevae.data.image_folder import find_images
+from diffusevae.data.own_source import find_source
 from diffusevae.experiments.params_file import NAME, PARAMS_FILE, ROOTS, check_params, load_stage
 from diffusevae.metrics.perceptual import BACKBONE
 from diffusevae.sources.pinned import ASSETS
@@ -119,7 +119,7 @@ def _require_source(source: str, place: str) -> None:
     if not NAME.fullmatch(source) or source in NO_IMAGE_SETS:
         raise InputError(f"{place}: {source[:MAX_SHOWN]!r} is no name; use letters, digits and _")
     if (RAW / source).is_dir():
-        find_images(RAW / source)  # what is wrong with it is said before any work
+        find_source(RAW / source)  # what is wrong with it is said before any work
     else:
         raise InputError(
             f"{place}: {source!r} is no known data set ({suggest(source, known)}), "
