@@ -52,6 +52,12 @@ def _watch_and_run(argv: list[str]) -> None:
 
 def _run_stage(argv: list[str]) -> None:
     _end_with_parent()
+    if os.environ.get("DVC_EXP_NAME"):
+        raise InputError(
+            "dvc exp run: rewrites params.yaml without its anchors (`git diff params.yaml` shows "
+            "what -S did); write what shall differ as an experiment of its own there (`<<:` takes "
+            "the rest from another), then `diffusevae run NAME`"
+        )
     if not argv or argv[0] not in ALL_STAGES:
         raise InputError(
             f"stage {argv[0] if argv else '(none)'}: not a stage; there are {', '.join(ALL_STAGES)}"
