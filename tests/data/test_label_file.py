@@ -115,6 +115,7 @@ def test_rows_and_images_that_do_not_match_are_named(rows, said, tmp_path):
         ("labels.jsonl", b'{"file_name": "a.png"}\n', "row 1 has no column label .it has fil"),
         ("labels.jsonl", b'["a.png", 1]\n', "row 1 has no column file_name"),
         ("labels.jsonl", b'{"file_name": "a.png", "label": 0.5}', "label '0.5' is neither text"),
+        ("labels.csv", b"file_name,label\na.png," + b"x" * 256, "has 256 characters; use at"),
         ("labels.parquet", b"PAR1", "is no .parquet file"),
     ],
 )  # fmt: skip

@@ -15,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
@@ -25,8 +26,10 @@ from starlette.testclient import TestClient
 from diffusevae.core.errors import Failure
 from diffusevae.core.tensor_file import load_config, load_tensors, save_tensors
 from diffusevae.core.yaml_file import read_yaml
+from diffusevae.data.array_file import read_array_file
 from diffusevae.data.idx import read_idx
 from diffusevae.data.image_file import read_square
+from diffusevae.data.label_file import label_images
 from diffusevae.experiments.params_file import ROOTS, check_params
 from diffusevae.metrics.measured import read_metrics
 from diffusevae.models.vae import load_vae
@@ -38,7 +41,7 @@ from tests.support.toy_artifacts import make_metrics
 from tests.support.toy_registry import register_toy
 from tests.support.toy_trainings import make_optimiser
 
-KINDS = 9  # of inputs below, which share their number
+KINDS = 11  # of inputs below, which share their number
 FEW = 2700
 INPUTS = int(os.environ.get("FUZZ_INPUTS", FEW))
 MOST_BYTES = 10**9  # by which this process may grow
@@ -244,6 +247,36 @@ headers = st.dictionaries(
     )
     | plain,
 )
+
+
+def write_arrays() -> bytes:
+    """Return a .npz file of images with labels."""
+    file = BytesIO()
+    np.savez_compressed(file, images=np.zeros((3, 8, 8), np.uint8), labels=["a", "b", "a"])
+    return file.getvalue()
+
+
+@given(content=mutants(write_arrays()))
+@fuzz
+def test_B7_any_arrays(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "any.npz"
+    path.write_bytes(content)
+    try_it(lambda: read_array_file(path, 4, "bilinear", False))
+
+
+TABLES = {
+    ".csv": b'file_name,label\na.png,1\n"b.png",dog\n',
+    ".jsonl": b'{"file_name": "a.png", "label": 1}\n' * 2,
+}
+
+
+@given(data=st.data())
+@fuzz
+def test_B7_any_table_of_labels(tmp_path_factory, data):
+    kind = data.draw(st.sampled_from([*TABLES]))
+    path = tmp_path_factory.getbasetemp() / f"labels{kind}"
+    path.write_bytes(data.draw(mutants(TABLES[kind])))
+    try_it(lambda: label_images(path.parent, ["a.png", "b.png"], [path]))
 
 
 @pytest.fixture(scope="module")

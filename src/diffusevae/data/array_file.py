@@ -1,5 +1,6 @@
 """Images and labels as NumPy arrays: one .npz file in a folder, of which nothing is unpickled."""
 
+import math
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -22,7 +23,10 @@ READ_HEADER: Mapping[tuple[int, int], Callable[[IO[bytes]], tuple]] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
-DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+# What zipfile and numpy raise at bytes that are no such file (RuntimeError: a password is wanted,
+# or a compression is not known).
+DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, SyntaxError, OverflowError,
+           RuntimeError, zipfile.BadZipFile, zlib.error)  # fmt: skip
 
 
 def check_array_file(path: Path) -> None:
@@ -104,6 +108,8 @@ def _read_headers(path: Path) -> dict[str, Header]:
             for member in archive.infolist():
                 with archive.open(member) as file:
                     shape, _, kind = READ_HEADER[np.lib.format.read_magic(file)](file)
+                if math.prod(shape) * kind.itemsize > member.file_size and not kind.hasobject:
+                    raise ValueError(f"{member.filename} has less than {shape} of {kind}")
                 headers[member.filename.removesuffix(".npy")] = shape, kind
     except DAMAGED as error:
         raise _unreadable(path, error) from error

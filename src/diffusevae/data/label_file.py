@@ -18,6 +18,7 @@ STEMS, KINDS = ("metadata", "labels"), (".csv", ".jsonl", ".parquet")
 PARTS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation",
          "test": "test"}  # fmt: skip
 SHOWN = 5  # faults that a line names
+LONGEST = 255  # characters of a class, or of a file's name in a line
 EVERYTHING = "all"  # the class where nothing tells classes apart
 
 
@@ -106,15 +107,19 @@ def _read_tables(folder: Path, names: Sequence[str], tables: Sequence[Path]) -> 
         for name, label in read_label_file(path):
             place = str(parent / PurePosixPath(name))
             if place in found:
-                twice.append(printable(place))
+                twice.append(_shorten(place))
             found[place] = label
     refuse(folder, twice, f" images have two rows in {_list_names(folder, tables)}")
     known = set(names)
-    lost = [printable(place) for place in found if place not in known]
+    lost = [_shorten(place) for place in found if place not in known]
     refuse(folder, lost, f" rows of {_list_names(folder, tables)} name no image that is there")
-    unnamed = [printable(name) for name in names if name not in found]
+    unnamed = [_shorten(name) for name in names if name not in found]
     refuse(folder, unnamed, f" of {len(names)} images have no row in {_list_names(folder, tables)}")
     return [found[name] for name in names]
+
+
+def _shorten(name: str) -> str:
+    return printable(name)[:LONGEST]
 
 
 def _list_names(folder: Path, tables: Sequence[Path]) -> str:
@@ -141,6 +146,11 @@ def read_label_file(path: Path) -> Iterator[tuple[str, str]]:
                     "mend it"
                 )
             values.append(str(value))
+        if len(values[1]) > LONGEST:
+            raise InputError(
+                f"{path}: row {number}: {LABEL} {values[1][:40]!r}... has {len(values[1])} "
+                f"characters; use at most {LONGEST}"
+            )
         yield values[0], values[1]
 
 
