@@ -11,7 +11,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: setup run latents explore test test-slow test-faults test-containers lint bench mlflow wheelhouse
+.PHONY: setup run latents explore test test-slow test-faults test-containers lint bench mlflow wheelhouse docs
 
 setup: .venv/ready
 
@@ -78,3 +78,11 @@ mlflow: setup
 # What a machine without a network installs from (docs/operations.md), for another Python too.
 wheelhouse: setup
 	@$(BIN)/diffusevae wheelhouse $(PYTHON_VERSION)
+
+# docs as a site, in site/: a link that leads nowhere fails it, and nothing is fetched to build or to read it.
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: setup
+	@$(BIN)/python -c 'import material, mkdocstrings_handlers.python' 2>/dev/null || $(INSTALL) '.[docs]'
+	@$(BIN)/python tasks/relocation.py
+	@$(BIN)/python -m mkdocs build --strict --quiet --clean
+	@echo "site/index.html"
