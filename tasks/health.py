@@ -22,7 +22,7 @@ from diffusevae.core.command import explain_machine_error
 from diffusevae.core.device import choose_device
 from diffusevae.core.errors import EnvironmentFailure, Failure
 from diffusevae.sources.pinned import ASSETS
-from diffusevae.sources.places import MIRROR_VARIABLE, list_sources
+from diffusevae.sources.places import MIRROR_VARIABLE, list_sources, torchvision_urls
 from diffusevae.tracking.journal import count_unsent
 from diffusevae.tracking.mlflow_store import require_address, tracking_uri
 from diffusevae.tuning.study_storage import STORAGE_VARIABLE
@@ -116,15 +116,18 @@ def check_data() -> tuple[Level, str]:
     if not missing:
         return "ok", f"{' and '.join(FIRST)} are here"
     mirror = os.environ.get(MIRROR_VARIABLE)
-    places = list(list_sources(missing[0])) if mirror else []  # what is no mirror is said
-    if mirror and not is_http(mirror):
-        return "ok", f"{missing[0]} comes from {places[0].name}"
-    url = mirror or "https://ossci-datasets.s3.amazonaws.com/mnist/"
-    host = urlsplit(url).hostname
-    if _answers(url):
-        return "ok", f"{missing[0]} comes from {host}"
+    if mirror:
+        first = next(list_sources(missing[0]))  # what is no mirror is said
+        if not is_http(mirror):
+            return "ok", f"{' and '.join(missing)} come from {first.name}"
+    places = {name: mirror or torchvision_urls(name)[0] for name in missing}
+    hosts = {name: urlsplit(url).hostname for name, url in places.items()}
+    silent = [name for name, url in places.items() if not _answers(url)]
+    if not silent:
+        return "ok", "; ".join(f"{name} comes from {host}" for name, host in hosts.items())
     return "warn", (
-        f"{host} does not answer: offline? {', '.join(missing)} may come from a package registry; "
+        f"{' and '.join(dict.fromkeys(str(hosts[name]) for name in silent))}: no answer, offline? "
+        f"{' and '.join(silent)} may come from a package registry; "
         f"else set {MIRROR_VARIABLE} to a folder that has them"
     )
 

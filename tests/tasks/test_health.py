@@ -4,11 +4,13 @@ import shutil
 import socket
 from collections import namedtuple
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from command import health as shown
 from diffusevae.core.errors import EnvironmentFailure
+from diffusevae.sources.places import torchvision_urls
 from tasks import health
 from tests.support.checkouts import ROOT
 
@@ -80,6 +82,8 @@ def test_data_come_from_the_mirror_else_it_is_told_that_this_is_offline(folder, 
     monkeypatch.delenv("DIFFUSEVAE_MIRROR", raising=False)
     level, line = health.check_data()
     assert level == "warn" and "offline?" in line and "DIFFUSEVAE_MIRROR" in line
+    for name in health.FIRST:  # each where it comes from
+        assert urlsplit(torchvision_urls(name)[0]).hostname in line
     monkeypatch.setenv("DIFFUSEVAE_MIRROR", str(folder))
     assert health.check_data()[0] == "ok"
     for asset in health.FIRST:

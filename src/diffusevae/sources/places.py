@@ -41,7 +41,7 @@ def list_sources(asset_name: str) -> Iterator[Source]:
         return
     _require_mirror()
     yield Source(f"the mirror in {MIRROR_VARIABLE}", _read_mirror, ASSETS[asset_name].unpack)
-    for url in _torchvision_urls(asset_name):
+    for url in torchvision_urls(asset_name):
         yield Source(
             f"torchvision's {urlsplit(url).hostname}",
             partial(_read_torchvision, url),
@@ -87,7 +87,7 @@ def _read_mirror_path(mirror: str, path: str, max_bytes: int) -> bytes:
     return read_file(_folder_of(mirror) / path, max_bytes)
 
 
-def _torchvision_urls(asset_name: str) -> list[str]:
+def torchvision_urls(asset_name: str) -> list[str]:
     """Return torchvision's folders of an idx data set, or its one file; none if it has neither."""
     if asset_name not in TORCHVISION:
         return []
