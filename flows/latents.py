@@ -49,17 +49,17 @@ def latents(study: str = "latents") -> Outcome:
             outcome = Outcome(publish(chosen), version)
             hand_on(chosen, version, reached)
         else:
-            outcome = bring_up_to_date(chosen, targets)
+            outcome = bring_up_to_date(chosen, targets, reached)
             hand_on(chosen, outcome.model, has_remote())
     return outcome
 
 
-def bring_up_to_date(study: LatentStudy, targets: list[str]) -> Outcome:
-    """Run the targets, register and record what they made."""
+def bring_up_to_date(study: LatentStudy, targets: list[str], remote: bool) -> Outcome:
+    """Run the targets, register and record what they made; remote: whether DVC's answers."""
     with open_parent_run(study.name, study.dataset) as parent:
         shown = Artifacts(study.name, len(targets))
         with serve_recorder() as recorder:
-            run_stages(study, targets, parent, recorder, shown)
+            run_stages(study, targets, parent, recorder, shown, remote)
         page = publish(study)
         version = register(study, parent.id)
         headlines = read_headlines(study)

@@ -73,21 +73,23 @@ def pipeline(experiment: str = "quickstart") -> Outcome:
             outcome = Outcome(publish(chosen), version)
             hand_on(chosen, version, reached)
         else:
-            outcome = bring_up_to_date(chosen, targets, lock)
+            outcome = bring_up_to_date(chosen, targets, lock, reached)
             hand_on(chosen, outcome.model, has_remote())
     return outcome
 
 
-def bring_up_to_date(experiment: Experiment, targets: list[str], lock: dict) -> Outcome:
+def bring_up_to_date(
+    experiment: Experiment, targets: list[str], lock: dict, remote: bool
+) -> Outcome:
     """Run the targets, register, judge and record what they made.
 
     Each step looks at what is there, so a run that was killed in any of them is finished by the
-    next one. lock: what dvc.lock held before.
+    next one. lock: what dvc.lock held before; remote: whether DVC's remote answers.
     """
     with open_parent_run(experiment.name, experiment.dataset) as parent:
         shown = Artifacts(experiment.name, len(targets))
         with serve_recorder() as recorder:
-            stages = run_stages(experiment, targets, parent, recorder, shown)
+            stages = run_stages(experiment, targets, parent, recorder, shown, remote)
         report = publish(experiment)
         version = register(experiment, parent.id)
         judged = is_judged(version)
@@ -158,8 +160,12 @@ def run_stages(
     parent: ParentRun,
     recorder: str,
     shown: Artifacts,
+    remote: bool,
 ) -> list[StageResult]:
-    """Run the targets one by one; record and return which had something to do."""
+    """Run the targets one by one; record and return which had something to do.
+
+    remote: whether to ask DVC's remote for what another machine has made of the same.
+    """
     skipped = [
         StageResult(target, ran=False, seconds=0.0)
         for target in experiment.targets
@@ -168,10 +174,10 @@ def run_stages(
     results = []
     try:
         for target in targets:
-            result = run_stage(target, parent.id, recorder)
+            result = run_stage(target, parent.id, recorder, remote)
             # What DVC's cache held may be damaged.
             if not result.ran and discard_damaged(read_lock(), [target]):
-                result = run_stage(target, parent.id, recorder)
+                result = run_stage(target, parent.id, recorder, remote)
             results.append(result)
             shown.count(target)
     finally:

@@ -23,16 +23,16 @@ class StageResult:
 # DVC alone decides what is up to date. Call it directly: a submitted task outlives its flow.
 @task(task_run_name="{target}", cache_policy=NO_CACHE)
 def run_stage(
-    target: str, parent_run: str | None = None, recorder: str | None = None
+    target: str, parent_run: str | None = None, recorder: str | None = None, remote: bool = False
 ) -> StageResult:
     """Bring a stage, e.g. train_vae@smoke, up to date with its log lines streamed live.
 
     `parent_run` is the id of the MLflow run under which the stage's own run is nested, `recorder`
-    the address that writes it (`tasks.recording`). Raises InputError, EnvironmentFailure or
-    StageFailure; when cancelled, the stage's processes end.
+    the address that writes it (`tasks.recording`); remote: whether DVC's remote answers. Raises
+    InputError, EnvironmentFailure or StageFailure; when cancelled, the stage's processes end.
     """
     start = time.monotonic()
     variables = {PARENT_VARIABLE: parent_run, RECORDER_VARIABLE: recorder}
     given = {name: value for name, value in variables.items() if value is not None}
-    ran = reproduce(target, get_run_logger().info, given)
+    ran = reproduce(target, get_run_logger().info, given, remote=remote)
     return StageResult(target, ran, time.monotonic() - start)

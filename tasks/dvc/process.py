@@ -50,15 +50,20 @@ def changed_stages(*targets: str) -> set[str]:
 
 
 def reproduce(
-    target: str, say: Callable[[str], None], variables: Mapping[str, str], needed: bool = False
+    target: str,
+    say: Callable[[str], None],
+    variables: Mapping[str, str],
+    needed: bool = False,
+    remote: bool = False,
 ) -> bool:
     """Bring one stage up to date; return whether it ran. `say` gets each line of output.
 
     The stages before it are not looked at: bring them up to date first, or let it be done (needed).
-    `variables` are added to the environment. Raises InputError or EnvironmentFailure with the
-    stage's own line, StageFailure for any other end.
+    remote: take what the run cache names from DVC's remote instead of making it, while that one
+    answers. `variables` are added to the environment. Raises InputError or EnvironmentFailure with
+    the stage's own line, StageFailure for any other end.
     """
-    command = ["repro", *([] if needed else ["--single-item"]), target]
+    command = ["repro", *([] if needed else ["--single-item"]), *(["--pull"] * remote), target]
     lines: deque[str] = deque(maxlen=1000)
     ran = False
     with _dvc(*command, stderr=subprocess.STDOUT, variables=variables) as process:
@@ -70,9 +75,13 @@ def reproduce(
             if line and not DVC_HINT.match(line):
                 say(line)
         process.wait()
-    if process.returncode != 0:
-        raise explain_end(target, process.returncode, lines)
-    return ran
+    if process.returncode == 0:
+        return ran
+    failure = explain_end(target, process.returncode, lines)
+    if remote and not ran:
+        say(f"DVC's remote: {failure}; going on with what is here")
+        return reproduce(target, say, variables, needed)
+    raise failure
 
 
 def find_cache() -> Path:

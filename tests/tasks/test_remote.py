@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from diffusevae.core.yaml_file import read_yaml
 from tests.support.checkouts import copy_checkout, run_pipeline
 
 pytestmark = pytest.mark.slow  # three runs of the pipeline
@@ -56,6 +57,19 @@ def test_a_second_machine_takes_every_result_and_runs_nothing(machines):
             there = second / path.relative_to(first)
             assert there.read_bytes() == path.read_bytes(), path
     assert (second / "dvc.lock").read_bytes() == (first / "dvc.lock").read_bytes()
+
+
+def test_a_machine_whose_lock_is_older_takes_every_result_too(machines, prefect_server, tmp_path):
+    """By the run cache, which names what the same code made of the same data and params."""
+    first, _, _ = machines
+    third = copy_checkout(tmp_path)
+    for name in ("params.yaml", ".dvc/config.local"):
+        shutil.copy(first / name, third / name)
+    assert "train_vae@smoke" not in (third / "dvc.lock").read_text()
+    done = run_pipeline(third, "smoke", PREFECT_API_URL=prefect_server)
+    assert done.returncode == 0 and "Running stage" not in done.stdout, done.stdout[-3000:]
+    stages = [read_yaml(each / "dvc.lock")["stages"] for each in (first, third)]
+    assert stages[0]["report@smoke"] == stages[1]["report@smoke"]
 
 
 def test_the_second_machine_registers_what_it_took(machines):

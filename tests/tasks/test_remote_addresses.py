@@ -20,7 +20,8 @@ from tests.support.services import start
 DVC_YAML = """\
 stages:
   first:
-    cmd: echo done > first.txt
+    cmd: cat given.txt > first.txt
+    deps: [given.txt]
     outs: [first.txt]
 """
 
@@ -30,6 +31,7 @@ def template(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("toy")
     subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=folder, check=True)
     (folder / "dvc.yaml").write_text(DVC_YAML)
+    (folder / "given.txt").write_text("done\n")
     return folder
 
 
@@ -107,7 +109,7 @@ def ssh(tmp_path_factory) -> Iterator[dict[str, str]]:
 @pytest.mark.parametrize("kind", ["s3", "ssh"])
 def test_what_one_project_pushes_another_pulls(kind, request, template, tmp_path, monkeypatch):
     settings = request.getfixturevalue(kind)
-    projects = [tmp_path / "one", tmp_path / "other"]
+    projects = [tmp_path / name for name in ("one", "other", "without lock")]
     for project in projects:
         shutil.copytree(template, project)
         monkeypatch.chdir(project)
@@ -123,3 +125,7 @@ def test_what_one_project_pushes_another_pulls(kind, request, template, tmp_path
     pull("first")
     assert Path("first.txt").read_text() == "done\n"
     assert not reproduce("first", print, os.environ)
+    monkeypatch.chdir(projects[2])  # whose dvc.lock knows nothing of it
+    pull("first")
+    assert not reproduce("first", print, {}, remote=True)
+    assert Path("first.txt").read_text() == "done\n"

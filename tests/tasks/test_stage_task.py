@@ -121,6 +121,22 @@ def test_a_failed_stage_s_own_line_and_kind_are_passed_on(toy, code, kind, messa
         reproduce("first", silent, {})
 
 
+def test_a_remote_that_went_away_costs_no_work(toy):
+    """The run cache names a result that is not here any more, and who has it does not answer."""
+    assert reproduce("first", silent, {})
+    for path in ("first.txt", "dvc.lock"):
+        (toy / path).unlink()
+    shutil.rmtree(toy / ".dvc/cache/files")
+    (toy / ".dvc/config.local").write_text(
+        "[core]\nremote = store\n['remote \"store\"']\nurl = ssh://127.0.0.1:1/nowhere\n"
+    )
+    lines = []
+    assert reproduce("first", lines.append, {}, remote=True)
+    assert (toy / "first.txt").read_text() == "done"
+    [said] = [line for line in lines if line.startswith("DVC's remote: ")]
+    assert said.endswith("; going on with what is here")
+
+
 @pytest.mark.parametrize("extra", ["", "signal.signal(signal.SIGTERM, signal.SIG_IGN)"])
 def test_cancelling_ends_the_stage_and_its_children(toy, extra, monkeypatch):
     monkeypatch.setattr(tasks.dvc.process, "SECONDS_TO_STOP", 1)
