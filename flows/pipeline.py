@@ -40,6 +40,7 @@ from tasks.registry.registration import (
 )
 from tasks.report.publication import REPORTS, publish
 from tasks.report.rerun_page import Rerun, write_page
+from tasks.screen import show_stages
 from tasks.stage import StageResult, run_stage
 
 
@@ -173,13 +174,14 @@ def run_stages(
     ]
     results = []
     try:
-        for target in targets:
-            result = run_stage(target, parent.id, recorder, remote)
-            # What DVC's cache held may be damaged.
-            if not result.ran and discard_damaged(read_lock(), [target]):
+        with show_stages(len(targets)):
+            for target in targets:
                 result = run_stage(target, parent.id, recorder, remote)
-            results.append(result)
-            shown.count(target)
+                # What DVC's cache held may be damaged.
+                if not result.ran and discard_damaged(read_lock(), [target]):
+                    result = run_stage(target, parent.id, recorder, remote)
+                results.append(result)
+                shown.count(target)
     finally:
         parent.record_stages(skipped + results)
         shown.show_stages(skipped + results)

@@ -1,14 +1,16 @@
 """One DVC stage as one Prefect task."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from diffusevae.tracking.recorder_client import RECORDER_VARIABLE
-from diffusevae.tracking.stage_logger import PARENT_VARIABLE
+from diffusevae.tracking.stage_logger import LIVE_VARIABLE, PARENT_VARIABLE
 from tasks.dvc.process import reproduce
+from tasks.screen import SCREEN
 
 
 @dataclass(frozen=True)
@@ -34,5 +36,11 @@ def run_stage(
     start = time.monotonic()
     variables = {PARENT_VARIABLE: parent_run, RECORDER_VARIABLE: recorder}
     given = {name: value for name, value in variables.items() if value is not None}
-    ran = reproduce(target, get_run_logger().info, given, remote=remote)
+    say: Callable[[str], None] = get_run_logger().info
+    screen = SCREEN.get()
+    if screen is not None:
+        say, given = screen.tell(say), given | {LIVE_VARIABLE: "1"}
+    ran = reproduce(target, say, given, remote=remote)
+    if screen is not None:
+        screen.finish(target, ran)
     return StageResult(target, ran, time.monotonic() - start)

@@ -119,7 +119,7 @@ def write_checkpoints() -> None:
     from diffusevae.training.loop import Callbacks
     from tests.support.resumable import train
 
-    def stop(epoch: int, done: int, total: int) -> None:
+    def stop(epoch: int, done: int, total: int, epochs: int) -> None:
         if epoch == 2:
             raise KeyboardInterrupt
 

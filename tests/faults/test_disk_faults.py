@@ -96,7 +96,7 @@ diffusevae.training.checkpointer.SECONDS_BETWEEN = 0
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
 filler = folder / "filler"
 
-def fill(epoch, done, total):
+def fill(epoch, done, total, epochs):
     if (epoch - 1) * BATCHES + done == 6:
         with open(filler, "wb", buffering=0) as file:
             try:

@@ -46,7 +46,7 @@ def train(
 
 
 def main(folder: str, out: str, step: str = "-1") -> None:
-    def on_batch(epoch: int, done: int, total: int) -> None:
+    def on_batch(epoch: int, done: int, total: int, epochs: int) -> None:
         if (epoch - 1) * total + done == int(step):
             os.kill(os.getpid(), signal.SIGKILL)
 

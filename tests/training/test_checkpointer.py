@@ -60,7 +60,7 @@ class Stop(Exception):
 
 
 def stop_after(step: int) -> Callbacks:
-    def on_batch(epoch: int, done: int, total: int) -> None:
+    def on_batch(epoch: int, done: int, total: int, epochs: int) -> None:
         if (epoch - 1) * BATCHES + done == step:
             raise Stop
 

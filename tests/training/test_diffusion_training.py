@@ -83,7 +83,7 @@ def test_a_training_with_flips_that_is_stopped_ends_with_the_same_bytes(
     unet = make_unet_config(blocks_per_level=1)
 
     def train(checkpointer=None, stop=0, flips=True):
-        def on_batch(epoch: int, done: int, total: int) -> None:
+        def on_batch(epoch: int, done: int, total: int, epochs: int) -> None:
             if (epoch, done) == (2, stop):
                 raise KeyboardInterrupt
 

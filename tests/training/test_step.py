@@ -65,7 +65,7 @@ def train(
     optimiser = make_optimiser(batch_size=4, learning_rate_decay="cosine", ema_decay=0.9)
     optimiser = dataclasses.replace(optimiser, learning_rate=5e-3, accumulate=accumulate)
 
-    def on_batch(epoch: int, done: int, total: int) -> None:
+    def on_batch(epoch: int, done: int, total: int, epochs: int) -> None:
         if epoch == 2 and done == stop:
             raise KeyboardInterrupt
 

@@ -59,7 +59,7 @@ class Stop(Exception):
 def test_it_goes_on_where_it_stopped_to_the_same_bytes(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(diffusevae.training.checkpointer, "SECONDS_BETWEEN", 0)
 
-    def on_batch(epoch: int, done: int, total: int) -> None:
+    def on_batch(epoch: int, done: int, total: int, epochs: int) -> None:
         if (epoch, done) == (2, 2):
             raise Stop
 

@@ -21,8 +21,8 @@ class StageLog(Protocol):
     def resume(self, history: Sequence[Mapping[str, float]], epoch: int, batch: int) -> None:
         """Take where a training goes on, and the epochs that an earlier run finished."""
 
-    def batch(self, epoch: int, done: int, total: int) -> None:
-        """Take how far an epoch is."""
+    def batch(self, epoch: int, done: int, total: int, epochs: int) -> None:
+        """Take how far an epoch, of so many, is."""
 
     def progress(self, label: str) -> Callable[[int, int], None]:
         """Return what is told how far a work is: (done, of how many)."""
@@ -47,5 +47,8 @@ class StageLog(Protocol):
         number: int | str,
         params: Mapping[str, object],
         pruned: tuple[type[Exception], ...] = (),
+        total: int | None = None,
     ) -> AbstractContextManager["StageLog"]:
-        """Open one trial or training of several; an exception of `pruned` ends it well."""
+        """Open one trial or training of several, `total` where they are numbered from 0 to there;
+        an exception of `pruned` ends it well.
+        """

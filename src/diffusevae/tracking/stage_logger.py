@@ -21,9 +21,10 @@ from diffusevae.core.stage_log import StageLog
 from diffusevae.tracking.recorder_client import Recorder
 
 PARENT_VARIABLE = "DIFFUSEVAE_PARENT_RUN"
+LIVE_VARIABLE = "DIFFUSEVAE_LIVE"  # set where somebody watches a bar
 TIMINGS = Path("scratch/timings")
 GPU_MEMORY = "peak_gpu_memory_mb"  # among a stage's timings where it used a GPU
-PROGRESS_SECONDS = 10
+PROGRESS_SECONDS, LIVE_SECONDS = 10, 0.5  # between two shares that are told
 
 
 class StageLogger(StageLog):
@@ -54,16 +55,17 @@ class StageLogger(StageLog):
         for row in history:
             self._record_epoch(row)
 
-    def batch(self, epoch: int, done: int, total: int) -> None:
-        """Print how far an epoch is, at most every PROGRESS_SECONDS."""
-        self.progress(f"{self._prefix}epoch {epoch}")(done, total)
+    def batch(self, epoch: int, done: int, total: int, epochs: int) -> None:
+        """Print how far an epoch, of so many, is, as `progress` does."""
+        self.progress(f"{self._prefix}epoch {epoch} of {epochs}")(done, total)
 
     def progress(self, label: str) -> Callable[[int, int], None]:
         """Return a function (done, total) that prints a share now and then."""
+        pause = LIVE_SECONDS if LIVE_VARIABLE in os.environ else PROGRESS_SECONDS
 
         def show(done: int, total: int) -> None:
             now = time.monotonic()
-            if now - self._last_progress >= PROGRESS_SECONDS and done < total:
+            if now - self._last_progress >= pause and done < total:
                 self._last_progress = now
                 self.message(f"{label}: {done / total:.0%}")
 
@@ -96,16 +98,18 @@ class StageLogger(StageLog):
         number: int | str,
         params: Mapping[str, object],
         pruned: tuple[type[Exception], ...] = (),
+        total: int | None = None,
     ) -> Iterator["StageLogger"]:
         """Open a run nested under this stage's for one Optuna trial, or one training of several.
 
-        It ends as FINISHED, FAILED or KILLED; by an exception of `pruned` as FINISHED, with the tag
-        "pruned" that says why.
+        total: of how many, where they are numbered from 0. It ends as FINISHED, FAILED or KILLED;
+        by an exception of `pruned` as FINISHED, with the tag "pruned" that says why.
         """
         run = None
         if self._recorder is not None:
             run = self._recorder.open(f"trial {number}", self._run, params)
-        child = StageLogger(self._recorder, run, f"trial {number}  ")
+        of = "" if total is None else f" (of {total})"
+        child = StageLogger(self._recorder, run, f"trial {number}{of}  ")
         status = "FAILED"
         try:
             yield child

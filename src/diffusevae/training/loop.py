@@ -68,11 +68,11 @@ class Callbacks(Generic[Model]):
     """Whom a training tells what, while it goes on.
 
     on_epoch gets (epoch, its row of the history, EMA model), on_batch (epoch, batches done, of
-    how many), on_resume (history so far, epoch, batches of it that are done).
+    how many, epochs in all), on_resume (history so far, epoch, batches of it that are done).
     """
 
     on_epoch: Callable[[int, dict[str, float], Model], None] = _nothing
-    on_batch: Callable[[int, int, int], None] = _nothing
+    on_batch: Callable[[int, int, int, int], None] = _nothing
     on_resume: Callable[[list[dict[str, float]], int, int], None] = _nothing
 
 
@@ -176,7 +176,7 @@ def _train_epoch(
         rows, _ = group.shard(len(indices))
         step(task.draw(indices, state.epoch, state.batch, rows), len(indices))
         state.batch, state.step = state.batch + 1, state.step + 1
-        callbacks.on_batch(state.epoch, state.batch, len(batches))
+        callbacks.on_batch(state.epoch, state.batch, len(batches), epochs)
         if checkpointer is not None and (checkpointer.is_due or interruption.is_asked()):
             _keep(state, config, checkpointer)
         interruption.check()

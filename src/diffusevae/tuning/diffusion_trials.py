@@ -47,7 +47,7 @@ def make_diffusion_objective(
         )
         variances = variances_in[diffusion.image_range]
         floor = floor_of_eps(diffusion.schedule, variances)
-        with log.trial(slot, values, PRUNED) as trial, memory_failures_alike():
+        with log.trial(slot, values, PRUNED, config.n_trials) as trial, memory_failures_alike():
 
             def on_epoch(epoch: int, row: dict, model: DiffusionModel) -> None:
                 fair = measure_x_0_error(model, shown, variances, params.seed, levels)
@@ -55,7 +55,7 @@ def make_diffusion_objective(
                 trial.epoch(row)
                 report(epoch, {"study": row["validation_noise_mse"], "fair": fair, "floor": floor})
 
-            told = Callbacks(on_epoch, log.batch)
+            told = Callbacks(on_epoch, trial.batch)
             both, epochs, seed = (train, validation), config.epochs, params.seed
             fit_diffusion(diffusion, unet, optimiser, *both, epochs, 0.0, seed, told)
 

@@ -28,13 +28,14 @@ def make_vae_objective(
 
     `variances` are those of `principal_variances`; with flips images are mirrored at random.
     """
+    total = params.tune_vae.n_trials
 
     def objective(values: dict, slot: int, report: Any) -> None:
         vae = override(params.vae, values.get("vae", {}), "tune_vae.space.vae")
         optimiser = override(
             params.vae_optimiser, values.get("vae_optimiser", {}), "tune_vae.space.vae_optimiser"
         )
-        with log.trial(slot, values, PRUNED) as trial, memory_failures_alike():
+        with log.trial(slot, values, PRUNED, total) as trial, memory_failures_alike():
 
             def on_epoch(epoch: int, row: dict, model: VAE) -> None:
                 losses = {"study": row["validation_loss"]}
@@ -48,7 +49,7 @@ def make_vae_objective(
                     losses["floor"] = floor_of_vae(variances, vae.kl_weight, numbers)
                 report(epoch, losses)
 
-            rest = params.tune_vae.epochs, params.seed, Callbacks(on_epoch, log.batch)
+            rest = params.tune_vae.epochs, params.seed, Callbacks(on_epoch, trial.batch)
             fit_vae(vae, optimiser, train, validation, *rest, flips=flips)
 
     return objective

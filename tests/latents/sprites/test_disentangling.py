@@ -184,7 +184,7 @@ def test_a_training_that_is_stopped_ends_with_the_same_bytes(tmp_path, monkeypat
     monkeypatch.setattr(diffusevae.training.checkpointer, "SECONDS_BETWEEN", 0)
     batches = []
 
-    def stop(epoch: int, done: int, total: int) -> None:
+    def stop(epoch: int, done: int, total: int, epochs: int) -> None:
         batches.append(done)
         if done == 7:
             raise KeyboardInterrupt

@@ -164,7 +164,7 @@ def test_a_distillation_that_is_broken_off_ends_with_the_same_weights(tmp_path, 
     [round_] = make_rounds(config, make_sampler())
 
     class Breaker(StageLogger):
-        def batch(self, epoch, done, total):
+        def batch(self, epoch, done, total, epochs):
             if (epoch, done) == (2, 1):
                 raise KeyboardInterrupt
 
