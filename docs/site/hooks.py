@@ -1,6 +1,7 @@
-"""What makes of docs, as one reads them in the repository, pages of a site: links alone.
+"""What makes of docs, as one reads them in the repository, pages of a site.
 
-The repository's own texts beside docs become pages too, and a link to a folder one to its README.
+The repository's own texts beside docs become pages too, a link to a folder one to its README, and
+whatever results are published stand in the navigation.
 """
 
 import posixpath
@@ -19,6 +20,14 @@ BESIDE = (  # by path in the repository, as which each is in the site too
     "src/diffusevae/latents/spectra/SPECTRA.md",
 )
 LINK = re.compile(r"(?<=\]\()([^)\s:#]+)(?=(?:#[^)\s]*)?\))")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add the published results to their part of the navigation."""
+    docs = Path(config.docs_dir)
+    (results,) = (part["Results"] for part in config.nav or [] if "Results" in part)
+    results += sorted(str(path.relative_to(docs)) for path in docs.glob("results/**/README.md"))
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
