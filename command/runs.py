@@ -65,11 +65,14 @@ def reproduce(
     name: Annotated[
         str,
         typer.Argument(
-            help="An experiment or latent study of params.yaml.", autocompletion=complete_all
+            help="An experiment or latent study of params.yaml, or a registered MODEL/VERSION.",
+            autocompletion=complete_all,
         ),
     ],
 ) -> None:
     """Make results again in a clean folder and compare every file with dvc.lock.
+
+    A version is made from its commit and its run's dvc.lock.
 
     Ends with 1 where a byte differs, and names the stage, the file and the tensor or line in it.
     """
@@ -84,5 +87,5 @@ EXAMPLES = {
     plan: ("diffusevae plan quickstart", "diffusevae plan gpu_mnist"),
     tune: ("diffusevae tune quickstart",),
     latents: ("diffusevae latents", "diffusevae latents latents_smoke"),
-    reproduce: ("diffusevae reproduce smoke",),
+    reproduce: ("diffusevae reproduce smoke", "diffusevae reproduce diffusevae-quickstart/3"),
 }

@@ -9,20 +9,31 @@ import tempfile
 from pathlib import Path
 
 from diffusevae.core.disk import SCRATCH, make_private
+from diffusevae.core.errors import InputError
 from diffusevae.core.yaml_file import read_yaml
 from diffusevae.experiments.experiment import load_experiment, load_latent_study
 from diffusevae.experiments.params_file import PARAMS_FILE
 from tasks.checkout import require_checkout
 from tasks.dvc.checkout_lock import own_checkout
 from tasks.dvc.lock import read_lock
-from tasks.reproduction import NotReproduced, list_other_packages, make_again, require_results
+from tasks.probe.trial_checkout import make_folder
+from tasks.registry.origin import check_out, find_origin
+from tasks.reproduction import (
+    NotReproduced,
+    list_other_packages,
+    make_again,
+    require_results,
+    run_again,
+)
 
 
 def reproduce(name: str) -> None:
-    """Make an experiment's, or latent study's, results again and compare them.
+    """Make results again and compare them: an experiment's, a latent study's, a MODEL/VERSION's.
 
     Raises NotReproduced where they are not the same; InputError, EnvironmentFailure, StageFailure.
     """
+    if "/" in name:
+        return reproduce_version(name)
     require_checkout()
     study = name in (read_yaml(PARAMS_FILE).get("latent_studies") or {})
     chosen = (load_latent_study if study else load_experiment)(name)
@@ -40,6 +51,26 @@ def reproduce(name: str) -> None:
                 f"{difference}; packages other than in constraints.txt: {', '.join(others)}"
             ) from difference
     print(f"{chosen.name}: every file of {len(chosen.targets)} stages is the same, to the byte")
+
+
+def reproduce_version(model: str) -> None:
+    """Make a registered version, MODEL/VERSION, again from its commit, in a folder of its own.
+
+    Raises as `reproduce` does.
+    """
+    require_checkout()
+    origin = find_origin(model)
+    folder = SCRATCH / "reproduced" / model.replace("/", "-")
+    make_private(SCRATCH)
+    with own_checkout():
+        check_out(origin, folder)
+        chosen = load_experiment(origin.experiment, folder / PARAMS_FILE)
+        if missing := [each for each in chosen.targets if each not in origin.lock["stages"]]:
+            raise InputError(f"{model}: the dvc.lock of its run has no {missing[0]}")
+        print(f"{model}: commit {origin.commit[:12]} in {folder}", flush=True)
+        make_folder(folder)
+        run_again(chosen.targets, origin.lock, folder, _say, own=True)
+    print(f"{model}: every file of {len(chosen.targets)} stages is the same, to the byte")
 
 
 def _say(line: str) -> None:

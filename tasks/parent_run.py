@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # MLflow takes seconds to import, and a run that changes noth
 
     from tasks.stage import StageResult
 
+CODE_ONLY = (".", ":(exclude)dvc.lock")  # for git
 SECONDS_TO_ANSWER = 10  # for a server that is asked whether it is there
 
 
@@ -179,10 +180,17 @@ def _checkout() -> str:
 
 
 def git_tags() -> dict[str, str]:
-    """Return the commit, marked -dirty where files differ from it; nothing where there is none."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """Return the commit, marked -dirty where files differ from it; nothing where there is none.
+
+    dvc.lock may differ: a run writes it, and keeps it.
+    """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        head, changes = (
+            subprocess.run(["git", *command], capture_output=True, text=True, timeout=20)
+            for command in (["rev-parse", "HEAD"], ["diff", "--quiet", "HEAD", "--", *CODE_ONLY])
+        )
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    return {"git_commit": done.stdout.strip()} if done.returncode == 0 else {}
+    if head.returncode:
+        return {}
+    return {"git_commit": head.stdout.strip() + "-dirty" * (changes.returncode != 0)}

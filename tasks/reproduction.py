@@ -63,6 +63,20 @@ def make_again(
     """
     make_folder(folder)
     shutil.copy(PARAMS_FILE, folder)
+    run_again(targets, lock, folder, say)
+
+
+def run_again(
+    targets: Iterable[str],
+    lock: Mapping,
+    folder: Path,
+    say: Callable[[str], None],
+    own: bool = False,
+) -> None:
+    """Do so in a folder that has params.yaml, and `own` code where that shall be used.
+
+    Raises as `make_again` does.
+    """
     if RAW.is_dir():  # folders of the user's own images, which no stage makes
         made = {out["path"] for target in targets for out in lock["stages"][target]["outs"]}
         (folder / RAW).mkdir(parents=True, exist_ok=True)
@@ -71,10 +85,13 @@ def make_again(
                 (folder / source).symlink_to(source.absolute())
     for target in targets:
         stage = lock["stages"][target]
-        run_command(folder, target, stage["cmd"], say)
+        run_command(folder, target, stage["cmd"], say, own)
         for out in stage["outs"]:
             if hash_output(folder / out["path"]) != out["md5"]:
-                raise NotReproduced(f"{target}: {describe_difference(folder, Path(out['path']))}")
+                here = Path(out["path"])
+                known = here.exists() and hash_output(here) == out["md5"]
+                said = describe_difference(folder, here) if known else f"{here} differs"
+                raise NotReproduced(f"{target}: {said}")
         say(f"{target}: the same")
 
 

@@ -183,13 +183,13 @@ def _show(value: object) -> str:
     return "nothing" if value is None else str(value)
 
 
-def read_lock() -> dict:
-    """Return the content of dvc.lock; an empty one where there is none.
+def read_lock(path: Path = LOCK) -> dict:
+    """Return the content of dvc.lock, or of another such file; an empty one where there is none.
 
     Raises EnvironmentFailure for a damaged one.
     """
     try:
-        return YAML(typ="safe").load(LOCK) if LOCK.is_file() else {}
+        return YAML(typ="safe").load(path) if path.is_file() else {}
     except (YAMLError, ValueError) as error:
         raise EnvironmentFailure(
             f"{LOCK}: is damaged (`git diff {LOCK}` shows where); mend it, or "

@@ -20,6 +20,7 @@ from tasks.dvc.failure import explain_stage
 from tasks.probe.cost import Cost
 from tasks.probe.warm_process import WarmProcess
 
+ROOT = Path(__file__).parents[2]
 OWN_SERVICES = ("MLFLOW_TRACKING_URI", "DIFFUSEVAE_OPTUNA_STORAGE", "DVC_STAGE")
 
 
@@ -69,17 +70,18 @@ def run_target(stages: WarmProcess, checkout: Path, experiment: Experiment, targ
 
 
 def run_command(
-    checkout: Path, target: str, command: str, say: Callable[[str], None]
+    checkout: Path, target: str, command: str, say: Callable[[str], None], own: bool = False
 ) -> tuple[float, int]:
     """Run a target's command there; return its seconds and the bytes of memory it took at most.
 
-    `say` gets each line of its output. Raises what `explain_stage` makes of a failure.
+    own: with the code of the checkout, not that at hand. `say` gets each line of its output. Raises
+    what `explain_stage` makes of a failure.
     """
     start = time.perf_counter()
     process = subprocess.Popen(
         ["sh", "-c", command],
         cwd=checkout,
-        env=make_variables(),
+        env=make_variables(checkout.absolute() if own else ROOT),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -113,14 +115,14 @@ def read_command(experiment: Experiment, target: str) -> tuple[str, str]:
     return command, command.split("--out ")[1].split()[0]
 
 
-def make_variables() -> dict[str, str]:
+def make_variables(code: Path = ROOT) -> dict[str, str]:
     """Return the environment of a stage that is only tried: no service of the user's is told."""
     kept = {name: value for name, value in os.environ.items() if name not in OWN_SERVICES}
     path = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
-    code = [Path(diffusevae.__file__).parents[1], Path(__file__).parents[2]]
+    library = Path(diffusevae.__file__).parents[1] if code == ROOT else code / "src"
     return kept | {
         "PATH": os.pathsep.join(path),
-        "PYTHONPATH": os.pathsep.join(map(str, code)),
+        "PYTHONPATH": os.pathsep.join([str(library), str(code)]),
         PARENT_VARIABLE: str(os.getpid()),
     }
 

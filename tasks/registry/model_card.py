@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from diffusevae.experiments.experiment import Experiment
-from tasks.parent_run import read_metrics
+from tasks.parent_run import git_tags, read_metrics
 from tasks.registry.data_card import write_data_card
 from tasks.registry.sampler import RegisteredSampler, find_sampler, find_weights
 
@@ -54,8 +54,15 @@ comparable only within this data set):
 {metrics}
 
 {data}
-Meant for research on images like its data set's; it knows nothing else. Made again by \
-`make run EXPERIMENT={experiment}`.
+Meant for research on images like its data set's; it knows nothing else.
+
+## Made from, and how to make it again
+
+Code and params: git commit {commit}. Data: the hashes above. Every file between them: `dvc.lock`, \
+kept beside the report in the MLflow run {parent_run} (Artifacts). `diffusevae reproduce \
+diffusevae-{experiment}/N`, N this version's number, checks that commit out into a folder of its \
+own, runs it and compares every file with that `dvc.lock`; `make run EXPERIMENT={experiment}` \
+makes a new version of the code at hand.
 """
 
 
@@ -73,7 +80,7 @@ def measure_version(experiment: Experiment) -> dict[str, float]:
 
 
 def write_card(
-    experiment: Experiment, sampler: RegisteredSampler, metrics: Mapping[str, str]
+    experiment: Experiment, sampler: RegisteredSampler, metrics: Mapping[str, str], parent_run: str
 ) -> str:
     """Return the card's Markdown; metrics: the numbers that it shows, by name."""
     from diffusevae.models.diffusion import load_diffusion
@@ -87,6 +94,8 @@ def write_card(
         experiment=experiment.name,
         dataset=experiment.dataset,
         metrics=rows,
+        commit=git_tags().get("git_commit", "unknown (no git)"),
+        parent_run=parent_run,
         data=write_data_card(experiment),
         shape=" x ".join(map(str, shape)),
         classes=CLASSES.format(last=num_classes - 1) if num_classes else "",

@@ -41,6 +41,7 @@ from tasks.report.publication import describe_device
 if TYPE_CHECKING:  # imported where used: MLflow takes seconds
     from mlflow import MlflowClient
 
+MODEL_PREFIX = "diffusevae-"
 RECORDED = "recorded"  # the tag of a version whose run came to its end
 
 
@@ -101,7 +102,7 @@ def register(experiment: Experiment, parent_run: str) -> Registered:
 
 def name_model(experiment: Experiment) -> str:
     """Return the name of the experiment's registered model."""
-    return f"diffusevae-{experiment.name}"
+    return f"{MODEL_PREFIX}{experiment.name}"
 
 
 def identify_test_images(experiment: Experiment) -> str:
@@ -195,7 +196,7 @@ def _describe_version(
         "test_sha256": identify_test_images(experiment),
         "environment": json.dumps(describe_environment()),
     }
-    return name_model(experiment), tags, write_card(experiment, sampler, shown)
+    return name_model(experiment), tags, write_card(experiment, sampler, shown, parent_run)
 
 
 def create_version(
@@ -236,9 +237,7 @@ def mark_recorded(version: Registered, parent_run: str) -> None:
 
 
 def _training_runs(client: "MlflowClient", experiment: Experiment) -> dict[str, str]:
-    """Return the stage runs that trained the weights, found by their hash; there is none where the
-    weights came from DVC's cache and this server has never seen the run.
-    """
+    """Return the stage runs that trained the weights, by their hash, as far as known here."""
     experiments = [found.experiment_id for found in client.search_experiments()]
     runs = {}
     for name, stage in (("vae", "train_vae"), ("diffusevae", "train_diffusevae")):

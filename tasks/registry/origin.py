@@ -1,0 +1,90 @@
+"""What a registered version was made from, put into a folder: its commit, its run's dvc.lock."""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusevae.core.errors import EnvironmentFailure, InputError
+from diffusevae.tracking.mlflow_store import connect
+from tasks.dvc.lock import LOCK, read_lock
+from tasks.parent_run import mlflow_failures
+from tasks.registry.registration import MODEL_PREFIX, RECORDED
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Of which experiment a version is, the commit of its code and params, its run's dvc.lock."""
+
+    experiment: str
+    commit: str
+    lock: Mapping
+
+
+def find_origin(model: str) -> Origin:
+    """Return what a version, MODEL/VERSION, was made from.
+
+    Raises InputError where there is none such, or its run kept too little; EnvironmentFailure.
+    """
+    from mlflow.exceptions import MlflowException
+
+    name, _, number = model.partition("/")
+    if not name.startswith(MODEL_PREFIX):
+        raise InputError(f"{model}: no model of an experiment; write {MODEL_PREFIX}EXPERIMENT/1")
+    with mlflow_failures():
+        client = connect()
+        try:
+            tags = client.get_model_version(name, number).tags
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            raise InputError(
+                f"{model}: the registry has no such version; `diffusevae mlflow` shows which it has"
+            ) from error
+    commit, dirty, _ = tags.get("git_commit", "").partition("-dirty")
+    if dirty or not commit:
+        made = f"from commit {commit[:12]} and changes to it" if commit else "without a commit"
+        raise InputError(
+            f"{model}: was made {made}, which are kept nowhere; commit, then run "
+            f"{name.removeprefix(MODEL_PREFIX)} for a version that can be made again"
+        )
+    lock = _fetch_lock(model, tags.get(RECORDED) or tags.get("parent_run", ""))
+    return Origin(name.removeprefix(MODEL_PREFIX), commit, lock)
+
+
+def check_out(origin: Origin, folder: Path) -> None:
+    """Put the commit into a folder, which is made anew, with the version's dvc.lock.
+
+    Raises InputError where this repository does not have the commit.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    if _git("cat-file", "-e", f"{origin.commit}^{{commit}}"):
+        raise InputError(
+            f"commit {origin.commit}: is not in this repository; `git fetch --all` from the one "
+            "in which the version was made"
+        )
+    # The copy has all objects of this one, also those of no branch.
+    failed = _git("clone", "--quiet", "--shared", "--no-checkout", ".", str(folder)) or _git(
+        "-C", str(folder), "checkout", "--quiet", "--detach", origin.commit
+    )
+    if failed:
+        raise EnvironmentFailure(f"{folder}: git cannot check out {origin.commit[:12]}: {failed}")
+
+
+def _fetch_lock(model: str, run: str) -> Mapping:
+    with mlflow_failures(), tempfile.TemporaryDirectory() as folder:
+        client = connect()
+        kept = [file.path for file in client.list_artifacts(run)] if run else []
+        if LOCK.name not in kept:
+            raise InputError(
+                f"{model}: its run {run} has no {LOCK}, for it did not come to its end"
+            )
+        return read_lock(Path(client.download_artifacts(run, LOCK.name, folder)))
+
+
+def _git(*arguments: str) -> str:
+    """Return what git says of its failure; nothing where it does what it should."""
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, errors="replace")
+    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no reason"])[0]
