@@ -50,7 +50,7 @@ os.environ["PREFECT_HOME"] = str(
 )
 os.environ["PREFECT_API_AUTH_STRING"] = LOGIN
 importlib.import_module("flows")  # sets what else Prefect should do by default
-pytest_plugins = ["tests.support.services", "tests.support.fault_table"]
+pytest_plugins = ["tests.support.services", "tests.support.fault_table", "tests.support.pages"]
 
 
 def share_of(nodeid: str) -> str:

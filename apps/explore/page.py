@@ -48,6 +48,7 @@ def show_page(explorer: Explorer) -> None:
     ui.add_css(PALETTE)
     ui.add_css(STYLE)
     ui.colors(primary="#0072b2")
+    ui.dark_mode(None)  # as the visitor's system has it
     ui.add_body_html(f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>")
     Desk(explorer)
 
@@ -123,7 +124,6 @@ class Desk:
                 lambda event: self._move(card.latent, event.args),
                 throttle=MOVES_SECONDS,
             )
-            slider.on("change", self._refine)
         self.sliders[card.latent] = slider
 
     def _show_start(self) -> None:
@@ -170,19 +170,20 @@ class Desk:
                 lambda event: self._go_between(event.args),
                 throttle=MOVES_SECONDS,
             )
-            share.on("change", self._refine)
             ui.button(
                 "Download the strip", icon="download", color=None, on_click=self._download_strip
             ).props("flat dense no-caps")
 
-    def _move(self, latent: int, value: float) -> None:
+    async def _move(self, latent: int, value: float) -> None:
         with shown_failures():
             self.code = self.explorer.move(self.code, latent, value)
             self._draw()
+            await self._refine()
 
-    def _go_between(self, share: float) -> None:
+    async def _go_between(self, share: float) -> None:
         start, end = self.ends
         self._set(interpolate(start, end, share))
+        await self._refine()
 
     def _set(self, code: Sequence[float]) -> None:
         """Take a code: sliders and picture follow."""
@@ -220,6 +221,7 @@ class Desk:
 
     async def _refine(self) -> None:
         """Show the refinement when it is ready, unless another has been asked for by then."""
+        # Whatever changes the picture asks: a move that was held back may come last of all.
         self.num_asked += 1
         mine = self.num_asked
         await asyncio.sleep(PAUSE_SECONDS)

@@ -47,12 +47,15 @@ def serve(explorer: Explorer, port: int, user: str, password: str) -> None:
 def make_app(explorer: Explorer, port: int) -> ASGIApp:
     """Return the page's app; no page of another origin can use the login that a browser keeps."""
     from fastapi import FastAPI
+    from nicegui import app as nicegui
     from nicegui import ui
 
     from apps.explore.page import TITLE, show_page
 
+    # A bar for each picture that is fetched, which has no name for a screen reader.
+    nicegui.config.quasar_config["loadingBar"]["skipHijack"] = True
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     ui.page("/")(lambda: show_page(explorer))
-    ui.run_with(app, title=TITLE, tailwind=False, show_welcome_message=False)
+    ui.run_with(app, title=TITLE, language="en-US", tailwind=False, show_welcome_message=False)
     app.add_middleware(OwnPages, port=port)
     return app

@@ -4,7 +4,6 @@ import base64
 import http.client
 import os
 import re
-import shutil
 import subprocess
 import sys
 import urllib.error
@@ -15,33 +14,21 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from flows.prefect_server import free_port
 from tests.support.checkouts import ROOT, mark_checkout, wait_for
+from tests.support.pages import SCHEMES, WIDTHS, find_faults, find_faults_of_file
 from tests.support.routes import find_answered, list_starlette, require_loopback
 from tests.support.toy_latents import copy_store, register_toy, write_checkout
 from tests.support.toy_overview import write_overview
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 MILLISECONDS = 60_000  # a wait ends when what it waits for is there
-WIDTHS = (1200, 360)
 SOCKETS = [  # inside the app that NiceGUI mounts at /_nicegui_ws/, which has no table
     ("GET", "/_nicegui_ws/socket.io/?EIO=4&transport=polling"),
     ("POST", "/_nicegui_ws/socket.io/?EIO=4&transport=polling"),
     ("WEBSOCKET", "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"),
 ]
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 
 
 @dataclass(frozen=True)
@@ -51,14 +38,6 @@ class Served:
     address: str
     login: dict[str, str]
     folder: Path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -281,3 +260,16 @@ def test_the_sliders_of_the_report_work_without_a_server(browser, tmp_path, widt
     assert_no_sideways_scroll(page)
     assert errors == []
     context.close()
+
+
+def test_everybody_can_read_and_use_the_page_of_sliders(browser, tmp_path):
+    assert find_faults_of_file(browser, write_overview(tmp_path)) == []
+
+
+@pytest.mark.parametrize("page", WIDTHS, indirect=True)
+def test_everybody_can_read_and_use_the_explorer(page):
+    found = {}
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        found[scheme] = find_faults(page)
+    assert found == {scheme: [] for scheme in SCHEMES}
