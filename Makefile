@@ -84,5 +84,5 @@ docs: export NO_MKDOCS_2_WARNING := 1
 docs: setup
 	@$(BIN)/python -c 'import material, mkdocstrings_handlers.python' 2>/dev/null || $(INSTALL) '.[docs]'
 	@$(BIN)/python tasks/relocation.py
-	@$(BIN)/python -m mkdocs build --strict --quiet --clean
+	@$(BIN)/python -m mkdocs build --strict --clean  # not --quiet: warnings that are not shown are not counted
 	@echo "site/index.html"

@@ -48,6 +48,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         target = posixpath.normpath(posixpath.join(place, found[1]))
         if (docs.parent / target).is_dir():
             target = f"{target}/README.md"
+        target = "docs/index.md" if target == "README.md" else target
         inside = target.removeprefix(f"{docs.name}/")
         if inside == target and target not in BESIDE:
             return found[0]  # of which the strict build says that it leads nowhere

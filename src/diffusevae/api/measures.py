@@ -36,7 +36,7 @@ def evaluate_pairs(
 
     >>> import torch
     >>> x = torch.rand(4, 1, 16, 16)
-    >>> evaluate_pairs(x, x)["value"][["mse", "ssim"]].tolist()
+    >>> evaluate_pairs(x, x).loc[["mse", "ssim"], "value"].tolist()
     [0.0, 1.0]
     """
     x, y = in_unit(real, "real"), in_unit(made, "made")
