@@ -17,6 +17,7 @@ from diffusevae.metrics.paired import PAIRED
 from diffusevae.stages.__main__ import _load
 from diffusevae.stages.names import ON_DEMAND, STAGES
 from diffusevae.tracking.stage_logger import StageLogger
+from tasks.report.extension_page import render_tables
 from tests.support.checkouts import ROOT
 from tests.support.real_data import raw_folder
 
@@ -96,9 +97,13 @@ def test_the_flow_s_stages_go_through_in_colour(made):
 
 
 @pytest.mark.parametrize("stage", ON_DEMAND)
-def test_every_stage_on_demand_leaves_tables_of_numbers_and_pictures(made, stage):
+def test_every_stage_on_demand_leaves_tables_of_numbers_and_pictures(made, stage, tmp_path):
     tables = list(made.output(stage, "").glob("*.csv"))
     assert tables and list(made.output(stage, "").glob("*.png"))
     for path in tables:
         numbers = pd.read_csv(path).select_dtypes("number")
         assert len(numbers) and not np.isinf(numbers.to_numpy()).any()
+    (tmp_path / stage).mkdir()
+    (tmp_path / stage / NAME).symlink_to(made.output(stage, "").resolve())
+    excerpt = {f"{stage}@{NAME}": {"params": {"params.yaml": {}}}}
+    assert render_tables(tmp_path / stage / NAME, excerpt)  # so each column has words

@@ -50,6 +50,7 @@ def _draw_distances(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_ylim(len(names) - 0.4, -0.6)
     # N(0, I) is tens of times as far as the mixture; a distance without its bias may be below 0.
     axes.set_xscale("symlog", linthresh=10)
+    axes.set_xlim(left=min(0, axes.dataLim.xmin))
     axes.set_title("Fréchet distance ↓", color=INK)
     axes.legend(**SMALL)
 
