@@ -13,6 +13,7 @@ from prefect import flow, get_run_logger
 from diffusevae.core.disk import require_writable
 from diffusevae.core.errors import EnvironmentFailure
 from diffusevae.experiments.experiment import Experiment, LatentStudy, load_experiment
+from diffusevae.experiments.trained import load_trained
 from diffusevae.tracking.sender import send_unsent
 from flows.alerts import tell_verdict
 from flows.worker import end_with_worker, started_by_worker
@@ -99,6 +100,7 @@ def bring_up_to_date(
         rerun = write_rerun(experiment, changes, stages, version.version, comparison)
         if not judged:
             tell_verdict(experiment, version.version, rerun)
+        parent.record_params(load_trained(experiment))
         metrics = read_metrics(experiment.output("evaluate", "metrics.json"))
         record(metrics, measure_version(experiment), parent, shown, version, [report, rerun, LOCK])
     return Outcome(report, version)

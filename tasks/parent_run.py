@@ -22,6 +22,8 @@ from diffusevae.tracking.mlflow_store import (
     first_line,
     tracking_uri,
 )
+from diffusevae.tracking.recorder_client import flatten_params
+from diffusevae.tracking.stage_logger import NOTE
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and a run that changes nothing needs none of it
     from mlflow import MlflowClient
@@ -30,6 +32,7 @@ if TYPE_CHECKING:  # MLflow takes seconds to import, and a run that changes noth
     from tasks.stage import StageResult
 
 CODE_ONLY = (".", ":(exclude)dvc.lock")  # for git
+PARAMS_PER_CALL = 100  # MLflow's limit
 SECONDS_TO_ANSWER = 10  # for a server that is asked whether it is there
 
 
@@ -45,6 +48,14 @@ class ParentRun:
         for tag, ran in (("stages_run", True), ("stages_skipped", False)):
             names = [result.target for result in results if result.ran == ran]
             self.client.set_tag(self.id, tag, " ".join(names))
+
+    def record_params(self, params: Mapping[str, object]) -> None:
+        """Log what was really trained, as `section.key`: by that runs are found."""
+        from mlflow.entities import Param
+
+        rows = [Param(name, str(value)) for name, value in flatten_params(params).items()]
+        for i in range(0, len(rows), PARAMS_PER_CALL):
+            self.client.log_batch(self.id, params=rows[i : i + PARAMS_PER_CALL])
 
     def record_outcome(
         self, metrics: Mapping[str, float], of_model: Mapping[str, float], model_id: str | None
@@ -68,6 +79,17 @@ class ParentRun:
         self.client.log_artifact(self.id, path)
 
 
+def describe_run(experiment: str, tags: Mapping[str, str]) -> str:
+    """Return the Markdown by which MLflow's page of a run says what it is."""
+    commit = tags.get("git_commit", "unknown (no git)")
+    return (
+        f"A run of the pipeline on `{experiment}`, code of commit `{commit}`. Its params are those "
+        "that the models were trained with, what the searches found among them. Under it stands a "
+        "run for each stage that had something to do. Its artifacts have the report, what changed "
+        "since the run before, and `dvc.lock`: every input and output by its hash."
+    )
+
+
 @contextmanager
 def open_parent_run(experiment: str, dataset: str) -> Iterator[ParentRun]:
     """Open the run and close it as FINISHED, FAILED or KILLED.
@@ -79,6 +101,7 @@ def open_parent_run(experiment: str, dataset: str) -> Iterator[ParentRun]:
         client = connect()
         group = experiment_id(client, experiment)
         tags = {"checkout": _checkout()} | git_tags()
+        tags[NOTE] = describe_run(experiment, tags)
         run = client.create_run(group, run_name="pipeline", tags=tags)
         parent = ParentRun(client, run.info.run_id)
         client.log_param(parent.id, "experiment", experiment)

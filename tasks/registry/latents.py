@@ -34,6 +34,10 @@ from tasks.registry.sampler import find_sampler
 
 PREFIX = "latents-"
 IMAGES_PER_CLASS = 2
+ABOUT = """\
+A beta-VAE of latent study `{study}`, data set `{dataset}`, with what each latent was measured to \
+mean. A version's page says what made it; `diffusevae explore {study}` shows it with sliders.
+"""
 CARD = """\
 # Latents of {study}, data set {dataset}
 
@@ -92,6 +96,7 @@ def register(study: LatentStudy, parent_run: str) -> Registered:
                 model_id,
                 tags,
                 _write_card(study, explorer),
+                ABOUT.format(study=study.name, dataset=study.dataset),
             )
     say(f"registered {version.name} version {version.version}")
     return version

@@ -34,6 +34,13 @@ MEASURED = {
     "frontier": " with it on {count} validation images, by which it was chosen (frontier_...); the "
     "VAE alone, on held-out test images",
 }
+ABOUT = """\
+A VAE, the density of its codes, and the DiffuseVAE that refines what it decodes: the models of \
+experiment `{experiment.name}`, data set `{experiment.dataset}`. The alias `champion` is on the \
+best version, judged on the same test images. A version's page says what data and code made it, \
+how good it is, and how to make it again; `diffusevae compare {experiment.name}` holds two side by \
+side.
+"""
 CARD = """\
 # DiffuseVAE of experiment {experiment}, data set {dataset}
 

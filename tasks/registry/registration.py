@@ -1,7 +1,4 @@
-"""Operations on MLflow's model registry: one version holds a VAE and its DiffuseVAE together.
-
-tasks.registry.latents registers the models of the latent studies.
-"""
+"""Operations on MLflow's model registry: one version holds a VAE and its DiffuseVAE together."""
 
 import hashlib
 import json
@@ -23,7 +20,7 @@ from diffusevae.models.diffusion import check_pair
 from diffusevae.registered.own_code import hash_code
 from diffusevae.tracking.mlflow_store import connect
 from tasks.parent_run import active_run, git_tags, mlflow_failures
-from tasks.registry.model_card import METRICS_ON_CARD, measure_version, write_card
+from tasks.registry.model_card import ABOUT, METRICS_ON_CARD, measure_version, write_card
 from tasks.registry.model_folder import (
     CODE,
     CONSTRAINTS,
@@ -95,7 +92,8 @@ def register(experiment: Experiment, parent_run: str) -> Registered:
         client = connect()
         model_id = _log_model(experiment, parent_run)
         name, tags, card = _describe_version(client, experiment, parent_run)
-        version = create_version(client, name, parent_run, model_id, tags, card)
+        about = ABOUT.format(experiment=experiment)
+        version = create_version(client, name, parent_run, model_id, tags, card, about)
     say(f"registered {version.name} version {version.version}")
     return version
 
@@ -206,13 +204,14 @@ def create_version(
     model_id: str,
     tags: dict[str, str],
     card: str,
+    about: str,
 ) -> Registered:
-    """Make a version of a model, which is made where there is none, of a logged model."""
+    """Make a version of a logged model, with its card; also the model, about it, if it is new."""
     from mlflow.exceptions import MlflowException
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=about)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

@@ -22,6 +22,7 @@ from prefect.client.schemas.filters import (
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from diffusevae.core.parent import tie
+from diffusevae.core.yaml_file import read_yaml
 from diffusevae.experiments.experiment import load_experiment
 from tests.support.checkouts import CANARY, LOGIN, SmokeRun, copy_checkout, run_pipeline
 
@@ -117,10 +118,39 @@ def test_mlflow_nests_a_finished_run_of_every_stage_under_one_parent(mlflow_runs
     assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
 
 
+def test_runs_are_found_by_what_was_trained_and_how_good_it_is(smoke_run, mlflow_runs):
+    """The tuned values, and so as MLflow's page takes them."""
+    parent, _ = mlflow_runs
+    best = read_yaml(smoke_run.checkout / "artifacts/smoke/tune_vae/best.yaml")
+    [(section, values), *_] = best.items()
+    [(key, value), *_] = values.items()
+    client = mlflow_client(smoke_run.checkout)
+    for sign, found in (("=", [parent.info.run_id]), ("!=", [])):
+        runs = client.search_runs(
+            [parent.info.experiment_id],
+            f"params.{section}.{key} {sign} '{value}' and metrics.diffusevae_ssim > 0.01",
+        )
+        assert [run.info.run_id for run in runs] == found
+
+
+def test_a_stage_s_run_has_the_machine_s_load_and_its_pictures(smoke_run, mlflow_runs):
+    _, others = mlflow_runs
+    stages = [run for run in others if "stage" in run.data.tags]
+    for run in stages:
+        assert run.data.metrics["system/system_memory_usage_megabytes"] > 100
+        assert 0 <= run.data.metrics["system/cpu_utilization_percentage"] <= 100
+        assert f"`{run.data.tags['stage']}@" in run.data.tags["mlflow.note.content"]
+    [figures] = [run for run in stages if run.info.run_name == "figures"]
+    files = mlflow_client(smoke_run.checkout).list_artifacts(figures.info.run_id, "figures")
+    assert {"figures/reconstructions.png", "figures/generated.png"} <= {file.path for file in files}
+
+
 def test_the_parent_run_tells_what_ran_on_which_lock_and_how_good_it_is(smoke_run, mlflow_runs):
     parent, _ = mlflow_runs
     lock = (smoke_run.checkout / "dvc.lock").read_bytes()
-    assert parent.data.params == {"experiment": "smoke", "dataset": "mnist_tiny"}
+    wanted = {"experiment": "smoke", "dataset": "mnist_tiny"}
+    assert wanted.items() <= parent.data.params.items()
+    assert f"`{wanted['experiment']}`" in parent.data.tags["mlflow.note.content"]
     assert parent.data.tags["stages_run"].split() == STAGES
     assert parent.data.tags["stages_skipped"] == ""
     assert parent.data.tags["dvc_lock_sha256"] == hashlib.sha256(lock).hexdigest()

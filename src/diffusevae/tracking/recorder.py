@@ -24,11 +24,14 @@ from diffusevae.tracking.journal import create_journal
 from diffusevae.tracking.mlflow_store import first_line
 from diffusevae.tracking.runs import ACTIONS, hash_files
 from diffusevae.tracking.sender import WAIT_SECONDS, Sender, say, send_unsent
+from diffusevae.tracking.system_metrics import SystemMetrics
+
+STAGE = 0  # the number of a stage's own run; its trials' follow
 
 
 def record(lines: Iterable[bytes]) -> None:
     """Do what the lines say until they end; keep what MLflow does not take within WAIT_SECONDS."""
-    sender = None
+    sender, metrics = None, None
     opened: dict[int, None] = {}
     try:
         for line in lines:
@@ -38,11 +41,18 @@ def record(lines: Iterable[bytes]) -> None:
                 sender.start()
                 unsent = Thread(target=send_unsent, daemon=True)
                 unsent.start()
+            if message["do"] == "close" and message["run"] == STAGE and metrics is not None:
+                metrics.stop()
             sender.take(message)
             if message["do"] == "open":
                 opened[message["run"]] = None
+                if message["run"] == STAGE:
+                    metrics = SystemMetrics(STAGE, sender.pass_on)
+                    metrics.start()
             elif message["do"] == "close":
                 opened.pop(message["run"], None)
+        if metrics is not None:
+            metrics.stop()
         if sender is not None:
             now = int(time.time() * 1000)
             for run in opened:

@@ -61,7 +61,7 @@ class Recorder:
         """Start a run; return its number here. `parent` is such a number, or an MLflow run's id."""
         number = self._num_runs
         self._num_runs += 1
-        flat = {key: str(value) for key, value in _flatten(params).items()}
+        flat = {key: str(value) for key, value in flatten_params(params).items()}
         self.record(
             "open",
             number,
@@ -101,14 +101,14 @@ class Recorder:
             self._process.wait()
 
 
-def _flatten(params: Mapping[str, object]) -> dict[str, object]:
+def flatten_params(params: Mapping[str, object]) -> dict[str, object]:
     """Return {"vae.kl_weight": ..., ...} from sections that may be dataclasses."""
     flat: dict[str, object] = {}
     for name, value in params.items():
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             value = dataclasses.asdict(value)
         if isinstance(value, dict):
-            flat |= {f"{name}.{k}": v for k, v in _flatten(value).items()}
+            flat |= {f"{name}.{k}": v for k, v in flatten_params(value).items()}
         else:
             flat[name] = value
     return flat

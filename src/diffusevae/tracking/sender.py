@@ -71,6 +71,10 @@ class Sender(Thread):
                     "take at once is lost"
                 )
             self._unkept = True
+        self.pass_on(message)
+
+    def pass_on(self, message: dict) -> None:
+        """Send a message when its turn has come, without keeping it."""
         self._messages.put(message)
 
     def finish(self) -> None:

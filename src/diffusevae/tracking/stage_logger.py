@@ -23,6 +23,12 @@ from diffusevae.tracking.recorder_client import Recorder
 PARENT_VARIABLE = "DIFFUSEVAE_PARENT_RUN"
 LIVE_VARIABLE = "DIFFUSEVAE_LIVE"  # set where somebody watches a bar
 TIMINGS = Path("scratch/timings")
+NOTE = "mlflow.note.content"  # the tag that MLflow shows as a run's description
+NOTE_TEXT = """\
+Stage `{stage}@{key}`, which `dvc repro {stage}@{key}` makes again where something of it changed. \
+Its params are those that it worked with, what a search found among them; what it read stands \
+under datasets, what the machine did meanwhile under system metrics.
+"""
 GPU_MEMORY = "peak_gpu_memory_mb"  # among a stage's timings where it used a GPU
 PROGRESS_SECONDS, LIVE_SECONDS = 10, 0.5  # between two shares that are told
 
@@ -146,7 +152,7 @@ def track_stage(
         stage,
         os.environ.get(PARENT_VARIABLE),
         params,
-        tags={"stage": stage, "key": key},
+        tags={"stage": stage, "key": key, NOTE: NOTE_TEXT.format(stage=stage, key=key)},
         experiment=key,
     )
     log = StageLogger(recorder, run)
