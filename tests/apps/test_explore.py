@@ -271,5 +271,6 @@ def test_everybody_can_read_and_use_the_explorer(page):
     found = {}
     for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
+        expect(page.locator("body")).to_have_class(re.compile(f"body--{scheme}"))
         found[scheme] = find_faults(page)
     assert found == {scheme: [] for scheme in SCHEMES}

@@ -54,6 +54,27 @@ def test_the_unconditional_network_has_no_fusing_weights():
     assert not [name for name in names if "fuse" in name]
 
 
+KINDS = [
+    (fuse, conditional, num_classes)
+    for fuse in (("concat",), ("in", "down", "skip"), ("in", "attend"))
+    for conditional in (False, True)
+    for num_classes in (0, 4)
+    if num_classes or not (conditional and "attend" in fuse)  # which would attend to nothing
+]
+
+
+@pytest.mark.parametrize("fuse, conditional, num_classes", KINDS)
+def test_a_network_has_no_weights_that_it_does_not_use(fuse, conditional, num_classes):
+    config = make_unet_config(fuse=fuse)
+    unet = UNet(config, (1, 16, 16), conditional, num_classes=num_classes)
+    x, t = torch.randn(2, 1, 16, 16), torch.tensor([3, 9])
+    given = {"condition": x} if conditional else {}
+    if num_classes:
+        given["labels"] = torch.tensor([1, 2])
+    unet(x, t, **given).sum().backward()
+    assert [name for name, weight in unet.named_parameters() if weight.grad is None] == []
+
+
 @pytest.mark.parametrize(
     "changes, words",
     [

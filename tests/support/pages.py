@@ -22,6 +22,8 @@ ARGUMENTS = (
     "--disable-sync",
 )
 SCHEMES, WIDTHS = ("light", "dark"), (1280, 400)
+# Colours that are on their way from one scheme to the other are neither's.
+AT_REST = "* { transition: none !important; animation: none !important }"
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,7 @@ def find_faults(page: "Page") -> list[str]:
     """
     from axe_playwright_python.sync_playwright import Axe
 
+    page.add_style_tag(content=AT_REST)
     faults = [
         f"{found['id']}: {node['html'][:200]}"
         for found in Axe().run(page).response["violations"]

@@ -128,8 +128,9 @@ class UNet(nn.Module):
             check_tokens(
                 config.fuse, not code_shape or beside > 0, bool(code_shape), num_classes > 0
             )
-        self.fuse = config.fuse if conditional else ("attend",) if num_classes else ()
-        attends = "attend" in config.fuse and "attend" in self.fuse
+        ways = config.fuse if conditional else {"attend"} if num_classes else ()
+        self.fuse = [way for way in config.fuse if way in ways]
+        attends = "attend" in self.fuse
         widths = [config.base_channels * m for m in config.channel_multipliers]
         image_channels, dim = image_shape[0], config.time_emb_dim
         self.condition_channels, self.code_shape = told, code_shape and tuple(code_shape)
