@@ -61,21 +61,32 @@ def lift(experiment: Experiment) -> None:
 def sample(
     context: typer.Context,
     experiment: Experiment = "quickstart",
-    sampler: Annotated[str | None, typer.Option(help="ddim, ddpm, unipc, ...")] = None,
-    num_steps: Annotated[str | None, typer.Option("--num-steps", "--num_steps")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="ddpm, ddim, ddim_ahead, heun, dpmpp_2m or unipc")
+    ] = None,
+    num_steps: Annotated[
+        str | None, typer.Option("--num-steps", "--num_steps", help="Runs of the network.")
+    ] = None,
     spacing: Annotated[str | None, typer.Option(help="trailing, leading or linspace")] = None,
-    eta: str | None = None,
-    variance: Annotated[str | None, typer.Option(help="beta, posterior or zero")] = None,
-    clip: str | None = None,
-    guidance: str | None = None,
-    guided_by: Annotated[str | None, typer.Option("--guided-by", "--guided_by")] = None,
-    temperature: str | None = None,
-    shared_noise: Annotated[str | None, typer.Option("--shared-noise", "--shared_noise")] = None,
-    batch_size: Annotated[str | None, typer.Option("--batch-size", "--batch_size")] = None,
+    eta: Annotated[str | None, typer.Option(help="0 to 1: how much noise ddim draws.")] = None,
+    variance: Annotated[str | None, typer.Option(help="ddpm's: beta, posterior or zero")] = None,
+    clip: Annotated[str | None, typer.Option(help="true: predictions kept in range.")] = None,
+    guidance: Annotated[str | None, typer.Option(help="0 to 100: classifier-free.")] = None,
+    guided_by: Annotated[
+        str | None, typer.Option("--guided-by", "--guided_by", help="all, x_hat or labels")
+    ] = None,
+    temperature: Annotated[str | None, typer.Option(help="0 to 10, of all noise drawn.")] = None,
+    shared_noise: Annotated[
+        str | None,
+        typer.Option("--shared-noise", "--shared_noise", help="true: the same for all images."),
+    ] = None,
+    batch_size: Annotated[
+        str | None, typer.Option("--batch-size", "--batch_size", help="Images at a time.")
+    ] = None,
     num_images: Annotated[
         int, typer.Option("--num-images", "--num_images", help="Of each kind.")
     ] = 20,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("images.png"),
 ) -> None:
     """Draw pictures from the models of a finished experiment, with any sampler.

@@ -1,9 +1,10 @@
 """Subcommands for whoever looks after the checkout: its health, published results, speed."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
+from typer.core import TyperGroup
 
 from command.parts import Experiment, add_commands, complete_experiments, on_terminal, plainly
 
@@ -43,11 +44,13 @@ def results(
 
 
 def bench(
-    topics: Annotated[list[str] | None, typer.Argument(help="Else all.")] = None,
+    topics: Annotated[
+        list[str] | None, typer.Argument(help="training, sampling, memory, ...; else all.")
+    ] = None,
     experiment: Annotated[
         str, typer.Option(help="Of params.yaml.", autocompletion=complete_experiments)
     ] = "quickstart",
-    repeats: Annotated[int, typer.Option(min=1)] = 5,
+    repeats: Annotated[int, typer.Option(help="Of each measurement.", min=1)] = 5,
 ) -> None:
     """Measure how fast all of it is, beside public implementations and the machine's ceiling.
 
@@ -69,9 +72,9 @@ def download(asset: Annotated[str, typer.Argument(help="mnist, alexnet, cifar10,
 
 @plainly
 def wheelhouse(
-    version: Annotated[str, typer.Argument(help="The Python that will install it.")] = (
-        f"{sys.version_info.major}.{sys.version_info.minor}"
-    ),
+    version: Annotated[
+        str, typer.Argument(help="The Python that will install it.", show_default="this one")
+    ] = f"{sys.version_info.major}.{sys.version_info.minor}",
 ) -> None:
     """Pack what a machine without a network installs from, for any supported Python."""
     from tasks.wheelhouse import pack_and_show
@@ -80,11 +83,11 @@ def wheelhouse(
 
 
 @plainly
-def reference() -> None:
-    """Write the JSON schema of params.yaml and its page in docs/reference anew, from the code."""
+def reference(context: typer.Context) -> None:
+    """Write what docs/reference has of params.yaml and of the commands anew, from the code."""
     from tasks.reference.reference_files import write_files
 
-    write_files()
+    write_files(cast(TyperGroup, context.find_root().command))
 
 
 EXAMPLES = {

@@ -1,10 +1,10 @@
 """docs/reference/params.md: every key of params.yaml with its type, range and default."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tasks.reference.json_schema import JSON
+from tasks.reference.markdown import escape
 
 REFERENCE = "#/definitions/"
 INTRODUCTION = """\
@@ -54,11 +54,11 @@ def write_page(schema: JSON) -> str:
 
 def _write_section(name: str, described: JSON) -> Iterator[str]:
     yield f"### {name}\n"
-    yield f"{_escape(described['description'])}\n"
+    yield f"{escape(described['description'])}\n"
     yield "| key | what | default |"
     yield "|---|---|---|"
     for key, value in described["properties"].items():
-        remark = f"; {_escape(value['description'])}" if "description" in value else ""
+        remark = f"; {escape(value['description'])}" if "description" in value else ""
         default = f"`{_show(value['default'])}`" if "default" in value else ""
         if key not in described["required"] and not default:
             default = "may be left out"
@@ -84,9 +84,3 @@ def _show(value: object) -> str:
     """Return a value as params.yaml has it."""
     named = {True: "true", False: "false", None: "null"}
     return named[value] if value is None or isinstance(value, bool) else str(value)
-
-
-def _escape(text: str) -> str:
-    """Return a docstring's text as Markdown shows it."""
-    shown = re.sub(r"(?<!`)([<>*|\[\]])", lambda found: f"\\{found[1]}", text)
-    return shown.replace("\\>", "&gt;").replace("\\<", "&lt;")

@@ -17,6 +17,7 @@ from diffusevae.__main__ import MARKS, find_checkout, require_own_code
 from diffusevae.core.errors import EnvironmentFailure
 from diffusevae.core.yaml_file import read_yaml
 from diffusevae.stages.names import ON_DEMAND
+from tasks.reference.commands_page import list_examples
 from tests.support.checkouts import ROOT, mark_checkout
 
 COMMANDS = get_command(line.make_app()).commands
@@ -77,10 +78,10 @@ def test_help_and_completion_import_nothing_that_works():
 def test_each_command_has_help_with_an_example_that_it_takes(name):
     command = COMMANDS[name]
     assert command.help and command.help.strip()
-    examples = re.findall(r"\[cyan\](?:\w+=\S+ )?diffusevae (.*?)\[/cyan\]", command.epilog)
+    examples = list_examples(command)
     assert examples
     for example in examples:
-        words = shlex.split(example)
+        words = shlex.split(example.partition("diffusevae ")[2])  # before it a variable
         assert words[0] == name
         parse(words)
 

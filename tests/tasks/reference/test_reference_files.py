@@ -1,14 +1,16 @@
-"""What is written of params.yaml for editors and readers: of this code, and true."""
+"""What is written of params.yaml and of the commands: of this code, and true."""
 
 import copy
 from pathlib import Path
 
 import jsonschema
 import pytest
+from typer.main import get_command
 
+from command.line import make_app
 from diffusevae.core.yaml_file import read_yaml
+from tasks.reference import commands_page, params_page
 from tasks.reference.json_schema import describe_params
-from tasks.reference.params_page import write_page
 from tasks.reference.reference_files import FOLDER, make_files
 from tests.support.checkouts import ROOT
 
@@ -18,7 +20,8 @@ SMOKE = ("experiments", "smoke")
 
 
 def test_what_is_committed_is_of_this_code():
-    stale = {path for path, text in make_files().items() if (ROOT / path).read_text() != text}
+    made = make_files(get_command(make_app()))
+    stale = {path for path, text in made.items() if (ROOT / path).read_text() != text}
     assert stale == set()  # `diffusevae reference` writes them anew
 
 
@@ -70,8 +73,19 @@ def test_a_missing_key_is_named_and_a_default_may_be_left_out():
 
 
 def test_the_page_tells_ranges_choices_defaults_and_remarks():
-    page = write_page(VALIDATOR.schema)
+    page = params_page.write_page(VALIDATOR.schema)
     assert "| `dropout` | number, 0 to 1 |" in page
     assert "| `kind` | `gaussian`, `vq`, `rae` | `gaussian` |" in page
     assert "| `train_images` | whole number, 1 to 10,000,000 or null |" in page
     assert "| `seed` | whole number, 0 to 10,000,000; of the division |" in page
+
+
+def test_the_page_of_commands_says_what_each_argument_and_option_is():
+    page = commands_page.write_page(get_command(make_app()))
+    assert "| [`data check`](#diffusevae-data-check) | Say what of a folder is used" in page
+    assert "\n### diffusevae data check\n" in page
+    assert (
+        "| `--port <int range>` | Of this machine; nobody else reaches it. | default: 5001;" in page
+    )
+    assert "\n```sh\ndiffusevae run\ndiffusevae run smoke\n```\n" in page
+    assert "` |  |" not in page
