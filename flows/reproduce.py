@@ -13,11 +13,12 @@ from diffusevae.core.errors import InputError
 from diffusevae.core.yaml_file import read_yaml
 from diffusevae.experiments.experiment import load_experiment, load_latent_study
 from diffusevae.experiments.params_file import PARAMS_FILE
-from tasks.checkout import require_checkout
+from tasks.checkout import require_checkout, require_repository
 from tasks.dvc.checkout_lock import own_checkout
 from tasks.dvc.lock import read_lock
 from tasks.probe.trial_checkout import make_folder
 from tasks.registry.origin import check_out, find_origin
+from tasks.registry.registration import MODEL_PREFIX
 from tasks.reproduction import (
     NotReproduced,
     list_other_packages,
@@ -35,7 +36,12 @@ def reproduce(name: str) -> None:
     if "/" in name:
         return reproduce_version(name)
     require_checkout()
-    study = name in (read_yaml(PARAMS_FILE).get("latent_studies") or {})
+    experiments, studies = (
+        read_yaml(PARAMS_FILE).get(root) or {} for root in ("experiments", "latent_studies")
+    )
+    if name not in experiments and name.removeprefix(MODEL_PREFIX) in experiments:
+        raise InputError(f"{name}: is a model; name the version as well, such as {name}/1")
+    study = name in studies
     chosen = (load_latent_study if study else load_experiment)(name)
     make_private(SCRATCH)
     with own_checkout(), tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
@@ -59,17 +65,18 @@ def reproduce_version(model: str) -> None:
     Raises as `reproduce` does.
     """
     require_checkout()
+    require_repository()  # DVC may have been told to do without
     origin = find_origin(model)
     folder = SCRATCH / "reproduced" / model.replace("/", "-")
     make_private(SCRATCH)
     with own_checkout():
-        check_out(origin, folder)
+        lock = check_out(origin, folder)
         chosen = load_experiment(origin.experiment, folder / PARAMS_FILE)
-        if missing := [each for each in chosen.targets if each not in origin.lock["stages"]]:
+        if missing := [each for each in chosen.targets if each not in lock.get("stages", {})]:
             raise InputError(f"{model}: the dvc.lock of its run has no {missing[0]}")
         print(f"{model}: commit {origin.commit[:12]} in {folder}", flush=True)
         make_folder(folder)
-        run_again(chosen.targets, origin.lock, folder, _say, own=True)
+        run_again(chosen.targets, lock, folder, _say, own=True)
     print(f"{model}: every file of {len(chosen.targets)} stages is the same, to the byte")
 
 

@@ -24,6 +24,7 @@ from diffusevae.tracking.mlflow_store import (
 )
 from diffusevae.tracking.recorder_client import flatten_params
 from diffusevae.tracking.stage_logger import NOTE
+from tasks.links import link_commit, link_file
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and a run that changes nothing needs none of it
     from mlflow import MlflowClient
@@ -79,14 +80,15 @@ class ParentRun:
         self.client.log_artifact(self.id, path)
 
 
-def describe_run(experiment: str, tags: Mapping[str, str]) -> str:
+def describe_run(experiment: str, run: "Run") -> str:
     """Return the Markdown by which MLflow's page of a run says what it is."""
-    commit = tags.get("git_commit", "unknown (no git)")
     return (
-        f"A run of the pipeline on `{experiment}`, code of commit `{commit}`. Its params are those "
-        "that the models were trained with, what the searches found among them. Under it stands a "
-        "run for each stage that had something to do. Its artifacts have the report, what changed "
-        "since the run before, and `dvc.lock`: every input and output by its hash."
+        f"A run of the pipeline on `{experiment}`, code of commit "
+        f"{link_commit(run.data.tags.get('git_commit', ''))}. Its params are those that the models "
+        "were trained with, what the searches found among them. Under it stands a run for each "
+        "stage that had something to do. Its artifacts have the "
+        f"{link_file('report', run, f'{experiment}.html')}, what changed since the run before, and "
+        f"{link_file('`dvc.lock`', run, 'dvc.lock')}: every input and output by its hash."
     )
 
 
@@ -101,8 +103,8 @@ def open_parent_run(experiment: str, dataset: str) -> Iterator[ParentRun]:
         client = connect()
         group = experiment_id(client, experiment)
         tags = {"checkout": _checkout()} | git_tags()
-        tags[NOTE] = describe_run(experiment, tags)
         run = client.create_run(group, run_name="pipeline", tags=tags)
+        client.set_tag(run.info.run_id, NOTE, describe_run(experiment, run))
         parent = ParentRun(client, run.info.run_id)
         client.log_param(parent.id, "experiment", experiment)
         client.log_param(parent.id, "dataset", dataset)

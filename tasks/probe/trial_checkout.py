@@ -11,6 +11,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 import diffusevae
+from diffusevae.core.disk import make_private
 from diffusevae.core.parent import PARENT_VARIABLE
 from diffusevae.core.yaml_file import read_yaml
 from diffusevae.experiments.experiment import RAW, Experiment
@@ -26,7 +27,8 @@ OWN_SERVICES = ("MLFLOW_TRACKING_URI", "DIFFUSEVAE_OPTUNA_STORAGE", "DVC_STAGE")
 
 def make_folder(folder: Path) -> None:
     """Make a folder in which stages can run, with downloads kept where the checkout keeps them."""
-    for made in (folder / "data", folder / "scratch", Path("scratch/downloads")):
+    make_private(folder / "scratch")
+    for made in (folder / "data", Path("scratch/downloads")):
         made.mkdir(parents=True, exist_ok=True)
     (folder / "scratch/downloads").symlink_to(Path("scratch/downloads").absolute())
 

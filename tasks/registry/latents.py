@@ -7,6 +7,7 @@ and the DiffuseVAE that refine what it decodes, the sampler, and a few test imag
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -18,6 +19,7 @@ from diffusevae.experiments.experiment import LatentStudy
 from diffusevae.latents.page.exploring import FILES, Explorer, load_explorer
 from diffusevae.registered.own_code import hash_code
 from diffusevae.tracking.mlflow_store import connect
+from tasks.links import describe_making, link_repository
 from tasks.parent_run import active_run, git_tags, mlflow_failures, require_mlflow
 from tasks.registry.model_folder import (
     CODE,
@@ -31,6 +33,9 @@ from tasks.registry.model_folder import (
 from tasks.registry.own_process import describe_code
 from tasks.registry.registration import Registered, create_version, find_tagged
 from tasks.registry.sampler import find_sampler
+
+if TYPE_CHECKING:  # imported where used: MLflow takes seconds
+    from mlflow.entities import Run
 
 PREFIX = "latents-"
 IMAGES_PER_CLASS = 2
@@ -53,7 +58,7 @@ Latents, the most informative first (mean KL):
 
 {meanings}
 
-Made again by `make latents STUDY={study}`.
+{making} Made again by `make latents STUDY={study}`.
 """
 
 
@@ -89,14 +94,15 @@ def register(study: LatentStudy, parent_run: str) -> Registered:
                 "experiment": study.experiment.name,
                 "parent_run": parent_run,
             }
+            client = connect()
             version = create_version(
-                connect(),
+                client,
                 name_model(study),
                 parent_run,
                 model_id,
                 tags,
-                _write_card(study, explorer),
-                ABOUT.format(study=study.name, dataset=study.dataset),
+                _write_card(study, explorer, client.get_run(parent_run)),
+                ABOUT.format(study=study.name, dataset=study.dataset) + link_repository(),
             )
     say(f"registered {version.name} version {version.version}")
     return version
@@ -189,7 +195,7 @@ def _log_model(explorer: Explorer, files: dict[str, Path], parent_run: str) -> s
         ).model_id
 
 
-def _write_card(study: LatentStudy, explorer: Explorer) -> str:
+def _write_card(study: LatentStudy, explorer: Explorer, run: "Run") -> str:
     meanings = "\n".join(f"- {card.title}: {card.detail}" for card in explorer.cards)
     return CARD.format(
         study=study.name,
@@ -197,4 +203,5 @@ def _write_card(study: LatentStudy, explorer: Explorer) -> str:
         experiment=study.experiment.name,
         size=explorer.latents,
         meanings=meanings,
+        making=describe_making(run, study.name, git_tags().get("git_commit", "")),
     )

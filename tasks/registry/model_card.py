@@ -1,11 +1,16 @@
 """What a registered model's card says: what it is, its sampler, and what was measured with it."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from diffusevae.experiments.experiment import Experiment
+from tasks.links import describe_making
 from tasks.parent_run import git_tags, read_metrics
 from tasks.registry.data_card import write_data_card
 from tasks.registry.sampler import RegisteredSampler, find_sampler, find_weights
+
+if TYPE_CHECKING:  # MLflow takes seconds to import
+    from mlflow.entities import Run
 
 # By who chose the sampler: what the stage evaluate measured on test images with params.yaml's, or
 # of that only what no sampler has a part in, beside what the frontier measured with its choice.
@@ -65,11 +70,9 @@ Meant for research on images like its data set's; it knows nothing else.
 
 ## Made from, and how to make it again
 
-Code and params: git commit {commit}. Data: the hashes above. Every file between them: `dvc.lock`, \
-kept beside the report in the MLflow run {parent_run} (Artifacts). `diffusevae reproduce \
-diffusevae-{experiment}/N`, N this version's number, checks that commit out into a folder of its \
-own, runs it and compares every file with that `dvc.lock`; `make run EXPERIMENT={experiment}` \
-makes a new version of the code at hand.
+Data: the hashes above. {making} `diffusevae reproduce diffusevae-{experiment}/N`, N this \
+version's number, checks that commit out into a folder of its own, runs it and compares every file \
+with that `dvc.lock`; `make run EXPERIMENT={experiment}` makes a new version of the code at hand.
 """
 
 
@@ -87,7 +90,7 @@ def measure_version(experiment: Experiment) -> dict[str, float]:
 
 
 def write_card(
-    experiment: Experiment, sampler: RegisteredSampler, metrics: Mapping[str, str], parent_run: str
+    experiment: Experiment, sampler: RegisteredSampler, metrics: Mapping[str, str], run: "Run"
 ) -> str:
     """Return the card's Markdown; metrics: the numbers that it shows, by name."""
     from diffusevae.models.diffusion import load_diffusion
@@ -101,8 +104,7 @@ def write_card(
         experiment=experiment.name,
         dataset=experiment.dataset,
         metrics=rows,
-        commit=git_tags().get("git_commit", "unknown (no git)"),
-        parent_run=parent_run,
+        making=describe_making(run, experiment.name, git_tags().get("git_commit", "")),
         data=write_data_card(experiment),
         shape=" x ".join(map(str, shape)),
         classes=CLASSES.format(last=num_classes - 1) if num_classes else "",

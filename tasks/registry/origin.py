@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,13 @@ from tasks.registry.registration import MODEL_PREFIX, RECORDED
 
 @dataclass(frozen=True)
 class Origin:
-    """Of which experiment a version is, the commit of its code and params, its run's dvc.lock."""
+    """Of which experiment a version is, the commit of its code and params, the run that has its
+    dvc.lock.
+    """
 
     experiment: str
     commit: str
-    lock: Mapping
+    run: str
 
 
 def find_origin(model: str) -> Origin:
@@ -36,28 +37,39 @@ def find_origin(model: str) -> Origin:
     with mlflow_failures():
         client = connect()
         try:
-            tags = client.get_model_version(name, number).tags
+            found = client.get_model_version(name, number)
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
-            raise InputError(
-                f"{model}: the registry has no such version; `diffusevae mlflow` shows which it has"
-            ) from error
+            raise _unknown(model) from error
+    tags = found.tags
+    if str(found.version) != number or "parent_run" not in tags:  # 01; a chain of champions
+        raise _unknown(model)
     commit, dirty, _ = tags.get("git_commit", "").partition("-dirty")
     if dirty or not commit:
-        made = f"from commit {commit[:12]} and changes to it" if commit else "without a commit"
+        made = (
+            f"from commit {commit[:12]} and changes to it, which are kept nowhere"
+            if commit
+            else "of code that no commit holds"
+        )
         raise InputError(
-            f"{model}: was made {made}, which are kept nowhere; commit, then run "
+            f"{model}: was made {made}; commit, then run "
             f"{name.removeprefix(MODEL_PREFIX)} for a version that can be made again"
         )
-    lock = _fetch_lock(model, tags.get(RECORDED) or tags.get("parent_run", ""))
-    return Origin(name.removeprefix(MODEL_PREFIX), commit, lock)
+    run = tags.get(RECORDED) or tags["parent_run"]
+    with mlflow_failures():
+        if LOCK.name not in (file.path for file in client.list_artifacts(run)):
+            raise InputError(
+                f"{model}: its run {run} has no {LOCK}, for it did not come to its end"
+            )
+    return Origin(name.removeprefix(MODEL_PREFIX), commit, run)
 
 
-def check_out(origin: Origin, folder: Path) -> None:
-    """Put the commit into a folder, which is made anew, with the version's dvc.lock.
+def check_out(origin: Origin, folder: Path) -> Mapping:
+    """Put the commit into a folder, which is made anew, with the version's dvc.lock; return what
+    that says.
 
-    Raises InputError where this repository does not have the commit.
+    Raises InputError where this repository does not have the commit; EnvironmentFailure.
     """
     shutil.rmtree(folder, ignore_errors=True)
     if _git("cat-file", "-e", f"{origin.commit}^{{commit}}"):
@@ -71,17 +83,15 @@ def check_out(origin: Origin, folder: Path) -> None:
     )
     if failed:
         raise EnvironmentFailure(f"{folder}: git cannot check out {origin.commit[:12]}: {failed}")
+    with mlflow_failures():
+        connect().download_artifacts(origin.run, LOCK.name, str(folder))
+    return read_lock(folder / LOCK)
 
 
-def _fetch_lock(model: str, run: str) -> Mapping:
-    with mlflow_failures(), tempfile.TemporaryDirectory() as folder:
-        client = connect()
-        kept = [file.path for file in client.list_artifacts(run)] if run else []
-        if LOCK.name not in kept:
-            raise InputError(
-                f"{model}: its run {run} has no {LOCK}, for it did not come to its end"
-            )
-        return read_lock(Path(client.download_artifacts(run, LOCK.name, folder)))
+def _unknown(model: str) -> InputError:
+    return InputError(
+        f"{model}: the registry has no such version; `diffusevae mlflow` shows which it has"
+    )
 
 
 def _git(*arguments: str) -> str:

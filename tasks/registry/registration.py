@@ -19,6 +19,8 @@ from diffusevae.experiments.experiment import Experiment
 from diffusevae.models.diffusion import check_pair
 from diffusevae.registered.own_code import hash_code
 from diffusevae.tracking.mlflow_store import connect
+from diffusevae.tracking.stage_logger import NOTE
+from tasks.links import link_repository
 from tasks.parent_run import active_run, git_tags, mlflow_failures
 from tasks.registry.model_card import ABOUT, METRICS_ON_CARD, measure_version, write_card
 from tasks.registry.model_folder import (
@@ -92,7 +94,7 @@ def register(experiment: Experiment, parent_run: str) -> Registered:
         client = connect()
         model_id = _log_model(experiment, parent_run)
         name, tags, card = _describe_version(client, experiment, parent_run)
-        about = ABOUT.format(experiment=experiment)
+        about = ABOUT.format(experiment=experiment) + link_repository()
         version = create_version(client, name, parent_run, model_id, tags, card, about)
     say(f"registered {version.name} version {version.version}")
     return version
@@ -130,8 +132,8 @@ def _model_id(source: str) -> str:
 
 def _identity(experiment: Experiment) -> dict[str, str]:
     """Return the tags by which one version's content is told from another's."""
-    hashes = {f"{name}_sha256": sha256_of(path) for name, path in find_weights(experiment).items()}
     sampler = find_sampler(experiment)
+    hashes = {f"{name}_sha256": sha256_of(path) for name, path in find_weights(experiment).items()}
     return hashes | {
         "code_sha256": hash_code(CODE),
         "sampler": sampler.text,
@@ -147,12 +149,8 @@ def _log_model(experiment: Experiment, parent_run: str) -> str:
 
     real = load_tensors(experiment.output("sample", "pairs.safetensors"))["real"].numpy()
     images = Schema([TensorSpec(real.dtype, (-1, *real.shape[1:]))])
-    numbers = ParamSchema(
-        [
-            *(ParamSpec(name, DataType.long, 0) for name in ("num_images", "seed")),
-            ParamSpec("labels", DataType.long, [], shape=(-1,)),
-        ]
-    )
+    single = [ParamSpec(name, DataType.long, 0) for name in ("num_images", "seed")]
+    numbers = ParamSchema([*single, ParamSpec("labels", DataType.long, [], shape=(-1,))])
     with tempfile.TemporaryDirectory() as folder, active_run(parent_run):
         code, loader = copy_code(Path(folder)), copy_loader(Path(folder), "pyfunc_model")
         files = add_hashes(_gather(experiment, Path(folder)), code, loader)
@@ -194,7 +192,8 @@ def _describe_version(
         "test_sha256": identify_test_images(experiment),
         "environment": json.dumps(describe_environment()),
     }
-    return name_model(experiment), tags, write_card(experiment, sampler, shown, parent_run)
+    card = write_card(experiment, sampler, shown, client.get_run(parent_run))
+    return name_model(experiment), tags, card
 
 
 def create_version(
@@ -219,8 +218,8 @@ def create_version(
     version = client.create_model_version(
         name, f"models:/{model_id}", parent_run, tags, description=card, model_id=model_id
     )
-    names = [{"name": name, "version": version.version}]
-    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(names)})
+    names = json.dumps([{"name": name, "version": version.version}])
+    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: names, NOTE: card})
     return Registered(name, str(version.version), model_id)
 
 

@@ -127,6 +127,9 @@ def test_a_mistyped_experiment_is_one_line_and_2(monkeypatch, capsys):
         assert line.main([command, "smoky"], ROOT) == 2
         shown = capsys.readouterr().err
         assert shown.startswith("error: ") and shown.count("\n") == 1 and "'smoke'" in shown
+    assert line.main(["reproduce", "diffusevae-smoke"], ROOT) == 2
+    said = "error: diffusevae-smoke: is a model; name the version as well, such as "
+    assert capsys.readouterr().err == f"{said}diffusevae-smoke/1\n"
 
 
 def test_the_stages_on_demand_are_commands():

@@ -9,6 +9,7 @@ from prefect.logging import disable_run_logger
 from ruamel.yaml import YAML
 
 from diffusevae.core.errors import InputError
+from diffusevae.tracking.stage_logger import NOTE
 from tasks.parent_run import git_tags, open_parent_run
 from tasks.registry.origin import check_out, find_origin
 from tasks.registry.registration import register
@@ -39,6 +40,7 @@ def version(store, tmp_path) -> str:
     Path(".gitignore").write_text("/artifacts/\n/data/\n/scratch/\n/mlflow/\n/out/\n")
     write_lock("what others made")
     git("init", "--quiet")
+    git("remote", "add", "origin", "https://person:secret@example.org/o/r.git")
     git("add", ".gitignore", "dvc.lock", "params.yaml", "constraints.txt", "src")
     git("commit", "--quiet", "--message", "toy")
     write_lock("True")
@@ -48,24 +50,39 @@ def version(store, tmp_path) -> str:
     return f"{found.name}/{found.version}"
 
 
+def test_its_pages_lead_to_commit_lock_and_report(version, store):
+    found = store.get_model_version(*version.split("/"))
+    run = store.get_run(found.run_id)
+    commit = f"[`{git_tags()['git_commit']}`](https://example.org/o/r/commit/"
+    files = f"](#/experiments/{run.info.experiment_id}/runs/{found.run_id}/artifacts/"
+    for page in (found.description, run.data.tags[NOTE]):
+        assert commit in page and "secret" not in page
+        assert f"[`dvc.lock`{files}dvc.lock)" in page and f"[report{files}toy.html)" in page
+    assert f"/blob/{git_tags()['git_commit']}/dvc.lock)" in found.description
+    logged = store.get_logged_model(found.source.removeprefix("models:/"))
+    assert logged.tags[NOTE] == found.description
+    about = store.get_registered_model(found.name).description
+    assert about.endswith("Its code: [example.org/o/r](https://example.org/o/r).")
+
+
 def test_a_version_is_made_again_with_its_own_code_and_lock(version, store, tmp_path):
     said: list[str] = []
     name, number = version.split("/")
     card = store.get_model_version(name, number).description
     assert "`diffusevae reproduce diffusevae-toy/N`" in card
-    assert f"git commit {git_tags()['git_commit']}." in card
     git("rm", "--quiet", "--cached", "constraints.txt")
     git("commit", "--quiet", "--message", "another")  # the version's commit is the one before
     origin = find_origin(version)
     assert origin.experiment == "toy" and origin.commit != git_tags()["git_commit"]
     for _ in range(2):  # a folder that is there is made anew
-        check_out(origin, Path("scratch/again"))
+        lock = check_out(origin, Path("scratch/again"))
+    assert Path("scratch/again/dvc.lock").read_bytes() == Path("dvc.lock").read_bytes()
     assert Path("scratch/again/constraints.txt").is_file()
     (Path("scratch/again/src")).unlink()
     package = Path("scratch/again/src/diffusevae")
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    run_again(["make@toy"], origin.lock, Path("scratch/again"), said.append, own=True)
+    run_again(["make@toy"], lock, Path("scratch/again"), said.append, own=True)
     assert said == ["make@toy: the same"]
     write_lock("False")
     with pytest.raises(NotReproduced, match="make@toy: made.txt differs"):
@@ -75,13 +92,19 @@ def test_a_version_is_made_again_with_its_own_code_and_lock(version, store, tmp_
 
 
 def test_what_cannot_be_made_again_is_one_line(version, store):
-    for wrong in ("diffusevae-toy/9", "diffusevae-none/1", "diffusevae-toy/x"):
+    for wrong in (
+        "diffusevae-toy/9",
+        "diffusevae-none/1",
+        "diffusevae-toy/x",
+        "diffusevae-toy/01",
+        "diffusevae-toy/",
+    ):
         with pytest.raises(InputError, match="the registry has no such version"):
             find_origin(wrong)
     with pytest.raises(InputError, match="no model of an experiment"):
         find_origin("latents-toy/1")
     origin = find_origin(version)
-    elsewhere = origin.__class__("toy", "0" * 40, origin.lock)
+    elsewhere = origin.__class__("toy", "0" * 40, origin.run)
     with pytest.raises(InputError, match=r"is not in this repository; `git fetch --all`"):
         check_out(elsewhere, Path("scratch/again"))
     commit = git_tags()["git_commit"]
