@@ -120,7 +120,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         check_halving(image_shape, config.channel_multipliers)
-        self.config, self.conditional = config, conditional
+        self.config, self.conditional, self.num_classes = config, conditional, num_classes
         self.image_shape = tuple(image_shape)
         told = condition_channels or image_shape[0]
         beside = told - code_shape[0] if code_shape else 0  # channels of an image with the code
@@ -135,7 +135,6 @@ class UNet(nn.Module):
         image_channels, dim = image_shape[0], config.time_emb_dim
         self.condition_channels, self.code_shape = told, code_shape and tuple(code_shape)
         self.time_mlp = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
-        self.num_classes = num_classes
         self.label_embedding = nn.Embedding(num_classes + 1, dim) if num_classes else None
         self.tokens = Tokens(self.code_shape, num_classes, dim) if attends else None
         told = beside or told
