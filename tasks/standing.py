@@ -39,7 +39,7 @@ def find_standing(experiment: Experiment) -> Standing:
     require_checkout()
     at_work = find_holder()
     targets = experiment.targets
-    changed = set() if at_work else changed_stages(targets[-1])
+    changed = set() if at_work else changed_stages(*targets)
     first = next((i for i, target in enumerate(targets) if target in changed), len(targets))
     stages = {
         target: "up to date" if i < first else "changed" if target in changed else "to be made anew"
