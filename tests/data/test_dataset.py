@@ -153,7 +153,6 @@ def test_resize_rounds_to_the_nearest_in_every_chunk():
             {"flips": True},
             "flips: true, but mirrored images of mnist are other signs, or none; set",
         ),
-        ({"source": "pets"}, "test_images: null, but of the sources only mnist, fashion_mnist"),
     ],
 )
 def test_impossible_configuration_is_refused(changes, reason):

@@ -87,6 +87,18 @@ def test_splits_that_the_source_says_are_drawn_from_their_own_images():
     assert not set(range(40, 52)) & {*splits["train"].tolist(), *splits["validation"].tolist()}
 
 
+def test_null_means_all_of_the_test_split_where_the_source_has_one():
+    labels = torch.arange(63) % 3
+    config = dataclasses.replace(OWN, validation_images=7, test_images=None)
+    whole = divide(dataclasses.replace(config, test_images=12), labels, PARTS)
+    splits = divide(config, labels, PARTS)
+    assert all(torch.equal(splits[name], whole[name]) for name in whole)
+    with_two = ["train"] * 52 + ["validation"] * 11
+    for parts in (None, with_two):
+        with pytest.raises(InputError, match="pets: test_images is null, .* a folder test; there"):
+            divide(config, labels, parts)
+
+
 def test_a_split_of_too_few_images_is_named():
     labels = torch.zeros(63, dtype=torch.int64)
     config = dataclasses.replace(OWN, validation_images=7, test_images=13)

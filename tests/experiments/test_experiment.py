@@ -414,6 +414,32 @@ def test_a_latent_study_brings_what_it_needs_before_its_own_stages():
     assert study.output("overview", "x") == Path("artifacts/latents_smoke/overview/x")
 
 
+def test_test_images_null_is_all_of_a_folder_test(content, faults, tmp_path, monkeypatch):
+    """And what is asked for of them is counted before any work."""
+    monkeypatch.chdir(tmp_path)
+    asked = content["experiments"]["smoke"]["sample"]["num_images"]
+    content["datasets"]["mnist_tiny"]["images"] |= {"source": "clothes", "test_images": None}
+    folder = tmp_path / "data/raw/clothes"
+    for part in ("train", "test"):
+        (folder / part).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(folder / part / "0.png")
+    for i in range(asked - 1):
+        (folder / "test" / f"{i}.png").write_bytes((folder / "train/0.png").read_bytes())
+    said = faults()
+    most = asked - 1
+    assert f"smoke.sample.num_images: {asked}, but there are only {most} test images; use" in said
+    (folder / "test" / "last.png").write_bytes((folder / "train/0.png").read_bytes())
+    assert load_experiment("smoke", tmp_path / "params.yaml").source == "clothes"
+    (folder / "test").rename(folder / "tests")
+    with pytest.raises(InputError, match="^clothes: test_images is null, which means all of a fol"):
+        load_experiment("smoke", tmp_path / "params.yaml")
+    content["datasets"]["mnist_tiny"]["images"]["source"] = "cifar10_test"
+    with open("params.yaml", "w") as file:
+        YAML().dump(content, file)
+    with pytest.raises(InputError, match="^cifar10_test: test_images is null"):
+        load_experiment("smoke", tmp_path / "params.yaml")
+
+
 def test_a_latent_study_works_on_a_folder_of_images_too(content, faults, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     content["datasets"]["fashion_mnist_tiny"]["images"]["source"] = "clothes"

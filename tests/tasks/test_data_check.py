@@ -85,3 +85,20 @@ def test_the_command_takes_a_folder_that_no_data_set_has(pets, tmp_path, capsys)
     assert capsys.readouterr().err.startswith("error: gone: no such folder; make it")
     with pytest.raises(EnvironmentFailure, match="no folder nowhere; name another file"):
         check(Path("photos"), Path("nowhere/sheet.png"))
+
+
+def test_all_of_a_folder_test_are_test_images_where_none_are_asked_for(pets, capsys):
+    Path("params.yaml").write_text(PARAMS.replace("test_images: 3", "test_images: null"))
+    with pytest.raises(InputError, match="pets: test_images is null"):
+        check(pets)
+    for old, new in (("cats", "train"), ("d$gs^ 猫", "test")):
+        (pets / new).mkdir()
+        (pets / old).rename(pets / new / "kind")
+    capsys.readouterr()
+    check(pets)
+    said = read_lines(capsys.readouterr().out)["split"]
+    assert [line.split(" images")[0] for line in said[:3]] == [
+        "train: 4",
+        "validation: 2",
+        "test: 6",
+    ]

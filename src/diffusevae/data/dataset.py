@@ -29,7 +29,8 @@ HANDED = ("mnist",)  # sources whose images mean something else in a mirror
 class DatasetConfig:
     """What is made of a downloaded data set, or of the images in data/raw/<source>.
 
-    None for a number of images means all there are. flips: whether trainings mirror each image left
+    None for a number of images means all there are; of test images those of an official test set,
+    or of a folder `test`. flips: whether trainings mirror each image left
     to right, every other time at random: right where it then shows the same thing.
     """
 
@@ -52,16 +53,12 @@ class DatasetConfig:
         if self.antialias and self.interpolation == "nearest":
             raise ValueError("antialias: true goes with bilinear or bicubic interpolation only")
         if not self.official:
-            if self.test_images is None:
-                raise ValueError(
-                    "test_images: null, but of the sources only "
-                    f"{', '.join(OFFICIAL)} have a test set; give a number"
-                )
             return
         num_train, num_test = self.official
-        if self.num_needed > num_train:
+        needed = self.validation_images + (self.train_images or 1)
+        if needed > num_train:
             raise ValueError(
-                f"validation_images and train_images need {self.num_needed} images; "
+                f"validation_images and train_images need {needed} images; "
                 f"the official training set has {num_train}"
             )
         if (self.test_images or 0) > num_test:
@@ -75,12 +72,6 @@ class DatasetConfig:
         return OFFICIAL.get(self.source)
 
     @property
-    def num_needed(self) -> int:
-        """The fewest images from which the splits can be drawn."""
-        num_test = 0 if self.official else self.num_test
-        return self.validation_images + num_test + (self.train_images or 1)
-
-    @property
     def num_train(self) -> int | None:
         """Images of the train split; None where only the folder can tell."""
         if self.train_images is None and self.official:
@@ -88,11 +79,10 @@ class DatasetConfig:
         return self.train_images
 
     @property
-    def num_test(self) -> int:
-        """Images of the test split."""
+    def num_test(self) -> int | None:
+        """Images of the test split; None where only the folder can tell."""
         if self.test_images is None and self.official:
             return self.official[1]
-        assert self.test_images is not None  # __post_init__ asks for it where none is official
         return self.test_images
 
 

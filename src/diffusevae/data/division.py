@@ -28,14 +28,15 @@ def divide(
     there are too few images.
     """
     classes = labels.tolist()
-    pools = _sort_by_part(config, parts or ["train"] * len(classes))
+    num_test = 0 if config.official else count_test(config, parts)
+    pools = _sort_by_part(config, num_test, parts or ["train"] * len(classes))
     rng = torch.Generator().manual_seed(config.seed)
     order = torch.randperm(len(classes), generator=rng).tolist()
     shuffled = torch.randperm(len(classes), generator=rng)
     sizes = Counter(classes)
     for_others = {each: 2 if size > 2 else 1 for each, size in sizes.items()}
     wanted = {
-        "test": (0 if config.official else config.num_test, order[::-1], for_others),
+        "test": (num_test, order[::-1], for_others),
         "validation": (config.validation_images, order, dict.fromkeys(sizes, 1)),
     }
     gone: set[int] = set()
@@ -54,7 +55,23 @@ def divide(
     return {name: _sort(taken, shuffled) for name, taken in kept.items()}
 
 
-def _sort_by_part(config: DatasetConfig, parts: Sequence[str]) -> dict[str, set[int]]:
+def count_test(config: DatasetConfig, parts: Sequence[str] | None) -> int:
+    """Return of how many images the test split is; parts: as for `divide`.
+
+    Raises InputError where all of a split test are asked for, and the source has none.
+    """
+    found = config.num_test or (parts or ()).count("test")
+    if not found:
+        raise InputError(
+            f"{config.source}: test_images is null, which means all of a folder test; there is "
+            "none: give a number"
+        )
+    return found
+
+
+def _sort_by_part(
+    config: DatasetConfig, num_test: int, parts: Sequence[str]
+) -> dict[str, set[int]]:
     """Return the images of each part. Raises InputError where one has fewer than are asked for."""
     pools: dict[str, set[int]] = {}
     for i, part in enumerate(parts):
@@ -62,7 +79,7 @@ def _sort_by_part(config: DatasetConfig, parts: Sequence[str]) -> dict[str, set[
     asked = {
         "train": config.train_images or 1,
         "validation": config.validation_images,
-        "test": 0 if config.official else config.num_test,
+        "test": num_test,
     }
     for part in pools.keys() - {"train"}:
         if len(pools[part]) < asked[part]:
@@ -89,7 +106,7 @@ def draw_test(config: DatasetConfig, labels: Tensor) -> Tensor:
     rng = torch.Generator().manual_seed(config.seed)
     order, shuffled = (torch.randperm(len(labels), generator=rng) for _ in range(2))
     classes = labels.tolist()
-    taken = _take(order.tolist(), classes, config.num_test, dict.fromkeys(classes, 0))
+    taken = _take(order.tolist(), classes, count_test(config, None), dict.fromkeys(classes, 0))
     return _sort(taken, shuffled)
 
 

@@ -152,7 +152,7 @@ def _limits(params: SimpleNamespace, images: DatasetConfig) -> Iterator[Limit]:
         most_steps(params.sampler.sampler, num_timesteps),
         "timesteps",
     )
-    yield "sample.num_images", params.sample.num_images, images.num_test, "test images"
+    yield "sample.num_images", params.sample.num_images, images.num_test or math.inf, "test images"
     yield (
         "figures.num_images",
         params.figures.num_images,

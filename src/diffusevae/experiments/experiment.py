@@ -1,14 +1,25 @@
 """The experiments and latent studies of params.yaml, and the stages that they consist of."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import load_entry
 from diffusevae.core.wording import MAX_SHOWN, suggest
 from diffusevae.core.yaml_file import read_yaml
+from diffusevae.data.division import count_test
+from diffusevae.data.image_folder import Found
 from diffusevae.data.own_source import find_source
-from diffusevae.experiments.params_file import NAME, PARAMS_FILE, ROOTS, check_params, load_stage
+from diffusevae.experiments.params_file import (
+    NAME,
+    PARAMS_FILE,
+    ROOTS,
+    Entries,
+    check_params,
+    load_stage,
+    require_consistency,
+)
 from diffusevae.metrics.perceptual import BACKBONE
 from diffusevae.sources.pinned import ASSETS
 from diffusevae.stages.names import LATENTS, STAGES
@@ -82,25 +93,21 @@ def load_experiment(name: str, path: Path = PARAMS_FILE) -> Experiment:
     only: their stages' modules take seconds to import.
     """
     content = read_yaml(path)
-    datasets = check_params(path, content, ROOTS[:2])
+    entries = check_params(path, content, ROOTS[:2])
     dataset = load_entry(path, "experiments", name, content)["dataset"]
-    source = datasets[dataset].images.source
-    _require_source(source, f"{path} datasets.{dataset}.images.source")
+    [source] = _look_into_sources(path, content, entries, [dataset])
     return Experiment(name, dataset, source)
 
 
 def load_latent_study(name: str, path: Path = PARAMS_FILE) -> LatentStudy:
     """Return a latent study of params.yaml when the whole file is sound. Raises InputError."""
     content = read_yaml(path)
-    datasets = check_params(path, content, ROOTS[:3])
+    entries = check_params(path, content, ROOTS[:3])
     entry = load_entry(path, "latent_studies", name, content)
     chosen = {entry["dataset"], entry["other_dataset"]}
     experiment = load_experiment(entry["experiment"], path)
-    sources = set(NO_IMAGE_SETS[1:])
-    for dataset in sorted(chosen):
-        source = datasets[dataset].images.source
-        _require_source(source, f"{path} datasets.{dataset}.images.source")
-        sources |= {source} & set(ASSETS)
+    found = _look_into_sources(path, content, entries, sorted(chosen))
+    sources = {*NO_IMAGE_SETS[1:], *found} & set(ASSETS)
     trained = experiment.targets[: experiment.targets.index(f"sample@{experiment.name}")]
     needed = [
         *(f"download@{source}" for source in sorted(sources)),
@@ -111,17 +118,39 @@ def load_latent_study(name: str, path: Path = PARAMS_FILE) -> LatentStudy:
     return LatentStudy(name, entry["dataset"], experiment, tuple(dict.fromkeys(needed)))
 
 
-def _require_source(source: str, place: str) -> None:
-    """Raise InputError unless the source can be downloaded, or is a folder of images."""
+def _look_into_sources(
+    path: Path, content: Mapping, entries: Entries, names: Sequence[str]
+) -> list[str]:
+    """Return the sources of data sets. Raises InputError for one that cannot be used, and where
+    params.yaml asks for more test images than a folder of them holds.
+    """
+    sources, counted = [], False
+    for name in names:
+        dataset = entries["datasets"][name]
+        images = dataset.images
+        parts = _require_source(images.source, f"{path} datasets.{name}.images.source")
+        if images.num_test is None:
+            dataset.images = replace(images, test_images=count_test(images, parts))
+            counted = True
+        sources.append(images.source)
+    if counted:
+        require_consistency(path, content, entries)
+    return sources
+
+
+def _require_source(source: str, place: str) -> tuple[str, ...] | None:
+    """Raise InputError unless the source can be downloaded, or is a folder of images; return the
+    split of each image, where folders say it.
+    """
     known = [name for name in ASSETS if name not in NO_IMAGE_SETS]
     if source in known:
-        return
+        return None
     if not NAME.fullmatch(source) or source in NO_IMAGE_SETS:
         raise InputError(f"{place}: {source[:MAX_SHOWN]!r} is no name; use letters, digits and _")
-    if (RAW / source).is_dir():
-        find_source(RAW / source)  # what is wrong with it is said before any work
-    else:
+    if not (RAW / source).is_dir():
         raise InputError(
             f"{place}: {source!r} is no known data set ({suggest(source, known)}), "
             f"and there is no folder {RAW / source} of your own images"
         )
+    found = find_source(RAW / source)  # what is wrong with it is said before any work
+    return found.labelling.parts if isinstance(found, Found) else None

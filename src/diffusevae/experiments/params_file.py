@@ -35,8 +35,8 @@ SamplerSource = Literal["params", "frontier"]  # of the registered model's sampl
 NAME = re.compile(r"[A-Za-z0-9_]{1,60}")
 
 
-def check_params(path: Path, content: Mapping, roots: Sequence[str]) -> dict[str, SimpleNamespace]:
-    """Return the data sets of params.yaml. Raises InputError that names every fault under roots."""
+def check_params(path: Path, content: Mapping, roots: Sequence[str]) -> Entries:
+    """Return params.yaml's entries. Raises InputError that names every fault under roots."""
     faults = [
         f"{path} {str(root)[:MAX_SHOWN]}: unknown key; {suggest(root, ROOTS)}"
         for root in content
@@ -47,11 +47,21 @@ def check_params(path: Path, content: Mapping, roots: Sequence[str]) -> dict[str
         _build_gate(path, content)
     except InputError as error:
         faults.append(str(error))
-    faults += _find_faults_of_experiments(path, content, entries)
-    faults += _find_faults_of_studies(path, content, entries)
-    if faults:
-        raise InputError(join_faults(faults))
-    return entries["datasets"]
+    require_consistency(path, content, entries, faults)
+    return entries
+
+
+def require_consistency(
+    path: Path, content: Mapping, entries: Entries, faults: Sequence[str] = ()
+) -> None:
+    """Raise InputError that names the faults, and all that does not fit together in entries."""
+    found = [
+        *faults,
+        *_find_faults_of_experiments(path, content, entries),
+        *_find_faults_of_studies(path, content, entries),
+    ]
+    if found:
+        raise InputError(join_faults(found))
 
 
 def _find_faults_of_experiments(path: Path, content: Mapping, entries: Entries) -> Iterator[str]:
