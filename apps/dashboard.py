@@ -28,10 +28,11 @@ def show(port: int) -> None:
 def make_app():
     """Return the dashboard of the searches' storage as an ASGI app. Raises what `show` raises."""
     from optuna_dashboard import wsgi
-    from starlette.middleware.wsgi import WSGIMiddleware
 
     from diffusevae.tuning.study_storage import connect
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        from starlette.middleware.wsgi import WSGIMiddleware
+
         return WSGIMiddleware(wsgi(connect()))

@@ -68,6 +68,8 @@ def command(port: int) -> list[str]:
         f"sqlite:///{HOME / 'mlflow.db'}",
         "--artifacts-destination",
         str(HOME / "artifacts"),
+        "--uvicorn-opts",
+        "--log-level=warning",
     ]
 
 
@@ -92,6 +94,7 @@ def configure(port: int) -> str:
         # Called by another name, as a web page could have it called, it refuses.
         "MLFLOW_SERVER_ALLOWED_HOSTS": f"127.0.0.1:{port},localhost:{port}",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight idle helper processes otherwise
+        "PYTHONWARNINGS": "ignore",  # what of MLflow's own code is deprecated, for each worker
     }
     return f"user      {known['user']}\npassword  {known['password']}"
 
