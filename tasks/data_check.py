@@ -3,11 +3,11 @@
 It is read by the functions of the stage prepare: what is said here is what that stage does.
 """
 
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import matplotlib
 import torch
 from torch import Tensor
 
@@ -20,9 +20,11 @@ from diffusevae.data.own_source import find_source, read_source
 from diffusevae.data.preparation import cut, divide_own
 from diffusevae.experiments.params_file import PARAMS_FILE
 from diffusevae.figures.drawing import Strip, draw_strips, figure_style, save_figure
+from tasks.lettering import find_families
 
 PLACE = Path("scratch/data_check")
 SHOWN_CLASSES, SHOWN_IMAGES = 10, 10
+NO_FONT = "no font of this machine has all of its characters; install one, such as of Noto"
 SIZE, INTERPOLATION, ANTIALIAS = 64, "bilinear", True  # where params.yaml says nothing of it
 
 
@@ -47,8 +49,10 @@ def check(folder: Path, out: Path | None = None) -> None:
     for label, line in describe(own):
         _say(label, line)
     if len(own.images):
-        draw_sheet(own, out)
+        unwritable = draw_sheet(own, out)
         _say("picture", str(out))
+        for number in unwritable:
+            _say("picture", f"class {number} is {own.classes[number]}: {NO_FONT}")
     own.require_sound(folder)
     if config:
         cut(config, divide_own(config, own), lambda line: _say("split", line))
@@ -87,17 +91,26 @@ def describe(own: OwnImages) -> Iterator[tuple[str, str]]:
     yield "classes", f"{len(own.classes)}: {', '.join(some)}{more}"
 
 
-def draw_sheet(own: OwnImages, out: Path) -> None:
-    """Write a PNG of the first images of the first classes, as networks see them."""
-    strips = []
+def draw_sheet(own: OwnImages, out: Path) -> list[int]:
+    """Write a PNG of the first images of the first classes, as networks see them.
+
+    Returns the classes that have their number above their images, as no font here has their name's
+    characters.
+    """
+    families, missing = find_families(own.classes[:SHOWN_CLASSES])
+    strips, unwritable = [], []
     for number, name in enumerate(own.classes[:SHOWN_CLASSES]):
         mine: Tensor = torch.nonzero(own.labels == number).flatten()[:SHOWN_IMAGES]
-        if len(mine):  # not all of it is refused
-            title = name[:60].replace("$", r"\$")  # which begins a formula
-            strips.append(Strip(title, to_unit(own.images[mine])))
-    with figure_style(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of characters that the type lacks: it shows boxes
+        if not len(mine):  # all of it is refused
+            continue
+        if missing & set(name):
+            unwritable.append(number)
+            name = f"class {number}"
+        title = name[:60].replace("$", r"\$")  # which begins a formula
+        strips.append(Strip(title, to_unit(own.images[mine])))
+    with figure_style(), matplotlib.rc_context({"font.family": families}):
         save_figure(draw_strips(strips, SHOWN_IMAGES), out)
+    return unwritable
 
 
 def _describe_sizes(sizes: Sequence[tuple[int, int]], files: Sequence[str]) -> str:

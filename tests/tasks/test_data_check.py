@@ -42,7 +42,7 @@ def read_lines(text: str) -> dict[str, list[str]]:
     return found
 
 
-def test_all_that_the_stage_does_is_said_before_it(pets, capsys):
+def test_all_that_the_stage_does_is_said_before_it(pets, capsys, bundled_fonts):
     (pets / "notes.txt").write_text("x")
     Image.new("RGBA", (8, 8), (200, 0, 0, 9)).save(pets / "cats/clear.png")
     check(pets)
@@ -52,7 +52,9 @@ def test_all_that_the_stage_does_is_said_before_it(pets, capsys):
     assert said["sizes"][0].startswith("from 8 x 8 (cats/clear.png) to 30 x 31 (d$gs^ 猫/11.png)")
     assert said["channels"] == ["3 (1 of 13 images have colours)"]
     assert said["classes"] == ["2: cats 7, d$gs^ 猫 6"]
-    assert said["picture"] == ["scratch/data_check/pets.png"]
+    path, unwritable = said["picture"]
+    assert path == "scratch/data_check/pets.png"
+    assert unwritable.startswith("class 1 is d$gs^ 猫: no font of this machine has all of its ch")
     with Image.open("scratch/data_check/pets.png") as picture:
         assert picture.format == "PNG" and len(picture.convert("L").getcolors(10**6)) > 50
     told = []
@@ -67,7 +69,7 @@ def test_what_is_refused_is_listed_with_all_the_rest_and_ends_in_the_stage_s_err
         check(pets, Path("sheet.png"))
     said = read_lines(capsys.readouterr().out)
     assert [each.split(" ")[0] for each in said["refused"]] == ["cats/empty.gif", "cats/page.jpg"]
-    assert said["used"] == ["12 images: 12 .png"] and said["picture"] == ["sheet.png"]
+    assert said["used"] == ["12 images: 12 .png"] and said["picture"][0] == "sheet.png"
     with pytest.raises(InputError) as of_the_stage:
         prepare(find_config(pets)[1], pets)
     assert str(caught.value) == str(of_the_stage.value)
