@@ -23,6 +23,8 @@ FILES = {
     SHOWN / "evaluate/corruptions.csv": "corruption,strength,frechet\nblur,1.0,9.0\n",
     SHOWN / "frontier/frontier.csv": "num_steps,diffusevae_frechet\n7,12.5\n",
     SHOWN / "frontier/default.json": json.dumps({"measured": {"diffusevae_frechet": 12.5}}),
+    SHOWN / "ablate/metrics.json": json.dumps({"in+skip": {"mse": 0.5}}),
+    SHOWN / "compress/metrics.json": json.dumps({"4 x 4 x 4": {"mse_vae": 0.25}}),
     SHOWN / "ablate/table.csv": "variant,mse\nfull,0.5\n",
     SHOWN / "compress/table.csv": "numbers,mse_pca,mse_vae\n16,0.5,0.25\n",
     SHOWN / "evaluate/metrics.json": json.dumps({"generated": {"ddpm": 3.0}}),
@@ -73,6 +75,16 @@ def test_plots_draw_every_result_and_both_states(checkout):
             drawn = {Path(name) for name in sources}
             pictures = {SHOWN / f"figures/{name}.png" for name in PICTURES}
             assert drawn >= pictures | {Path(name) for name in FILES if Path(name).suffix == ".csv"}
+
+
+def test_metrics_have_the_main_numbers_of_every_stage_that_measures(checkout):
+    with Repo(str(checkout)) as repo:
+        found = repo.metrics.show()[""]["data"]
+    shown = {name.removeprefix(f"{SHOWN}/"): file.get("data") for name, file in found.items()}
+    assert shown["frontier/default.json"] == {"measured": {"diffusevae_frechet": 12.5}}
+    assert shown["ablate/metrics.json"] == {"in+skip": {"mse": 0.5}}
+    assert shown["compress/metrics.json"] == {"4 x 4 x 4": {"mse_vae": 0.25}}
+    assert shown["evaluate/metrics.json"] == {"generated": {"ddpm": 2.0}}
 
 
 def test_metrics_and_params_say_what_differs(checkout):

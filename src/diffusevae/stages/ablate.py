@@ -38,7 +38,7 @@ TUNED = apply_best
 def run(
     params, *, train: Path, validation: Path, test: Path, vae: Path, out: Path, log: StageLog
 ) -> None:
-    """Write runs.csv, table.csv and pictures. Raises InputError for guidance nobody learns."""
+    """Write tables, metrics.json, pictures. Raises InputError for guidance nobody learns."""
     check_guidance(params.sampler, params.ablate.p_uncond)
     device = choose_device()
     log.dataset(train, "training")

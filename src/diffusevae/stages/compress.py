@@ -28,7 +28,7 @@ SECTIONS = {
 
 
 def run(params, *, train: Path, validation: Path, test: Path, out: Path, log: StageLog) -> None:
-    """Write runs.csv, table.csv, table.png and images.png to `out`."""
+    """Write runs.csv, table.csv, metrics.json, table.png and images.png to `out`."""
     device = choose_device()
     log.dataset(train, "training")
     known, held_out, unseen = (load_split(path) for path in (train, validation, test))

@@ -1,6 +1,7 @@
 """The ablation: what differs between its variants, its table, and the whole stage."""
 
 import dataclasses
+import json
 from types import SimpleNamespace
 
 import pandas as pd
@@ -14,6 +15,7 @@ from diffusevae.models.vae import VAEConfig, save_vae
 from diffusevae.stages import ablate as stage
 from diffusevae.studies.ablation.ablation_figures import draw_variants
 from diffusevae.studies.ablation.ablation_study import (
+    MEASURED,
     VAE,
     AblateConfig,
     Pairs,
@@ -70,6 +72,10 @@ def test_the_stage_trains_every_variant_with_every_seed(inputs, tmp_path):
     parameters = runs.groupby("variant")["num_parameters"].first()
     assert parameters["concat"] != parameters["in+skip"] and parameters[VAE] == 0
     assert runs["mse"].nunique() == 5  # each variant and each seed gives other images
+    shown = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert list(shown) == [VAE, "concat", "in+skip"] and list(shown[VAE]) == list(MEASURED)
+    means = runs.groupby("variant")["mse"].mean()
+    assert all(row["mse"] == pytest.approx(means[name], rel=1e-12) for name, row in shown.items())
     assert (tmp_path / "out/table.png").stat().st_size > 10_000
     assert (tmp_path / "out/images.png").stat().st_size > 1_000
     assert not list((tmp_path / "scratch/progress").glob("*"))
@@ -102,7 +108,7 @@ def test_a_killed_ablation_ends_with_the_same_bytes(inputs, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         stage.run(make_params(), **inputs, out=out[1], log=Stopping())
     stage.run(make_params(), **inputs, out=out[1], log=StageLogger())
-    for file in ("runs.csv", "table.csv", "table.png", "images.png"):
+    for file in ("runs.csv", "table.csv", "metrics.json", "table.png", "images.png"):
         assert (out[0] / file).read_bytes() == (out[1] / file).read_bytes()
 
 

@@ -1,6 +1,7 @@
 """PCA against its definition and the known values; VAE against PCA on a toy data set."""
 
 import dataclasses
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -114,7 +115,11 @@ def test_the_stage_trains_every_code_with_every_seed_and_resumes(tmp_path, monke
     assert runs["model"].tolist() == ["PCA", "VAE", "VAE"] * 2
     assert runs["numbers"].tolist() == [16] * 3 + [128] * 3
     assert runs["mse"].nunique() == 6
-    assert len(pd.read_csv(tmp_path / "out/table.csv")) == 2
-    for file in ("runs.csv", "table.csv", "table.png", "images.png"):
+    table = pd.read_csv(tmp_path / "out/table.csv").set_index("code")
+    shown = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert list(shown) == list(table.index) and len(shown) == 2
+    for code, row in shown.items():
+        assert len(row) == 6 and row == pytest.approx(table.loc[code, list(row)].to_dict())
+    for file in ("runs.csv", "table.csv", "metrics.json", "table.png", "images.png"):
         assert (tmp_path / "out" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
     assert not list((tmp_path / "scratch/progress").glob("*"))

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from diffusevae.data.dataset import Split, to_unit
 from diffusevae.figures.drawing import figure_style, save_figure
+from diffusevae.metrics.summary import save_summary
 from diffusevae.models.vae import VAE, encode_all, reconstruct_all
 from diffusevae.studies.ablation.ablation_figures import draw_refined, draw_variants
 from diffusevae.studies.ablation.ablation_study import (
     Codes,
     Pairs,
     Setting,
+    list_measured,
     run_variants,
     summarise_variants,
     train_variant,
@@ -98,10 +100,12 @@ def train_variants(
 def save_ablation(
     out: Path, runs: pd.DataFrame, refined: Mapping[str, Tensor], test: Pairs
 ) -> None:
-    """Write runs.csv, table.csv, table.png and images.png."""
+    """Write runs.csv, table.csv, metrics.json, table.png and images.png."""
     out.mkdir(parents=True, exist_ok=True)
     runs.to_csv(out / "runs.csv", index=False)
-    summarise_variants(runs).to_csv(out / "table.csv", index=False)
+    table = summarise_variants(runs)
+    table.to_csv(out / "table.csv", index=False)
+    save_summary(out / "metrics.json", table, "variant", list_measured(runs))
     with figure_style():
         save_figure(draw_variants(runs), out / "table.png")
         save_figure(draw_refined(test, refined), out / "images.png")

@@ -12,6 +12,7 @@ from torch import Tensor
 from diffusevae.core.stage_log import StageLog
 from diffusevae.data.dataset import Split, to_unit
 from diffusevae.figures.drawing import figure_style, save_figure
+from diffusevae.metrics.summary import save_summary
 from diffusevae.models.pca import fit_pca
 from diffusevae.models.vae import reconstruct_all
 from diffusevae.models.vae_config import size_vae
@@ -72,11 +73,14 @@ class Compression:
             log.message("  ".join(f"{name} {value}" for name, value in self.rows[-1].items()))
 
     def save(self, out: Path) -> None:
-        """Write runs.csv, table.csv, table.png and images.png."""
+        """Write runs.csv, table.csv, metrics.json, table.png and images.png."""
         out.mkdir(parents=True, exist_ok=True)
         runs = pd.DataFrame(self.runs).astype({"seed": "Int64"})
         runs.to_csv(out / "runs.csv", index=False)
-        pd.DataFrame(self.rows).to_csv(out / "table.csv", index=False)
+        table = pd.DataFrame(self.rows)
+        table.to_csv(out / "table.csv", index=False)
+        main = [f"{name}_{of}" for name in MEASURED for of in ("pca", "vae", "change")]
+        save_summary(out / "metrics.json", table, "code", main)
         with figure_style():
             save_figure(draw_code_sizes(runs), out / "table.png")
             save_figure(draw_restored(self.real, self.shown, COLUMNS), out / "images.png")
