@@ -20,6 +20,7 @@ from diffusevae.tracking.runs import Runs
 WAIT_SECONDS = 10  # from the first call that failed on, for MLflow to answer before a stage ends
 LAST_TRY_SECONDS = 2  # at a stage's end, where it has been away for longer than that
 PAUSE_SECONDS = 2  # between two tries
+TRIES = 3  # of a kept journal: two writers that make the same entry at once disturb each other
 # Tried again, what MLflow answers thus would be answered thus again.
 REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
 SILENT = "does not answer"
@@ -29,14 +30,12 @@ def send_unsent() -> bool:
     """Send what earlier stages could not, and say so; return whether nothing is left to send."""
     sent, reason = 0, ""
     for journal in open_unsent():
-        try:
-            _replay(journal)
-            journal.remove()
-            sent += 1
-        except Exception as error:  # kept, and said
-            reason = _explain(error)
+        if failed := _send_kept(journal):
+            reason = failed
             if reason == SILENT:
                 break  # so would it be for the others
+        else:
+            sent += 1
     if sent:
         say(f"MLflow: sent what {sent} stage{'s' * (sent > 1)} could not record at the time")
     if reason:
@@ -144,6 +143,21 @@ class Sender(Thread):
             self._stopped.wait(PAUSE_SECONDS / 4)
         else:
             self._ended.wait(PAUSE_SECONDS)
+
+
+def _send_kept(journal: Journal) -> str:
+    """Send a whole journal and remove it; return why it could not be sent, if so."""
+    reason = ""
+    for _ in range(TRIES):
+        try:
+            _replay(journal)
+            journal.remove()
+            return ""
+        except Exception as error:  # kept, and said
+            reason = _explain(error)
+            if reason == SILENT:
+                break
+    return reason
 
 
 def _replay(journal: Journal) -> None:
