@@ -48,7 +48,7 @@ def _list_commands(app: TyperGroup) -> Iterator[tuple[str, str, TyperCommand]]:
 
 
 def _write_summary(commands: list[tuple[str, TyperCommand]]) -> Iterator[str]:
-    yield "| command | |"
+    yield "| command | what it does |"
     yield "|---|---|"
     for name, command in commands:
         first = escape(command.help or "").partition("\n\n")[0]

@@ -43,7 +43,9 @@ def write_page(schema: JSON) -> str:
         if root in WORDS:
             entry = described["additionalProperties"]["properties"]
             rows = [f"| `{name}` | {_name_kind(kind)} |" for name, kind in entry.items()]
-            parts.append("\n".join([f"{WORDS[root]}\n", "| section | |", "|---|---|", *rows, ""]))
+            parts.append(
+                "\n".join([f"{WORDS[root]}\n", "| section | keys |", "|---|---|", *rows, ""])
+            )
         else:
             parts.append(f"When a new model becomes the champion: {_name_kind(described)}.\n")
     parts.append("## Sections and what they hold\n")
