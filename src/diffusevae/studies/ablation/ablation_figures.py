@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffusevae.figures.drawing import COLOURS, INK, Strip, draw_strips, panels
-from diffusevae.metrics.labels import ARROWS, describe_direction
+from diffusevae.metrics.labels import ARROWS
 from diffusevae.metrics.paired import METRICS
 from diffusevae.studies.ablation.ablation_study import MEASURED, VAE, Pairs, list_measured
 from diffusevae.studies.ablation.further_measures import FURTHER
@@ -41,10 +41,10 @@ def draw_variants(runs: pd.DataFrame) -> Figure:
         means = trained.groupby("variant", sort=False)[name].mean()
         axes.plot(means, range(len(names)), "|", color=INK, markersize=16, label="mean")
         axes.set_yticks(range(len(names)), names)
-        if name in FURTHER:  # too long for more words
+        if name in FURTHER:
             axes.set_title(f"{FURTHER[name]} {ARROWS['lower']}")
         else:
-            axes.set_title(f"{METRICS[name].name} {describe_direction(METRICS[name].better)}")
+            axes.set_title(f"{METRICS[name].name} {ARROWS[METRICS[name].better]}")
         axes.margins(y=0.2)
     grid[0, 0].invert_yaxis()
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
