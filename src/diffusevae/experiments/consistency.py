@@ -101,7 +101,7 @@ def _misfits_of_variants(params: SimpleNamespace) -> Iterator[str]:
 
 def _misfits_of_numbers(params: SimpleNamespace, images: DatasetConfig) -> Iterator[str]:
     for place, value, most, what in _limits(params, images):
-        if value > most:
+        if most is not None and value > most:
             yield f"{place}: {value}, but there are only {most} {what}; use at most {most}"
     neighbours = params.evaluate.neighbours
     needed = count_needed(neighbours)
@@ -152,7 +152,7 @@ def _limits(params: SimpleNamespace, images: DatasetConfig) -> Iterator[Limit]:
         most_steps(params.sampler.sampler, num_timesteps),
         "timesteps",
     )
-    yield "sample.num_images", params.sample.num_images, images.num_test or math.inf, "test images"
+    yield "sample.num_images", params.sample.num_images, images.num_test, "test images"
     yield (
         "figures.num_images",
         params.figures.num_images,

@@ -12,7 +12,7 @@ from diffusevae.studies.priors.priors_study import PriorsConfig
 from diffusevae.studies.restoration.restoration_config import RestoreConfig
 from diffusevae.studies.theory.theory_config import TheoryConfig
 
-Limit = tuple[str, float, float, str]  # place, value, most, of what
+Limit = tuple[str, float, float | None, str]  # place, value, most (None: not known), of what
 
 
 def limits_of_studies(params: SimpleNamespace, images: DatasetConfig) -> Iterator[Limit]:
@@ -21,12 +21,7 @@ def limits_of_studies(params: SimpleNamespace, images: DatasetConfig) -> Iterato
     num_timesteps = params.diffusion.num_timesteps
     yield ("ablate.num_train_images", params.ablate.num_train_images, num_train, "training images")
     tested = max(params.ablate.num_test_images, params.ablate.bound_images)
-    yield (
-        "ablate.num_test_images, bound_images",
-        tested,
-        images.num_test or math.inf,
-        "test images",
-    )
+    yield ("ablate.num_test_images, bound_images", tested, images.num_test, "test images")
     yield ("ablate.path_steps", params.ablate.path_steps, num_timesteps, "timesteps")
     yield (
         "compress.num_train_images",
@@ -37,15 +32,10 @@ def limits_of_studies(params: SimpleNamespace, images: DatasetConfig) -> Iterato
     yield (
         "compress.num_test_images",
         params.compress.num_test_images,
-        images.num_test or math.inf,
+        images.num_test,
         "test images",
     )
-    yield (
-        "robustness.num_images",
-        params.robustness.num_images,
-        images.num_test or math.inf,
-        "test images",
-    )
+    yield ("robustness.num_images", params.robustness.num_images, images.num_test, "test images")
     yield from _limits_of_priors(params.priors, images, num_timesteps)
     yield from _limits_of_restoration(params.restore, images, num_timesteps)
     yield from _limits_of_theory(params.theory, images, num_timesteps)
@@ -75,7 +65,7 @@ def _limits_of_theory(
     theory: TheoryConfig, images: DatasetConfig, num_timesteps: int
 ) -> Iterator[Limit]:
     num_train = images.num_train or math.inf
-    yield "theory.num_images", theory.num_images, images.num_test or math.inf, "test images"
+    yield "theory.num_images", theory.num_images, images.num_test, "test images"
     yield "theory.num_train_images", theory.num_train_images, num_train, "training images"
     yield "theory.num_steps", theory.num_steps, num_timesteps, "timesteps"
     yield "theory.num_levels", theory.num_levels, num_timesteps - 1, "steps from t to t - 1"
@@ -84,7 +74,7 @@ def _limits_of_theory(
 def _limits_of_restoration(
     restore: RestoreConfig, images: DatasetConfig, num_timesteps: int
 ) -> Iterator[Limit]:
-    yield ("restore.num_images", restore.num_images, images.num_test or math.inf, "test images")
+    yield ("restore.num_images", restore.num_images, images.num_test, "test images")
     yield (
         "restore.num_settings_images",
         restore.num_settings_images,
@@ -98,7 +88,7 @@ def _limits_of_priors(
     config: PriorsConfig, images: DatasetConfig, num_timesteps: int
 ) -> Iterator[Limit]:
     num_train = images.num_train or math.inf
-    yield "priors.num_images", config.num_images, images.num_test or math.inf, "test images"
+    yield "priors.num_images", config.num_images, images.num_test, "test images"
     yield "priors.num_images", config.num_images, num_train, "training images"
     yield "priors.num_components", max(config.num_components), num_train, "training images"
     yield "priors.num_labels", max(config.num_labels), num_train, "training images"
