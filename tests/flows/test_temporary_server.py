@@ -5,7 +5,7 @@ import psutil
 import pytest
 
 from flows.prefect_server import TemporaryServer
-from tests.support.checkouts import LOGIN
+from tests.support.checkouts import LOGIN, wait_for
 from tests.support.routes import find_answered, list_starlette, require_loopback
 
 # These say that it runs, or what Prefect's published interface is.
@@ -61,12 +61,18 @@ def test_the_login_is_random_and_on_no_command_line(tmp_path):
     try:
         logins = [server.login for server in servers]
         assert len(set(logins)) == 2 and all(len(login) > 30 for login in logins)
-        listed = " ".join(
-            " ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])
-        )
-        assert str(servers[0].api_url.split(":")[2].split("/")[0]) in listed
+        port = servers[0].api_url.split(":")[2].split("/")[0]
+        # A process that is becoming another has no command line for a moment.
+        listed = wait_for(lambda: port in (found := list_commands()) and found, "its command line")
         assert not [login for login in logins if login in listed]
         assert [server.log.stat().st_mode & 0o077 for server in servers] == [0, 0]
     finally:
         for server in servers:
             server.stop()
+
+
+def list_commands() -> str:
+    """Return the command lines of all processes of this machine."""
+    return " ".join(
+        " ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])
+    )
