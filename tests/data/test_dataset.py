@@ -16,6 +16,7 @@ from diffusevae.data.dataset import DatasetConfig, count_at_once, in_batches, lo
 from diffusevae.data.idx import read_idx, read_idx_set
 from diffusevae.data.preparation import prepare
 from diffusevae.data.resizing import resize
+from diffusevae.sources.pinned import ASSETS, hash_bytes
 from diffusevae.stages import prepare as prepare_stage
 from tests.support.real_data import raw_folder
 
@@ -213,18 +214,42 @@ def test_file_that_is_no_split_is_refused(tmp_path, change):
         load_split(tmp_path / "x.safetensors")
 
 
-# The smallest and the largest class of the official training set, and the mean at 32 x 32.
-FACTS = {"mnist": (5421, 6742, 0.131), "fashion_mnist": (6000, 6000, 0.285)}
+# Images of each class of the official training and test set, and the mean at 32 x 32.
+FACTS = {
+    "mnist": (
+        [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
+        [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
+        0.131,
+    ),
+    "fashion_mnist": ([6000] * 10, [1000] * 10, 0.285),
+}
+# SHA-256 of the arrays images (uint8), labels and indices (int64), one after the other, by CONFIG.
+# From 28 to 32 weights are whole 256ths, so sums are exact in float32: the same on every machine.
+PREPARED = {
+    "mnist": {
+        "train": "e6c82b328f401cb80a61ada541a7f3fdf6d9ce93644faf40625123d86e94da7f",
+        "validation": "37d622a124247302449ec3b55c304abc8f4d64885665ca15ab0cf5bdefff0aa2",
+        "test": "debc630ef41563f44408dac6a4b42e1f0db1f00d411f6773386fa35d752f9e6c",
+    },
+    "fashion_mnist": {
+        "train": "9f99a1d43cf491e58fb80355cd22dcc34e04c3d3c48aeb511ed234647b24fcd2",
+        "validation": "7cf537a01dc76af9f964a176faf42e5096342fa1b34480419def445993bc8cb3",
+        "test": "c82c85666bf2428132e5e455df6b4c37dd54ae1efd1a97dff1b1ff4a78c85fd1",
+    },
+}
 
 
 @pytest.mark.parametrize("source", FACTS)
-def test_real_data_has_its_known_classes_mean_and_labels(source):
-    smallest, largest, mean = FACTS[source]
+def test_real_data_has_its_known_bytes_classes_mean_and_labels(source):
+    known_train, known_test, mean = FACTS[source]
     raw = raw_folder(source)
+    for file in ASSETS[source].files:  # the hashes of the files as they are published
+        assert hash_bytes((raw / file.name).read_bytes()) == file.content_hash
     prepared = prepare(dataclasses.replace(CONFIG, source=source), raw)
     train, validation, test = (prepared[name] for name in ("train", "validation", "test"))
     counts = torch.cat([train["labels"], validation["labels"]]).bincount()
-    assert (len(counts), counts.min(), counts.max()) == (10, smallest, largest)
+    assert counts.tolist() == known_train
+    assert test["labels"].bincount().tolist() == known_test
     images = torch.cat([train["images"], validation["images"]])
     assert images.shape == (60_000, 1, 32, 32)
     assert images.to(torch.float64).mean() / 255 == pytest.approx(mean, abs=5e-4)
@@ -235,6 +260,9 @@ def test_real_data_has_its_known_classes_mean_and_labels(source):
     assert test["indices"].sort().values.tolist() == list(range(10_000))
     first = {"mnist": [7, 2, 1, 0, 4], "fashion_mnist": [9, 2, 1, 1, 6]}[source]
     assert test["labels"][test["indices"].argsort()][:5].tolist() == first
+    for name, split in prepared.items():
+        arrays = b"".join(split[key].numpy().tobytes() for key in ("images", "labels", "indices"))
+        assert hash_bytes(arrays) == PREPARED[source][name]
 
 
 def test_stage_writes_the_same_bytes_every_time(tmp_path):

@@ -24,6 +24,18 @@ def test_kl_equals_torch_distributions():
     torch.testing.assert_close(kl_divergence(mu, logvar), expected.flatten(1).sum(1))
 
 
+def test_kl_is_what_drawn_codes_find():
+    """E_q[log q(z) - log p(z)] over 100,000 codes z = mu + sigma eps, within 5 standard errors."""
+    mu, logvar = torch.tensor([[0.8, -1.5, 0.0]]), torch.tensor([[-1.2, 0.3, -3.0]])
+    eps = torch.randn(100_000, 3, generator=torch.Generator().manual_seed(0))
+    z = reparameterise(mu, logvar, eps)
+    log_q = -0.5 * ((z - mu) ** 2 / logvar.exp() + logvar)  # both without log(2 pi) / 2
+    drawn = (log_q + 0.5 * z**2).sum(1)
+    error = float(drawn.std()) / len(drawn) ** 0.5
+    assert float(kl_divergence(mu, logvar)) == pytest.approx(float(drawn.mean()), abs=5 * error)
+    assert 5 * error < 0.05  # a term left out would be 0.5 or more
+
+
 def test_kl_of_one_latent_by_hand():
     assert kl_of_latents(torch.zeros(1, 1), torch.zeros(1, 1)) == 0
     assert kl_of_latents(torch.full((1, 1), 2.0), torch.zeros(1, 1)) == 2.0  # mu^2 / 2

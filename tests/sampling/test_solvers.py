@@ -18,6 +18,7 @@ from diffusers import (
 )
 
 from diffusevae.core.randomness import generator
+from diffusevae.models.predictions import split_output, target_of
 from diffusevae.models.schedule import make_schedule
 from diffusevae.sampling.solvers import (
     ddim_step,
@@ -224,6 +225,52 @@ def test_the_posterior_variance_is_bayes_rule_for_a_point_x_0():
         expected = 1 / (1 / (1 - alpha_bar_prev) + alpha / (1 - alpha))
         deviation = ddpm_step(zero, zero, alpha_bar, alpha_bar_prev, "posterior", one)
         assert float(deviation) ** 2 == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("x_0", "x_t"), [(0.0, 1.3), (0.7, 0.0), (-0.4, 2.1), (1.0, -1.0)])
+def test_the_posterior_mean_is_bayes_rule_on_one_dimensional_gaussians(x_0, x_t):
+    """q(x_{t-1}|x_t,x_0): the prior N(sqrt(abar_prev) x_0, 1 - abar_prev) and what x_t says of
+    x_{t-1}, N(x_t / sqrt(alpha), beta / alpha); the means are weighed by their precisions.
+    """
+    for schedule in (make_schedule("linear", 100, 1e-4, 0.2), make_schedule("cosine", 100, 0, 1)):
+        for t in range(1, 100):
+            alpha_bar, alpha_bar_prev = schedule.alpha_bars[[t, t - 1]].tolist()
+            alpha = 1 - schedule.betas[t].item()
+            of_prior, of_x_t = 1 / (1 - alpha_bar_prev), alpha / (1 - alpha)
+            expected = of_prior * alpha_bar_prev**0.5 * x_0 + of_x_t * x_t / alpha**0.5
+            x = torch.tensor([x_t, x_0], dtype=torch.float64)
+            mean = ddpm_step(x[:1], x[1:], alpha_bar, alpha_bar_prev, "zero", torch.ones(1))
+            assert float(mean) == pytest.approx(expected / (of_prior + of_x_t), abs=1e-9)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_eps_x_0_v_mu_and_score_lead_to_each_other_and_back_at_every_timestep(schedule):
+    """Within 1e-6 over all 1,000 timesteps (docs/study.md, 3; DDPM, eq. 7 and 11)."""
+    constants = make_schedule(schedule, 1000, 1e-4, 0.02)
+    alpha_bars, rng = constants.alpha_bars, generator(0)
+    before = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bars[:-1]])
+    x_0 = torch.rand(1000, generator=rng, dtype=torch.float64) * 2 - 1
+    eps = torch.randn(1000, generator=rng, dtype=torch.float64)
+    a, s = alpha_bars.sqrt(), (1 - alpha_bars).sqrt()
+    x_t = a * x_0 + s * eps
+    exact = dict(rtol=0, atol=1e-6)
+    for prediction in ("eps", "x0", "v"):
+        found = split_output(prediction, a, s, x_t, target_of(prediction, a, s, x_0, eps))
+        torch.testing.assert_close(found, (x_0, eps), **exact)
+    score = -(x_t - a * x_0) / (1 - alpha_bars)  # of q(x_t | x_0) = N(a x_0, s^2)
+    torch.testing.assert_close(-s * score, eps, **exact)
+    mu = torch.stack(
+        [
+            ddpm_step(x_t[t], x_0[t], float(alpha_bars[t]), float(before[t]), "zero", x_t[t])
+            for t in range(1000)
+        ]
+    )
+    alphas, betas = 1 - constants.betas, constants.betas
+    torch.testing.assert_close(mu, (x_t - betas / s * eps) / alphas.sqrt(), **exact)
+    torch.testing.assert_close(mu, (x_t + betas * score) / alphas.sqrt(), **exact)
+    back = (x_t - alphas.sqrt() * mu) * s / betas
+    torch.testing.assert_close(back, eps, **exact)
+    torch.testing.assert_close(split_output("eps", a, s, x_t, back)[0], x_0, **exact)
 
 
 def test_ancestral_mean_is_the_textbook_formula():
