@@ -16,8 +16,10 @@ from diffusevae.figures.curve_figures import draw_codes, draw_paired_metrics, dr
 from diffusevae.figures.drawing import Strip, draw_strips, figure_style, save_figure, tile
 from diffusevae.figures.image_figures import (
     choose_images,
+    draw_classes,
     draw_forward,
     draw_trajectory,
+    find_shown,
     first_and_last,
 )
 from diffusevae.figures.results import FiguresConfig
@@ -45,8 +47,12 @@ class SilentLog:
 
 @pytest.fixture(scope="module")
 def drawn():
+    results = make_results()
+    kl = torch.tensor([2.0, 0.0, 3.0, 1.0, 0.5, 0.0])
+    vae = {epoch: shown | {"kl": kl} for epoch, shown in results.snapshots["vae"].items()}
+    results = dataclasses.replace(results, snapshots={**results.snapshots, "vae": vae})
     with figure_style():
-        return {one.file: one for one in draw_all(make_results(), CONFIG, seed=0)}
+        return {one.file: one for one in draw_all(results, CONFIG, seed=0)}
 
 
 def test_every_figure_of_an_experiment_is_drawn_and_the_hero_comes_first(drawn):
@@ -60,6 +66,7 @@ def test_every_figure_of_an_experiment_is_drawn_and_the_hero_comes_first(drawn):
         "distances.png",
         "vae_reconstructions.png",
         "vae_samples.png",
+        "code_use.png",
         "codes.png",
         "forward.png",
         "schedules.png",
@@ -129,6 +136,36 @@ def test_shown_images_are_the_first_of_each_class_then_the_rest():
 def test_first_and_last_snapshot_are_one_where_there_is_one():
     assert first_and_last({5: {}, 50: {}, 20: {}}) == [5, 50]
     assert first_and_last({3: {}}) == [3]
+
+
+def test_the_data_s_grid_has_a_row_for_each_class_and_white_where_images_end():
+    real = make_images(5)
+    with figure_style():
+        figure = draw_classes(real, torch.tensor([7, 2, 7, 7, 2]), 2)
+    sheet = np.asarray(figure.images[0].get_array())
+    k = sheet.shape[1] // 36  # two columns of 16 pixels, each with 2 of border
+    pixels = sheet[k // 2 :: k, k // 2 :: k, 0]
+    shown = [[pixels[y + 1 : y + 17, x + 1 : x + 17] for x in (0, 18)] for y in (0, 18)]
+    for row, places in zip(shown, ((1, 4), (0, 2)), strict=True):
+        for found, place in zip(row, places, strict=True):
+            assert np.array_equal(found, (real[place, 0] * 255).round().byte().numpy())
+    with figure_style():
+        one = np.asarray(draw_classes(real[:2], torch.tensor([7, 2]), 2).images[0].get_array())
+    assert (one[:, one.shape[1] // 2 :] == 255).all()  # a class of one image: the rest is white
+
+
+def test_the_image_that_is_destroyed_is_the_first_3_or_else_the_first():
+    assert find_shown(torch.tensor([7, 2, 3, 3]), 3) == 2
+    assert find_shown(torch.tensor([7, 2, 1]), 3) == 0
+
+
+def test_the_caption_of_the_code_s_use_counts_what_is_active(drawn):
+    """All six numbers of the toy codes vary: two clusters, 20 apart."""
+    caption = drawn["code_use.png"].caption
+    assert "each of the 6 numbers of the code" in caption
+    assert "6 after epoch 1 and 6 after epoch 2" in caption
+    line = drawn["code_use.png"].figure.axes[0].lines[-1]
+    assert list(line.get_ydata()) == pytest.approx([3, 2, 1, 0.5, 1e-5, 1e-5])  # 0 is no logarithm
 
 
 def test_the_forward_strip_shows_x_t_of_the_closed_form():

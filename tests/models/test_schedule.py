@@ -65,6 +65,18 @@ def test_a_rescaled_schedule_ends_in_noise_alone():
     assert rescaled.alpha_bars[0] == pytest.approx(1 - 1e-4)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "left"),  # of bar_alpha 4.04e-5, 0.079 and 0
+    [
+        (("linear", 1000, 1e-4, 0.02), 4.04e-5),
+        (("linear", 500, 1e-4, 0.01), 0.079 / 0.921),
+        (("flow", 50, 1e-4, 0.02), 0),
+    ],
+)
+def test_terminal_snr_is_what_is_left_of_the_image(arguments, left):
+    assert make_schedule(*arguments).terminal_snr == pytest.approx(left, rel=1e-2)
+
+
 def test_iterating_the_chain_gives_the_closed_form():
     betas = linear_betas(20, 1e-3, 0.3)
     mean, variance = 1.0, 0.0

@@ -19,8 +19,21 @@ from tests.support.toy_splits import write_split
 from tests.support.toy_trainings import make_optimiser
 
 
-def run_stages(kind: str, folder: Path) -> Path:
-    """Train a VAE of that kind, the DDPM and DiffuseVAE; return the folder of their samples."""
+class Noting(StageLogger):
+    """Keeps the final numbers that stages tell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = {}
+
+    def summary(self, values):
+        self.numbers |= values
+
+
+def run_stages(kind: str, folder: Path) -> tuple[Path, dict[str, float]]:
+    """Train a VAE of that kind, the DDPM and DiffuseVAE; return the folder of their samples, and
+    the final numbers of the stages.
+    """
     length = TrainDiffusionConfig(1, (1,), 0.0)
     params = SimpleNamespace(
         key="smoke",
@@ -41,21 +54,24 @@ def run_stages(kind: str, folder: Path) -> Path:
         write_split(folder / name, 32, seed)
     data = {"train": folder / "train", "validation": folder / "validation"}
     outs = {name: folder / name for name in ("train_vae", "train_ddpm", "train_diffusevae")}
-    log = StageLogger()
+    log = Noting()
     train_vae.run(params, **data, out=outs["train_vae"], log=log)
     train_ddpm.run(params, **data, out=outs["train_ddpm"], log=log)
     vae = outs["train_vae"] / "model.safetensors"
     train_diffusevae.run(params, **data, vae=vae, out=outs["train_diffusevae"], log=log)
     sample.run(params, test=folder / "test", **outs, out=folder / "sample", log=log)
-    return folder / "sample"
+    return folder / "sample", log.numbers
 
 
-@pytest.mark.parametrize("kind", ["vq", "rae"])
+@pytest.mark.parametrize("kind", ["gaussian", "vq", "rae"])
 def test_the_flow_goes_through_to_its_samples(kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    made = load_tensors(run_stages(kind, tmp_path) / "generated.safetensors")
+    samples, numbers = run_stages(kind, tmp_path)
+    made = load_tensors(samples / "generated.safetensors")
     assert {"vae_prior", "vae_gmm", "diffusevae_prior", "diffusevae_gmm", "ddpm"} <= made.keys()
     assert all(images.shape == (8, 1, 16, 16) for images in made.values())
     assert all(torch.isfinite(images).all() for images in made.values())
     header = (tmp_path / "train_vae/history.csv").read_text().splitlines()[0]
     assert ("validation_perplexity" in header) == (kind == "vq")
+    assert numbers["terminal_snr"] == DIFFUSION.schedule.terminal_snr
+    assert ("active_units" in numbers) == (kind == "gaussian")

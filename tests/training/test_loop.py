@@ -252,6 +252,7 @@ def test_a_snapshot_holds_what_the_figures_show():
     assert snapshot["real"].shape == snapshot["samples"].shape == (20, 1, 16, 16)
     assert snapshot["mu"].shape == (12, 3 * 4 * 4)
     assert snapshot["labels"].tolist() == [*range(10), 0, 1]
+    assert snapshot["kl"].shape == (3 * 4 * 4,)
 
 
 def train_small_diffusion(with_x_hat: bool, epochs: int = 3):

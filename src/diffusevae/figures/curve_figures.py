@@ -11,11 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
+from torch import Tensor
 
 from diffusevae.figures.drawing import CLASS_COLOURS, COLOURS, INK, MUTED, label_axes, panels
 from diffusevae.metrics.labels import FLOOR, MODEL_NAMES, WAYS, describe_direction
 from diffusevae.metrics.paired import METRICS, PAIRED
 from diffusevae.models.diffusion_config import DiffusionConfig
+
+LEAST_KL = 1e-5  # nats; a logarithmic scale has no 0
 
 
 def draw_schedules(config: DiffusionConfig) -> Figure:
@@ -63,6 +66,20 @@ def draw_losses(histories: Mapping[str, pd.DataFrame]) -> Figure:
     figure.legend(
         handles=keys, loc="outside lower center", ncols=5, handlelength=1.2, columnspacing=1.0
     )
+    return figure
+
+
+def draw_code_use(kl: Mapping[int, Tensor]) -> Figure:
+    """Return the KL of each latent number (D, in nats) by epoch, sorted, the greatest first."""
+    figure, ((axes,),) = panels(1, 1, 2.9)
+    lines: tuple[Literal["--", "-"], ...] = ("--", "-")
+    for (epoch, values), line in zip(kl.items(), lines[-len(kl) :], strict=True):
+        rank = np.arange(1, len(values) + 1)
+        falling = values.sort(descending=True).values.clamp(min=LEAST_KL).numpy()
+        axes.plot(rank, falling, line, color=COLOURS["vae"], label=f"after epoch {epoch}")
+    axes.set_yscale("log")
+    label_axes(axes, "KL of each latent number (nats)", "rank")
+    axes.legend(loc="lower left")
     return figure
 
 

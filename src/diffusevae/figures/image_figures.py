@@ -18,6 +18,7 @@ from diffusevae.models.unet import UNetConfig
 Tensors = Mapping[str, Tensor]
 Snapshots = Mapping[int, Tensors]  # by epoch
 
+NUM_CLASSES = 10  # whose images `draw_classes` shows
 FORWARD_SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of T: t = 100 .. 900 where T is 1000
 ONE_CHANNEL = UNetConfig(
     base_channels=1,
@@ -40,6 +41,25 @@ def choose_images(labels: Tensor, num_images: int) -> Tensor:
     firsts = [classes.index(each) for each in sorted(set(classes))]
     others = [i for i in range(len(classes)) if i not in set(firsts)]
     return torch.tensor((firsts + others)[:num_images])
+
+
+def find_shown(labels: Tensor, label: int) -> int:
+    """Return the place of the first image of a class, or of the first image where there is none."""
+    return max(range(len(labels)), key=lambda place: int(labels[place]) == label)
+
+
+def draw_classes(real: Tensor, labels: Tensor, num_images: int) -> Figure:
+    """Return the first num_images images of each class, a row for each of the first ten classes.
+
+    The places of a class that has fewer stay white. real: N x C x H x W in [0, 1], labels: N.
+    """
+    shown = labels.unique()[:NUM_CLASSES]
+    rows = torch.ones(len(shown), num_images, *real.shape[1:])
+    for row, label in zip(rows, shown, strict=True):
+        own = real[labels == label][:num_images]
+        row[: len(own)] = own
+    title = f"Test images of class {', '.join(map(str, shown.tolist()))}, a row for each"
+    return draw_strips([Strip(title, rows.flatten(0, 1), COLOURS["real"])], num_images)
 
 
 def draw_reconstructions(pairs: Tensors, num_images: int) -> Figure:

@@ -9,10 +9,12 @@ from diffusevae.figures import curve_figures as curves
 from diffusevae.figures import image_figures as pictures
 from diffusevae.figures.image_figures import Snapshots
 from diffusevae.figures.results import Drawn, FiguresConfig, Results
+from diffusevae.models.code_use import ACTIVE_VARIANCE, find_active
 from diffusevae.models.codes import MAX_POINTS, choose_perplexity, embed_codes, knn_accuracy
 
 MAX_CODE_PANELS = 4  # the last snapshots; t-SNE takes seconds each
 NEIGHBOURS = 5
+FORWARD_CLASS = 3  # of the image that the forward process destroys: the study's is a 3
 
 
 def draw_vae(results: Results, config: FiguresConfig, seed: int) -> Iterator[Drawn]:
@@ -36,8 +38,29 @@ def draw_vae(results: Results, config: FiguresConfig, seed: int) -> Iterator[Dra
         "vae",
         pictures.draw_samples(snapshots, "vae", config.num_images),
     )
+    if all("kl" in snapshot for snapshot in snapshots.values()):
+        yield _draw_use(snapshots)
     if min(len(s["mu"]) for s in snapshots.values()) >= 4:
         yield _draw_codes(snapshots, config.tsne_perplexity, seed)
+
+
+def _draw_use(snapshots: Snapshots) -> Drawn:
+    """Return the KL of every latent number, and in words how many are active."""
+    shown = {epoch: snapshots[epoch] for epoch in pictures.first_and_last(snapshots)}
+    said = " and ".join(
+        f"{int(find_active(snapshot['mu']).sum()):,} after epoch {epoch}"
+        for epoch, snapshot in shown.items()
+    )
+    images, numbers = next(iter(shown.values()))["mu"].shape
+    return Drawn(
+        "code_use.png",
+        "How much of its code the VAE uses",
+        f"KL of each of the {numbers:,} numbers of the code, the greatest first, mean of "
+        f"{images:,} validation images. A number at 0 is the same noise for every image. Active "
+        f"(its mean varies over images, variance above {ACTIVE_VARIANCE:g}) are {said}.",
+        "vae",
+        curves.draw_code_use({epoch: snapshot["kl"] for epoch, snapshot in shown.items()}),
+    )
 
 
 def _draw_codes(snapshots: Snapshots, perplexity: float, seed: int) -> Drawn:
@@ -67,6 +90,7 @@ def _draw_codes(snapshots: Snapshots, perplexity: float, seed: int) -> Drawn:
 def draw_diffusion(results: Results, num_images: int, seed: int) -> Iterator[Drawn]:
     """Yield the figures of the diffusion process and of the unconditional model."""
     config = results.diffusion
+    place = pictures.find_shown(results.pairs["labels"], FORWARD_CLASS)
     yield Drawn(
         "forward.png",
         "Destroying an image, step by step",
@@ -74,7 +98,7 @@ def draw_diffusion(results: Results, num_images: int, seed: int) -> Iterator[Dra
         "to undo it. The linear schedule is all noise long before the end, the cosine schedule "
         f"spreads the loss of the image more evenly. This experiment uses {config.scheduler_type}.",
         "diffusion",
-        pictures.draw_forward(results.pairs["real"][0], config, seed),
+        pictures.draw_forward(results.pairs["real"][place], config, seed),
     )
     yield Drawn(
         "schedules.png",

@@ -3,7 +3,7 @@
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-MAX_POINTS = 1500  # t-SNE's time grows faster than the number of points
+MAX_POINTS = 3000  # the study's; t-SNE's time grows faster than the number of points
 NUM_COMPONENTS = 50  # of the PCA before t-SNE (van der Maaten and Hinton, 2008, section 4.2)
 
 

@@ -76,6 +76,12 @@ class NoiseSchedule:
         return 10 * torch.log10(self.alpha_bars / (1 - self.alpha_bars))
 
     @property
+    def terminal_snr(self) -> float:
+        """What is left of the image in x_T: bar_alpha / (1 - bar_alpha) at the last step."""
+        last = float(self.alpha_bars[-1])
+        return last / (1 - last)
+
+    @property
     def warning(self) -> str | None:
         """One line where the last bar_alpha is far from 0: sampling starts from pure noise."""
         last = float(self.alpha_bars[-1])

@@ -17,7 +17,7 @@ from diffusevae.models.vae import VAEConfig, encode_all, save_vae
 from diffusevae.training.distributed import join_group
 from diffusevae.training.loop import OptimiserConfig
 from diffusevae.training.stage_trainings import open_training
-from diffusevae.training.vae_training import TrainVAEConfig, train_vae
+from diffusevae.training.vae_training import TrainVAEConfig, log_use_of_code, train_vae
 from diffusevae.tuning.search_space import apply_best
 
 ROOT = "experiments"
@@ -43,6 +43,7 @@ def run(params, *, train: Path, validation: Path, out: Path, log: StageLog) -> N
     if not group.is_first:
         return
     save_vae(out / "model.safetensors", vae)
+    log_use_of_code(vae, held_out.images.to(device), training)
     log.message(f"fitting {params.prior.num_components} Gaussians to the codes")
     codes = encode_all(vae, images).to(device)
     mixture = fit_mixture(params.prior, codes, params.seed, split.labels)

@@ -148,9 +148,12 @@ def train_diffusion(
 ) -> tuple[DiffusionModel, History]:
     """Do so as the sections diffusion, unet and diffusion_optimiser say; `save` writes snapshots.
 
-    What the noise schedule is warned of is said first.
+    What the noise schedule leaves of an image at its end is said first, and what it is warned of.
     """
-    if warning := params.diffusion.schedule.warning:
+    schedule = params.diffusion.schedule
+    training.log.message(f"terminal SNR of the noise schedule: {schedule.terminal_snr:.3g}")
+    training.log.summary({"terminal_snr": schedule.terminal_snr})
+    if warning := schedule.warning:
         training.log.message(warning)
     return fit_diffusion(
         params.diffusion,

@@ -12,7 +12,8 @@ from diffusevae.core.params import PositiveCount
 from diffusevae.core.randomness import generator, seed_of
 from diffusevae.core.tensor_file import save_tensors
 from diffusevae.data.dataset import Split, add_mirrored, count_at_once, to_unit
-from diffusevae.models.vae import VAE, VAEConfig, encode_all
+from diffusevae.models.code_use import kl_by_number, measure_use
+from diffusevae.models.vae import VAE, VAEConfig, encode_posteriors
 from diffusevae.models.vae_config import Kind
 from diffusevae.models.vae_losses import draw_noise, vae_loss
 from diffusevae.training.checkpointer import Checkpointer
@@ -132,15 +133,30 @@ def take_snapshot(vae: VAE, images: Split, num_codes: int, seed: int) -> dict[st
     """Return what the figures show of an epoch, on the CPU.
 
     real, reconstruction, samples from N(0, I): n x C x H x W in [0,1]; mu (m x D) and labels (m)
-    of the first num_codes images.
+    of the first num_codes images, and of a Gaussian code the mean KL of each number: kl (D).
     """
     device = next(vae.parameters()).device
     shown = images.images[:SNAPSHOT_IMAGES].to(device)
     rng = generator(seed, "snapshot")  # of the CPU: the same on every device
-    return {
+    mu, logvar = encode_posteriors(vae, images.images[:num_codes].to(device))
+    kl = {"kl": kl_by_number(mu, logvar)} if vae.config.kind == "gaussian" else {}
+    return kl | {
         "real": to_unit(shown),
         "reconstruction": vae.reconstruct(to_unit(shown)),
         "samples": vae.sample_prior(SNAPSHOT_IMAGES, rng),
-        "mu": encode_all(vae, images.images[:num_codes].to(device)).flatten(1),
+        "mu": mu.flatten(1),
         "labels": images.labels[:num_codes],
     }
+
+
+@torch.inference_mode()
+def log_use_of_code(vae: VAE, images: Tensor, training: Training) -> None:
+    """Tell the logger how much of a Gaussian code is in use on uint8 images (`measure_use`)."""
+    if vae.config.kind != "gaussian" or len(images) < 2:
+        return
+    use = measure_use(*encode_posteriors(vae, images))
+    training.log.message(
+        f"{use['active_units']} of {use['latent_numbers']} latent numbers are active, KL of one: "
+        f"median {use['kl_per_number_median']:.3g} nats"
+    )
+    training.log.summary(use)
