@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from diffusevae.metrics.labels import FLOOR, MODEL_NAMES
+from diffusevae.metrics.labels import FLOOR, RESTORERS
 from diffusevae.metrics.paired import DISTRIBUTION, METRICS, PAIRED
 from diffusevae.report.claims import CLAIMS, NOT_COMPARABLE, judge_ours, judge_printed
 from diffusevae.report.reference_study import PRINTED, STUDY_SCALE, Scale
-from diffusevae.report.report_tables import MODELS
 from diffusevae.studies.compression.compression_study import MEASURED as COMPARED
 from tasks.dvc.excerpt import find_scale, find_source, read_excerpt
 from tasks.dvc.outputs import hash_output
@@ -29,8 +28,11 @@ def render_claims() -> str:
         "# Claims ledger",
         "",
         "Written by `diffusevae results`, checked by `tests/tasks/test_results.py`. A "
-        "claim of the study is judged by its own printed numbers and by ours: it holds where the "
-        "95 % interval of the paired difference, DiffuseVAE minus VAE, lies on its side of zero. "
+        "claim of the study is judged by its own printed numbers and by ours: one in favour of "
+        "DiffuseVAE holds where the 95 % intervals of the paired differences, DiffuseVAE minus VAE "
+        "and minus the control (the VAE, its grey values stretched), both lie on its side of zero; "
+        "it does not hold where one of them lies on the other. For one in favour of the VAE it is "
+        "the other way round. "
         "What ours say is said of the scale they were made at; where that is not the study's "
         f"(at least {STUDY_SCALE}), the study's claim itself is not comparable. "
         "Lock: the MD5 by which dvc.lock knows the file (metrics.json, or the stage's table) "
@@ -38,9 +40,9 @@ def render_claims() -> str:
         "",
         "## The study's claims",
         "",
-        "| claim | results | by the study's numbers | difference | at our scale | the study's "
-        "claim | lock |",
-        "|---|---|---|---|---|---|---|",
+        "| claim | results | by the study's numbers | minus VAE | minus control | at our scale | "
+        "the study's claim | lock |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     folders = {folder: read_excerpt(folder) for folder in _folders()}
     for folder, excerpt in folders.items():
@@ -90,11 +92,14 @@ def _render_judged(folder: Path, dataset: str, scale: Scale) -> Iterator[str]:
     """Yield a row for each claim of the study about a data set, judged by one folder's results."""
     metrics = load_metrics(folder)
     for claim in CLAIMS:
-        difference = render_cell(claim.metric, metrics["paired"]["difference"][claim.metric])
+        paired = metrics["paired"]
+        difference = render_cell(claim.metric, paired["difference"][claim.metric])
+        control = paired.get("control")  # not in all that is published
+        against = render_cell(claim.metric, control and control[claim.metric])
         ours = judge_ours(claim, metrics["paired"])
         yield (
             f"| {claim.text} | {_place(folder)} | {judge_printed(claim, dataset)} | "
-            f"{claim.metric} {difference} | {ours} | "
+            f"{claim.metric} {difference} | {against} | {ours} | "
             f"{ours if scale.reaches(STUDY_SCALE) else NOT_COMPARABLE} | {_lock(folder)} |"
         )
 
@@ -105,23 +110,27 @@ def _count_tested(folder: Path) -> int:
 
 def _numbers(metrics: Metrics) -> Iterator[tuple[str, str, str, Mapping[str, float] | None]]:
     """Yield (title, key, metric, entry) of every number with an interval."""
-    for model in MODELS:
+    for model in [model for model in RESTORERS if model in metrics["paired"]]:
         for name in PAIRED:
             yield (
-                f"{MODEL_NAMES[model]}: {METRICS[name].name}",
+                f"{RESTORERS[model]}: {METRICS[name].name}",
                 f"paired.{model}.{name}",
                 name,
                 metrics["paired"][model][name],
             )
-    for way, title in GENERATED.items():
-        for name in DISTRIBUTION:
+    measured = [name for name in DISTRIBUTION if name in metrics["floor"]]
+    for way in [way for way in GENERATED if way in metrics["generated"]]:
+        title = GENERATED[way]
+        for name in measured:
             yield (
                 f"{title}: {METRICS[name].name}",
                 f"generated.{way}.{name}",
                 name,
                 metrics["generated"][way][name],
             )
-    for name in DISTRIBUTION:
+    for rival, entry in metrics.get("gains", {}).items():
+        yield f"DiffuseVAE minus {GENERATED[rival]}", f"gains.{rival}", "frechet", entry
+    for name in measured:
         yield f"{FLOOR}: {METRICS[name].name}", f"floor.{name}", name, metrics["floor"][name]
 
 

@@ -10,7 +10,8 @@ import torch
 
 from diffusevae import api
 from diffusevae.core.randomness import generator
-from diffusevae.metrics.evaluation import MODELS, measure_models, summarise_pairs
+from diffusevae.metrics.evaluation import measure_models, summarise_pairs
+from diffusevae.metrics.labels import RESTORERS
 from tests.support.checkouts import ROOT
 
 REAL, MADE = torch.rand(2, 60, 1, 16, 16, generator=generator(0, "images"))
@@ -18,7 +19,7 @@ PUBLISHED = ROOT / "docs/results/quickstart/mnist/metrics.json"
 
 
 def test_pairs_have_the_numbers_and_intervals_of_the_stage_evaluate():
-    pairs = {"real": REAL, "labels": torch.zeros(60), **dict.fromkeys(MODELS, MADE)}
+    pairs = {"real": REAL, "labels": torch.zeros(60), **dict.fromkeys(RESTORERS, MADE)}
     frame = measure_models(pairs, None, torch.device("cpu"))
     expected = summarise_pairs(frame, 1000, seed=3)["vae"]
     found = api.evaluate_pairs(REAL, MADE, seed=3)

@@ -55,14 +55,14 @@ def test_every_experiment_of_the_project_is_sound():
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
 def test_an_experiment_for_one_gpu_has_the_study_s_data_and_the_settings_found_since(dataset):
-    """The study's, its UNet and what is run on demand are the same; a code has 128 numbers."""
+    """The study's, its UNet and what is run on demand are the same; a code has 64 numbers."""
     every = YAML(typ="safe", pure=True).load(PARAMS.read_text())["experiments"]
     found, study = every[f"gpu_{dataset}"], every[dataset]
     same = ("dataset", "unet", "sample", "evaluate", "ablate", "frontier", "compress")
     assert {name: found[name] for name in same} == {name: study[name] for name in same}
     vae = found["vae"]
     side = 32 // 2 ** (len(vae["channel_multipliers"]) - 1)
-    assert vae["latent_channels"] * side**2 == 128
+    assert vae["latent_channels"] * side**2 == 64
     assert found["diffusion"] == every["quickstart"]["diffusion"]
     assert found["tune_vae"]["n_trials"] == found["tune_ddpm"]["n_trials"] == 0
 

@@ -126,6 +126,15 @@ def test_intervals_of_precision_and_recall_hold_the_mean_of_new_draws(kind):
         assert width == pytest.approx(2 * 1.96 * deviation, rel=0.15)
 
 
+@pytest.mark.parametrize("kind", ["equal", "shifted", "far"])
+def test_intervals_of_a_distance_at_infinity_hold_that_of_the_populations(kind):
+    times, truth = 300, true_distance(kind, 16) if kind != "equal" else 0.0
+    found = repeat(frechet_difference, kind, 250, 16, times)
+    assert accept(cover(found, truth), times)
+    values = [each["value"] for each in found]
+    assert np.mean(values) == pytest.approx(truth, abs=3 * np.std(values) / math.sqrt(times))
+
+
 @pytest.mark.parametrize(("one", "other", "same_noise"), [PAIRS[1], PAIRS[4]])
 def test_intervals_of_a_difference_hold_that_of_the_populations(one, other, same_noise):
     times = 300

@@ -11,8 +11,9 @@ from diffusevae.core.errors import InputError
 from diffusevae.core.tensor_file import save_tensors
 from diffusevae.data.dataset import Split, to_unit
 from diffusevae.metrics.evaluation import EvaluateConfig, evaluate, flatten
+from diffusevae.metrics.labels import RESTORERS, WAYS
 from diffusevae.metrics.paired import DISTRIBUTION, PAIRED, hist_sim_of_set
-from diffusevae.metrics.set_comparison import compare_sets
+from diffusevae.metrics.set_comparison import compare_generators, compare_sets
 from diffusevae.models.classifier import Classifier, ClassifierConfig, save_classifier
 from diffusevae.stages import evaluate as stage
 from tests.support.toy_sets import blobs
@@ -39,6 +40,13 @@ def make_split(number: int, seed: int) -> Split:
     return Split(images, (images[:, 0, 0, 0] > 127).long(), torch.arange(number))
 
 
+def make_generated(number: int) -> dict[str, torch.Tensor]:
+    """Return images of every way to generate: black ones of the prior, noise of the others."""
+    ways = ("ddpm", "vae_gmm", "diffusevae_gmm", "diffusevae_prior")
+    sets = {name: to_unit(make_split(number, 2 + i).images) for i, name in enumerate(ways)}
+    return sets | {"vae_prior": torch.zeros(number, 1, 16, 16)}
+
+
 @pytest.fixture
 def inputs() -> dict:
     test = make_split(60, 1)
@@ -50,10 +58,8 @@ def inputs() -> dict:
             "diffusevae": real.clone(),
             "labels": test.labels[:20],
         },
-        "generated": {
-            "ddpm": to_unit(make_split(40, 2).images),
-            "vae_prior": torch.zeros(40, 1, 16, 16),
-        },
+        "validation": {"real": real, "vae": (real + 0.25).clamp(0, 1) * 0.75},
+        "generated": make_generated(40),
         "train": make_split(80, 0),
         "test": test,
         "classifier": Pixels(),
@@ -69,22 +75,23 @@ def test_metrics_have_the_agreed_shape_and_fit_into_json(inputs):
     metrics, frame, _ = evaluate(**inputs)
     json.dumps(metrics, allow_nan=False)
     assert (metrics["num_images"], metrics["num_generated"]) == (20, 40)
-    assert set(metrics["paired"]) == {"vae", "diffusevae", "difference"}
+    assert set(metrics["paired"]) == {"vae", "stretched", "diffusevae", "difference", "control"}
     for table in metrics["paired"].values():
         assert set(table) == set(PAIRED) and table["lpips"] is None
+    assert set(metrics["generated"]) == set(WAYS)
     for table in (metrics["floor"], *metrics["generated"].values()):
         assert set(table) == set(DISTRIBUTION)
     assert metrics["classifier"] == {"num_classes": 2, "test_accuracy": 1.0, "num_features": 16}
     assert metrics["lpips"] == {"backbone": "alexnet", "available": False, "reason": "not here"}
     assert list(frame.columns) == ["index", "label", "model", *PAIRED]
-    assert frame["model"].tolist() == ["vae"] * 20 + ["diffusevae"] * 20
-    assert frame["label"].tolist() == 2 * inputs["pairs"]["labels"].tolist()
+    assert frame["model"].tolist() == [who for who in RESTORERS for _ in range(20)]
+    assert frame["label"].tolist() == 3 * inputs["pairs"]["labels"].tolist()
 
 
 def test_copies_are_a_warning_beside_the_numbers_and_few_training_images_are_none(inputs):
     assert evaluate(**inputs | {"train": make_split(8, 0)})[0]["warnings"] == []
     copies = to_unit(inputs["test"].images[:40])
-    metrics = evaluate(**inputs | {"generated": {"ddpm": copies}})[0]
+    metrics = evaluate(**inputs | {"generated": inputs["generated"] | {"ddpm": copies}})[0]
     (warning,) = metrics["warnings"]
     assert warning.startswith("copies: images of ddpm lie at 40 of the test images")
     assert metrics["generated"]["ddpm"]["frechet"]["value"] >= 0
@@ -97,6 +104,36 @@ def test_a_perfect_refinement_is_seen_as_one(inputs):
     difference, vae = paired["difference"], paired["vae"]
     assert difference["mae"]["value"] == pytest.approx(-vae["mae"]["value"])
     assert difference["mae"]["high"] < 0 < difference["ssim"]["low"]
+
+
+def test_the_control_is_chosen_on_validation_images_and_held_against_refinement(inputs):
+    """x_hat here is clip(x + .25) * .75: darkest .1875 of 8-bit black, brightest .75."""
+    metrics, frame, _ = evaluate(**inputs)
+    black, white = metrics["stretch"]["black"], metrics["stretch"]["white"]
+    assert (black, white) == (0.1, 0.9)  # as far as it goes
+    x_hat = ((inputs["pairs"]["vae"] - black) / (white - black)).clamp(0, 1)
+    expected = (x_hat - inputs["pairs"]["real"]).abs().mean()
+    paired = metrics["paired"]
+    assert paired["stretched"]["mae"]["value"] == pytest.approx(float(expected), rel=1e-5)
+    # The refinement is perfect: its error less the control's is the control's, negative.
+    assert paired["control"]["mae"]["value"] == pytest.approx(-float(expected), rel=1e-5)
+    of_validation = evaluate(**inputs | {"validation": {"real": x_hat, "vae": x_hat}})[0]
+    assert of_validation["stretch"] == {"black": 0, "white": 1}
+    assert of_validation["paired"]["control"] == of_validation["paired"]["difference"]
+
+
+def test_gains_are_differences_of_distances_at_infinity():
+    """Of one shift: |m - m'|^2 = 16 s^2 for 16 features, and of one's own set 0."""
+    rng = np.random.default_rng(0)
+    reference, base = (rng.normal(size=(400, 16)) for _ in range(2))
+    sets = {"diffusevae_gmm": base, "vae_gmm": base + 1.0, "stretched_gmm": base, "ddpm": base}
+    gains = compare_generators(reference, sets)
+    assert gains["stretched_gmm"] == {"value": 0, "low": 0, "high": 0}
+    mean = 2 * (base.mean(0) - reference.mean(0)).sum()  # (m + 1 - r)^2 - (m - r)^2
+    assert gains["vae_gmm"]["value"] == pytest.approx(-16 - mean, rel=1e-6)
+    assert gains["vae_gmm"]["high"] < 0
+    few = {name: each[:16] for name, each in sets.items()}
+    assert set(compare_generators(reference, few).values()) == {None}
 
 
 def test_set_values_are_not_means_over_images(inputs):
@@ -122,11 +159,10 @@ def test_the_floor_comes_from_the_train_images(inputs):
     train, test = inputs["train"], inputs["test"]
     white = torch.full_like(train.images, 255)
     inputs["train"] = Split(white, train.labels, train.indices)
-    inputs["generated"] = {"vae_prior": torch.zeros(40, 1, 16, 16)}  # as far off as the floor
     floor = evaluate(**inputs)[0]["floor"]
     assert floor["recall"]["value"] == 0
     # As many train images as test images, all of both: the floor compares exactly these sets.
-    inputs["generated"] = {"vae_prior": torch.zeros(60, 1, 16, 16)}
+    inputs["generated"] = make_generated(60)
     expected = compare_sets(test.images, {"white": white[:60]}, Pixels(), 3, CPU)["white"]
     assert evaluate(**inputs)[0]["floor"] == expected
 
@@ -149,6 +185,7 @@ def test_lpips_is_the_mean_over_images_of_the_networks_value(inputs):
     metrics, frame, _ = evaluate(**inputs | {"lpips_model": Distance(), "lpips_reason": ""})
     assert metrics["paired"]["vae"]["lpips"]["value"] == pytest.approx(frame["lpips"][:20].mean())
     np.testing.assert_allclose(frame["lpips"], frame["mae"], atol=1e-6)
+    assert frame["lpips"].nunique() > 20
     assert metrics["lpips"]["available"]
 
 
@@ -172,11 +209,12 @@ def test_flatten_names_every_value_once(inputs):
     flat = flatten(metrics)
     assert flat["vae_mse"] == metrics["paired"]["vae"]["mse"]["value"]
     assert flat["floor_kid"] == metrics["floor"]["kid"]["value"]
-    assert "vae_lpips" not in flat and len(flat) == 3 * 6 + 3 * 4
+    assert "vae_lpips" not in flat and len(flat) == 5 * 6 + 7 * 5 + 3
 
 
 def test_the_stage_writes_the_same_bytes_again(inputs, tmp_path):
     save_tensors(tmp_path / "pairs", inputs["pairs"])
+    save_tensors(tmp_path / "validation", inputs["validation"])
     save_tensors(tmp_path / "generated", inputs["generated"])
     for seed, name in enumerate(("train", "test")):
         smooth = {"images": (255 * blobs(60, size=16, seed=seed)).byte()}
@@ -191,7 +229,7 @@ def test_the_stage_writes_the_same_bytes_again(inputs, tmp_path):
     messages = []
     say = messages.append
     log = SimpleNamespace(message=say, summary=say, artifact=say)
-    names = ("pairs", "generated", "train", "test", "classifier", "lpips")
+    names = ("pairs", "validation", "generated", "train", "test", "classifier", "lpips")
     paths = {name: tmp_path / name for name in names}
     for out in (tmp_path / "one", tmp_path / "two"):
         stage.run(params, **paths, out=out, log=log)

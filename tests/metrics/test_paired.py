@@ -90,6 +90,16 @@ def test_hist_sim_by_hand():
     assert paired.hist_sim(constant(1.0), constant(0.0)).item() == pytest.approx(2)
 
 
+def test_hist_sim_is_of_8_bits_where_nearly_black_is_not_black():
+    """0.003 is the grey value 1 of 255; in bins of equal width, the study's, it is with black."""
+    nearly, black = constant(0.003), constant(0.0)
+    assert paired.hist_sim(nearly, black).item() == pytest.approx(2)
+    assert paired.hist_sim(nearly, black, rounded=False).item() == 0
+    assert paired.hist_sim(constant(0.0019), black).item() == 0  # a viewer sees black
+    grey = torch.arange(256).reshape(1, 1, 16, 16) / 255  # of 8 bits: both ways are one
+    assert paired.hist_sim(grey, grey.flip(3), rounded=False).item() == 0
+
+
 def test_hist_sim_per_image_and_per_set_differ():
     x = torch.cat([constant(0.0), constant(1.0)])
     y = x.flip(0)
@@ -101,7 +111,12 @@ def test_histograms_equal_numpy():
     x = torch.rand(4, 2, 9, 9, generator=torch.Generator().manual_seed(0))
     x[0, 0, 0, :3] = torch.tensor([0.0, 1.0, 255 / 256])
     expected = [np.histogram(image, 256, (0, 1))[0] / image.size for image in x.numpy()]
-    np.testing.assert_allclose(paired._histograms(x).numpy(), expected)
+    np.testing.assert_allclose(paired._histograms(x, rounded=False).numpy(), expected)
+    counts = [
+        np.bincount(np.rint(image.flatten() * 255).astype(int), minlength=256)
+        for image in x.numpy()
+    ]
+    np.testing.assert_allclose(paired._histograms(x).numpy(), np.array(counts) / x[0].numel())
 
 
 def test_eight_bit_grey_levels_have_a_bin_each():

@@ -61,6 +61,30 @@ def test_reconstruction_errors_by_hand(kind, expected):
     torch.testing.assert_close(losses["loss"], total)
 
 
+@pytest.mark.parametrize("kind", ["mse", "l1"])
+@pytest.mark.parametrize(
+    ("answer", "errors"),  # of a black, a grey and a white pixel
+    [(-0.25, (0, 0.75, 1.25)), (1.25, (1.25, 0.75, 0)), (0.25, (0.25, 0.25, 0.75))],
+)
+def test_open_ends_forgive_only_what_clipping_mends(kind, answer, errors):
+    vae = make_vae(reconstruction=kind, open_ends=True)
+    torch.nn.init.constant_(vae.decoder.layers[-1].bias, 4 * (answer - 0.5))  # the tangent's slope
+    for value, error in zip((0.0, 0.5, 1.0), errors, strict=True):
+        x, eps = torch.full((2, 1, 32, 32), value), torch.zeros(2, 3, 8, 8)
+        losses = vae_loss(vae, x, eps)
+        power = 2 if kind == "mse" else 1
+        assert float(losses["reconstruction"]) == pytest.approx(error**power, abs=1e-6)
+        assert float(losses.get("mse", losses["reconstruction"])) == pytest.approx(
+            error**2 if kind == "l1" else error**power, abs=1e-6
+        )
+    assert torch.equal(vae.decode(eps), torch.full_like(x, min(max(answer, 0.0), 1.0)))
+
+
+def test_open_ends_and_shares_are_no_pair():
+    with pytest.raises(ValueError, match="open_ends: true is not of reconstruction bce"):
+        make_vae(reconstruction="bce", open_ends=True)
+
+
 def make_vq(**changes):
     """Return a VQ-VAE whose decoder answers something, and images."""
     vae = make_vae(image_shape=(1, 16, 16), kind="vq", codebook_size=4, **changes)

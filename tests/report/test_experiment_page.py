@@ -12,10 +12,11 @@ from diffusevae.core.yaml_file import read_yaml
 from diffusevae.data.dataset import DatasetConfig
 from diffusevae.experiments.params_file import PARAMS_FILE
 from diffusevae.figures.results import FiguresConfig
+from diffusevae.metrics.verdicts import find_winner
 from diffusevae.report.experiment_page import build_report
 from diffusevae.report.page import ShownPicture
 from diffusevae.report.reference_study import STUDY_SCALE
-from diffusevae.report.report_tables import find_winner, format_value
+from diffusevae.report.report_tables import format_value
 from diffusevae.report.timings import add_timings
 from diffusevae.stages import figures as figures_stage
 from diffusevae.stages import report as report_stage
@@ -81,15 +82,18 @@ def test_the_table_holds_the_numbers_and_says_which_way_is_better():
     assert page.row("MSE") == [
         "MSE | ↓ lower is better",
         "0.00662 | 0.00562 to 0.00762",
+        "0.00612 | 0.00512 to 0.00712",
         "0.00912 | 0.00812 to 0.01012",
         "0.00250 | 0.00150 to 0.00350",
+        "0.00300 | 0.00200 to 0.00400",
         "VAE",
     ]
     ssim = page.row("SSIM")
     assert ssim[0].endswith("↑ higher is better") and ssim[1].startswith("0.871")
-    assert ssim[3].startswith("0.015") and ssim[4] == "DiffuseVAE"
-    assert page.row("MAE")[3:] == ["0.0000 | −0.0010 to 0.0010", "no clear difference"]
-    assert page.row("HistSim")[3].startswith("−0.294") and page.row("HistSim")[4] == "DiffuseVAE"
+    assert ssim[4].startswith("0.015") and ssim[5].startswith("−0.005")
+    assert ssim[6] == "VAE, grey values stretched"  # by two numbers what refining is praised for
+    assert page.row("MAE")[4:] == ["0.0000 | −0.0010 to 0.0010"] * 2 + ["no clear difference"]
+    assert page.row("HistSim")[4].startswith("−0.294") and page.row("HistSim")[6] == "DiffuseVAE"
     assert "PSNR of the mean MSE 21.79 dB (VAE)" in " ".join(page.text.split())
 
 
@@ -97,12 +101,14 @@ def test_generated_images_stand_beside_the_floor_and_the_classifier_is_named():
     page = Page(build_report(make_inputs()))
     assert page.row("VAE, code from N(0, I)")[1:] == [
         "100 | 99.0 to 101",
+        "90.0 | 89.0 to 91.0",
         "−0.500 | −0.501 to −0.499",
         "0.500 | 0.499 to 0.501",
         "0.750 | 0.749 to 0.751",
     ]
-    assert page.row("Real training images")[1:3] == [
+    assert page.row("Real training images")[1:4] == [
         "4.18 | −0.820 to 9.18",
+        "0.310 | −3.69 to 4.31",
         "2.00 · 10⁻⁵ | −0.000980 to 0.00102",
     ]
     assert "accuracy 99.12% on the test images" in " ".join(page.text.split())
@@ -115,7 +121,7 @@ def test_classes_stand_with_their_intervals_and_a_missed_one_is_marked():
     row = page.row("DDPM, no code")
     assert len(row) == 12 and row[1] == "0.1 | 0.0 to 0.4" and row[-1] == "1.5e-48"
     assert page.row("Real test images")[1].startswith("10.0 | 8.9 to 11.3")
-    assert html[at:].count("<b>0.1</b>") == 6
+    assert html[at:].count("<b>0.1</b>") == 7
     metrics = make_metrics()
     del metrics["classes"]  # published before
     assert "Which classes" not in build_report(make_inputs(metrics=metrics))
@@ -131,8 +137,9 @@ def test_the_best_of_each_column_is_marked_by_its_direction():
     assert marked == [
         ("KID", "−0.500"),
         ("Recall", "0.750"),
-        ("Fréchet distance", "20.0"),
-        ("Precision", "0.700"),
+        ("Fréchet distance", "16.7"),
+        ("Fréchet distance at infinity", "15.0"),
+        ("Precision", "0.750"),
     ]
 
 
@@ -144,7 +151,7 @@ def test_the_summary_names_the_headline_numbers():
         "On 1,234 test images",
         "is 0.871 for the VAE and 0.886 for DiffuseVAE",
         "2,345 newly made images",
-        "is 100 for the plain VAE and 20.0 for DiffuseVAE",
+        "is 100 for the plain VAE and 16.7 for DiffuseVAE",
         "score 4.18.",
     ):
         assert words in text, words
@@ -153,7 +160,7 @@ def test_the_summary_names_the_headline_numbers():
 @pytest.mark.fault("D17")
 def test_lpips_that_is_missing_is_said_and_nothing_prints_as_none_or_nan():
     page = Page(build_report(make_inputs(lpips=False)))
-    assert page.row("LPIPS")[1:] == ["not measured"] * 4
+    assert page.row("LPIPS")[1:] == ["not measured"] * 6
     assert "LPIPS was not measured: no source had the network" in page.text
     for row in page.rows:
         assert not re.search(r"\b(none|nan|inf)\b", " ".join(row), re.IGNORECASE), row
@@ -263,7 +270,9 @@ def test_the_stage_reads_every_section_of_every_experiment_that_the_flow_reads()
     ],
 )
 def test_a_model_is_better_where_the_interval_leaves_out_zero(name, low, high, winner):
-    assert find_winner(name, {"value": (low + high) / 2, "low": low, "high": high}) == winner
+    difference = {"value": (low + high) / 2, "low": low, "high": high}
+    paired = dict.fromkeys(("difference", "control"), {name: difference})
+    assert find_winner(name, paired) == winner
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from diffusevae.core.device import choose_device
 from diffusevae.core.errors import InputError
 from diffusevae.core.randomness import seed_of
 from diffusevae.metrics.bootstrap import interval
-from diffusevae.metrics.measured import COMPARED, read_metrics
+from diffusevae.metrics.measured import read_metrics
 from diffusevae.metrics.paired import WINDOW, measure_pairs
 from diffusevae.metrics.perceptual import load_lpips, lpips
 from diffusevae.metrics.set_comparison import compare_sets
@@ -68,7 +68,8 @@ def evaluate_sets(
     They are those of the classifier's features (`train_classifier`, or `load_classifier` of a
     pipeline's): numbers of other features, FID's among them, do not compare, nor those of other
     numbers of images. real and made: N and M x C x H x W, uint8 or in [0, 1], of which there must
-    be some times `neighbours`. Rows: frechet, kid, precision, recall. Raises InputError.
+    be some times `neighbours`. Rows: frechet, frechet_inf (of infinitely many images; only where
+    there are more images than features), kid, precision, recall. Raises InputError.
     """
     sets = {"made": in_unit(made, "made")}
     reference, device = in_unit(real, "real"), choose_device()
@@ -79,7 +80,7 @@ def evaluate_sets(
                 f"{' x '.join(map(str, classifier.image_shape))}; give it such"
             )
     found = compare_sets(reference, sets, classifier.to(device), neighbours, device)
-    return _tabulate(found["made"])
+    return _tabulate({name: entry for name, entry in found["made"].items() if entry is not None})
 
 
 def train_classifier(
@@ -118,13 +119,14 @@ def load_results(metrics: Path | str) -> pd.DataFrame:
     """Return a metrics.json (artifacts/quickstart/evaluate/metrics.json) as one long table.
 
     Columns: kind (paired, generated), model, metric, value, low, high, n (images). The difference
-    is DiffuseVAE minus VAE, image by image; the floor is real images against others. LPIPS has no
-    rows where its network was not there. `to_csv`, `to_latex` and `pivot` are pandas' own. Raises
+    is DiffuseVAE minus VAE, image by image, the control DiffuseVAE minus stretched, the VAE with
+    its grey values stretched; the floor is real images against others. LPIPS has no rows where its
+    network was not there. `to_csv`, `to_latex` and `pivot` are pandas' own. Raises
     InputError.
     """
     found = read_metrics(Path(metrics))
     tables = {
-        "paired": ({model: found["paired"][model] for model in COMPARED}, found["num_images"]),
+        "paired": (found["paired"], found["num_images"]),
         "generated": (found["generated"] | {"floor": found["floor"]}, found["num_generated"]),
     }
     rows = [

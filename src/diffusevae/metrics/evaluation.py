@@ -3,6 +3,7 @@
 Pure: tensors and models in, a dictionary (metrics.json) and a table (per_image.csv) out.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,9 +29,12 @@ from diffusevae.metrics.contracts import (
     require,
 )
 from diffusevae.metrics.copies import find_copies
+from diffusevae.metrics.grey_stretch import fit_stretch
+from diffusevae.metrics.labels import RESTORERS
 from diffusevae.metrics.paired import (
     PAIRED,
     WINDOW,
+    hist_sim,
     hist_sim_of_set,
     measure_pairs,
     mse,
@@ -39,13 +43,13 @@ from diffusevae.metrics.paired import (
 from diffusevae.metrics.perceptual import BACKBONE, lpips
 from diffusevae.metrics.set_comparison import (
     compare_corruptions,
-    compare_sets,
+    compare_generators,
     describe_classifier,
+    extract_features,
     list_batches,
+    measure_sets,
 )
 from diffusevae.models.classifier import Classifier
-
-MODELS = ("vae", "diffusevae")
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class EvaluateConfig:
 
 def evaluate(
     pairs: dict[str, Tensor],
+    validation: dict[str, Tensor],
     generated: dict[str, Tensor],
     train: Split,
     test: Split,
@@ -70,19 +75,20 @@ def evaluate(
 ) -> tuple[dict, pd.DataFrame, pd.DataFrame]:
     """Return the content of metrics.json, of per_image.csv and of corruptions.csv.
 
-    pairs: real, vae, diffusevae (N x C x H x W in [0, 1]) and labels (N). generated: sets of
-    M x C x H x W in [0, 1] by name. `lpips_reason` says why there is no `lpips_model`; LPIPS is
-    then None throughout. Raises InputError for images too few or too small, and where a metric
-    breaks its contract (`contracts`).
-
-    The reference of generated images is as many test images (all, if there are fewer), drawn
-    once: distances depend on the numbers compared. The floor: as many training images instead.
+    pairs: real, vae, diffusevae (N x C x H x W in [0, 1]) and labels (N); validation: real and vae
+    of other images, by which the control is chosen. generated: sets of M x C x H x W in [0, 1] by
+    name. `lpips_reason` says why there is no `lpips_model`; LPIPS is then None throughout. Raises
+    InputError for images too few or too small, and for a metric that breaks its contract.
+    Generated images are held against as many test images (all, if there are fewer), drawn once:
+    distances depend on the numbers compared. The floor: as many training images instead.
     """
-    num_generated = len(next(iter(generated.values())))
+    stretch = fit_stretch(validation["real"], validation["vae"])
+    pairs = pairs | {"stretched": stretch.apply(pairs["vae"])}
+    num_generated = len(generated["ddpm"])
     reference = _draw(test.images, num_generated, seed, "test")
-    sets = generated | {"floor": _draw(train.images, num_generated, seed, "train")}
+    sets = generated | {"stretched_gmm": stretch.apply(generated["vae_gmm"])}
+    sets["floor"] = _draw(train.images, num_generated, seed, "train")
     frame = measure_models(pairs, lpips_model, device)
-    distances = compare_sets(reference, sets, classifier, config.neighbours, device)
     corruptions = measure_corruptions(pairs["real"], lpips_model, device)
     answers = compare_corruptions(reference, classifier, device)
     paired = summarise_pairs(frame, config.num_resamples, seed)
@@ -90,17 +96,36 @@ def evaluate(
     metrics = {
         "num_images": len(pairs["real"]),
         "num_generated": num_generated,
+        "stretch": dataclasses.asdict(stretch),
         "paired": paired,
-        "set": {model: _measure_set(pairs["real"], pairs[model]) for model in MODELS},
-        "generated": {name: distances[name] for name in generated},
-        "floor": distances["floor"],
-        "classes": compare_classes(classifier, reference, sets, device),
-        "intervals_of_sets": "mean over new draws of num_generated images",
+        "set": {name: _measure_set(pairs["real"], pairs[name]) for name in RESTORERS},
+        **_measure_generated(reference, sets, classifier, config.neighbours, device),
         "classifier": describe_classifier(classifier, test, device),
         "lpips": _describe_lpips(lpips_model is not None, lpips_reason),
         "warnings": [*_list_doubts(paired, corruptions, answers), *copies],
     }
     return metrics, frame, pd.concat([corruptions, answers[1:]], ignore_index=True)
+
+
+def _measure_generated(
+    reference: Tensor,
+    sets: dict[str, Tensor],
+    classifier: Classifier,
+    neighbours: int,
+    device: torch.device,
+) -> dict[str, object]:
+    """Return the distances of all sets, those of the floor apart, gains, and classes."""
+    known = extract_features(classifier, reference, device)
+    features = {name: extract_features(classifier, images, device) for name, images in sets.items()}
+    distances = measure_sets(known, features, neighbours, device)
+    floor = distances.pop("floor")
+    return {
+        "generated": distances,
+        "floor": floor,
+        "gains": compare_generators(known, features),
+        "classes": compare_classes(classifier, reference, sets, device),
+        "intervals_of_sets": "mean over new draws of num_generated images",
+    }
 
 
 def _describe_lpips(available: bool, reason: str) -> dict[str, object]:
@@ -111,7 +136,7 @@ def _list_doubts(paired: dict, corruptions: pd.DataFrame, answers: pd.DataFrame)
     """Yield what makes numbers doubtful: metrics blind to damage, means that cannot be."""
     yield from find_blind_metrics(corruptions, PAIRED)
     yield from find_blind_metrics(answers, WHOLE_SETS)
-    for model in MODELS:
+    for model in RESTORERS:
         means = {name: entry["value"] for name, entry in paired[model].items() if entry}
         for breach in find_breaches_of_means(means, corruptions):
             yield f"{model}_{breach}"
@@ -132,7 +157,7 @@ def measure_models(
             f"is needed, of {WINDOW} x {WINDOW} pixels or more (SSIM)"
         )
     tables = []
-    for model in MODELS:
+    for model in RESTORERS:
         values = measure_pairs(real, pairs[model])
         if lpips_model is not None:
             parts = zip(list_batches(real, device), list_batches(pairs[model], device), strict=True)
@@ -148,12 +173,15 @@ def measure_models(
 
 
 def summarise_pairs(frame: pd.DataFrame, num_resamples: int, seed: int) -> dict:
-    """Return mean and 95 % interval per metric for each model and for diffusevae minus vae.
+    """Return mean and 95 % interval per metric for each model and for two differences.
 
-    All intervals resample the same images; the difference is paired image by image.
+    difference is diffusevae minus vae, control is diffusevae minus stretched. All intervals
+    resample the same images; differences are paired image by image.
     """
-    columns = {model: frame[frame["model"] == model].set_index("index") for model in MODELS}
-    columns["difference"] = columns["diffusevae"][list(PAIRED)] - columns["vae"][list(PAIRED)]
+    columns = {model: frame[frame["model"] == model].set_index("index") for model in RESTORERS}
+    refined = columns["diffusevae"][list(PAIRED)]
+    columns["difference"] = refined - columns["vae"][list(PAIRED)]
+    columns["control"] = refined - columns["stretched"][list(PAIRED)]
     seed = seed_of(seed, "evaluate", "pairs")
     return {
         who: {
@@ -178,8 +206,13 @@ def save_evaluation(
 
 
 def flatten(metrics: dict) -> dict[str, float]:
-    """Return the main values by one name each, e.g. diffusevae_ssim, ddpm_frechet, floor_kid."""
+    """Return the main values by one name each, e.g. diffusevae_ssim, ddpm_frechet, floor_kid.
+
+    diffusevae_minus_ddpm_frechet and its like are differences of generators.
+    """
     tables = {**metrics["paired"], **metrics["generated"], "floor": metrics["floor"]}
+    for rival, gain in metrics["gains"].items():
+        tables[f"diffusevae_minus_{rival}"] = {"frechet": gain}
     return {
         f"{who}_{name}": entry["value"]
         for who, table in tables.items()
@@ -189,11 +222,12 @@ def flatten(metrics: dict) -> dict[str, float]:
 
 
 def _measure_set(real: Tensor, x_hat: Tensor) -> dict[str, float]:
-    """Return what a mean over images does not give: HistSim of the sets, PSNR of the mean MSE."""
+    """Return HistSim of the sets, PSNR of the mean MSE, and the mean HistSim in the study's way."""
     mean_mse = mse(real, x_hat).double().mean()
     values = {"hist_sim": hist_sim_of_set(real, x_hat), "psnr": float(psnr_of_mse(mean_mse))}
     require(find_breaches(values))
-    return values
+    unrounded = float(hist_sim(real, x_hat, rounded=False).double().mean())
+    return values | {"hist_sim_unrounded": unrounded}
 
 
 def _draw(images: Tensor, number: int, seed: int, purpose: str) -> Tensor:

@@ -9,14 +9,15 @@ import pandas as pd
 from diffusevae.core.errors import InputError
 from diffusevae.core.params import Range, Schema, build
 from diffusevae.core.readback import LARGEST, read_json, read_table
-from diffusevae.metrics.labels import WAYS
+from diffusevae.metrics.labels import RESTORERS, RIVALS, WAYS
 from diffusevae.metrics.paired import DISTRIBUTION, PAIRED
 
 NUMBER = Annotated[float, Range(-LARGEST, LARGEST)]
 COUNT = Annotated[int, Range(1, 10**12)]
 ENTRY = {"value": NUMBER, "low": NUMBER, "high": NUMBER}
-COMPARED = ("vae", "diffusevae", "difference")
-UNMEASURED = "lpips"  # null in `paired` where no source had its network
+COMPARED = (*RESTORERS, "difference", "control")
+# Null where no source had LPIPS' network, and where there are not more images than features.
+UNMEASURED = ("lpips", "frechet_inf", *RIVALS)
 SETS = dict.fromkeys(DISTRIBUTION, ENTRY)
 COUNTS = tuple[Annotated[int, Range(0, 10**12)], ...]  # one for each class; or numbers of classes
 CLASSES = {"counts": COUNTS, "p_value": Annotated[float, Range(0, 1)], "missed": COUNTS}
@@ -24,21 +25,28 @@ SHAPE = {
     "num_images": COUNT,
     "num_generated": COUNT,
     "paired": {of: dict.fromkeys(PAIRED, ENTRY) for of in COMPARED},
-    "set": {model: {"hist_sim": NUMBER, "psnr": NUMBER} for model in ("vae", "diffusevae")},
+    "set": {
+        model: {"hist_sim": NUMBER, "psnr": NUMBER, "hist_sim_unrounded": NUMBER}
+        for model in RESTORERS
+    },
     "generated": dict.fromkeys(WAYS, SETS),
     "floor": SETS,
+    "gains": dict.fromkeys(RIVALS, ENTRY),
+    "stretch": {"black": NUMBER, "white": NUMBER},
     "classifier": {
         "num_classes": COUNT,
         "num_features": COUNT,
         "test_accuracy": Annotated[float, Range(0, 1)],
     },
     "lpips": {"backbone": str, "available": bool, "reason": str},
-}
-# Since results were published with less: the text goes with the last of them.
-LATER = {
     "intervals_of_sets": str,
     "warnings": tuple[str, ...],
     "classes": {"real": COUNTS, "sets": {way: CLASSES for way in (*WAYS, "floor")}},
+}
+# Some of what is published (docs/results) was measured before these: the text goes with the last.
+NEW = {
+    *("intervals_of_sets", "warnings", "classes", "stretch", "stretched", "control"),
+    *("stretched_gmm", "gains", "frechet_inf", "hist_sim_unrounded"),
 }
 
 
@@ -47,13 +55,19 @@ def read_metrics(path: Path) -> dict:
     mend = "make it again with the stage evaluate"
     metrics = read_json(path, mend)
     try:
-        later = metrics.keys() & LATER.keys() if isinstance(metrics, Mapping) else ()
-        _check(SHAPE | {name: LATER[name] for name in later}, metrics, str(path))
-        if "classes" in later:
+        is_old = isinstance(metrics, Mapping) and not NEW & metrics.keys()
+        _check(_leave_out_new(SHAPE) if is_old else SHAPE, metrics, str(path))
+        if "classes" in metrics:
             _check_counts(metrics, f"{path} classes")
     except InputError as error:
         raise InputError(f"{error}; {mend}") from error
     return metrics
+
+
+def _leave_out_new(shape: object) -> object:
+    if not isinstance(shape, Mapping):
+        return shape
+    return {name: _leave_out_new(part) for name, part in shape.items() if name not in NEW}
 
 
 def _check_counts(metrics: Mapping, place: str) -> None:
@@ -69,7 +83,7 @@ def _check_counts(metrics: Mapping, place: str) -> None:
 def read_per_image(path: Path) -> pd.DataFrame:
     """Return evaluate's table of a row per image and model. Raises InputError."""
     columns: dict[str, Schema] = {"index": int, "label": int, "model": str}
-    columns |= {name: float | None if name == UNMEASURED else float for name in PAIRED}
+    columns |= {name: float | None if name in UNMEASURED else float for name in PAIRED}
     return read_table(path, columns, "make it again with the stage evaluate", least=2)
 
 
@@ -113,5 +127,5 @@ def _check(shape: object, value: object, place: str) -> None:
     if unknown := [name for name in content if name not in shape]:
         raise InputError(f"{place}: {unknown[0][:40]!r} is no part of it")
     for name, part in content.items():
-        if part is not None or name != UNMEASURED or shape[name] is not ENTRY:
+        if part is not None or name not in UNMEASURED or shape[name] is not ENTRY:
             _check(shape[name], part, f"{place} {name}")

@@ -59,7 +59,11 @@ METRICS: dict[str, Metric] = {
         "mean of (|Sobel x| - |Sobel y|)^2, 3x3 kernels, not normalised",
     ),
     "hist_sim": Metric(
-        "HistSim", "lower", 0, 2, "sum over 256 bins of (h_x - h_y)^2 / (h_x + h_y + 1e-10)"
+        "HistSim",
+        "lower",
+        0,
+        2,
+        "sum over the 256 grey values of (h_x - h_y)^2 / (h_x + h_y + 1e-10), pixels in 8 bits",
     ),
     "frechet": Metric(
         "Fréchet distance",
@@ -67,6 +71,13 @@ METRICS: dict[str, Metric] = {
         0,
         None,
         "|m_r - m_g|^2 + tr(S_r + S_g - 2 (S_r S_g)^(1/2)) of classifier features",
+    ),
+    "frechet_inf": Metric(
+        "Fréchet distance at infinity",
+        "lower",
+        None,
+        None,
+        "the same of infinitely many images: what it owes to their number (about 1 / N) taken off",
     ),
     "kid": Metric(
         "KID",
@@ -91,7 +102,7 @@ METRICS: dict[str, Metric] = {
     ),
 }
 PAIRED = ("mse", "psnr", "ssim", "lpips", "mae", "edge_sim", "hist_sim")
-DISTRIBUTION = ("frechet", "kid", "precision", "recall")
+DISTRIBUTION = ("frechet", "frechet_inf", "kid", "precision", "recall")
 
 
 def mse(x: Tensor, y: Tensor) -> Tensor:
@@ -148,10 +159,14 @@ def edge_sim(x: Tensor, y: Tensor) -> Tensor:
     return (_sobel_magnitude(x) - _sobel_magnitude(y)).square().mean(dim=(1, 2, 3))
 
 
-def hist_sim(x: Tensor, y: Tensor) -> Tensor:
-    """Return the chi-square distance of the grey value histograms of each image, in [0, 2]."""
+def hist_sim(x: Tensor, y: Tensor, rounded: bool = True) -> Tensor:
+    """Return the chi-square distance of the grey value histograms of each image, in [0, 2].
+
+    Values are rounded to 8 bits: so a viewer gets them. Not rounded they fall into 256 bins of
+    equal width, as in the study, where a grey that is nearly black counts as black.
+    """
     _require_pair(x, y)
-    return _chi_square(_histograms(x), _histograms(y)).to(x.dtype)
+    return _chi_square(_histograms(x, rounded), _histograms(y, rounded)).to(x.dtype)
 
 
 def hist_sim_of_set(x: Tensor, y: Tensor) -> float:
@@ -216,9 +231,13 @@ def _sobel_magnitude(x: Tensor) -> Tensor:
     return torch.hypot(down[..., 2:] - down[..., :-2], right[..., 2:, :] - right[..., :-2, :])
 
 
-def _histograms(x: Tensor) -> Tensor:
+def _histograms(x: Tensor, rounded: bool = True) -> Tensor:
     """Return the normalised histogram of each image, B x 256 (float64)."""
-    bins = (x.flatten(1) * NUM_BINS).long().clamp_max(NUM_BINS - 1)  # the last bin includes 1
+    values = x.flatten(1)
+    if rounded:
+        bins = (values * (NUM_BINS - 1)).round().long()
+    else:
+        bins = (values * NUM_BINS).long().clamp_max(NUM_BINS - 1)  # the last bin includes 1
     bins += NUM_BINS * torch.arange(len(x), device=x.device)[:, None]  # images side by side
     counts = torch.bincount(bins.flatten(), minlength=NUM_BINS * len(x))
     return counts.reshape(len(x), NUM_BINS).double() / x[0].numel()

@@ -1,6 +1,6 @@
 """Sets of images held against real ones, in the features of a classifier."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from diffusevae.core.errors import InputError
 from diffusevae.data.dataset import Split, in_batches, to_unit
 from diffusevae.metrics.contracts import NOISE, corrupt, find_breaches, require
 from diffusevae.metrics.distribution import frechet_distance, kid
-from diffusevae.metrics.frechet_intervals import frechet_interval
+from diffusevae.metrics.frechet_intervals import frechet_difference, frechet_interval
 from diffusevae.metrics.intervals import count_needed, kid_interval, precision_recall_interval
+from diffusevae.metrics.labels import RIVALS
 from diffusevae.models.classifier import Classifier
 
 
@@ -26,21 +27,51 @@ def compare_sets(
 ) -> dict[str, dict]:
     """Return Fréchet distance, KID, precision and recall of each set of images, by its name.
 
-    Images are uint8 or float in [0, 1]. Raises InputError naming a set that is too small.
+    As `measure_sets` does. Images are uint8 or float in [0, 1].
+    """
+    everything = {"reference": reference, **sets}
+    features = {
+        name: extract_features(classifier, images, device) for name, images in everything.items()
+    }
+    return measure_sets(features.pop("reference"), features, neighbours, device)
+
+
+def measure_sets(
+    reference: np.ndarray, sets: Mapping[str, np.ndarray], neighbours: int, device: torch.device
+) -> dict[str, dict]:
+    """Return each of DISTRIBUTION with its interval for each set of features, M x D by its name.
+
+    reference: N x D. frechet_inf is None where there are not more images than features. Raises
+    InputError naming a set that is too small.
     """
     needed = count_needed(neighbours)
-    for name, images in ({"reference": reference} | sets).items():
+    for name, images in {"reference": reference, **sets}.items():
         if len(images) < needed:
             raise InputError(
                 f"evaluate {name}: {len(images)} images; with neighbours = "
                 f"{neighbours} use at least {needed}"
             )
-    features = extract_features(classifier, reference, device)
     return {
-        name: _measure_distribution(
-            features, extract_features(classifier, images, device), neighbours, device
-        )
-        for name, images in sets.items()
+        name: _measure_distribution(reference, features, neighbours, device)
+        for name, features in sets.items()
+    }
+
+
+def compare_generators(
+    reference: np.ndarray, sets: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, float] | None]:
+    """Return by how much DiffuseVAE's Fréchet distance is larger than each rival's, by its name.
+
+    reference: N x D, sets: M x D features by the names of WAYS; DiffuseVAE's are those of the
+    mixture's codes, as its rivals' are, but for the DDPM. Of infinitely many images, with its 95 %
+    interval; None where there are not more images than features.
+    """
+    refined = sets["diffusevae_gmm"]
+    return {
+        rival: frechet_difference(reference, refined, sets[rival])
+        if min(len(reference), len(refined)) > refined.shape[1]
+        else None
+        for rival in RIVALS
     }
 
 
@@ -95,12 +126,15 @@ def _measure_distribution(
 ) -> dict[str, dict[str, float]]:
     """Return all four with their intervals; tables of all pairs are made on the device."""
     pair = place_pair(reference, features, device)
-    results = {
+    enough = min(len(reference), len(features)) > features.shape[1]
+    results: dict[str, Any] = {
         "frechet": frechet_interval(reference, features),
+        "frechet_inf": frechet_difference(reference, features) if enough else None,
         "kid": kid_interval(*pair),
         **precision_recall_interval(*pair, k=neighbours),
     }
-    require(find_breaches({name: entry["value"] for name, entry in results.items()}))
+    values = {name: entry["value"] for name, entry in results.items() if entry is not None}
+    require(find_breaches(values))
     return results
 
 

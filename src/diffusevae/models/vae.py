@@ -63,7 +63,9 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Maps z (B x Cz x h x w) to the image before the sigmoid (B x C x H x W); zero at first.
+    """Maps z (B x Cz x h x w) to numbers, one per pixel (B x C x H x W), zero at first.
+
+    What they are of the image: `VAE.show`.
 
     With num_classes it is told the class of the image (labels: B), as `_run` says.
     """
@@ -149,7 +151,13 @@ class VAE(nn.Module):
     def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the image in [0,1], B x C x H x W, of z (B x Cz x h x w)."""
         quantised = z if self.codebook is None else self.codebook.quantise(z)
-        return torch.sigmoid(self.decoder(quantised, labels))
+        return self.show(self.decoder(quantised, labels))
+
+    def show(self, numbers: Tensor) -> Tensor:
+        """Return the image in [0,1] of the decoder's numbers, B x C x H x W."""
+        if self.config.open_ends:
+            return before_clipping(numbers).clamp(0, 1)
+        return torch.sigmoid(numbers)
 
     def reconstruct(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return x_hat = decode(mu(x)) in [0,1]: the mean of the code, so it is not random."""
@@ -159,6 +167,11 @@ class VAE(nn.Module):
         """Return images decoded from z ~ N(0, I), drawn where `rng` is."""
         z = torch.randn(num_images, *self.latent_shape, generator=rng, device=rng.device)
         return self.decode(z.to(next(self.parameters()).device))
+
+
+def before_clipping(numbers: Tensor) -> Tensor:
+    """Return the pixels of a decoder with open ends: the sigmoid's tangent, grey where it is."""
+    return 0.5 + numbers / 4
 
 
 @torch.inference_mode()

@@ -20,6 +20,9 @@ class VAEConfig:
     being drawn to them with the weight commitment (van den Oord et al. 2017, eq. 3); "rae" knows
     no noise (Ghosh et al. 2020, eq. 5): kl_weight is that of ||z||^2 / 2, decoder_penalty that of
     the decoder's squared weights. reconstruction_weight 0 leaves what the code costs alone.
+    open_ends: pixels are the decoder's numbers, clipped, and not their sigmoid, which is never
+    quite black; at a pixel that is quite black or quite white a number beyond is no error, as in
+    the diffusion's loss. Not of bce, which needs shares.
     """
 
     latent_channels: Annotated[int, Range(1, 1024)]
@@ -34,8 +37,14 @@ class VAEConfig:
     commitment: Annotated[float, Range(0, 1000)] = 0.25
     decoder_penalty: Annotated[float, Range(0, 1000)] = 1e-7
     reconstruction_weight: Share = 1.0
+    open_ends: bool = False
 
     def __post_init__(self) -> None:
+        if self.open_ends and self.reconstruction == "bce":
+            raise ValueError(
+                "open_ends: true is not of reconstruction bce, which needs shares; take mse or l1, "
+                "or set open_ends to false"
+            )
         check_widths(self.base_channels, self.channel_multipliers)
         levels = len(self.channel_multipliers)
         if any(level >= levels for level in self.attention_levels):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from diffusevae.models.codebook import perplexity
-from diffusevae.models.vae import VAE
+from diffusevae.models.vae import VAE, before_clipping
 from diffusevae.models.vae_config import Reconstruction
 
 Losses = dict[str, Tensor]
@@ -42,6 +42,16 @@ def pixel_error(
     return error(torch.sigmoid(logits), x, reduction=reduction)
 
 
+def open_error(y: Tensor, x: Tensor, kind: Reconstruction) -> Tensor:
+    """Return the mean error of pixels y, any numbers, for x in [0,1].
+
+    Beyond an end of the range at which the true pixel lies there is none: clipping mends it.
+    """
+    beyond = (x <= 0) & (y < 0) | (x >= 1) & (y > 1)
+    error = (y - x).masked_fill(beyond, 0)
+    return error.abs().mean() if kind == "l1" else error.square().mean()
+
+
 def draw_noise(vae: VAE, count: int, rng: Generator) -> Tensor:
     """Return what `vae_loss` takes of chance for `count` images, drawn where `rng` is.
 
@@ -64,13 +74,19 @@ def vae_loss(vae: VAE, x: Tensor, noise: Tensor, labels: Tensor | None = None) -
     """
     code = {"gaussian": _draw_code, "vq": _commit_code, "rae": _penalise_code}[vae.config.kind]
     z, price = code(vae, vae.encode(x, labels), noise)
-    logits = vae.decoder(z, labels)
+    numbers = vae.decoder(z, labels)
     kind = vae.config.reconstruction
-    reconstruction = pixel_error(logits, x, kind, "mean")
-    others = {} if kind == "mse" else {"mse": pixel_error(logits.detach(), x, "mse", "mean")}
+    reconstruction = _mean_error(vae, numbers, x, kind)
+    others = {} if kind == "mse" else {"mse": _mean_error(vae, numbers.detach(), x, "mse")}
     cost, parts = price()
     loss = vae.config.reconstruction_weight * reconstruction + cost
     return {"loss": loss, "reconstruction": reconstruction} | parts | others
+
+
+def _mean_error(vae: VAE, numbers: Tensor, x: Tensor, kind: Reconstruction) -> Tensor:
+    if vae.config.open_ends:
+        return open_error(before_clipping(numbers), x, kind)
+    return pixel_error(numbers, x, kind, "mean")
 
 
 def _draw_code(vae: VAE, encoded: Encoded, eps: Tensor) -> tuple[Tensor, Price]:

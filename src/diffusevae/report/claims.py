@@ -1,7 +1,7 @@
 """What the study claims of its models, as statements that a table of results decides.
 
 A claim says which model a metric favours. It is judged twice: by the study's own printed numbers,
-and by ours, where the 95 % interval of the paired difference must leave out zero.
+and by ours, against the best control (`metrics.verdicts.find_winner`).
 """
 
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from diffusevae.metrics.paired import METRICS
+from diffusevae.metrics.verdicts import find_winner
 from diffusevae.report.reference_study import PRINTED
-from diffusevae.report.report_tables import find_winner
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not proven"
 NOT_COMPARABLE = "not comparable"  # results of another scale than the study's
@@ -46,7 +46,7 @@ def judge_printed(claim: StudyClaim, dataset: str) -> str:
 
 def judge_ours(claim: StudyClaim, paired: Mapping) -> str:
     """Return whether our results support the claim; `paired` is metrics.json's."""
-    winner = find_winner(claim.metric, paired["difference"][claim.metric])
+    winner = find_winner(claim.metric, paired)
     if not winner:
         return OPEN
-    return HOLDS if winner == claim.favours else FAILS
+    return HOLDS if (winner == "diffusevae") == (claim.favours == "diffusevae") else FAILS

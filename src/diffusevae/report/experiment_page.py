@@ -69,6 +69,7 @@ def build_report(inputs: ReportInputs) -> str:
         summary=summarise_experiment(inputs),
         tiles=choose_tiles(inputs.metrics),
         paired=tables.paired_rows(inputs.metrics["paired"]),
+        paired_columns=["VAE", "Control", "DiffuseVAE", "Minus VAE", "Minus control"],
         whole_sets={
             model: {name: tables.format_value(name, value) for name, value in row.items()}
             for model, row in inputs.metrics["set"].items()

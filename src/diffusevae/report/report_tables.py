@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from torch import tensor
 
-from diffusevae.metrics.labels import FLOOR, MODEL_NAMES, WAYS, describe_direction
+from diffusevae.metrics.labels import FLOOR, RESTORERS, WAYS, describe_direction
 from diffusevae.metrics.paired import DISTRIBUTION, METRICS, PAIRED, Metric, psnr_of_mse
+from diffusevae.metrics.verdicts import DIFFERENCES, find_winner
 from diffusevae.report.reference_study import CAVEATS, CORRECTIONS, PRINTED, correct
 
 NOT_MEASURED, NOT_GIVEN = "not measured", "not given"
-MODELS = ("vae", "diffusevae")
+MODELS = ("vae", "diffusevae")  # those of the study
 DECIMALS = {
     "mse": 5,
     "psnr": 2,
@@ -68,31 +69,20 @@ def format_cell(name: str, entry: Mapping[str, float] | None, best: bool = False
     return Cell(format_value(name, entry["value"]), f"{low} to {high}", best)
 
 
-def find_winner(name: str, difference: Mapping[str, float] | None) -> str:
-    """Return which model a paired difference (diffusevae minus vae) favours, "" if neither.
-
-    It favours one where its 95 % interval leaves out zero.
-    """
-    if difference is None or difference["low"] <= 0 <= difference["high"]:
-        return ""
-    lower = difference["high"] < 0
-    return "diffusevae" if lower == (METRICS[name].better == "lower") else "vae"
-
-
 def paired_rows(paired: Mapping) -> list[Row]:
-    """Return a row per paired metric: VAE, DiffuseVAE, difference, and which is better."""
+    """Return a row per paired metric: each of RESTORERS, both differences, and who is better."""
     rows = []
     for name in PAIRED:
-        difference = paired["difference"][name]
-        winner = find_winner(name, difference)
-        cells = [format_cell(name, paired[model][name], model == winner) for model in MODELS]
-        remark = MODEL_NAMES.get(winner, "no clear difference")
+        winner = find_winner(name, paired)
+        cells = [format_cell(name, paired[model][name], model == winner) for model in RESTORERS]
+        cells += [format_cell(name, paired[key][name]) for key in DIFFERENCES.values()]
+        remark = RESTORERS.get(winner, "no clear difference")
         rows.append(
             Row(
                 METRICS[name].name,
                 describe_direction(METRICS[name].better),
-                (*cells, format_cell(name, difference)),
-                NOT_MEASURED if difference is None else remark,
+                tuple(cells),
+                NOT_MEASURED if paired["difference"][name] is None else remark,
             )
         )
     return rows
@@ -124,8 +114,8 @@ def _best_way(generated: Mapping, name: str) -> str:
 def study_rows(dataset: str, metrics: Mapping) -> list[Row]:
     """Return a row per metric: for each model the study's number as printed, as we read it, ours.
 
-    `metrics` is metrics.json. Two rows more hold what depends on a choice the study does not state:
-    the PSNR of the mean MSE and the HistSim of all images at once.
+    `metrics` is metrics.json. Three rows more hold what depends on a choice the study does not
+    state: the PSNR of the mean MSE, HistSim of all images at once, and of values not rounded.
     """
     rows = []
     for name in PAIRED:
@@ -153,6 +143,11 @@ def study_rows(dataset: str, metrics: Mapping) -> list[Row]:
         for model in MODELS
     }
     rows.append(_study_row("HistSim of all images at once", "hist_sim", at_once))
+    unrounded = {
+        model: (NOT_GIVEN, NOT_GIVEN, {"value": metrics["set"][model]["hist_sim_unrounded"]})
+        for model in MODELS
+    }
+    rows.append(_study_row("HistSim of values that are not rounded", "hist_sim", unrounded))
     return rows
 
 

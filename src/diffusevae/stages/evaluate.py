@@ -2,6 +2,7 @@
 
 python -m diffusevae.stages evaluate smoke \\
     --pairs artifacts/smoke/sample/pairs.safetensors --lpips data/raw/alexnet \\
+    --validation artifacts/smoke/sample/validation.safetensors \\
     --generated artifacts/smoke/sample/generated.safetensors \\
     --train data/prepared/mnist/train.safetensors --test data/prepared/mnist/test.safetensors \\
     --classifier data/train_classifier/mnist/model.safetensors --out artifacts/smoke/evaluate
@@ -25,6 +26,7 @@ def run(
     params,
     *,
     pairs: Path,
+    validation: Path,
     generated: Path,
     train: Path,
     test: Path,
@@ -39,10 +41,19 @@ def run(
     perceptual, reason = load_where_possible(lpips, min(images["real"].shape[2:]), device)
     if reason:
         log.message(f"LPIPS is left out: {reason}")
-    sets = load_tensors(generated), load_split(train), load_split(test)
-    network = load_classifier(classifier, device)
-    asked = params.evaluate, params.seed, device
-    metrics, frame, corruptions = evaluate(images, *sets, network, perceptual, reason, *asked)
+    metrics, frame, corruptions = evaluate(
+        images,
+        load_tensors(validation),
+        load_tensors(generated),
+        load_split(train),
+        load_split(test),
+        load_classifier(classifier, device),
+        perceptual,
+        reason,
+        params.evaluate,
+        params.seed,
+        device,
+    )
     save_evaluation(out, metrics, frame, corruptions)
     right = f"every metric answers {len(corruptions) - 1} known corruptions as it must"
     for line in [f"warning: {warning}" for warning in metrics["warnings"]] or [right]:

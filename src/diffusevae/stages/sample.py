@@ -1,6 +1,7 @@
 """Refine test images and generate new ones with every model: the expensive part of evaluation.
 
 python -m diffusevae.stages sample smoke --test data/prepared/mnist_tiny/test.safetensors \\
+    --validation data/prepared/mnist_tiny/validation.safetensors \\
     --train_vae artifacts/smoke/train_vae --train_ddpm artifacts/smoke/train_ddpm \\
     --train_diffusevae artifacts/smoke/train_diffusevae --out artifacts/smoke/sample
 """
@@ -12,8 +13,9 @@ from typing import Any
 from diffusevae.core.device import choose_device
 from diffusevae.core.stage_log import StageLog
 from diffusevae.core.tensor_file import save_tensors
-from diffusevae.data.dataset import load_split
+from diffusevae.data.dataset import load_split, to_unit
 from diffusevae.models.diffusion import load_diffusion
+from diffusevae.models.vae import reconstruct_all
 from diffusevae.sampling.generation import (
     SampleConfig,
     draw_snapshot,
@@ -24,6 +26,10 @@ from diffusevae.sampling.generation import (
 )
 from diffusevae.sampling.sampler_config import SamplerConfig
 
+VALIDATION_IMAGES = (
+    500  # reconstructed: what two grey values are chosen by (`metrics.grey_stretch`)
+)
+
 ROOT = "experiments"
 SECTIONS = {"seed": int, "sampler": SamplerConfig, "sample": SampleConfig}
 
@@ -32,13 +38,14 @@ def run(
     params,
     *,
     test: Path,
+    validation: Path,
     train_vae: Path,
     train_ddpm: Path,
     train_diffusevae: Path,
     out: Path,
     log: StageLog,
 ) -> None:
-    """Write pairs.safetensors, generated.safetensors, trajectory.safetensors and snapshots/."""
+    """Write pairs, validation, generated and trajectory (.safetensors), and snapshots/."""
     device = choose_device()
     log.dataset(test, "testing")
     models = load_models(train_vae, train_ddpm, train_diffusevae, device)
@@ -46,6 +53,9 @@ def run(
     counts, seed = params.sample, params.seed
     pairs = refine_test_images(models, params.sampler, split, counts.num_images, seed, log)
     save_tensors(out / "pairs.safetensors", pairs)
+    held_out = load_split(validation).images[:VALIDATION_IMAGES]
+    reconstructed = {"real": to_unit(held_out), "vae": reconstruct_all(models.vae, held_out).cpu()}
+    save_tensors(out / "validation.safetensors", reconstructed)
     generated = generate_all_ways(models, params.sampler, counts.num_generated, seed, log)
     save_tensors(out / "generated.safetensors", generated)
     trajectory = record_trajectory(models, params.sampler, split, seed)
