@@ -213,7 +213,11 @@ def test_tuned_values_stand_beside_those_of_params_and_no_tuning_is_said():
         "vae_optimiser.learning_rate",
         "0.002",
         "0.0031",
+        "not given",
     ]
+    assert page.row("diffusion.beta_end")[1:] == ["not given", "not searched", "0.024"]
+    other = Page(build_report(make_inputs(source="cifar10")))
+    assert other.row("vae_optimiser.learning_rate")[1:] == ["0.002", "0.0031"]
     assert "No tuning in this experiment" in page.text
     assert ["vae.kl_weight", "1e-05"] in page.rows and ["vae.attention_levels", "[]"] in page.rows
 

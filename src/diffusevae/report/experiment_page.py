@@ -19,6 +19,7 @@ from diffusevae.report.class_table import class_rows, list_classes
 from diffusevae.report.page import STYLE, ShownPicture
 from diffusevae.report.reference_study import CITATION, PRINTED, STUDY_SCALE, Scale
 from diffusevae.report.timings import TIMINGS_END, TIMINGS_START
+from diffusevae.report.tuned_table import list_tuned
 
 TEMPLATE = Path(__file__).with_name("experiment_page.html")
 DATASET_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
@@ -84,7 +85,7 @@ def build_report(inputs: ReportInputs) -> str:
         caveats=tables.study_caveats(),
         citation=CITATION,
         models=[describe_model(name, model) for name, model in inputs.models.items()],
-        chosen=choose_tuned(inputs),
+        chosen=list_tuned(source, inputs.params, inputs.best, inputs.num_trials),
         params=tables.flatten_params(inputs.params),
         glossary=tables.glossary_rows(),
         timings_start=Markup(TIMINGS_START),
@@ -154,23 +155,3 @@ def describe_model(name: str, model: TrainedModel) -> dict[str, str]:
         "loss": f"{best['validation_loss']:.4g} (epoch {int(best['epoch'])})",
         "sha256": model.sha256,
     }
-
-
-def choose_tuned(inputs: ReportInputs) -> list[dict]:
-    """Return each search with its number of trials, and each chosen value beside its base value."""
-    found = []
-    for stage, best in inputs.best.items():
-        rows = [
-            (f"{section}.{key}", tables.show(inputs.params[section][key]), tables.show(value))
-            for section, values in best.items()
-            for key, value in values.items()
-        ]
-        found.append(
-            {
-                "stage": stage,
-                "model": MODEL_NAMES[stage.removeprefix("tune_")],
-                "num_trials": inputs.num_trials[stage],
-                "rows": rows,
-            }
-        )
-    return found
