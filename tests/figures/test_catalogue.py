@@ -67,6 +67,9 @@ def test_every_figure_of_an_experiment_is_drawn_and_the_hero_comes_first(drawn):
         "vae_reconstructions.png",
         "vae_samples.png",
         "code_use.png",
+        "classes.png",
+        "vae_grid.png",
+        "ddpm_grid.png",
         "codes.png",
         "forward.png",
         "schedules.png",
@@ -152,6 +155,17 @@ def test_the_data_s_grid_has_a_row_for_each_class_and_white_where_images_end():
     with figure_style():
         one = np.asarray(draw_classes(real[:2], torch.tensor([7, 2]), 2).images[0].get_array())
     assert (one[:, one.shape[1] // 2 :] == 255).all()  # a class of one image: the rest is white
+
+
+def test_the_grids_are_of_as_many_images_as_the_study_shows():
+    many = {"vae_prior": make_images(120, 1), "ddpm": make_images(120, 2)}
+    results = dataclasses.replace(make_results(), generated=make_results().generated | many)
+    with figure_style():
+        shown = {one.file: one for one in draw_all(results, CONFIG, seed=0)}
+    for model, side in (("vae", 8), ("ddpm", 10)):
+        sheet = np.asarray(shown[f"{model}_grid.png"].figure.images[0].get_array())
+        assert sheet.shape[0] == sheet.shape[1] and sheet.shape[0] % (18 * side) == 0
+        assert f"The first {side**2} of" in shown[f"{model}_grid.png"].caption
 
 
 def test_the_image_that_is_destroyed_is_the_first_3_or_else_the_first():

@@ -251,7 +251,7 @@ def test_an_experiments_report_is_the_same_to_the_byte(tmp_path):
     first, second = ((tmp_path / out / "report.html").read_bytes() for out in ("first", "second"))
     assert first == second
     html = first.decode()
-    assert html.count("<img") == 16 and str(tmp_path) not in html
+    assert html.count("<img") == 19 and str(tmp_path) not in html
     # 2 latent channels of 8 x 8: two levels halve 16 x 16 once.
     assert "into 128 numbers" in html and "2 × 8 × 8 numbers" in html
 

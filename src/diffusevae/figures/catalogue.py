@@ -12,7 +12,10 @@ from diffusevae.figures import image_figures as pictures
 from diffusevae.figures import tuning_figures as tuning
 from diffusevae.figures.model_catalogue import draw_diffusion, draw_vae, name_epochs
 from diffusevae.figures.results import Drawn, FiguresConfig, Results
-from diffusevae.metrics.labels import MODEL_NAMES
+from diffusevae.metrics.labels import MODEL_NAMES, WAYS
+
+# Way to generate, images in a row and in a column, model: as the study has them, side by side.
+GRIDS = (("vae_prior", 8, "vae"), ("ddpm", 10, "ddpm"))
 
 
 def draw_all(results: Results, config: FiguresConfig, seed: int) -> Iterator[Drawn]:
@@ -21,6 +24,8 @@ def draw_all(results: Results, config: FiguresConfig, seed: int) -> Iterator[Dra
     Draw within `drawing.figure_style()`.
     """
     yield from _draw_results(results, config.num_images)
+    yield from _draw_grids(results)
+    yield _draw_data(results, config.num_images)
     yield from _draw_measurements(results)
     yield from draw_vae(results, config, seed)
     yield from draw_diffusion(results, config.num_images, seed)
@@ -66,6 +71,31 @@ def _draw_results(results: Results, num_images: int) -> Iterator[Drawn]:
         "below, the clean image the model predicts from it.",
         "pictures",
         pictures.draw_trajectory(results.trajectory),
+    )
+
+
+def _draw_grids(results: Results) -> Iterator[Drawn]:
+    """Yield many new images of both models that start from noise alone, to be seen together."""
+    for way, side, model in GRIDS:
+        shown = results.generated[way][: side**2]
+        yield Drawn(
+            f"{model}_grid.png",
+            f"{MODEL_NAMES[model]}: {len(shown)} new images",
+            f"{WAYS[way][0]}. The first {len(shown)} of {results.metrics['num_generated']:,}, "
+            "none picked.",
+            "pictures",
+            pictures.draw_grid(shown, side, model, WAYS[way][0]),
+        )
+
+
+def _draw_data(results: Results, num_images: int) -> Drawn:
+    return Drawn(
+        "classes.png",
+        "What there is to learn",
+        f"The first {num_images} test images of each class, as the models get them. No model sees "
+        "these in training.",
+        "pictures",
+        pictures.draw_classes(results.pairs["real"], results.pairs["labels"], num_images),
     )
 
 

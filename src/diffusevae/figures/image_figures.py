@@ -62,6 +62,11 @@ def draw_classes(real: Tensor, labels: Tensor, num_images: int) -> Figure:
     return draw_strips([Strip(title, rows.flatten(0, 1), COLOURS["real"])], num_images)
 
 
+def draw_grid(images: Tensor, columns: int, model: str, title: str) -> Figure:
+    """Return images of a model below each other, so many to a row."""
+    return draw_strips([Strip(title, images, COLOURS[model])], columns)
+
+
 def draw_reconstructions(pairs: Tensors, num_images: int) -> Figure:
     """Return real test images, the VAE's reconstructions and DiffuseVAE's refinements of those."""
     shown = choose_images(pairs["labels"], num_images)
