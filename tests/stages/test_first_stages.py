@@ -59,7 +59,8 @@ def run_stages(kind: str, folder: Path) -> tuple[Path, dict[str, float]]:
     train_ddpm.run(params, **data, out=outs["train_ddpm"], log=log)
     vae = outs["train_vae"] / "model.safetensors"
     train_diffusevae.run(params, **data, vae=vae, out=outs["train_diffusevae"], log=log)
-    sample.run(params, test=folder / "test", **outs, out=folder / "sample", log=log)
+    seen = {"validation": data["validation"], "test": folder / "test"}
+    sample.run(params, **seen, **outs, out=folder / "sample", log=log)
     return folder / "sample", log.numbers
 
 

@@ -253,6 +253,7 @@ def test_a_snapshot_holds_what_the_figures_show():
     assert snapshot["mu"].shape == (12, 3 * 4 * 4)
     assert snapshot["labels"].tolist() == [*range(10), 0, 1]
     assert snapshot["kl"].shape == (3 * 4 * 4,)
+    assert snapshot["drawn"].shape == (500, 1, 16, 16) and snapshot["drawn"].dtype == torch.uint8
 
 
 def train_small_diffusion(with_x_hat: bool, epochs: int = 3):

@@ -61,5 +61,6 @@ def run(
         theory.bound_entropies()
         theory.compare_losses(one)
         theory.compare_early(train_diffusevae, network)
+        theory.compare_epochs(train_vae, network)
         theory.save(out)
     log.artifact(out)

@@ -23,6 +23,7 @@ from diffusevae.training.stage_trainings import Training
 from diffusevae.training.validation import validate_in_parts
 
 SNAPSHOT_IMAGES = 20
+DRAWN_IMAGES = 500  # new ones of an epoch, for a distance: more than a classifier has features
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ def take_snapshot(vae: VAE, images: Split, num_codes: int, seed: int) -> dict[st
 
     real, reconstruction, samples from N(0, I): n x C x H x W in [0,1]; mu (m x D) and labels (m)
     of the first num_codes images, and of a Gaussian code the mean KL of each number: kl (D).
+    drawn: new images from N(0, I) for a distance, uint8, from the same codes in every epoch.
     """
     device = next(vae.parameters()).device
     shown = images.images[:SNAPSHOT_IMAGES].to(device)
@@ -144,9 +146,20 @@ def take_snapshot(vae: VAE, images: Split, num_codes: int, seed: int) -> dict[st
         "real": to_unit(shown),
         "reconstruction": vae.reconstruct(to_unit(shown)),
         "samples": vae.sample_prior(SNAPSHOT_IMAGES, rng),
+        "drawn": _draw_images(vae, generator(seed, "snapshot", "drawn")),
         "mu": mu.flatten(1),
         "labels": images.labels[:num_codes],
     }
+
+
+def _draw_images(vae: VAE, rng: torch.Generator) -> Tensor:
+    """Return DRAWN_IMAGES images decoded from N(0, I), uint8 n x C x H x W."""
+    at_once = count_at_once(vae.image_shape)
+    parts = [
+        vae.sample_prior(min(at_once, DRAWN_IMAGES - start), rng)
+        for start in range(0, DRAWN_IMAGES, at_once)
+    ]
+    return (255 * torch.cat(parts)).round().to(torch.uint8)
 
 
 @torch.inference_mode()

@@ -19,6 +19,7 @@ from diffusevae.studies.theory import theory_figures as drawn
 from diffusevae.studies.theory.detail import measure_detail, pick_losses
 from diffusevae.studies.theory.early import VAE, compare_early, find_early, make_all
 from diffusevae.studies.theory.entropy import bound_entropies
+from diffusevae.studies.theory.epochs import compare_epochs, read_drawn
 from diffusevae.studies.theory.loss_terms import compare_losses
 from diffusevae.studies.theory.toy import run_toy
 from diffusevae.training.objectives import principal_variances
@@ -103,6 +104,13 @@ class Theory:
         three = {"real": real, "vae": x_hat, "diffusevae": refined}
         lost = {name: each[picked] for name, each in three.items()}
         self.figures["detail"] = drawn.draw_detail(lost, frequency)
+
+    def compare_epochs(self, train_vae: Path, classifier: Classifier) -> None:
+        """Look at the VAE's new images by epoch (V9), where training kept some."""
+        drawn = read_drawn(train_vae)
+        if drawn:
+            real = to_unit(self.splits["test"].images[: self.params.theory.num_images])
+            self.tables["epochs"] = compare_epochs(drawn, real, classifier, self.log.message)
 
     def save(self, out: Path) -> None:
         """Write each table and figure by its name."""
