@@ -8,9 +8,10 @@ number cannot drift away from the run it came from.
 
 import datetime
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import tasks.report.trainings as trainings_table
 from diffusevae.core.errors import InputError
 from diffusevae.experiments.experiment import Experiment, load_experiment
 from diffusevae.report.reference_study import PRINTED
@@ -43,6 +44,8 @@ def publish_results(name: str) -> None:
     experiment, lock = load_experiment(name), read_lock()
     excerpt = take_excerpt(lock, experiment, tuple(ON_THE_PAGE))
     chosen = _choose_files(experiment, excerpt)
+    trainings, measured = _choose_trainings(name, lock)
+    excerpt = {**excerpt, **measured}
     source = find_source(excerpt)
     out = RESULTS / name / (source if source in PRINTED else experiment.dataset)
     shutil.rmtree(out, ignore_errors=True)
@@ -50,6 +53,8 @@ def publish_results(name: str) -> None:
     write_excerpt(out, excerpt)
     for file, path in chosen.items():
         shutil.copy(path, out / file)
+    if len(trainings) > 1:
+        trainings_table.compare(trainings).to_csv(out / trainings_table.FILE, index=False)
     device = _describe_run()
     (out / "README.md").write_text(render_results(experiment, out, device), encoding="utf-8")
     if name == README_EXPERIMENT:
@@ -99,6 +104,26 @@ def _choose_files(experiment: Experiment, excerpt: Excerpt) -> dict[str, Path]:
     return chosen
 
 
+def _choose_trainings(name: str, lock: Mapping) -> tuple[list[Experiment], Excerpt]:
+    """Return an experiment and those with other seeds that ran, and what dvc.lock holds of these.
+
+    Raises InputError for results of one that are others than dvc.lock's.
+    """
+    chosen: list[Experiment] = []
+    excerpt: dict[str, Mapping] = {}
+    for each in trainings_table.find_trainings(name):
+        target = f"evaluate@{each.name}"
+        if entry := take_excerpt(lock, each, ()).get(target):
+            excerpt[target] = entry
+            chosen.append(each)
+    if len(chosen) > 1:
+        for each in chosen:
+            for file in trainings_table.MEASURED:
+                path = each.output("evaluate", file)
+                _require_locked(path, excerpt, f"make run EXPERIMENT={each.name}")
+    return chosen, excerpt
+
+
 def _require_locked(path: Path, excerpt: Excerpt, command: str) -> None:
     if not path.exists() or hash_output(path) != find_hash(excerpt, path):
         raise InputError(f"{path}: is not what dvc.lock holds; run `{command}` first")
@@ -125,6 +150,8 @@ def render_results(experiment: Experiment, folder: Path, device: str) -> str:
         render_metrics(load_metrics(folder)),
         "",
     ]
+    if (table := trainings_table.read_trainings(folder)) is not None:
+        lines.append(trainings_table.render_trainings(table))
     for stage in ON_THE_PAGE:
         lines += render_stage(stage, folder)
     lines += ["## Pictures", ""]

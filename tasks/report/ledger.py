@@ -18,6 +18,7 @@ from tasks.report.result_tables import (
     render_cell,
     render_change,
 )
+from tasks.report.trainings import find_paired, read_trainings
 
 CLAIMS_FILE = Path("docs/claims.md")
 
@@ -32,7 +33,8 @@ def render_claims() -> str:
         "DiffuseVAE holds where the 95 % intervals of the paired differences, DiffuseVAE minus VAE "
         "and minus the control (the VAE, its grey values stretched), both lie on its side of zero; "
         "it does not hold where one of them lies on the other. For one in favour of the VAE it is "
-        "the other way round. "
+        "the other way round. Of several trainings the intervals are over trainings and images; of "
+        "one they are over images alone, and another training may say otherwise. "
         "What ours say is said of the scale they were made at; where that is not the study's "
         f"(at least {STUDY_SCALE}), the study's claim itself is not comparable. "
         "Lock: the MD5 by which dvc.lock knows the file (metrics.json, or the stage's table) "
@@ -40,9 +42,9 @@ def render_claims() -> str:
         "",
         "## The study's claims",
         "",
-        "| claim | results | by the study's numbers | minus VAE | minus control | at our scale | "
-        "the study's claim | lock |",
-        "|---|---|---|---|---|---|---|---|",
+        "| claim | results | by the study's numbers | minus VAE | minus control | trainings | at "
+        "our scale | the study's claim | lock |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     folders = {folder: read_excerpt(folder) for folder in _folders()}
     for folder, excerpt in folders.items():
@@ -89,17 +91,21 @@ def _rows_of_compress(table: Path) -> list[dict]:
 
 
 def _render_judged(folder: Path, dataset: str, scale: Scale) -> Iterator[str]:
-    """Yield a row for each claim of the study about a data set, judged by one folder's results."""
-    metrics = load_metrics(folder)
+    """Yield a row for each claim of the study about a data set, judged by one folder's results.
+
+    By all its trainings, if it has several.
+    """
+    table = read_trainings(folder)
+    paired = load_metrics(folder)["paired"] if table is None else find_paired(table)
+    count = 1 if table is None else int(table["num_trainings"].iloc[0])
     for claim in CLAIMS:
-        paired = metrics["paired"]
         difference = render_cell(claim.metric, paired["difference"][claim.metric])
         control = paired.get("control")  # not in all that is published
         against = render_cell(claim.metric, control and control[claim.metric])
-        ours = judge_ours(claim, metrics["paired"])
+        ours = judge_ours(claim, paired)
         yield (
             f"| {claim.text} | {_place(folder)} | {judge_printed(claim, dataset)} | "
-            f"{claim.metric} {difference} | {against} | {ours} | "
+            f"{claim.metric} {difference} | {against} | {count} | {ours} | "
             f"{ours if scale.reaches(STUDY_SCALE) else NOT_COMPARABLE} | {_lock(folder)} |"
         )
 

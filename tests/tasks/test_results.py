@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 import tasks.results as results
 from command.line import main
 from diffusevae.core.errors import InputError
+from diffusevae.metrics.paired import PAIRED
 from diffusevae.report.claims import CLAIMS, judge_ours
 from diffusevae.report.reference_study import Scale
 from tasks.dvc.excerpt import find_hash, read_excerpt
@@ -79,8 +80,8 @@ def test_results_are_those_that_the_lock_vouches_for(root, locks, folder):
 IMAGES = {"source": "mnist", "train_images": 16_000, "validation_images": 1000}
 
 
-def write_lock(source: str = "mnist", **more: dict) -> None:
-    """Write a dvc.lock that vouches for what lies in artifacts/quickstart."""
+def write_lock(source: str = "mnist", trainings: dict | None = None, **more: dict) -> None:
+    """Write a dvc.lock that vouches for what lies in artifacts/quickstart, and for trainings."""
     made = Path("artifacts/quickstart")
 
     def entry(params: dict, *outs: Path) -> dict:
@@ -100,6 +101,8 @@ def write_lock(source: str = "mnist", **more: dict) -> None:
         stages[f"{stage}@quickstart"] = entry(
             {f"experiments.quickstart.{stage}": section}, *sorted((made / stage).iterdir())
         )
+    for name, shift in (trainings or {}).items():
+        stages[f"evaluate@{name}"] = make_training(name, shift)
     with open("dvc.lock", "w") as file:
         YAML().dump({"schema": "2.0", "stages": stages}, file)
 
@@ -133,6 +136,47 @@ def test_publishing_writes_every_text_and_again_changes_none(checkout):
     assert Path("docs/results/quickstart/mnist/figures_generated.png").read_bytes() == b"picture"
     assert main(["results", "quickstart"], Path()) == 0
     assert all(path.read_bytes() == text for path, text in texts.items())
+
+
+def make_training(name: str, shift: float, count: int = 20) -> dict:
+    """Write what `evaluate` leaves of one more training; return its entry of dvc.lock."""
+    made = Path(f"artifacts/{name}/evaluate")
+    made.mkdir(parents=True, exist_ok=True)
+    (made / "metrics.json").write_text(json.dumps(make_metrics()))
+    rows = [
+        {"index": i, "label": 0, "model": model} | dict.fromkeys(PAIRED, i / 100 + distance + shift)
+        for model, distance in (("vae", 0.0), ("stretched", 0.1), ("diffusevae", 0.3))
+        for i in range(count)
+    ]
+    pd.DataFrame(rows).to_csv(made / "per_image.csv", index=False)
+    listed = [made / file for file in ("metrics.json", "per_image.csv")]
+    return {"outs": [{"path": str(path), "md5": hash_output(path)} for path in listed]}
+
+
+def test_trainings_that_differ_in_the_seed_alone_are_published_and_judged_together(checkout):
+    write_lock(trainings={"quickstart": -0.01, "quickstart_seed1": 0.01})
+    assert main(["results", "quickstart"], Path()) == 0
+    folder = Path("docs/results/quickstart/mnist")
+    table = pd.read_csv(folder / "trainings.csv").set_index(["model", "metric"])
+    assert table.loc[("vae", "ssim"), "value"] == pytest.approx(0.095)  # the mean of 0 .. 0.19
+    for name, distance in (("difference", 0.3), ("control", 0.2)):
+        assert table.loc[(name, "ssim"), ["low", "high"]].tolist() == pytest.approx([distance] * 2)
+    page = (folder / "README.md").read_text()
+    assert "## Over 2 trainings" in page and "0.300 [0.300, 0.300]" in page
+    [row] = [line for line in Path("docs/claims.md").read_text().splitlines() if "(SSIM)" in line]
+    cells = row.split(" | ")
+    assert cells[3:7] == ["ssim 0.300 [0.300, 0.300]", "0.200 [0.200, 0.200]", "2", "holds"]
+    assert "evaluate@quickstart_seed1" in read_excerpt(folder)
+
+
+def test_trainings_on_other_images_are_not_compared(checkout, capsys):
+    write_lock(trainings={"quickstart": 0.0, "quickstart_seed1": 0.0})
+    entry = make_training("quickstart_seed1", 0.0, count=19)
+    lock = YAML(typ="safe").load(Path("dvc.lock"))
+    lock["stages"]["evaluate@quickstart_seed1"] = entry
+    YAML().dump(lock, Path("dvc.lock"))
+    assert main(["results", "quickstart"], Path()) == 2
+    assert "not measured on the same images; run them anew" in capsys.readouterr().err
 
 
 def test_results_that_the_lock_does_not_know_are_not_published(checkout, capsys):
@@ -174,7 +218,7 @@ def test_the_studys_claims_are_judged_for_its_own_images_only(checkout, source, 
 def test_a_claim_is_not_judged_at_another_scale_than_the_studys(checkout, monkeypatch):
     def verdicts(text: str) -> list[str]:
         [row] = [line for line in text.splitlines() if line.startswith(f"| {CLAIMS[0].text}")]
-        return row.split(" | ")[5:7]
+        return row.split(" | ")[6:8]
 
     assert main(["results", "quickstart"], Path()) == 0
     text = Path("docs/claims.md").read_text()
