@@ -36,8 +36,8 @@ CLASSES = (
 )
 MEASURED = {
     "params": " with it on held-out test images",
-    "frontier": " with it on {count} validation images, by which it was chosen (frontier_...); the "
-    "VAE alone, on held-out test images",
+    "frontier": " with it on {count} held-out test images by the stage frontier (frontier_...); "
+    "the VAE alone, by the stage evaluate",
 }
 ABOUT = """\
 A VAE, the density of its codes, and the DiffuseVAE that refines what it decodes: the models of \

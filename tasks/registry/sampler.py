@@ -20,21 +20,28 @@ from diffusevae.sampling.sampler_config import SamplerConfig
 
 @dataclass(frozen=True)
 class Choice:
-    """The frontier's default.json: the sampler chosen, if any, and what it was measured with."""
+    """The frontier's default.json: the sampler, what it was measured with, how it was confirmed.
+
+    sampler is the one chosen on validation images (chosen, None: none) where the num_images test
+    images confirmed it, else the converged one.
+    """
 
     files: dict
     params: dict
     num_images: int
     converged: dict
-    sampler: SamplerConfig | None
-    measured: dict | None
+    chosen: dict | None
+    confirmed: bool
+    confirmation: dict | None
+    sampler: SamplerConfig
+    measured: dict
 
 
 @dataclass(frozen=True)
 class RegisteredSampler:
     """A sampler and who chose it: "params" or "frontier".
 
-    measured: the frontier's own numbers with it, on num_images validation images; none by params.
+    measured: the frontier's own numbers with it, on num_images test images; none by params.
     """
 
     config: SamplerConfig
@@ -92,11 +99,6 @@ def _read_choice(experiment: Experiment) -> RegisteredSampler:
     for part, value in now.items():
         if getattr(found, part) != value:
             raise InputError(f"{asked}, but {path} was made with other {part}; {mend}")
-    if found.sampler is None or found.measured is None:
-        raise InputError(
-            f"{asked}, but no sampler there is as good as the converged one; give "
-            f"frontier.num_steps more steps and {mend}"
-        )
     measured = {
         name: build(float, value, f"{path} measured {name[:40]}")
         for name, value in found.measured.items()

@@ -10,14 +10,9 @@ from diffusevae.report.reference_study import PRINTED, STUDY_SCALE, Scale
 from diffusevae.studies.compression.compression_study import MEASURED as COMPARED
 from tasks.dvc.excerpt import find_scale, find_source, read_excerpt
 from tasks.dvc.outputs import hash_output
+from tasks.report.cells import render_change
 from tasks.report.published import RESULTS, load_metrics
-from tasks.report.result_tables import (
-    GENERATED,
-    Metrics,
-    read_stage_table,
-    render_cell,
-    render_change,
-)
+from tasks.report.result_tables import GENERATED, Metrics, read_stage_table, render_cell
 from tasks.report.trainings import find_paired, read_trainings
 
 CLAIMS_FILE = Path("docs/claims.md")

@@ -14,6 +14,8 @@ from diffusevae.studies.ablation.ablation_study import MEASURED as ABLATED
 from diffusevae.studies.ablation.further_measures import FURTHER
 from diffusevae.studies.compression.compression_study import MEASURED as COMPARED
 from tasks.dvc.excerpt import find_section, read_excerpt
+from tasks.report.cells import render_change, render_interval
+from tasks.report.frontier_table import COLUMNS, has_verdicts, render_choice, render_frontier
 
 # The columns of each stage's table that are shown.
 NEEDED = {
@@ -126,13 +128,15 @@ def render_stage(stage: str, folder: Path) -> list[str]:
     render, file = {
         "compress": (_render_compression, "compress_table.csv"),
         "ablate": (_render_ablation, "ablate_table.csv"),
-        "frontier": (_render_frontier, "frontier_frontier.csv"),
+        "frontier": (render_frontier, "frontier_frontier.csv"),
     }[stage]
     path = folder / file
     if not path.is_file():
         return []
     section = find_section(read_excerpt(folder), stage)
     head, columns, rows = render(read_stage_table(path, stage), section)
+    if stage == "frontier":
+        head += render_choice(folder / "frontier_default.json")
     lines = [f"| {' | '.join(map(str, cells))} |" for cells in (columns, *rows)]
     return [*head, "", lines[0], "|---" * len(columns) + "|", *lines[1:], ""]
 
@@ -140,7 +144,10 @@ def render_stage(stage: str, folder: Path) -> list[str]:
 def read_stage_table(path: Path, stage: str) -> pd.DataFrame:
     """Return the table that a stage on demand left. Raises InputError."""
     mend = f"run `dvc repro {stage}@{path.parent.parent.name}`, then `diffusevae results`"
-    return read_table(path, NEEDED[stage], mend)
+    table = read_table(path, NEEDED[stage], mend)
+    if stage == "frontier" and has_verdicts(table):
+        table = read_table(path, NEEDED[stage] | COLUMNS, mend)
+    return table
 
 
 def _render_compression(table: pd.DataFrame, section: Mapping) -> TextTable:
@@ -193,56 +200,3 @@ def _render_ablation(table: pd.DataFrame, section: Mapping) -> TextTable:
         "them.",
     ]
     return head, ["fuse", "trainings", *titles], rows
-
-
-def _render_frontier(table: pd.DataFrame, section: Mapping) -> TextTable:
-    rows = []
-    for row in table.to_dict("records"):
-        name = f"ddim, eta {row['eta']:g}" if row["sampler"] == "ddim" else row["sampler"]
-        end = row.get(
-            "diffusevae_frechet_converged",
-            row["diffusevae_frechet"] - row["diffusevae_frechet_change"],
-        )
-        rows.append(
-            [
-                name,
-                row["num_steps"],
-                f"{row['diffusevae_frechet'] / end:.3f}",
-                render_change("frechet", row, "diffusevae_frechet"),
-                render_change("ssim", row, "diffusevae_ssim"),
-            ]
-        )
-    # Published before differences were extrapolated: the text goes with the last of them.
-    intervals = (
-        "95 % intervals of the paired differences, those of Fréchet distances "
-        "extrapolated to infinitely many images"
-        if "diffusevae_frechet_converged" in table
-        else "95 % bootstrap intervals of the paired differences"
-    )
-    head = [
-        "## Fewer network evaluations",
-        "",
-        f"DiffuseVAE against its own converged sampler ({section['converged_steps']} steps of "
-        f"DDIM), {section['num_images']:,} images, the same noise; {intervals}.",
-    ]
-    return (
-        head,
-        [
-            "sampler",
-            "evaluations",
-            "Fréchet distance, ratio",
-            "Fréchet distance, change",
-            "SSIM of refinements, change",
-        ],
-        rows,
-    )
-
-
-def render_change(metric: str, row: Mapping, key: str) -> str:
-    """Return the change [low, high] of a quantity in a row of a stage's table."""
-    return render_interval(metric, row[f"{key}_change"], row[f"{key}_low"], row[f"{key}_high"])
-
-
-def render_interval(metric: str, value: float, low: float, high: float) -> str:
-    middle, bottom, top = (format_value(metric, each) for each in (value, low, high))
-    return f"{middle} [{bottom}, {top}]"

@@ -344,6 +344,9 @@ def test_any_chapter_is_refused_or_shown(tmp_path):
                     "sampler": SAMPLER,
                     "converged": {},
                     "measured": {"a": 1.5},
+                    "chosen": {"num_steps": 7},
+                    "confirmed": True,
+                    "confirmation": None,
                 }
             ),
             lambda path: read_as(Choice, path, "again"),

@@ -78,7 +78,7 @@ def test_only_what_measures_touches_the_test_images():
         for stage, body in GRAPH.items()
         if any("test.safetensors" in dep for dep in body["do"]["deps"])
     }
-    studies = {"ablate", "compress", "robustness", "priors", "restore", "theory"}
+    studies = {"ablate", "compress", "frontier", "robustness", "priors", "restore", "theory"}
     studies |= {"beta_vae", "autoencoders"}
     assert users == {"sample", "evaluate"} | studies
 

@@ -56,6 +56,9 @@ def write_choice(**changes) -> None:
         "params": params,
         "num_images": 6,
         "converged": {"diffusevae_frechet": 12.0},
+        "chosen": {"sampler": "unipc", "eta": 0.0, "num_steps": 7},
+        "confirmed": True,
+        "confirmation": {"diffusevae_ssim_change": 0.0},
         "sampler": entry["sampler"] | {"sampler": "unipc", "num_steps": 7},
         "measured": {"diffusevae_frechet": 12.5, "diffusevae_ssim": 0.75},
     }
@@ -79,7 +82,7 @@ def test_params_decide_the_sampler_unless_they_leave_it_to_the_frontier(store):
     # What params.yaml's sampler made was measured on test images; nothing of it is said of another.
     assert "with it on held-out test images" in one.description
     assert one.tags["diffusevae_ssim"] == "0.886" and "frontier_" not in one.description
-    assert "with it on 6 validation images, by which it was chosen" in two.description
+    assert "with it on 6 held-out test images by the stage frontier" in two.description
     assert two.tags["frontier_diffusevae_ssim"] == "0.75"
     assert "- frontier_diffusevae_frechet: 12.5" in two.description
     assert two.tags["vae_mse"] == one.tags["vae_mse"] == "0.00662"
@@ -94,7 +97,7 @@ def test_params_decide_the_sampler_unless_they_leave_it_to_the_frontier(store):
         (None, "but there is no artifacts/toy/frontier/default.json"),
         ({"files": {"diffusevae": "0" * 64}}, "was made with other files"),
         ({"params": {"seed": 1}}, "was made with other params"),
-        ({"sampler": None}, "no sampler there is as good as the converged one"),
+        ({"sampler": None}, "default.json.sampler: expected a mapping"),
         ({"measured": 1, "files": 1}, "default.json.measured: expected a mapping"),
     ],
 )

@@ -24,6 +24,7 @@ EXPECTED: dict[Schema, str] = {
     int: "whole numbers",
     float: f"numbers within {LARGEST:g}",
     str: "text",
+    bool: "true or false",
 }
 
 
@@ -60,10 +61,11 @@ def read_as(schema: Schema, path: Path, mend: str) -> Any: ...
 
 def read_as(schema: Schema, path: Path, mend: str) -> Any:
     """Return a JSON file as `schema` (see `params.build`). Raises InputError."""
-    return _build(schema, read_json(path, mend), str(path), mend)
+    return build_again(schema, read_json(path, mend), str(path), mend)
 
 
-def _build(schema: Schema, value: object, place: str, mend: str) -> Any:
+def build_again(schema: Schema, value: object, place: str, mend: str) -> Any:
+    """Return a value read from `place` as `schema`. Raises InputError."""
     try:
         return build(schema, value, place)
     except InputError as error:
@@ -74,7 +76,8 @@ def read_mapping(path: Path, schema: Schema, mend: str) -> dict:
     """Return a JSON file's mapping, each value as `schema`. Raises InputError."""
     content = read_as(dict, path, mend)
     return {
-        name: _build(schema, value, f"{path} {name[:40]}", mend) for name, value in content.items()
+        name: build_again(schema, value, f"{path} {name[:40]}", mend)
+        for name, value in content.items()
     }
 
 
@@ -84,7 +87,7 @@ def read_table(
     """Return a CSV table of `least` rows or more, in which no number is beyond LARGEST.
 
     `columns` are those that are needed: int (whole numbers), float, float | None (may be absent),
-    str (text). Raises InputError where the file is missing, no such table, or has fewer rows.
+    str (text), bool. Raises InputError where the file is missing, no such table, or has fewer rows.
     """
     try:
         table = pd.read_csv(path)
@@ -126,6 +129,8 @@ def _holds(column: pd.Series, kind: Schema | None) -> bool:
     """Return whether a column is of a kind that `read_table` knows; None is any kind."""
     if kind is str:  # a column of digits is read as numbers
         return bool(column.map(lambda value: isinstance(value, str)).all())
+    if kind is bool:
+        return column.dtype.kind == "b"
     if column.dtype.kind not in "iuf":  # all absent is a column of floats
         return kind is None
     large = bool((column.abs() > LARGEST).any())

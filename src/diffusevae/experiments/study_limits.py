@@ -46,6 +46,8 @@ def limits_of_studies(params: SimpleNamespace, images: DatasetConfig) -> Iterato
         images.validation_images // 2,
         "pairs of validation images",
     )
+    pairs = None if images.num_test is None else images.num_test // 2
+    yield ("frontier.num_images", params.frontier.num_images, pairs, "pairs of test images")
     yield ("distil.num_train_images", params.distil.num_train_images, num_train, "training images")
 
 

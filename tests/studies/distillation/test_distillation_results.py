@@ -13,7 +13,8 @@ from diffusevae.sampling.generation import load_pair
 from diffusevae.stages import distil as stage
 from diffusevae.studies.distillation.distillation import DistilConfig
 from diffusevae.studies.distillation.distillation_results import Student, list_judged
-from diffusevae.studies.frontier.frontier_study import QUANTITIES, FrontierConfig
+from diffusevae.studies.frontier.frontier_study import FrontierConfig
+from diffusevae.studies.frontier.non_inferiority import QUANTITIES, Margins
 from diffusevae.tracking.stage_logger import StageLogger
 from tests.support.toy_artifacts import write_models
 from tests.support.toy_models import make_diffusion, make_sampler
@@ -24,7 +25,7 @@ PARAMS = SimpleNamespace(
     key="toy",
     seed=0,
     sampler=make_sampler(num_steps=3, batch_size=50),
-    frontier=FrontierConfig(("unipc",), (0.0,), (9,), 6, 12, 10),
+    frontier=FrontierConfig(("unipc",), (0.0,), (9,), 6, 12, 10, Margins(0.5, 100.0)),
     distil=DistilConfig((4, 2, 1), 1, 16, make_optimiser(batch_size=8), (1, 3)),
 )
 

@@ -1,5 +1,6 @@
 """The frontier: its points, its paired comparison, its choice."""
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,16 +16,10 @@ from diffusevae.figures.drawing import figure_style
 from diffusevae.models.classifier import Classifier, ClassifierConfig, save_classifier
 from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.stages import frontier as stage
-from diffusevae.studies.frontier import frontier_results
+from diffusevae.studies.frontier import confirmation
 from diffusevae.studies.frontier.frontier_figures import draw_frontier
-from diffusevae.studies.frontier.frontier_study import (
-    QUANTITIES,
-    FrontierConfig,
-    choose_default,
-    compare_points,
-    converged,
-    list_points,
-)
+from diffusevae.studies.frontier.frontier_study import FrontierConfig, converged, list_points
+from diffusevae.studies.frontier.non_inferiority import QUANTITIES, Margins, Trial, compare_points
 from diffusevae.tracking.stage_logger import StageLogger
 from tests.support.dvc_graph import ROOT
 from tests.support.toy_artifacts import write_models
@@ -38,6 +33,7 @@ CONFIG = FrontierConfig(
     converged_steps=8,
     num_images=12,
     num_resamples=10,
+    margins=Margins(0.5, 1e5),
 )
 
 
@@ -66,64 +62,18 @@ def make_point(shift: float, change: float = 0.0, seed: int = 0) -> dict[str, np
     }
 
 
-@pytest.mark.parametrize(
-    ("shift", "change", "not_worse"),
-    [
-        (0.0, 0.0, [True, True, True]),
-        (1.0, 0.0, [False, False, True]),
-        (0.0, -0.1, [True, True, False]),
-        (-0.5, 0.1, [True, True, True]),
-    ],
-)
-def test_only_what_is_surely_worse_counts_as_worse(shift, change, not_worse):
-    """The converged features are 0.5 off the reference: moving them nearer is better."""
-    reference = np.random.default_rng(1).normal(size=(200, 4))
-    best = make_point(0.5)
-    row = compare_points(make_point(0.5 + shift, change), best, reference, 100, 0)
-    assert [row[f"{name}_not_worse"] for name in QUANTITIES] == not_worse
-    for name in QUANTITIES:
-        assert row[f"{name}_low"] <= row[f"{name}_change"] <= row[f"{name}_high"]
-    assert row["diffusevae_ssim"] == pytest.approx(0.5 + change, abs=2e-3)
-    if shift == 1.0:  # |m|^2 grows from 4 * 0.5^2 to 4 * 1.5^2
-        assert row["ddpm_frechet_change"] == pytest.approx(8, rel=0.15)
-
-
-def make_rows(*rows: tuple) -> pd.DataFrame:
-    columns = [
-        "sampler",
-        "eta",
-        "num_steps",
-        "diffusevae_frechet",
-        "diffusevae_frechet_not_worse",
-        "diffusevae_ssim_not_worse",
-    ]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def test_the_default_has_the_fewest_steps_at_which_nothing_is_worse():
-    rows = make_rows(
-        ("ddim", 0.0, 2, 1.0, True, False),
-        ("ddim", 0.0, 10, 5.0, True, True),
-        ("unipc", 0.0, 10, 4.0, True, True),
-        ("ddim", 1.0, 5, 3.0, False, True),
-        ("unipc", 0.0, 20, 2.0, True, True),
-    )
-    assert choose_default(rows) == {"sampler": "unipc", "eta": 0.0, "num_steps": 10}
-    assert choose_default(rows.iloc[[0, 3]]) is None
-
-
 def test_the_figure_has_a_plot_per_quantity_and_a_line_per_sampler():
     reference = np.random.default_rng(1).normal(size=(50, 4))
-    best = make_point(0.2)
+    best, trial = make_point(0.2), Trial(CONFIG.margins, 6, reference, 5, 0)
     rows = pd.DataFrame(
         [
             {"sampler": p.sampler, "eta": p.eta, "num_steps": p.num_steps}
-            | compare_points(make_point(1 / p.num_steps), best, reference, 5, 0)
+            | compare_points(make_point(1 / p.num_steps), best, trial)
             for p in list_points(make_sampler(), CONFIG)
         ]
     )
     with figure_style():
-        figure = draw_frontier(rows, compare_points(best, best, reference, 1, 0))
+        figure = draw_frontier(rows, compare_points(best, best, trial))
     assert len(figure.axes) == len(QUANTITIES)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["ddim, eta 0", "ddim, eta 1", "unipc"]
@@ -131,19 +81,18 @@ def test_the_figure_has_a_plot_per_quantity_and_a_line_per_sampler():
 
 @pytest.fixture
 def run_stage(tmp_path):
-    """A function (validation images' file, out) that runs the stage on untrained models."""
+    """A function that runs the stage on untrained models; config: the section, if another."""
     folders = write_models(tmp_path)
     torch.manual_seed(0)
     network = Classifier(ClassifierConfig(4, 8, 0.0, 1), (1, 16, 16), 10)
     save_classifier(tmp_path / "classifier", network)
-    params = SimpleNamespace(
-        key="toy", seed=0, sampler=make_sampler(num_steps=3, batch_size=50), frontier=CONFIG
-    )
+    sampler = make_sampler(num_steps=3, batch_size=50)
 
-    def run(validation: Path, out: Path) -> Path:
+    def run(validation: Path, test: Path, out: Path, config: FrontierConfig = CONFIG) -> Path:
         stage.run(
-            params,
+            SimpleNamespace(key="toy", seed=0, sampler=sampler, frontier=config),
             validation=validation,
+            test=test,
             **folders,
             classifier=tmp_path / "classifier",
             out=out,
@@ -154,9 +103,18 @@ def run_stage(tmp_path):
     return run
 
 
-def test_the_stage_names_the_model_its_choice_is_for_and_repeats_its_bytes(run_stage, tmp_path):
-    write_split(tmp_path / "images", 24, 0)
-    one, two = (run_stage(tmp_path / "images", tmp_path / name) for name in ("one", "two"))
+@pytest.fixture
+def images(tmp_path):
+    """The files of validation and test images."""
+    write_split(tmp_path / "validation", 24, 0)
+    write_split(tmp_path / "test", 30, 1)
+    return tmp_path / "validation", tmp_path / "test"
+
+
+def test_the_stage_names_the_model_its_choice_is_for_and_repeats_its_bytes(
+    run_stage, images, tmp_path
+):
+    one, two = (run_stage(*images, tmp_path / name) for name in ("one", "two"))
     for file in ("frontier.csv", "frontier.png", "default.json", "budget.csv", "budget.png"):
         assert (one / file).read_bytes() == (two / file).read_bytes()
     default = json.loads((one / "default.json").read_text())
@@ -170,46 +128,78 @@ def test_the_stage_names_the_model_its_choice_is_for_and_repeats_its_bytes(run_s
     assert default["params"]["sampler"]["num_steps"] == 3 and default["params"]["seed"] == 0
     table = pd.read_csv(one / "frontier.csv")
     assert len(table) == 6 and default["num_images"] == 12
+    assert default["chosen"]["num_steps"] == 2 and default["confirmed"]  # margins forgive all
     chosen = SamplerConfig(**default["sampler"])
-    [row] = [
-        row
-        for row in table.to_dict("records")
-        if (row["sampler"], row["eta"]) == (chosen.sampler, chosen.eta)
-        and row["num_steps"] == chosen.num_steps
-    ]
-    assert default["measured"] == {
-        name: pytest.approx(row[name]) for name in ("diffusevae_frechet", "diffusevae_ssim")
-    }
+    assert (chosen.sampler, chosen.num_steps) == (default["chosen"]["sampler"], 2)
+    assert (table["diffusevae_diversity_low"] <= table["diffusevae_diversity"]).all()
+    # Of other images: what was chosen by is no measure of what was chosen.
+    row = table[(table["sampler"] == chosen.sampler) & (table["num_steps"] == 2)].iloc[0]
+    assert default["measured"]["diffusevae_ssim"] != pytest.approx(row["diffusevae_ssim"])
+    for name, value in default["measured"].items():
+        assert value == default["confirmation"][name]
 
 
-def test_the_choice_names_its_settings_as_params_yaml_states_them(run_stage, tmp_path):
+def test_the_choice_is_confirmed_on_the_last_test_images_alone(run_stage, images, tmp_path):
+    validation, test = images
+    one = run_stage(validation, test, tmp_path / "one")
+    tensors = load_tensors(test)
+    tensors["images"][:6] //= 4  # of 30 images the last 24 are used
+    save_tensors(tmp_path / "other", tensors)
+    two = run_stage(validation, tmp_path / "other", tmp_path / "two")
+    tensors["images"][6:18] //= 4  # the first of these are refined
+    save_tensors(tmp_path / "darker", tensors)
+    three = run_stage(validation, tmp_path / "darker", tmp_path / "three")
+    texts = [(out / "default.json").read_text() for out in (one, two, three)]
+    assert texts[0] == texts[1] != texts[2]
+    tables = [(out / "frontier.csv").read_bytes() for out in (one, two, three)]
+    assert tables[0] == tables[1] == tables[2]
+
+
+def test_the_choice_names_its_settings_as_params_yaml_states_them(run_stage, images, tmp_path):
     """The registry compares both; an option that is off stands in neither."""
-    write_split(tmp_path / "images", 24, 0)
-    default = json.loads(
-        (run_stage(tmp_path / "images", tmp_path / "out") / "default.json").read_text()
-    )
+    default = json.loads((run_stage(*images, tmp_path / "out") / "default.json").read_text())
     stated = load_entry(ROOT / "params.yaml", "experiments", "quickstart")
     for section in ("sampler", "frontier"):
         assert default["params"][section].keys() == stated[section].keys()
+    assert default["params"]["frontier"]["margins"].keys() == stated["frontier"]["margins"].keys()
 
 
-def test_where_nothing_is_good_enough_nothing_is_chosen(run_stage, tmp_path, monkeypatch):
-    monkeypatch.setattr(frontier_results, "choose_default", lambda table: None)
-    write_split(tmp_path / "images", 24, 0)
-    default = json.loads(
-        (run_stage(tmp_path / "images", tmp_path / "out") / "default.json").read_text()
+@pytest.mark.parametrize("margins", [Margins(0.5, 1e-9), Margins(1e-9, 1e5)])
+def test_where_nothing_is_proven_the_converged_sampler_is_the_default(
+    run_stage, images, tmp_path, margins
+):
+    config = dataclasses.replace(CONFIG, margins=margins)
+    out = run_stage(*images, tmp_path / "out", config)
+    default = json.loads((out / "default.json").read_text())
+    assert default["chosen"] is None and default["confirmation"] is None
+    assert not default["confirmed"]
+    sampler = SamplerConfig(**default["sampler"])
+    assert (sampler.sampler, sampler.eta, sampler.num_steps) == ("ddim", 0.0, 8)
+    assert set(default["measured"]) == {"diffusevae_frechet", "diffusevae_ssim"}
+    budget = pd.read_csv(out / "budget.csv").set_index("part")
+    assert budget.loc["sampler: the default's few steps", "value"] == 0
+
+
+def test_what_test_images_do_not_confirm_is_no_default(run_stage, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(confirmation, "passes", lambda row: False)
+    default = json.loads((run_stage(*images, tmp_path / "out") / "default.json").read_text())
+    assert default["chosen"]["num_steps"] == 2 and not default["confirmed"]
+    assert default["confirmation"]["diffusevae_ssim_low"] is not None
+    assert default["sampler"]["num_steps"] == 8
+    assert (
+        default["measured"]["diffusevae_ssim"]
+        == (default["confirmation"]["diffusevae_ssim_converged"])
     )
-    assert default["sampler"] is None and default["measured"] is None
 
 
-def test_generated_images_are_held_against_others_than_those_refined(run_stage, tmp_path):
-    write_split(tmp_path / "images", 24, 0)
-    tensors = load_tensors(tmp_path / "images")
+def test_generated_images_are_held_against_others_than_those_refined(run_stage, images, tmp_path):
+    validation, test = images
+    tensors = load_tensors(validation)
     tensors["images"][12:] //= 4  # of 24 images the first 12 are refined, the others the reference
     save_tensors(tmp_path / "darker", tensors)
     first, second = (
-        pd.read_csv(run_stage(tmp_path / name, tmp_path / f"{name}_out") / "frontier.csv")
-        for name in ("images", "darker")
+        pd.read_csv(run_stage(file, test, tmp_path / f"{file.name}_out") / "frontier.csv")
+        for file in (validation, tmp_path / "darker")
     )
     assert first["diffusevae_ssim"].equals(second["diffusevae_ssim"])
     assert (first["ddpm_frechet"] != second["ddpm_frechet"]).all()

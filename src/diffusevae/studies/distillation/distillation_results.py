@@ -25,10 +25,10 @@ from diffusevae.studies.frontier.frontier_figures import draw_frontier
 from diffusevae.studies.frontier.frontier_study import (
     FrontierConfig,
     Subject,
-    compare_points,
     make_images,
     measure_images,
 )
+from diffusevae.studies.frontier.non_inferiority import Trial, compare_points
 from diffusevae.training.diffusion_training import Images
 from diffusevae.training.stage_trainings import OpenTraining
 
@@ -91,10 +91,13 @@ def judge_students(
     departure: the mean squared difference of new images from the measure's, with its interval over
     images. frechet_ratio: the distance over the measure's.
     """
-    num_resamples, seed = params.frontier.num_resamples, params.seed
+    config, seed = params.frontier, params.seed
+    points = list_judged(teacher, students, params)
+    num_tried = len(points) - 1  # all but the measure
+    trial = Trial(config.margins, num_tried, subject.reference, config.num_resamples, seed)
     rows: list[dict[str, object]] = []
     shown = {"VAE: pictures of the codes": subject.decoded[:NUM_SHOWN].cpu()}
-    for name, model, sampler in list_judged(teacher, students, params):
+    for name, model, sampler in points:
         start = time.monotonic()
         new, refined = make_images(model, sampler, subject, seed)
         seconds = (time.monotonic() - start) / (2 * len(new))
@@ -107,13 +110,13 @@ def judge_students(
             "eta": sampler.eta,
             "num_steps": sampler.num_steps,
         }
-        row |= compare_points(point, best, subject.reference, num_resamples, seed)
-        row |= measure_departure(new, wanted, seed, num_resamples)
+        row |= compare_points(point, best, trial)
+        row |= measure_departure(new, wanted, seed, config.num_resamples)
         rows.append(row)
         shown[f"{name}, {sampler.num_steps}"] = new[:NUM_SHOWN]
         values = "  ".join(f"{key} {row[key]:.4g}" for key in (*best, "departure"))
         log.message(f"{name} {sampler.num_steps} steps  {values}")
-    table, end = pd.DataFrame(rows), compare_points(best, best, subject.reference, 1, seed)
+    table, end = pd.DataFrame(rows), compare_points(best, best, trial)
     table["frechet_ratio"] = table["diffusevae_frechet"] / end["diffusevae_frechet"]
     return Judged(table, end, shown)
 

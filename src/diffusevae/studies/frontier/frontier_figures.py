@@ -21,7 +21,8 @@ LOG_RATIO = 10  # a range of distances from this factor on is drawn logarithmica
 def draw_frontier(rows: pd.DataFrame, end: Mapping[str, float]) -> Figure:
     """Return each quantity there is over the number of network evaluations, a line per sampler.
 
-    Filled points are not worse than the converged sampler, whose values `end` are dashed lines.
+    Filled points are proven within the margin of the converged sampler, whose values `end` are
+    dashed lines.
     """
     titles = {name: title for name, title in TITLES.items() if name in rows}
     figure, grid = panels(len(titles), 1, 2.5 * len(titles) + 0.6, sharex=True)
@@ -31,7 +32,7 @@ def draw_frontier(rows: pd.DataFrame, end: Mapping[str, float]) -> Figure:
         for colour, ((sampler, eta), line) in zip(COLOURS, lines, strict=False):
             label = f"ddim, eta {eta:g}" if sampler == "ddim" else sampler
             axes.plot(line["num_steps"], line[name], color=colour, label=label)
-            good = line[f"{name}_not_worse"]
+            good = line[f"{name}_non_inferior"]
             axes.plot(line["num_steps"][good], line[name][good], "o", color=colour)
             axes.plot(
                 line["num_steps"][~good],

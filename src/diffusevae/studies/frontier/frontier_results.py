@@ -1,4 +1,4 @@
-"""Every point of the frontier measured, the default that follows, and the files that it leaves."""
+"""Every point of the frontier measured, the choice that follows, and the files that it leaves."""
 
 import json
 import time
@@ -22,18 +22,24 @@ from diffusevae.metrics.set_comparison import extract_features
 from diffusevae.models.classifier import Classifier
 from diffusevae.models.vae import reconstruct_all
 from diffusevae.sampling.generation import Models, Pair, decode_new_codes, draw_labels
+from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.studies.frontier.budget import split_distance
 from diffusevae.studies.frontier.budget_figures import draw_budget
+from diffusevae.studies.frontier.confirmation import Confirmation, describe, name_point
+from diffusevae.studies.frontier.diversity import NUM_TWICE, compare_variances
 from diffusevae.studies.frontier.frontier_figures import draw_frontier
 from diffusevae.studies.frontier.frontier_study import (
-    QUANTITIES,
+    VARIANCE,
     Subject,
-    choose_default,
-    compare_points,
     converged,
     list_points,
     measure_point,
-    read_point,
+)
+from diffusevae.studies.frontier.non_inferiority import (
+    QUANTITIES,
+    Trial,
+    choose_point,
+    compare_points,
 )
 
 
@@ -41,7 +47,8 @@ from diffusevae.studies.frontier.frontier_study import (
 class Frontier:
     """A row for every point, that of the converged sampler, and features of DiffuseVAE's images.
 
-    `points` has these by the way, eta and steps of a sampler; `chosen` names the default, if any.
+    `points` has these by the way, eta and steps of a sampler; `chosen` names the one that is to be
+    confirmed, if any.
     """
 
     table: pd.DataFrame
@@ -54,7 +61,7 @@ class Frontier:
 def make_subject(
     pair: Pair, classifier: Classifier, images: Tensor, num_images: int, seed: int
 ) -> Subject:
-    """Return what every point has in common, of uint8 validation images on the device to use.
+    """Return what every point has in common, of uint8 held-out images on the device to use.
 
     Raises InputError where there are too few for an interval.
     """
@@ -62,7 +69,7 @@ def make_subject(
     images, others = images[:num_images], images[num_images : 2 * num_images]
     if min(len(images), len(others)) < SMALLEST:
         raise InputError(
-            f"frontier: {len(images) + len(others)} validation images; at least {SMALLEST} to "
+            f"frontier: {len(images) + len(others)} held-out images; at least {SMALLEST} to "
             f"refine and as many others are needed: raise frontier.num_images (now {num_images}) "
             "or the images of the split"
         )
@@ -82,36 +89,44 @@ def measure_frontier(
 ) -> Frontier:
     """Measure every sampler and hold it against the converged one."""
     config, seed = params.frontier, params.seed
+    samplers = list_points(params.sampler, config)
+    trial = Trial(config.margins, len(samplers), subject.reference, config.num_resamples, seed)
     best = measure_point(models, converged(params.sampler, config), subject, seed)
+    num_made = 3 * len(subject.real) + min(NUM_TWICE, len(subject.real))
     rows = []
     points: dict[tuple, np.ndarray] = {}
-    for sampler in list_points(params.sampler, config):
+    for sampler in samplers:
         start = time.monotonic()
         point = measure_point(models, sampler, subject, seed)
-        key = {"sampler": sampler.sampler, "eta": sampler.eta, "num_steps": sampler.num_steps}
+        key = name_point(sampler)
         name = f"{sampler.sampler}_eta{sampler.eta:g}_{sampler.num_steps}_seconds_per_image"
-        log.timing(name, (time.monotonic() - start) / (3 * len(subject.real)))
+        log.timing(name, (time.monotonic() - start) / num_made)
         points[tuple(key.values())] = point["diffusevae_frechet"]
-        compared = compare_points(point, best, subject.reference, config.num_resamples, seed)
-        rows.append(key | compared)
+        kept = compare_variances(point[VARIANCE], best[VARIANCE])
+        compared = compare_points(point, best, trial) | {
+            "diffusevae_diversity": kept["value"],
+            "diffusevae_diversity_low": kept["low"],
+            "diffusevae_diversity_high": kept["high"],
+        }
+        rows.append({**key, **compared})
         values = "  ".join(f"{name} {compared[name]:.4g}" for name in QUANTITIES)
         log.message(f"{sampler.sampler} eta {sampler.eta:g} {sampler.num_steps} steps  {values}")
     table = pd.DataFrame(rows)
-    chosen = choose_default(table)
-    log.message(f"default: {chosen or 'none, as every point is worse than the converged sampler'}")
-    end = compare_points(best, best, subject.reference, 1, seed)
-    return Frontier(table, end, best, points, chosen)
+    return Frontier(table, compare_points(best, best, trial), best, points, choose_point(table))
 
 
 def save_frontier(
-    out: Path, found: Frontier, params: SimpleNamespace, num_images: int, files: Mapping[str, Path]
+    out: Path,
+    found: Frontier,
+    confirmation: Confirmation,
+    params: SimpleNamespace,
+    files: Mapping[str, Path],
 ) -> None:
     """Write frontier.csv and .png, and default.json with the hashes of the files it is true of."""
     out.mkdir(parents=True, exist_ok=True)
     found.table.to_csv(out / "frontier.csv", index=False)
     with figure_style():
         save_figure(draw_frontier(found.table, found.end), out / "frontier.png")
-    chosen = found.chosen
     default = {
         "files": {name: sha256_of(path) for name, path in files.items()},
         "params": {
@@ -119,15 +134,15 @@ def save_frontier(
             "sampler": leave_out_defaults(params.sampler),
             "frontier": leave_out_defaults(params.frontier),
         },
-        "num_images": num_images,
         "converged": {name: found.end[name] for name in QUANTITIES},
-        "sampler": chosen and leave_out_defaults(params.sampler) | chosen,
-        "measured": chosen and read_point(found.table, chosen),
+        **describe(confirmation),
     }
     (out / "default.json").write_text(json.dumps(default, indent=2, sort_keys=True) + "\n")
 
 
-def save_budget(out: Path, found: Frontier, models: Models, subject: Subject, seed: int) -> None:
+def save_budget(
+    out: Path, found: Frontier, default: SamplerConfig, models: Models, subject: Subject, seed: int
+) -> None:
     """Write budget.csv and .png: where the distance of the default's images comes from."""
     end = found.best["diffusevae_frechet"]
     decoded = decode_new_codes(models, "prior", len(subject.real), seed)
@@ -136,7 +151,7 @@ def save_budget(out: Path, found: Frontier, models: Models, subject: Subject, se
         "vae_gmm": subject.features(subject.decoded),
         "vae_prior": subject.features(decoded),
         "diffusevae_converged": end,
-        "diffusevae": found.points.get(tuple((found.chosen or {}).values()), end),
+        "diffusevae": found.points.get(tuple(name_point(default).values()), end),
     }
     budget = split_distance(features, subject.reference)
     budget.to_csv(out / "budget.csv", index=False)
