@@ -32,22 +32,22 @@ class Evidence:
     device: torch.device
     classifier: Classifier
     train: Split
-    test: Split
+    validation: Split
     codes: list[str] = field(default_factory=list)
 
     @property
     def refined(self) -> Tensor:
-        """The test images that versions refine; they generate as many."""
-        return self.test.images[: self._count]
+        """The validation images that versions refine; they generate as many."""
+        return self.validation.images[: self._count]
 
     @property
     def others(self) -> Tensor:
-        """As many other test images, which new images are held against."""
-        return self.test.images[self._count : 2 * self._count]
+        """As many other validation images, which new images are held against."""
+        return self.validation.images[self._count : 2 * self._count]
 
     @property
     def _count(self) -> int:
-        return min(self.config.num_images, len(self.test) // 2)
+        return min(self.config.num_images, len(self.validation) // 2)
 
     def features(self, images: Tensor) -> np.ndarray:
         """Return the classifier's features of images."""
@@ -66,7 +66,10 @@ class Evidence:
         Copies of real images among its new ones; classes that these hardly show, if the champion's
         do, or, where there is none, if that is so of more than half of the classes.
         """
-        images, shown = {f"version {number}": made.generated}, (self.train.shown, self.test.shown)
+        images, shown = (
+            {f"version {number}": made.generated},
+            (self.train.shown, self.validation.shown),
+        )
         copied = find_copies(images, *shown, self.config.seed, self.device)
         missed = self.find_missed(made)
         if champion is not None:
@@ -97,8 +100,9 @@ class Evidence:
 def load_evidence(experiment: Experiment) -> Evidence:
     """Return what an experiment's versions are judged by. Raises InputError."""
     device = choose_device()
-    train, test = (
-        load_split(experiment.data("prepared", f"{part}.safetensors")) for part in ("train", "test")
+    train, validation = (
+        load_split(experiment.data("prepared", f"{part}.safetensors"))
+        for part in ("train", "validation")
     )
     network = load_classifier(experiment.data("train_classifier", "model.safetensors"), device)
-    return Evidence(experiment, load_gate(), device, network, train, test)
+    return Evidence(experiment, load_gate(), device, network, train, validation)

@@ -38,7 +38,7 @@ DONE = {PROMOTE: "promoted", HOLD: "held", REFUSE: "refused"}
 class Comparison:
     """Two versions held against each other: what was decided and why, and what both made of real.
 
-    real: the N test images that both refined, N x C x H x W in [0, 1]. codes: a line for each
+    real: the N validation images that both refined, N x C x H x W in [0, 1]. codes: a line for each
     version that worked with other code than is at hand.
     """
 

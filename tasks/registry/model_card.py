@@ -42,9 +42,9 @@ MEASURED = {
 ABOUT = """\
 A VAE, the density of its codes, and the DiffuseVAE that refines what it decodes: the models of \
 experiment `{experiment.name}`, data set `{experiment.dataset}`. The alias `champion` is on the \
-best version, judged on the same test images. A version's page says what data and code made it, \
-how good it is, and how to make it again; `diffusevae compare {experiment.name}` holds two side by \
-side.
+best version, judged on the same validation images. A version's page says what data and code made \
+it, how good it is, and how to make it again; `diffusevae compare {experiment.name}` holds two \
+side by side.
 """
 CARD = """\
 # DiffuseVAE of experiment {experiment}, data set {dataset}

@@ -105,10 +105,13 @@ def name_model(experiment: Experiment) -> str:
     return f"{MODEL_PREFIX}{experiment.name}"
 
 
-def identify_test_images(experiment: Experiment) -> str:
-    """Return the SHA-256 of the test images that its metrics are about."""
+def identify_images(experiment: Experiment) -> dict[str, str]:
+    """Return the SHA-256 of the test images that its metrics are of, and of the validation ones."""
     real = load_tensors(experiment.output("sample", "pairs.safetensors"))["real"]
-    return hashlib.sha256(real.contiguous().numpy().tobytes()).hexdigest()
+    return {
+        "test_sha256": hashlib.sha256(real.contiguous().numpy().tobytes()).hexdigest(),
+        "validation_sha256": sha256_of(experiment.data("prepared", "validation.safetensors")),
+    }
 
 
 def describe_environment() -> dict[str, str]:
@@ -189,7 +192,7 @@ def _describe_version(
     tags |= git_tags() | {
         "dataset": experiment.dataset,
         "parent_run": parent_run,
-        "test_sha256": identify_test_images(experiment),
+        **identify_images(experiment),
         "environment": json.dumps(describe_environment()),
     }
     card = write_card(experiment, sampler, shown, client.get_run(parent_run))

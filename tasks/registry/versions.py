@@ -23,7 +23,7 @@ from diffusevae.tracking.mlflow_store import connect
 from tasks.registry.model_card import METRICS_ON_CARD
 from tasks.registry.model_folder import MEND, fetch_model
 from tasks.registry.own_process import describe_code, make_apart
-from tasks.registry.registration import identify_test_images, name_model
+from tasks.registry.registration import identify_images, name_model
 
 HASHED = ("vae", "prior", "diffusevae")
 
@@ -82,8 +82,13 @@ def load_version(experiment: Experiment, number: str) -> Iterator[Version]:
 
 
 def _require_comparable(experiment: Experiment, what: str, tags: dict[str, str]) -> None:
-    """Raise InputError unless the version was measured on this data set and these test images."""
-    expected = {"dataset": experiment.dataset, "test_sha256": identify_test_images(experiment)}
+    """Raise InputError unless the version is of this data set and its division.
+
+    One of another may have been trained on what it would be judged by now.
+    """
+    expected = {"dataset": experiment.dataset} | identify_images(experiment)
+    if "validation_sha256" not in tags:  # registered before there was such a tag
+        del expected["validation_sha256"]
     for tag, value in expected.items():
         if tags.get(tag) != value:
             raise InputError(

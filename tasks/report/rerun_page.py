@@ -72,7 +72,7 @@ def _draw_all(comparison: Comparison) -> list[ShownPicture]:
     candidate = f"Candidate, version {comparison.candidate}"
     ours, theirs = comparison.ours, comparison.theirs
     refined = [
-        Strip("Real test images", comparison.real, COLOURS["real"]),
+        Strip("Real validation images", comparison.real, COLOURS["real"]),
         Strip(champion, theirs.refined, INK),
         Strip(candidate, ours.refined, COLOURS["diffusevae"]),
     ]
@@ -82,8 +82,8 @@ def _draw_all(comparison: Comparison) -> list[ShownPicture]:
     ]
     return [
         ShownPicture(
-            "The same test images, refined",
-            f"The first {COLUMNS} test images, not chosen.",
+            "The same validation images, refined",
+            f"The first {COLUMNS} validation images, not chosen.",
             "",
             _draw(refined, COLUMNS),
         ),

@@ -31,7 +31,7 @@ def test_generators_that_copy_nothing_are_seldom_named_whatever_the_sizes(
             for i, size in enumerate((num_generated, num_train, num_test))
         ]
         counts = count_copies(*sets, seed)
-        named += chance_of_copies(counts["training"], counts["test"]) <= level
+        named += chance_of_copies(counts["training"], counts["held-out"]) <= level
     assert named <= 12  # of 100 with 5 % each, 13 or more come up in 0.2 % of simulations
 
 
@@ -45,16 +45,16 @@ def test_nor_is_a_generator_that_learned_from_few_images():
     assert find_copies({"vae_gmm": drawn, "ddpm": draw_blobs(500, 4)}, train, test, 0) == []
 
 
-@pytest.mark.parametrize("kind", ["training", "test"])
+@pytest.mark.parametrize("kind", ["training", "held-out"])
 @pytest.mark.parametrize(("num_train", "num_test", "share"), [(60, 300, 1.0), (400, 300, 0.5)])
 def test_copies_are_named_with_what_to_look_at(kind, num_train, num_test, share):
-    real = {"training": draw_blobs(num_train, 1), "test": draw_blobs(num_test, 2)}
+    real = {"training": draw_blobs(num_train, 1), "held-out": draw_blobs(num_test, 2)}
     copied = real[kind].repeat(10, 1, 1, 1)[:200]
     rng = torch.Generator().manual_seed(4)
     copied = (copied + 0.002 * torch.randn(copied.shape, generator=rng)).clamp(0, 1)
     images = torch.where(
         torch.rand(200, 1, 1, 1, generator=rng) < share, copied, draw_blobs(200, 3)
     )
-    (line,) = find_copies({"ddpm": images}, real["training"], real["test"], 0)
+    (line,) = find_copies({"ddpm": images}, real["training"], real["held-out"], 0)
     assert line.startswith("copies: images of ddpm lie at ")
     assert f"look at them beside their nearest {kind} images" in line

@@ -93,7 +93,7 @@ def test_copies_are_a_warning_beside_the_numbers_and_few_training_images_are_non
     copies = to_unit(inputs["test"].images[:40])
     metrics = evaluate(**inputs | {"generated": inputs["generated"] | {"ddpm": copies}})[0]
     (warning,) = metrics["warnings"]
-    assert warning.startswith("copies: images of ddpm lie at 40 of the test images")
+    assert warning.startswith("copies: images of ddpm lie at 40 of the held-out images")
     assert metrics["generated"]["ddpm"]["frechet"]["value"] >= 0
 
 

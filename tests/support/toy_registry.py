@@ -15,6 +15,7 @@ from tasks.parent_run import open_parent_run
 from tasks.registry.registration import Registered, register
 from tests.support.checkouts import ROOT
 from tests.support.toy_artifacts import DIFFUSION, SHAPE, UNET, make_images, make_metrics
+from tests.support.toy_splits import write_split
 
 TOY = Experiment("toy", "toy_data", "mnist")
 SAMPLER = """\
@@ -41,6 +42,7 @@ def write_toy(tmp_path: Path) -> None:
     metrics = TOY.output("evaluate", "metrics.json")
     metrics.parent.mkdir(parents=True)
     metrics.write_text(json.dumps(make_metrics()))
+    write_split(TOY.data("prepared", "validation.safetensors"), 100, 0)
     classifier = TOY.data("train_classifier", "model.safetensors")
     classifier.parent.mkdir(parents=True)
     classifier.touch()

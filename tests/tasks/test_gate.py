@@ -109,9 +109,9 @@ def test_an_impossible_rule_is_refused(changes, reason):
 
 @pytest.fixture
 def registry(store, tmp_path):
-    """The toy store, with what a comparison needs: test images, a classifier, the rule."""
+    """The toy store, with what a comparison needs: validation images, a classifier, the rule."""
     Path("params.yaml").write_text(SAMPLER + RULE)
-    for seed, part in enumerate(("test", "train")):
+    for seed, part in enumerate(("validation", "train")):
         write_split(TOY.data("prepared", f"{part}.safetensors"), 100, seed)
     network = Classifier(ClassifierConfig(4, 8, 0.0, 1), SHAPE, 2)
     save_classifier(TOY.data("train_classifier", "model.safetensors"), network)
@@ -232,10 +232,10 @@ def paint(classes):
 
 @pytest.fixture
 def four_classes(registry, monkeypatch):
-    """The registry, with test images of four classes and a classifier that knows them."""
+    """The registry, with validation images of four classes and a classifier that knows them."""
     torch.manual_seed(0)
     Path("params.yaml").write_text(SAMPLER + RULE.replace("num_images: 40", "num_images: 100"))
-    for part in ("train", "test"):
+    for part in ("train", "validation"):
         classes = torch.arange(200) % 4
         images = (255 * paint(classes)).round().to(torch.uint8)
         split = {"images": images, "labels": classes, "indices": torch.arange(200)}
@@ -354,6 +354,7 @@ def test_a_word_said_while_the_gate_judges_outranks_it(registry, monkeypatch):
     [
         ("dataset", "other", "its dataset is other, here it is toy_data"),
         ("test_sha256", "0" * 64, "its test_sha256 is 00000"),
+        ("validation_sha256", "0" * 64, "its validation_sha256 is 00000"),
         ("vae_sha256", "0" * 64, "vae.safetensors is not the file that was registered"),
         ("sampler", "{}", "sampler.json is not what was registered"),
         ("diffusevae_ssim", None, "it has no diffusevae_ssim"),
@@ -373,6 +374,14 @@ def test_what_cannot_be_compared_is_refused_by_name(registry, tag, value, reason
     assert tags["gate"] == "refused" and reason in tags["gate_reason"]
     assert f"diffusevae-toy version {second}" in tags["gate_reason"]
     assert gate.find_champion(TOY) == first
+
+
+def test_a_version_that_names_no_validation_images_is_compared(registry):
+    """Those registered before the gate judged by such images."""
+    first = register_changed(0.5)
+    registry.delete_model_version_tag("diffusevae-toy", first, "validation_sha256")
+    judge(first)
+    assert judge(register_changed(1e-5)).decision == "hold"
 
 
 @pytest.mark.fault("R3", "R4")

@@ -17,7 +17,7 @@ MOST_COMPARED = 5_000  # images of each kind
 def find_copies(
     generated: Mapping[str, Tensor],
     train: Tensor,
-    test: Tensor,
+    held_out: Tensor,
     seed: int,
     device: torch.device | str = "cpu",
 ) -> list[str]:
@@ -28,8 +28,8 @@ def find_copies(
     """
     lines = []
     for name, images in generated.items():
-        counts = count_copies(images, train, test, seed, device)
-        for kind, other in (("training", "test"), ("test", "training")):
+        counts = count_copies(images, train, held_out, seed, device)
+        for kind, other in (("training", "held-out"), ("held-out", "training")):
             copied = counts[kind]
             if chance_of_copies(copied, counts[other]) <= ALARM_RATE / 2:
                 lines.append(
@@ -41,24 +41,25 @@ def find_copies(
 
 
 def count_copies(
-    images: Tensor, train: Tensor, test: Tensor, seed: int, device: torch.device | str = "cpu"
+    images: Tensor, train: Tensor, held_out: Tensor, seed: int, device: torch.device | str = "cpu"
 ) -> dict[str, int]:
-    """Return of how many "training" and "test" images there are copies: as many of both are drawn.
+    """Return of how many "training" and "held-out" images there are copies.
 
-    A copy is at most COPY_RATIO times as far from the image as from the nearest of the other kind.
+    As many of both are drawn. A copy is at most COPY_RATIO times as far from the image as from the
+    nearest of the other kind.
     """
-    number = min(len(train), len(test), MOST_COMPARED)
+    number = min(len(train), len(held_out), MOST_COMPARED)
     order = [
         torch.randperm(len(some), generator=generator(seed, "copies", i))[:number]
-        for i, some in enumerate((train, test))
+        for i, some in enumerate((train, held_out))
     ]
-    real = [_shrink(train[order[0]]).to(device), _shrink(test[order[1]]).to(device)]
+    real = [_shrink(train[order[0]]).to(device), _shrink(held_out[order[1]]).to(device)]
     near: tuple[set[int], set[int]] = (set(), set())
     for part in _shrink(images[:MOST_COMPARED]).to(device).split(500):
         (first, at_first), (second, at_second) = (torch.cdist(part, own).min(1) for own in real)
         near[0].update(at_first[first <= COPY_RATIO * second].tolist())
         near[1].update(at_second[second < COPY_RATIO * first].tolist())
-    return {"training": len(near[0]), "test": len(near[1])}
+    return {"training": len(near[0]), "held-out": len(near[1])}
 
 
 def chance_of_copies(copied: int, others: int) -> float:

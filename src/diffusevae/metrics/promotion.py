@@ -1,6 +1,7 @@
 """Whether a candidate may take the champion's place: measured, judged, decided.
 
-Both refine the same test images and generate from the same seed, so every difference is paired.
+Both refine the same images and generate from the same seed, so every difference is paired. They are
+validation images, for what is promoted is chosen: tables are of test images.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,8 +30,9 @@ PROMOTE, REFUSE, HOLD = "promote", "refuse", "hold"
 class GateConfig:
     """The rule: promote what is better by one metric at least and worse by none.
 
-    margins: for each metric that decides, the smallest difference that matters. num_images test
-    images are refined by both, and as many generated; others are the reference of these.
+    margins: for each metric that decides, the smallest difference that matters; less than trainings
+    with other seeds differ by is none (docs/team.md). num_images validation images are refined by
+    both, and as many generated; others are the reference of these.
     """
 
     num_images: PositiveCount
