@@ -168,5 +168,5 @@ def test_corruptions_are_what_they_say():
 
 def test_metrics_know_their_direction():
     lower = {name for name in METRICS if METRICS[name].better == "lower"}
-    assert lower == {"mse", "lpips", "mae", "edge_sim", "hist_sim", "frechet", "kid"}
+    assert lower == {"mse", "lpips", "mae", "edge_sim", "hist_sim", "frechet", "frechet_inf", "kid"}
     assert np.isfinite([METRICS[name].low or 0 for name in METRICS]).all()

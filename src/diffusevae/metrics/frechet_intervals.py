@@ -31,13 +31,30 @@ def frechet_interval(f: np.ndarray, g: np.ndarray) -> dict[str, float]:
 
     Raises ValueError for sets of less than 4 images.
     """
+    value, bias, first, second, growth = _measure_distance(f, g)
+    low, high = solve_interval(value, bias, first, second, growth)
+    return {"value": value, "low": max(0.0, low), "high": high}
+
+
+def frechet_at_infinity(f: np.ndarray, g: np.ndarray) -> dict[str, float]:
+    """Return the distance of infinitely many images of both kinds, with its interval.
+
+    It is that of f (N x D) and g (M x D) less its bias, so that of two equal kinds is around zero,
+    on either side. Needs more images than features.
+    """
+    value, bias, first, second, growth = _measure_distance(f, g)
+    # The bias is measured, too: by the jackknife's blocks.
+    low, high = solve_interval(value, bias, first, second + second / (BLOCKS - 1), growth)
+    return {"value": value - bias, "low": float(low - bias), "high": float(high - bias)}
+
+
+def _measure_distance(f: np.ndarray, g: np.ndarray) -> tuple[float, float, float, float, float]:
+    """Return a distance, its bias, both parts of its variance, and how that grows with it."""
     f, g = require_features(f, g, SMALLEST)
     with threadpool_limits(1, user_api="blas"):  # matrices this small gain nothing from threads
         value, bias = frechet_distance(f, g), _bias_of_change(f, [g])
-        first, second = _variance_of_change(f, [g])
         growth = max(1.0, _measure_growth(f, g))
-    low, high = solve_interval(value, bias, first, second, growth)
-    return {"value": value, "low": max(0.0, low), "high": high}
+        return value, bias, *_variance_of_change(f, [g]), growth
 
 
 def frechet_difference(
@@ -48,8 +65,9 @@ def frechet_difference(
     Extrapolated to infinitely many images. now and before: N x D, paired row by row where they
     were made from the same noise; reference: M x D. Without `before` it is the distance itself.
     """
-    sets = [now] if before is None else [now, before]
-    sets = [require_features(reference, each, SMALLEST)[1] for each in sets]
+    if before is None:
+        return frechet_at_infinity(reference, now)
+    sets = [require_features(reference, each, SMALLEST)[1] for each in (now, before)]
     reference = np.asarray(reference, dtype=np.float64)
     if len({len(each) for each in sets}) > 1:
         raise ValueError(

@@ -12,7 +12,11 @@ from diffusevae.core.errors import InputError
 from diffusevae.data.dataset import Split, in_batches, to_unit
 from diffusevae.metrics.contracts import NOISE, corrupt, find_breaches, require
 from diffusevae.metrics.distribution import frechet_distance, kid
-from diffusevae.metrics.frechet_intervals import frechet_difference, frechet_interval
+from diffusevae.metrics.frechet_intervals import (
+    frechet_at_infinity,
+    frechet_difference,
+    frechet_interval,
+)
 from diffusevae.metrics.intervals import count_needed, kid_interval, precision_recall_interval
 from diffusevae.metrics.labels import RIVALS
 from diffusevae.models.classifier import Classifier
@@ -129,7 +133,7 @@ def _measure_distribution(
     enough = min(len(reference), len(features)) > features.shape[1]
     results: dict[str, Any] = {
         "frechet": frechet_interval(reference, features),
-        "frechet_inf": frechet_difference(reference, features) if enough else None,
+        "frechet_inf": frechet_at_infinity(reference, features) if enough else None,
         "kid": kid_interval(*pair),
         **precision_recall_interval(*pair, k=neighbours),
     }
