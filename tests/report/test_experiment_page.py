@@ -151,10 +151,22 @@ def test_the_summary_names_the_headline_numbers():
         "On 1,234 test images",
         "is 0.871 for the VAE and 0.886 for DiffuseVAE",
         "2,345 newly made images",
-        "is 100 for the plain VAE and 16.7 for DiffuseVAE",
+        "is 50.0 for the VAE and 16.7 for DiffuseVAE from the same codes",
         "score 4.18.",
     ):
         assert words in text, words
+
+
+def test_gains_over_other_generators_stand_with_their_intervals():
+    text = " ".join(Page(build_report(make_inputs())).text.split())
+    assert "VAE, code from the fitted mixture −3.00 (−4.00 to −2.00); " in text
+    assert "DDPM, no code −5.00 (−6.00 to −4.00). Proven" in text
+    metrics = make_metrics()
+    metrics["gains"] = dict.fromkeys(metrics["gains"])  # fewer images than features
+    for entry in metrics["generated"].values():
+        entry["frechet_inf"] = None
+    text = " ".join(Page(build_report(make_inputs(metrics=metrics))).text.split())
+    assert "Proven is what" not in text and "not measured" in text
 
 
 @pytest.mark.fault("D17")

@@ -106,9 +106,19 @@ def generated_rows(generated: Mapping, floor: Mapping) -> list[Row]:
     return [*rows, Row(FLOOR, "", floor_cells)]
 
 
+def list_gains(metrics: Mapping) -> list[tuple[str, Cell]]:
+    """Return (rival, DiffuseVAE's Fréchet distance less its) of each rival that was measured."""
+    return [
+        (WAYS[rival][0], format_cell("frechet", entry))
+        for rival, entry in metrics["gains"].items()
+        if entry is not None
+    ]
+
+
 def _best_way(generated: Mapping, name: str) -> str:
     sign = 1 if METRICS[name].better == "lower" else -1
-    return min(generated, key=lambda way: sign * generated[way][name]["value"])
+    found = {way: entry[name]["value"] for way, entry in generated.items() if entry[name]}
+    return min(found, key=lambda way: sign * found[way], default="")
 
 
 def study_rows(dataset: str, metrics: Mapping) -> list[Row]:
