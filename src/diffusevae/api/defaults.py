@@ -11,7 +11,7 @@ from diffusevae.models.vae_config import VAEConfig
 from diffusevae.sampling.sampler_config import SamplerConfig
 from diffusevae.training.loop import OptimiserConfig
 
-VAE_NETWORK = VAEConfig(8, 8, (1, 2, 4, 8), (), 0.0, "mse", 1e-5)
+VAE_NETWORK = VAEConfig(4, 8, (1, 2, 4, 8), (), 0.0, "mse", 1e-6, open_ends=True)
 VAE_OPTIMISER = OptimiserConfig(2e-3, "cosine", 32, 1.0, 0.99)
 DIFFUSION = DiffusionConfig("cosine", 1000, 1e-4, 0.02, "v", "centred", True)
 UNET = UNetConfig(16, (1, 2, 4), 1, (2,), 4, 64, 0.0, ("in", "down", "skip"))

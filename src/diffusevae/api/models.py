@@ -62,7 +62,7 @@ def train_vae(
     >>> rows = []
     >>> vae = train_vae(torch.rand(40, 3, 16, 16), epochs=2, on_epoch=rows.append)
     >>> vae.latent_shape, [row["epoch"] for row in rows]
-    ((8, 2, 2), [1, 2])
+    ((4, 2, 2), [1, 2])
     """
     train, held_out = hold_out(images, validation, seed)
     vae, _ = fit_vae(
