@@ -147,7 +147,7 @@ def test_the_names_that_a_shell_completes_are_those_of_params_yaml(root, monkeyp
 def test_a_shell_completes_experiments_and_commands():
     asked = {"_DIFFUSEVAE_COMPLETE": "complete_bash"}
     done = run(**asked, COMP_WORDS="diffusevae run cpu_m", COMP_CWORD="2")
-    assert done.stdout.split() == ["cpu_mnist"]
+    assert done.stdout.split() == ["cpu_mnist", "cpu_mnist_seed1", "cpu_mnist_seed2"]
     done = run(**asked, COMP_WORDS="diffusevae roll", COMP_CWORD="1")
     assert done.stdout.split() == ["rollback"]
     done = run(folder=Path("/"), **asked, COMP_WORDS="diffusevae run cpu_m", COMP_CWORD="2")

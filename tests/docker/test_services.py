@@ -37,6 +37,7 @@ from tests.support.routes import find_answered, list_bottle
 from tests.support.services import DATABASES, Postgres, Service, end, free_port, start
 from tests.support.toy_artifacts import make_images, make_metrics, write_models
 from tests.support.toy_registry import SAMPLER, TOY
+from tests.support.toy_splits import write_split
 
 PASSWORDS = {name: secrets.token_hex(12) for name in ("mlflow", "prefect", "optuna")}
 KEYS = {name: secrets.token_hex(12) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
@@ -277,6 +278,7 @@ def register_toy(folder: Path) -> Registered:
     (folder / "constraints.txt").write_text((ROOT / "constraints.txt").read_text())
     (folder / "src").symlink_to(ROOT / "src")
     save_tensors(TOY.output("sample", "pairs.safetensors"), {"real": make_images(4)})
+    write_split(TOY.data("prepared", "validation.safetensors"), 4, 0)
     metrics = TOY.output("evaluate", "metrics.json")
     metrics.parent.mkdir(parents=True)
     metrics.write_text(json.dumps(make_metrics()))

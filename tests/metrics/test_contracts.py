@@ -118,7 +118,7 @@ def few_values(kind: str) -> torch.Tensor:
         "grey on grey": 0.25 + boxes / 2,
         "black": torch.zeros(9, 1, 32, 32),
         "white": torch.ones(9, 3, 32, 32),
-        "grey": torch.full((9, 1, 32, 32), 0.5),
+        "grey": torch.full((9, 1, 32, 32), 128 / 255),  # real images have 8 bits
         "one": boxes[:1],
         "two": boxes[:2],
         "alike": boxes[:1].repeat(9, 1, 1, 1),
