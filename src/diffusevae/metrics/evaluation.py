@@ -46,9 +46,11 @@ from diffusevae.metrics.set_comparison import (
     compare_generators,
     describe_classifier,
     extract_features,
+    extract_sets,
     list_batches,
     measure_sets,
 )
+from diffusevae.metrics.verdicts import DIFFERENCES
 from diffusevae.models.classifier import Classifier
 
 
@@ -116,7 +118,7 @@ def _measure_generated(
 ) -> dict[str, object]:
     """Return the distances of all sets, those of the floor apart, gains, and classes."""
     known = extract_features(classifier, reference, device)
-    features = {name: extract_features(classifier, images, device) for name, images in sets.items()}
+    features = extract_sets(classifier, sets, device)
     distances = measure_sets(known, features, neighbours, device)
     floor = distances.pop("floor")
     return {
@@ -180,8 +182,8 @@ def summarise_pairs(frame: pd.DataFrame, num_resamples: int, seed: int) -> dict:
     """
     columns = {model: frame[frame["model"] == model].set_index("index") for model in RESTORERS}
     refined = columns["diffusevae"][list(PAIRED)]
-    columns["difference"] = refined - columns["vae"][list(PAIRED)]
-    columns["control"] = refined - columns["stretched"][list(PAIRED)]
+    for rival, name in DIFFERENCES.items():
+        columns[name] = refined - columns[rival][list(PAIRED)]
     seed = seed_of(seed, "evaluate", "pairs")
     return {
         who: {

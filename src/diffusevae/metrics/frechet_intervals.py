@@ -31,9 +31,7 @@ def frechet_interval(f: np.ndarray, g: np.ndarray) -> dict[str, float]:
 
     Raises ValueError for sets of less than 4 images.
     """
-    value, bias, first, second, growth = _measure_distance(f, g)
-    low, high = solve_interval(value, bias, first, second, growth)
-    return {"value": value, "low": max(0.0, low), "high": high}
+    return frechet_both(f, g)[0]
 
 
 def frechet_at_infinity(f: np.ndarray, g: np.ndarray) -> dict[str, float]:
@@ -42,19 +40,21 @@ def frechet_at_infinity(f: np.ndarray, g: np.ndarray) -> dict[str, float]:
     It is that of f (N x D) and g (M x D) less its bias, so that of two equal kinds is around zero,
     on either side. Needs more images than features.
     """
-    value, bias, first, second, growth = _measure_distance(f, g)
-    # The bias is measured, too: by the jackknife's blocks.
-    low, high = solve_interval(value, bias, first, second + second / (BLOCKS - 1), growth)
-    return {"value": value - bias, "low": float(low - bias), "high": float(high - bias)}
+    return frechet_both(f, g)[1]
 
 
-def _measure_distance(f: np.ndarray, g: np.ndarray) -> tuple[float, float, float, float, float]:
-    """Return a distance, its bias, both parts of its variance, and how that grows with it."""
+def frechet_both(f: np.ndarray, g: np.ndarray) -> tuple[dict[str, float], dict[str, float]]:
+    """Return `frechet_interval` and `frechet_at_infinity`, for the work of one."""
     f, g = require_features(f, g, SMALLEST)
     with threadpool_limits(1, user_api="blas"):  # matrices this small gain nothing from threads
         value, bias = frechet_distance(f, g), _bias_of_change(f, [g])
+        first, second = _variance_of_change(f, [g])
         growth = max(1.0, _measure_growth(f, g))
-        return value, bias, *_variance_of_change(f, [g]), growth
+    low, high = solve_interval(value, bias, first, second, growth)
+    at_hand = {"value": value, "low": max(0.0, low), "high": high}
+    # The bias is measured, too: by the jackknife's blocks.
+    low, high = solve_interval(value, bias, first, second + second / (BLOCKS - 1), growth)
+    return at_hand, {"value": value - bias, "low": float(low - bias), "high": float(high - bias)}
 
 
 def frechet_difference(

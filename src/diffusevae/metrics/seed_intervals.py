@@ -79,12 +79,10 @@ def compare_trainings(frames: Sequence[pd.DataFrame], metrics: Sequence[Mapping]
             values = np.stack([table[name].to_numpy() for table in tables])
             if np.isfinite(values).all():
                 rows.append(("paired", model, name, interval_over_trainings(values)))
-    ways = {**metrics[0]["generated"], "floor": None}
-    for way in ways:
+    sets = [each["generated"] | {"floor": each["floor"]} for each in metrics]
+    for way in sets[0]:
         for name in DISTRIBUTION:
-            entries = [
-                (each["generated"] | {"floor": each["floor"]})[way][name] for each in metrics
-            ]
+            entries = [each[way][name] for each in sets]
             if None not in entries:
                 found = interval_of_trainings([entry["value"] for entry in entries])
                 rows.append(("generated", way, name, found))

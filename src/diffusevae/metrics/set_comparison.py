@@ -12,11 +12,7 @@ from diffusevae.core.errors import InputError
 from diffusevae.data.dataset import Split, in_batches, to_unit
 from diffusevae.metrics.contracts import NOISE, corrupt, find_breaches, require
 from diffusevae.metrics.distribution import frechet_distance, kid
-from diffusevae.metrics.frechet_intervals import (
-    frechet_at_infinity,
-    frechet_difference,
-    frechet_interval,
-)
+from diffusevae.metrics.frechet_intervals import frechet_both, frechet_difference
 from diffusevae.metrics.intervals import count_needed, kid_interval, precision_recall_interval
 from diffusevae.metrics.labels import RIVALS
 from diffusevae.models.classifier import Classifier
@@ -33,11 +29,8 @@ def compare_sets(
 
     As `measure_sets` does. Images are uint8 or float in [0, 1].
     """
-    everything = {"reference": reference, **sets}
-    features = {
-        name: extract_features(classifier, images, device) for name, images in everything.items()
-    }
-    return measure_sets(features.pop("reference"), features, neighbours, device)
+    known = extract_features(classifier, reference, device)
+    return measure_sets(known, extract_sets(classifier, sets, device), neighbours, device)
 
 
 def measure_sets(
@@ -73,7 +66,7 @@ def compare_generators(
     refined = sets["diffusevae_gmm"]
     return {
         rival: frechet_difference(reference, refined, sets[rival])
-        if min(len(reference), len(refined)) > refined.shape[1]
+        if _are_enough(reference, refined)
         else None
         for rival in RIVALS
     }
@@ -106,6 +99,13 @@ def extract_features(classifier: Classifier, images: Tensor, device: torch.devic
     return torch.cat(features).numpy()
 
 
+def extract_sets(
+    classifier: Classifier, sets: Mapping[str, Tensor], device: torch.device
+) -> dict[str, np.ndarray]:
+    """Return the features of each set of images, by its name."""
+    return {name: extract_features(classifier, images, device) for name, images in sets.items()}
+
+
 @torch.inference_mode()
 def classify(classifier: Classifier, images: Tensor, device: torch.device) -> Tensor:
     """Return the classes, N on the CPU, that images uint8 or float in [0, 1] are taken for."""
@@ -130,16 +130,21 @@ def _measure_distribution(
 ) -> dict[str, dict[str, float]]:
     """Return all four with their intervals; tables of all pairs are made on the device."""
     pair = place_pair(reference, features, device)
-    enough = min(len(reference), len(features)) > features.shape[1]
+    at_hand, at_infinity = frechet_both(reference, features)
     results: dict[str, Any] = {
-        "frechet": frechet_interval(reference, features),
-        "frechet_inf": frechet_at_infinity(reference, features) if enough else None,
+        "frechet": at_hand,
+        "frechet_inf": at_infinity if _are_enough(reference, features) else None,
         "kid": kid_interval(*pair),
         **precision_recall_interval(*pair, k=neighbours),
     }
     values = {name: entry["value"] for name, entry in results.items() if entry is not None}
     require(find_breaches(values))
     return results
+
+
+def _are_enough(reference: np.ndarray, features: np.ndarray) -> bool:
+    """Whether there are more images than features: else nothing is extrapolated from them."""
+    return min(len(reference), len(features)) > features.shape[1]
 
 
 def place_pair(f: np.ndarray, g: np.ndarray, device: torch.device) -> tuple[Any, Any]:
