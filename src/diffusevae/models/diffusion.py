@@ -17,7 +17,7 @@ from diffusevae.core.params import build, leave_out_defaults
 from diffusevae.core.tensor_file import freeze, load_config, of_one_model, save_tensors
 from diffusevae.models.conditions import GREY, Hidden, tell_apart
 from diffusevae.models.diffusion_config import DiffusionConfig
-from diffusevae.models.predictions import split_output, target_of
+from diffusevae.models.predictions import find_beyond, split_output, target_of
 from diffusevae.models.unet import UNet, UNetConfig
 
 
@@ -137,7 +137,7 @@ class DiffusionModel(nn.Module):
         noise_error = predicted_eps - eps
         if self.config.open_ends:
             low, high = self.x_0_bounds
-            beyond = (x_0 <= low) & (predicted_x_0 < low) | (x_0 >= high) & (predicted_x_0 > high)
+            beyond = find_beyond(x_0, predicted_x_0, low, high)
             error, noise_error = (e.masked_fill(beyond, 0) for e in (error, noise_error))
         squared = error.square()
         if self.loss_weights is not None:

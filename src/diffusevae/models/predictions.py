@@ -62,3 +62,11 @@ def _x_0_per_error(alpha_bars: Tensor, prediction: Prediction) -> Tensor:
     """Return T errors of the x_0 that follows from a prediction which is wrong by 1."""
     a, s = alpha_bars.sqrt(), (1 - alpha_bars).sqrt()
     return {"x0": a**0, "eps": s / a, "v": s, "flow": s / (a + s)}[prediction]
+
+
+def find_beyond(x: Tensor, predicted: Tensor, low: float, high: float) -> Tensor:
+    """Return where a prediction lies beyond the end of [low, high] at which x is: booleans.
+
+    Such a prediction is no error where ends are open: it is clipped.
+    """
+    return (x <= low) & (predicted < low) | (x >= high) & (predicted > high)

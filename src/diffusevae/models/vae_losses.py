@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from diffusevae.models.codebook import perplexity
+from diffusevae.models.predictions import find_beyond
 from diffusevae.models.vae import VAE, before_clipping
 from diffusevae.models.vae_config import Reconstruction
 
@@ -47,8 +48,7 @@ def open_error(y: Tensor, x: Tensor, kind: Reconstruction) -> Tensor:
 
     Beyond an end of the range at which the true pixel lies there is none: clipping mends it.
     """
-    beyond = (x <= 0) & (y < 0) | (x >= 1) & (y > 1)
-    error = (y - x).masked_fill(beyond, 0)
+    error = (y - x).masked_fill(find_beyond(x, y, 0, 1), 0)
     return error.abs().mean() if kind == "l1" else error.square().mean()
 
 

@@ -148,16 +148,14 @@ def study_rows(dataset: str, metrics: Mapping) -> list[Row]:
                 for model in MODELS
             }
             rows.append(_study_row("PSNR (dB) of the mean MSE", name, of_mean))
-    at_once = {
-        model: (NOT_GIVEN, NOT_GIVEN, {"value": metrics["set"][model]["hist_sim"]})
-        for model in MODELS
-    }
-    rows.append(_study_row("HistSim of all images at once", "hist_sim", at_once))
-    unrounded = {
-        model: (NOT_GIVEN, NOT_GIVEN, {"value": metrics["set"][model]["hist_sim_unrounded"]})
-        for model in MODELS
-    }
-    rows.append(_study_row("HistSim of values that are not rounded", "hist_sim", unrounded))
+    for title, key in (
+        ("HistSim of all images at once", "hist_sim"),
+        ("HistSim of values that are not rounded", "hist_sim_unrounded"),
+    ):
+        found = {
+            model: (NOT_GIVEN, NOT_GIVEN, {"value": metrics["set"][model][key]}) for model in MODELS
+        }
+        rows.append(_study_row(title, "hist_sim", found))
     return rows
 
 
