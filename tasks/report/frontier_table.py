@@ -5,6 +5,7 @@ what asks for them goes with the last of such tables.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +20,16 @@ from tasks.report.cells import render_change
 COLUMNS: dict[str, Schema] = {
     **{f"{name}_non_inferior": bool for name in JUDGED},
     **{f"diffusevae_diversity{part}": float for part in ("", "_low", "_high")},
+    "frechet_net_ratio": float | None,
 }
 COMPARED = (
     "sampler",
     "evaluations",
-    "Fréchet distance, ratio",
+    "Fréchet distance at infinity, ratio",
     "Fréchet distance, change",
     "SSIM of refinements, change",
 )
+NONE = "–"  # where the converged sampler's images are as near as real ones
 HEADS = ("within the margins", "variance of refinements, ratio")
 
 
@@ -73,15 +76,11 @@ def render_frontier(
     rows = []
     for row in table.to_dict("records"):
         name = f"ddim, eta {row['eta']:g}" if row["sampler"] == "ddim" else row["sampler"]
-        end = row.get(
-            "diffusevae_frechet_converged",
-            row["diffusevae_frechet"] - row["diffusevae_frechet_change"],
-        )
         rows.append(
             [
                 name,
                 row["num_steps"],
-                f"{row['diffusevae_frechet'] / end:.3f}",
+                _render_ratio(row),
                 render_change("frechet", row, "diffusevae_frechet"),
                 render_change("ssim", row, "diffusevae_ssim"),
                 *(_render_verdict(row) if has_verdicts(table) else ()),
@@ -101,7 +100,19 @@ def render_frontier(
         f"DDIM), {section['num_images']:,} images, the same noise; {intervals}.",
         *_describe_margins(section),
     ]
-    return head, [*COMPARED, *(HEADS if has_verdicts(table) else ())], rows
+    if not has_verdicts(table):
+        return head, [name.replace(" at infinity", "") for name in COMPARED], rows
+    return head, [*COMPARED, *HEADS], rows
+
+
+def _render_ratio(row: Mapping) -> str:
+    """Return the ratio of distances, net of the floor; of older tables that of the images at hand."""
+    if "frechet_net_ratio" in row:
+        return NONE if math.isnan(row["frechet_net_ratio"]) else f"{row['frechet_net_ratio']:.3f}"
+    end = row.get(
+        "diffusevae_frechet_converged", row["diffusevae_frechet"] - row["diffusevae_frechet_change"]
+    )
+    return f"{row['diffusevae_frechet'] / end:.3f}"
 
 
 def _describe_margins(section: Mapping) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from diffusevae.metrics.labels import FLOOR, RESTORERS
-from diffusevae.metrics.paired import DISTRIBUTION, METRICS, PAIRED
+from diffusevae.metrics.metric import DISTRIBUTION, METRICS, PAIRED
 from diffusevae.report.claims import CLAIMS, NOT_COMPARABLE, judge_ours, judge_printed
 from diffusevae.report.reference_study import PRINTED, STUDY_SCALE, Scale
 from diffusevae.studies.compression.compression_study import MEASURED as COMPARED

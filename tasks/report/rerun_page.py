@@ -9,7 +9,7 @@ from diffusevae.core.template import render
 from diffusevae.experiments.experiment import Experiment
 from diffusevae.figures.drawing import COLOURS, INK, Strip, draw_strips, figure_style, save_figure
 from diffusevae.metrics.labels import ARROWS
-from diffusevae.metrics.paired import METRICS
+from diffusevae.metrics.metric import METRICS
 from diffusevae.metrics.promotion import Judgement
 from diffusevae.report.page import STYLE, ShownPicture
 from diffusevae.report.report_tables import format_cell, format_value

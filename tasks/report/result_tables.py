@@ -8,7 +8,7 @@ import pandas as pd
 
 from diffusevae.core.readback import read_table
 from diffusevae.metrics.labels import ARROWS, FLOOR, RESTORERS, WAYS
-from diffusevae.metrics.paired import DISTRIBUTION, METRICS, PAIRED
+from diffusevae.metrics.metric import DISTRIBUTION, METRICS, PAIRED
 from diffusevae.report.report_tables import NOT_MEASURED, format_value
 from diffusevae.studies.ablation.ablation_study import MEASURED as ABLATED
 from diffusevae.studies.ablation.further_measures import FURTHER

@@ -12,7 +12,7 @@ from diffusevae.experiments.experiment import Experiment, load_experiment
 from diffusevae.experiments.params_file import PARAMS_FILE
 from diffusevae.metrics.labels import FLOOR, RESTORERS, WAYS
 from diffusevae.metrics.measured import read_metrics, read_per_image
-from diffusevae.metrics.paired import DISTRIBUTION, PAIRED
+from diffusevae.metrics.metric import DISTRIBUTION, PAIRED
 from diffusevae.metrics.seed_intervals import compare_trainings
 from tasks.report.result_tables import render_cell, render_title
 

@@ -34,7 +34,7 @@ def test_sets_are_measured_in_the_features_of_a_classifier():
     assert [row["epoch"] for row in rows] == [1, 2]
     same = api.evaluate_sets(dark, dark, classifier)["value"]
     other = api.evaluate_sets(dark, bright, classifier)["value"]
-    assert list(same.index) == ["frechet", "kid", "precision", "recall"]
+    assert list(same.index) == ["frechet", "kid", "precision", "recall", "density", "coverage"]
     assert same["frechet"] < 1e-6 < other["frechet"] and same["recall"] == 1 > other["recall"]
 
 

@@ -31,7 +31,7 @@ from diffusevae.metrics.measured import (
     read_per_image,
     read_trials,
 )
-from diffusevae.metrics.paired import PAIRED
+from diffusevae.metrics.metric import PAIRED
 from diffusevae.report.overview import build_overview, read_study
 from diffusevae.report.timings import add_timings
 from diffusevae.sampling.sampler_config import SamplerConfig

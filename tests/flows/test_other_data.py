@@ -12,7 +12,7 @@ from PIL import Image
 from diffusevae.core.tensor_file import load_tensors
 from diffusevae.data.dataset import load_split
 from diffusevae.data.idx import read_idx_set
-from diffusevae.metrics.paired import DISTRIBUTION, PAIRED
+from diffusevae.metrics.metric import DISTRIBUTION, PAIRED
 from diffusevae.models.vae import load_vae
 from tests.support.checkouts import ROOT, copy_checkout, run_pipeline
 from tests.support.real_data import raw_folder

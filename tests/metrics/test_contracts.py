@@ -18,7 +18,8 @@ from diffusevae.metrics.contracts import (
     measure_corruptions,
     require,
 )
-from diffusevae.metrics.paired import METRICS, PAIRED, measure_pairs
+from diffusevae.metrics.metric import METRICS, PAIRED
+from diffusevae.metrics.paired import measure_pairs
 from diffusevae.metrics.perceptual import load_lpips
 from diffusevae.report import reference_study
 from tests.support.real_data import raw_folder

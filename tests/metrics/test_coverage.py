@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from diffusevae.core.randomness import seed_of
+from diffusevae.metrics.density_coverage import density_coverage_interval
 from diffusevae.metrics.distribution import frechet_distance
 from diffusevae.metrics.frechet_intervals import (
     frechet_at_infinity,
@@ -130,6 +131,18 @@ def test_intervals_of_precision_and_recall_hold_the_mean_of_new_draws(kind):
         assert width == pytest.approx(2 * 1.96 * deviation, rel=0.15)
 
 
+@pytest.mark.parametrize("kind", ["equal", "narrow", "far"])
+def test_intervals_of_density_and_coverage_hold_the_mean_of_new_draws(kind):
+    times = 300
+    found = repeat(density_coverage_interval, kind, 250, 16, times)
+    for name in ("density", "coverage"):
+        each = [both[name] for both in found]
+        assert accept(cover(each), times)
+        width = np.mean([one["high"] - one["low"] for one in each])
+        deviation = np.std([one["value"] for one in each])  # known to about 4 %
+        assert width == pytest.approx(2 * 1.96 * deviation, rel=0.15)
+
+
 @pytest.mark.parametrize("kind", ["equal", "shifted", "far"])
 def test_intervals_of_a_distance_at_infinity_hold_that_of_the_populations(kind):
     times, truth = 300, true_distance(kind, 16) if kind != "equal" else 0.0
@@ -171,9 +184,10 @@ def measured(count: int, dim: int, times: int) -> dict[str, float]:
     for kind in SETS:
         for name, measure in (("frechet", frechet_interval), ("kid", kid_interval)):
             shares[f"{name} {kind}"] = cover(repeat(measure, kind, count, dim, times))
-        both = repeat(precision_recall_interval, kind, count, dim, times)
-        for name in ("precision", "recall"):
-            shares[f"{name} {kind}"] = cover([each[name] for each in both])
+        for measure in (precision_recall_interval, density_coverage_interval):
+            both = repeat(measure, kind, count, dim, times)
+            for name in both[0]:
+                shares[f"{name} {kind}"] = cover([each[name] for each in both])
     for one, other, same_noise in PAIRS:
         found = repeat_difference(one, other, same_noise, count, dim, times)
         truth = true_distance(one, dim) - true_distance(other, dim)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from diffusevae.metrics.distribution import frechet_distance, kid, require_features
-from diffusevae.metrics.paired import METRICS
+from diffusevae.metrics.metric import METRICS
 from tests.support.toy_sets import find_covered, normal
 
 

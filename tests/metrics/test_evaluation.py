@@ -12,7 +12,8 @@ from diffusevae.core.tensor_file import save_tensors
 from diffusevae.data.dataset import Split, to_unit
 from diffusevae.metrics.evaluation import EvaluateConfig, evaluate, flatten
 from diffusevae.metrics.labels import RESTORERS, WAYS
-from diffusevae.metrics.paired import DISTRIBUTION, PAIRED, hist_sim_of_set
+from diffusevae.metrics.metric import DISTRIBUTION, PAIRED
+from diffusevae.metrics.paired import hist_sim_of_set
 from diffusevae.metrics.set_comparison import compare_generators, compare_sets
 from diffusevae.models.classifier import Classifier, ClassifierConfig, save_classifier
 from diffusevae.stages import evaluate as stage

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from diffusevae.metrics import paired
-from diffusevae.metrics.paired import DISTRIBUTION, METRICS, PAIRED, measure_pairs
+from diffusevae.metrics.metric import DISTRIBUTION, METRICS, PAIRED
+from diffusevae.metrics.paired import measure_pairs
 from tests.support.toy_sets import blobs, blurred, noisy
 
 FUNCTIONS = {

@@ -7,7 +7,7 @@ import torch
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.tensor_file import load_tensors, save_tensors
-from diffusevae.metrics.paired import METRICS
+from diffusevae.metrics.metric import METRICS
 from diffusevae.metrics.perceptual import load_lpips, lpips, unavailable
 from tests.support.real_data import MIRROR, raw_folder
 

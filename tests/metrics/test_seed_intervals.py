@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffusevae.metrics.paired import PAIRED
+from diffusevae.metrics.metric import PAIRED
 from diffusevae.metrics.seed_intervals import (
     compare_trainings,
     interval_of_trainings,

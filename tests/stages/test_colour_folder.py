@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from diffusevae.core.tensor_file import load_tensors
 from diffusevae.core.yaml_file import read_yaml
 from diffusevae.experiments.experiment import RAW, load_experiment
-from diffusevae.metrics.paired import PAIRED
+from diffusevae.metrics.metric import PAIRED
 from diffusevae.stages.__main__ import _load
 from diffusevae.stages.names import ON_DEMAND, STAGES
 from diffusevae.tracking.stage_logger import StageLogger

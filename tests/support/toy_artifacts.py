@@ -11,7 +11,7 @@ import torch
 from diffusevae.core.tensor_file import save_tensors, sha256_of
 from diffusevae.figures.results import Results
 from diffusevae.metrics.labels import RIVALS, WAYS
-from diffusevae.metrics.paired import DISTRIBUTION, PAIRED
+from diffusevae.metrics.metric import DISTRIBUTION, PAIRED
 from diffusevae.models.diffusion import DiffusionModel, save_diffusion
 from diffusevae.models.diffusion_config import DiffusionConfig
 from diffusevae.models.latent_mixture import Mixture, save_mixture
@@ -78,6 +78,8 @@ def make_metrics(lpips: bool = True) -> dict:
             "kid": entry(-0.5 + i),
             "precision": entry(0.5 + i / 20),
             "recall": entry(0.75 - i / 20),
+            "density": entry(0.55 + i / 20),
+            "coverage": entry(0.7 - i / 20),
         }
         for i, way in enumerate(WAYS)
     }
@@ -105,6 +107,8 @@ def make_metrics(lpips: bool = True) -> dict:
             "kid": entry(2e-5),
             "precision": entry(0.95),
             "recall": entry(0.94),
+            "density": entry(0.99),
+            "coverage": entry(0.87),
         },
         "gains": {rival: entry(-3.0 - i, 1.0) for i, rival in enumerate(RIVALS)},
         "intervals_of_sets": "mean over new draws of num_generated images",

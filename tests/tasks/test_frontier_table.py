@@ -65,6 +65,7 @@ def test_the_table_says_what_is_proven_and_how_much_variance_is_left(tmp_path):
         "diffusevae_diversity_low": 0.75,
         "diffusevae_diversity_high": 0.85,
         "diffusevae_ssim_non_inferior": True,
+        "frechet_net_ratio": 1.18,
     }
     rows = [row | {"diffusevae_frechet_non_inferior": passed} for passed in (True, False)]
     pd.DataFrame(rows).to_csv(tmp_path / "frontier_frontier.csv", index=False)
@@ -81,7 +82,10 @@ def test_the_table_says_what_is_proven_and_how_much_variance_is_left(tmp_path):
     proven, not_proven = [line for line in lines if line.startswith("| unipc")]
     assert proven.endswith("| proven | 0.80 [0.75, 0.85] |")
     assert not_proven.endswith("| not proven | 0.80 [0.75, 0.85] |")
-    assert "| 1.100 |" in proven
+    assert "| 1.180 |" in proven
+    equal = pd.DataFrame(rows).assign(frechet_net_ratio=float("nan"))
+    equal.to_csv(tmp_path / "frontier_frontier.csv", index=False)
+    assert any("| 20 | – |" in line for line in render_stage("frontier", tmp_path))
     damaged = pd.DataFrame(rows).astype({"diffusevae_ssim_non_inferior": object})
     damaged.loc[0, "diffusevae_ssim_non_inferior"] = "perhaps"
     damaged.to_csv(tmp_path / "frontier_frontier.csv", index=False)

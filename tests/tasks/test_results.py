@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 import tasks.results as results
 from command.line import main
 from diffusevae.core.errors import InputError
-from diffusevae.metrics.paired import PAIRED
+from diffusevae.metrics.metric import PAIRED
 from diffusevae.report.claims import CLAIMS, judge_ours
 from diffusevae.report.reference_study import Scale
 from tasks.dvc.excerpt import find_hash, read_excerpt

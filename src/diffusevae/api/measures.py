@@ -63,13 +63,14 @@ def evaluate_pairs(
 def evaluate_sets(
     real: Array, made: Array, classifier: Classifier, *, neighbours: int = 3
 ) -> pd.DataFrame:
-    """Return Fréchet distance, KID, precision and recall of a set of images, with 95 % intervals.
+    """Return how far a set of images is from real ones, each number with its 95 % interval.
 
     They are those of the classifier's features (`train_classifier`, or `load_classifier` of a
     pipeline's): numbers of other features, FID's among them, do not compare, nor those of other
     numbers of images. real and made: N and M x C x H x W, uint8 or in [0, 1], of which there must
     be some times `neighbours`. Rows: frechet, frechet_inf (of infinitely many images; only where
-    there are more images than features), kid, precision, recall. Raises InputError.
+    there are more images than features), kid, precision, recall, density, coverage (the latter
+    two of Naeem et al., 2020). Raises InputError.
     """
     sets = {"made": in_unit(made, "made")}
     reference, device = in_unit(real, "real"), choose_device()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diffusevae.figures.drawing import CLASS_COLOURS, COLOURS, INK, MUTED, label_axes, panels
 from diffusevae.metrics.labels import FLOOR, MODEL_NAMES, WAYS, describe_direction
-from diffusevae.metrics.paired import METRICS, PAIRED
+from diffusevae.metrics.metric import METRICS, PAIRED
 from diffusevae.models.diffusion_config import DiffusionConfig
 
 LEAST_KL = 1e-5  # nats; a logarithmic scale has no 0

@@ -7,7 +7,8 @@ from scipy.ndimage import gaussian_filter, median_filter
 from scipy.signal import wiener
 from torch import Tensor
 
-from diffusevae.metrics.paired import METRICS, mse, ssim
+from diffusevae.metrics.metric import METRICS
+from diffusevae.metrics.paired import mse, ssim
 
 MEASURED = {"mse": mse, "ssim": ssim}
 FILTERS: dict[str, tuple[float, ...]] = {  # settings to choose from: sigma, or side of the window

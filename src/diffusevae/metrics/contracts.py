@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.randomness import generator
-from diffusevae.metrics.paired import METRICS, PAIRED, SMALLEST_MSE, SOBEL_GAIN, measure_pairs
+from diffusevae.metrics.metric import METRICS, PAIRED, SOBEL_GAIN
+from diffusevae.metrics.paired import SMALLEST_MSE, measure_pairs
 from diffusevae.metrics.perceptual import lpips
 
 ROUNDING = 1e-5  # room for float32

@@ -1,4 +1,4 @@
-"""Distances between two sets of images by their features: Fréchet distance, KID, precision, recall.
+"""Distances between two sets of images by their features, and who lies near whom.
 
 Features are N x D arrays of a named extractor; numbers from different extractors do not compare.
 The Fréchet distance of N images is too large by O(1 / N): only distances at equal N compare.
@@ -107,19 +107,48 @@ def find_covered_by_parts(
     parts: S x M booleans, each a division of the centres into two: those that are true, then the
     others. A part holds none or more than k, and half of all about. Distances are taken once.
     """
-    reaches = _neighbour_reach(centres, k, parts)
-    widest = place_beside(centres, reaches.max(axis=0))
+    reaches = find_reaches(centres, k, parts)
+    image, centre, apart = find_pairs(images, centres, reaches.max(axis=0))
     covered = np.zeros((len(parts), 2, len(images)), dtype=bool)
+    for part, reach, found in zip(parts, reaches, covered, strict=True):
+        inside = apart <= reach[centre]
+        found[0, image[inside & part[centre]]] = True
+        found[1, image[inside & ~part[centre]]] = True
+    return covered
+
+
+def find_pairs(
+    images: Features, centres: Features, reaches: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return all pairs of an image (N x D) that a centre (M x D) reaches: their rows, how far.
+
+    reaches: M squared distances; the third array holds such, too. Of all pairs they are few.
+    """
+    widest, found = place_beside(centres, reaches), []
     for start in range(0, len(images), CHUNK):
         distances = _square_distances(images[start : start + CHUNK], centres)
-        rows, columns = _find_true(distances <= widest)  # of all pairs the few that can matter
+        rows, columns = _find_true(distances <= widest)
         apart = as_array(distances[rows, columns])
-        image, centre = as_array(rows), as_array(columns)
-        for part, reach, found in zip(parts, reaches, covered, strict=True):
-            inside = apart <= reach[centre]
-            found[0, start + image[inside & part[centre]]] = True
-            found[1, start + image[inside & ~part[centre]]] = True
-    return covered
+        found.append((start + as_array(rows), as_array(columns), apart))
+    image, centre, apart = map(np.concatenate, zip(*found, strict=True))
+    return image, centre, apart
+
+
+def find_reaches(f: Features, k: int, parts: np.ndarray) -> np.ndarray:
+    """Return each row's squared distance to its k-th nearest neighbour in its part, S x N.
+
+    parts: S x N booleans, as `find_covered_by_parts` takes them.
+    """
+    # So many of the nearest hold k of a random half but for a chance below 1e-15.
+    near = min(len(f), 8 * k + 64)
+    reaches = np.empty(parts.shape)
+    for start in range(0, len(f), CHUNK):
+        rows = slice(start, start + CHUNK)
+        distances, nearest = _find_smallest(_square_distances(f[rows], f), near)
+        for part, reach in zip(parts, reaches, strict=True):
+            alike = np.where(part[nearest] == part[rows, None], distances, np.inf)
+            reach[rows] = np.partition(alike, k, axis=1)[:, k]  # the nearest is the row itself
+    return reaches
 
 
 def require_features(f: Features, g: Features, smallest: int) -> tuple[Features, Features]:
@@ -136,20 +165,6 @@ def require_features(f: Features, g: Features, smallest: int) -> tuple[Features,
 
 def _in_float64(f: Features) -> Features:
     return np.asarray(f, dtype=np.float64) if not isinstance(f, Tensor) else f.double()
-
-
-def _neighbour_reach(f: Features, k: int, parts: np.ndarray) -> np.ndarray:
-    """Return each row's squared distance to its k-th nearest neighbour in its part, S x N."""
-    # So many of the nearest hold k of a random half but for a chance below 1e-15.
-    near = min(len(f), 8 * k + 64)
-    reaches = np.empty(parts.shape)
-    for start in range(0, len(f), CHUNK):
-        rows = slice(start, start + CHUNK)
-        distances, nearest = _find_smallest(_square_distances(f[rows], f), near)
-        for part, reach in zip(parts, reaches, strict=True):
-            alike = np.where(part[nearest] == part[rows, None], distances, np.inf)
-            reach[rows] = np.partition(alike, k, axis=1)[:, k]  # the nearest is the row itself
-    return reaches
 
 
 def _square_distances(f: Features, g: Features) -> Features:

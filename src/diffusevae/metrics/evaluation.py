@@ -31,8 +31,8 @@ from diffusevae.metrics.contracts import (
 from diffusevae.metrics.copies import find_copies
 from diffusevae.metrics.grey_stretch import fit_stretch
 from diffusevae.metrics.labels import RESTORERS
+from diffusevae.metrics.metric import PAIRED
 from diffusevae.metrics.paired import (
-    PAIRED,
     WINDOW,
     hist_sim,
     hist_sim_of_set,
@@ -56,7 +56,7 @@ from diffusevae.models.classifier import Classifier
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Resamples of each bootstrap (of means over images); k of precision and recall."""
+    """Resamples of each bootstrap (of means over images); k of whatever counts neighbours."""
 
     num_resamples: PositiveCount
     neighbours: PositiveCount

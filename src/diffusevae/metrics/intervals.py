@@ -134,18 +134,32 @@ def _share_interval(judged: Features, judges: Features, k: int) -> dict[str, flo
     random halves of them judge the same images. Half of them varies twice as much as all, and
     their shares differ also by which images were judged, which is counted already.
     """
-    parts = np.ones((1 + HALVINGS, len(judges)), dtype=bool)  # first, all of them
-    generator = np.random.default_rng(0)
-    for part in parts[1:]:
-        part[generator.permutation(len(judges))[(len(judges) + 1) // 2 :]] = False
+    parts = draw_halves(len(judges), HALVINGS, np.random.default_rng(0))
     covered = find_covered_by_parts(judged, judges, k, parts).astype(np.float64)
     share = float(covered[0, 0].mean())
     between = covered[1:, 0] - covered[1:, 1]
     spread = (between.mean(1) ** 2 - between.var(axis=1, ddof=1) / len(judged)).mean() / 2
     count = float(len(judged))
-    near = (share * count + 2) / (count + 4)  # neither 0 nor 1 (Agresti and Coull, 1998)
-    own = near * (1 - near)
-    count = own / (own / count + max(0.0, float(spread)) / 2)  # independent images, in effect
+    own = count_spread(share, count)
+    return wilson_interval(share, own / (own / count + max(0.0, float(spread)) / 2))
+
+
+def draw_halves(count: int, number: int, generator: np.random.Generator) -> np.ndarray:
+    """Return (1 + number) x count booleans: all of a set, then random halves of it."""
+    parts = np.ones((1 + number, count), dtype=bool)
+    for part in parts[1:]:
+        part[generator.permutation(count)[(count + 1) // 2 :]] = False
+    return parts
+
+
+def count_spread(share: float, count: float) -> float:
+    """Return a single image's variance of being counted, never 0 (Agresti and Coull, 1998)."""
+    near = (share * count + 2) / (count + 4)
+    return near * (1 - near)
+
+
+def wilson_interval(share: float, count: float) -> dict[str, float]:
+    """Return a share of so many independent images with its interval (Wilson, 1927)."""
     middle = (share + Z_95**2 / 2 / count) / (1 + Z_95**2 / count)
     reach = (
         Z_95

@@ -16,7 +16,8 @@ from diffusevae.core.randomness import seed_of
 from diffusevae.metrics.bootstrap import interval
 from diffusevae.metrics.distribution import frechet_distance
 from diffusevae.metrics.frechet_intervals import frechet_difference
-from diffusevae.metrics.paired import METRICS, measure_pairs
+from diffusevae.metrics.metric import METRICS
+from diffusevae.metrics.paired import measure_pairs
 
 JUDGED = ("mse", "ssim", "edge_sim", "hist_sim", "frechet")  # what a rule may be about
 Proof = Literal["better", "worse", "not proven"]

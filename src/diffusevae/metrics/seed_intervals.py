@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.special import stdtrit  # scipy.stats has it, and takes a second to import
 
 from diffusevae.metrics.labels import RESTORERS
-from diffusevae.metrics.paired import DISTRIBUTION, PAIRED
+from diffusevae.metrics.metric import DISTRIBUTION, PAIRED
 from diffusevae.metrics.verdicts import DIFFERENCES
 
 TAIL = 0.975

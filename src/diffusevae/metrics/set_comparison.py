@@ -11,6 +11,7 @@ from torch import Tensor
 from diffusevae.core.errors import InputError
 from diffusevae.data.dataset import Split, in_batches, to_unit
 from diffusevae.metrics.contracts import NOISE, corrupt, find_breaches, require
+from diffusevae.metrics.density_coverage import density_coverage_interval
 from diffusevae.metrics.distribution import frechet_distance, kid
 from diffusevae.metrics.frechet_intervals import frechet_both, frechet_difference
 from diffusevae.metrics.intervals import count_needed, kid_interval, precision_recall_interval
@@ -25,7 +26,7 @@ def compare_sets(
     neighbours: int,
     device: torch.device,
 ) -> dict[str, dict]:
-    """Return Fréchet distance, KID, precision and recall of each set of images, by its name.
+    """Return each of DISTRIBUTION of each set of images, by its name.
 
     As `measure_sets` does. Images are uint8 or float in [0, 1].
     """
@@ -128,7 +129,7 @@ def describe_classifier(
 def _measure_distribution(
     reference: np.ndarray, features: np.ndarray, neighbours: int, device: torch.device
 ) -> dict[str, dict[str, float]]:
-    """Return all four with their intervals; tables of all pairs are made on the device."""
+    """Return each of DISTRIBUTION with its interval; tables of all pairs are made on the device."""
     pair = place_pair(reference, features, device)
     at_hand, at_infinity = frechet_both(reference, features)
     results: dict[str, Any] = {
@@ -136,6 +137,7 @@ def _measure_distribution(
         "frechet_inf": at_infinity if _are_enough(reference, features) else None,
         "kid": kid_interval(*pair),
         **precision_recall_interval(*pair, k=neighbours),
+        **density_coverage_interval(*pair, k=neighbours),
     }
     values = {name: entry["value"] for name, entry in results.items() if entry is not None}
     require(find_breaches(values))

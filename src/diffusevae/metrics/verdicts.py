@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from diffusevae.metrics.paired import METRICS
+from diffusevae.metrics.metric import METRICS
 
 # Whom DiffuseVAE is held against, and where its difference to that one stands.
 DIFFERENCES = {"vae": "difference", "stretched": "control"}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from diffusevae.metrics.paired import METRICS
+from diffusevae.metrics.metric import METRICS
 from diffusevae.metrics.verdicts import find_winner
 from diffusevae.report.reference_study import PRINTED
 

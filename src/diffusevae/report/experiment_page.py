@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from diffusevae.core.template import render
 from diffusevae.metrics.labels import MODEL_NAMES
-from diffusevae.metrics.paired import METRICS
+from diffusevae.metrics.metric import METRICS
 from diffusevae.report import report_tables as tables
 from diffusevae.report.class_table import class_rows, list_classes
 from diffusevae.report.page import STYLE, ShownPicture

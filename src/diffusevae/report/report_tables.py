@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import tensor
 
 from diffusevae.metrics.labels import FLOOR, RESTORERS, WAYS, describe_direction
-from diffusevae.metrics.paired import DISTRIBUTION, METRICS, PAIRED, Metric, psnr_of_mse
+from diffusevae.metrics.metric import DISTRIBUTION, METRICS, PAIRED, Metric
+from diffusevae.metrics.paired import psnr_of_mse
 from diffusevae.metrics.verdicts import DIFFERENCES, find_winner
 from diffusevae.report.reference_study import CAVEATS, CORRECTIONS, PRINTED, correct
 
@@ -23,6 +24,8 @@ DECIMALS = {
     "hist_sim": 3,
     "precision": 3,
     "recall": 3,
+    "density": 3,
+    "coverage": 3,
 }
 SIGNIFICANT = 3  # digits of metrics whose scale depends on the features: Frechet distance, KID
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -17,6 +17,7 @@ from diffusevae.studies.frontier.non_inferiority import (
     Trial,
     choose_point,
     compare_points,
+    find_ratios,
     passes,
 )
 
@@ -75,6 +76,25 @@ def rate_of_choices(frechet: float, ssim: float, times: int) -> float:
     """Return the share of made-up data sets in which any of ten samplers is chosen."""
     chosen = [Toy(300, seed).choose(frechet, ssim) for seed in range(times)]
     return sum(each is not None for each in chosen) / times
+
+
+def test_ratios_of_distances_are_net_of_what_real_images_have():
+    """Whatever the number of images: at 40 of them the floor is a good part of every distance."""
+    ratios = []
+    for seed in range(60):
+        toy = Toy(40, seed)
+        trial = Trial(MARGINS, 1, toy.reference, 5, seed)
+        rows = pd.DataFrame([compare_points(toy.make(1.0, 0.0), toy.best, trial)])
+        [ratio] = find_ratios(rows, toy.best, trial)
+        ratios.append(1 / ratio)  # of the two the one that has a mean: its divisor is far from zero
+    assert np.mean(ratios) == pytest.approx(1 / 2, abs=3 * np.std(ratios) / math.sqrt(60))
+
+
+def test_nothing_has_a_ratio_to_images_as_near_as_real_ones():
+    real = np.random.default_rng(0).normal(size=(200, DIM))
+    trial = Trial(MARGINS, 1, real, 5, 0)
+    rows = pd.DataFrame({"diffusevae_frechet_change": [1.0]})
+    assert find_ratios(rows, {"diffusevae_frechet": real}, trial).isna().all()
 
 
 AT_THE_MARGIN = pytest.mark.parametrize(

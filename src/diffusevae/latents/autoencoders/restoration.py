@@ -43,7 +43,7 @@ from diffusevae.metrics.classical import (
     shrink,
 )
 from diffusevae.metrics.labels import describe_direction
-from diffusevae.metrics.paired import METRICS
+from diffusevae.metrics.metric import METRICS
 from diffusevae.training.loop import OptimiserConfig
 
 SHOWN = 10

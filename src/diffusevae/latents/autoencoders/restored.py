@@ -8,7 +8,7 @@ from torch import Tensor
 from diffusevae.latents.autoencoders.part import AE
 from diffusevae.latents.measures.evidence import spread
 from diffusevae.metrics.classical import MEASURED
-from diffusevae.metrics.paired import METRICS
+from diffusevae.metrics.metric import METRICS
 
 Restored = Mapping[str, Mapping[str, tuple[float, Tensor]]]  # metric, method: setting, images
 

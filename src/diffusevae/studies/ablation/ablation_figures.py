@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffusevae.figures.drawing import COLOURS, INK, Strip, draw_strips, panels
 from diffusevae.metrics.labels import ARROWS
-from diffusevae.metrics.paired import METRICS
+from diffusevae.metrics.metric import METRICS
 from diffusevae.studies.ablation.ablation_study import MEASURED, VAE, Pairs, list_measured
 from diffusevae.studies.ablation.further_measures import FURTHER
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffusevae.figures.drawing import COLOURS, INK, Strip, draw_strips, panels
 from diffusevae.metrics.labels import describe_direction
-from diffusevae.metrics.paired import METRICS
+from diffusevae.metrics.metric import METRICS
 from diffusevae.studies.compression.compression_study import MEASURED, PCA, VAE
 
 

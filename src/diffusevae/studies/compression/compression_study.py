@@ -14,7 +14,8 @@ from torch import Tensor
 from diffusevae.core.params import Count, PositiveCount, Range
 from diffusevae.core.randomness import seed_of
 from diffusevae.metrics.bootstrap import interval
-from diffusevae.metrics.paired import METRICS, measure_pairs
+from diffusevae.metrics.metric import METRICS
+from diffusevae.metrics.paired import measure_pairs
 
 MEASURED = ("mse", "ssim")
 PCA, VAE = "PCA", "VAE"

@@ -28,7 +28,7 @@ from diffusevae.studies.frontier.frontier_study import (
     make_images,
     measure_images,
 )
-from diffusevae.studies.frontier.non_inferiority import Trial, compare_points
+from diffusevae.studies.frontier.non_inferiority import Trial, compare_points, find_ratios
 from diffusevae.training.diffusion_training import Images
 from diffusevae.training.stage_trainings import OpenTraining
 
@@ -89,7 +89,7 @@ def judge_students(
     """Measure the first teacher in every number of steps, and each student in its own.
 
     departure: the mean squared difference of new images from the measure's, with its interval over
-    images. frechet_ratio: the distance over the measure's.
+    images. frechet_net_ratio: `find_ratios`.
     """
     config, seed = params.frontier, params.seed
     points = list_judged(teacher, students, params)
@@ -117,7 +117,7 @@ def judge_students(
         values = "  ".join(f"{key} {row[key]:.4g}" for key in (*best, "departure"))
         log.message(f"{name} {sampler.num_steps} steps  {values}")
     table, end = pd.DataFrame(rows), compare_points(best, best, trial)
-    table["frechet_ratio"] = table["diffusevae_frechet"] / end["diffusevae_frechet"]
+    table["frechet_net_ratio"] = find_ratios(table, best, trial)
     return Judged(table, end, shown)
 
 

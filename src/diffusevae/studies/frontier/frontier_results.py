@@ -40,6 +40,7 @@ from diffusevae.studies.frontier.non_inferiority import (
     Trial,
     choose_point,
     compare_points,
+    find_ratios,
 )
 
 
@@ -112,6 +113,7 @@ def measure_frontier(
         values = "  ".join(f"{name} {compared[name]:.4g}" for name in QUANTITIES)
         log.message(f"{sampler.sampler} eta {sampler.eta:g} {sampler.num_steps} steps  {values}")
     table = pd.DataFrame(rows)
+    table["frechet_net_ratio"] = find_ratios(table, best, trial)
     return Frontier(table, compare_points(best, best, trial), best, points, choose_point(table))
 
 

@@ -23,7 +23,7 @@ from diffusevae.core.params import Range
 from diffusevae.core.randomness import seed_of
 from diffusevae.metrics.bootstrap import interval
 from diffusevae.metrics.distribution import frechet_distance
-from diffusevae.metrics.frechet_intervals import frechet_difference
+from diffusevae.metrics.frechet_intervals import frechet_at_infinity, frechet_difference
 from diffusevae.metrics.intervals import Z_95
 
 LEVEL = 0.025  # of a wrong choice, one-sided, over all settings tried
@@ -103,6 +103,17 @@ def compare_points(
             f"{name}_non_inferior": passed,
         }
     return row
+
+
+def find_ratios(rows: pd.DataFrame, best: Mapping[str, np.ndarray], trial: Trial) -> pd.Series:
+    """Return each row's Fréchet distance of DiffuseVAE over the converged sampler's.
+
+    Of infinitely many images, so that both are net of what real images have among themselves: at
+    the images at hand that floor can be more than half of either. NaN where the converged
+    sampler's distance, net, is not above zero.
+    """
+    end = frechet_at_infinity(trial.reference, best["diffusevae_frechet"])["value"]
+    return 1 + rows["diffusevae_frechet_change"] / (end if end > 0 else np.nan)
 
 
 def passes(row: Mapping[str, float | bool]) -> bool:

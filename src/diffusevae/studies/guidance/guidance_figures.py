@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffusevae.figures.drawing import COLOURS, INK, MUTED, Strip, draw_strips, panels, reach_of
-from diffusevae.metrics.paired import METRICS
+from diffusevae.metrics.metric import METRICS
 from diffusevae.studies.guidance.guidance_study import (
     ALL_GUIDED,
     DDPM,

@@ -18,7 +18,8 @@ from diffusevae.core.randomness import seed_of
 from diffusevae.core.tensor_file import sha256_of
 from diffusevae.metrics.bootstrap import interval
 from diffusevae.metrics.frechet_intervals import frechet_difference, frechet_interval
-from diffusevae.metrics.paired import METRICS, mse, ssim
+from diffusevae.metrics.metric import METRICS
+from diffusevae.metrics.paired import mse, ssim
 from diffusevae.metrics.set_comparison import extract_features
 from diffusevae.models.classifier import Classifier
 from diffusevae.models.diffusion import load_diffusion
