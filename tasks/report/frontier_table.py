@@ -106,7 +106,7 @@ def render_frontier(
 
 
 def _render_ratio(row: Mapping) -> str:
-    """Return the ratio of distances, net of the floor; of older tables that of the images at hand."""
+    """Return the ratio of distances net of the floor; of older tables, of the images at hand."""
     if "frechet_net_ratio" in row:
         return NONE if math.isnan(row["frechet_net_ratio"]) else f"{row['frechet_net_ratio']:.3f}"
     end = row.get(
