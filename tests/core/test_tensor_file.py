@@ -1,5 +1,10 @@
 """Files of tensors: round trip, bytes, damage."""
 
+import resource
+import signal
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -59,3 +64,23 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
     with pytest.raises((EnvironmentFailure, OSError)):
         save_tensors(path, {"a": torch.ones(1)})
     assert load_tensors(path)["a"].item() == 0
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_nothing_that_stays(tmp_path):
+    """The kernel kills it where a file becomes longer than allowed."""
+    path = tmp_path / "model.safetensors"
+    code = (
+        "import pathlib, sys, torch; from diffusevae.core.tensor_file import save_tensors; "
+        "save_tensors(pathlib.Path(sys.argv[1]), {'a': torch.zeros(10**6)})"
+    )
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))
+
+    # Python itself would ignore the signal, and the write would fail instead.
+    code = f"import signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL); {code}"
+    died = subprocess.run([sys.executable, "-c", code, path], preexec_fn=limit, timeout=120)
+    assert died.returncode == -signal.SIGXFSZ and not path.exists()
+    assert len(list(tmp_path.iterdir())) == 1  # it was at it
+    save_tensors(path, {"a": torch.zeros(1)})
+    assert list(tmp_path.iterdir()) == [path]

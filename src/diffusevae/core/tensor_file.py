@@ -4,17 +4,17 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from diffusevae.core.errors import EnvironmentFailure, InputError
+from diffusevae.core.disk import write_file
+from diffusevae.core.errors import InputError
 
 Model = TypeVar("Model")
 Network = TypeVar("Network", bound=nn.Module)
@@ -31,18 +31,9 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], config: object | None =
     # One metadata key only: the order of several is not stable from process to process.
     metadata = None if config is None else {"config": json.dumps(config, sort_keys=True)}
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(on_cpu, temporary, metadata)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise EnvironmentFailure(
-            f"cannot write {path}: {error}; free disk space or mend the folder's permissions"
-        ) from error
+    # Not safetensors' save_file: its own temporary file has a new name each time, so that one of a
+    # process that was killed would stay, in an output whose files are hashed.
+    write_file(path, save(on_cpu, metadata))
 
 
 def load_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
