@@ -8,6 +8,7 @@ a run that followed a killed one: the same facts as after an unbroken one.
 
 import contextlib
 import hashlib
+import json
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.registry.model_folder import OWN_HASHES
 from tests.support.checkouts import copy_checkout
 from tests.support.toy_splits import write_stage_folder
 
@@ -81,7 +83,10 @@ def read_versions(folder: Path) -> Facts:
         tags = store.execute(
             "select key, value from model_version_tags where key like '%sha256' order by key"
         ).fetchall()
-    return {"versions": versions, "tags": tags} | read_runs(folder)
+    hashes = dict(tags)
+    # MLflow's own file has a time and a number of its own in every version.
+    files = {n: h for n, h in json.loads(hashes.pop(OWN_HASHES)).items() if n != "MLmodel"}
+    return {"versions": versions, "files": files} | hashes | read_runs(folder)
 
 
 def read_lock(folder: Path) -> Facts:
