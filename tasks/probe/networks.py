@@ -19,6 +19,7 @@ from diffusevae.tuning.search import SearchConfig
 from diffusevae.tuning.search_space import suggest_values
 
 DRAWS = 16  # networks from a search space
+CODE_BYTES = 36  # of a number of it: in float32, and four times in float64 by scikit-learn
 COPIES = 6  # weights, gradients, Adam's two averages, the averaged weights, the best ones
 OPTIMISED = {"vae": "vae_optimiser", "unet": "diffusion_optimiser"}
 SCHEMAS = {
@@ -44,6 +45,13 @@ def memory_of_steps(experiment: Experiment, shape: tuple[int, ...]) -> dict[str,
         at_once = math.ceil(optimiser.batch_size / optimiser.accumulate)
         found[kind] = kept * at_once + COPIES * own
     return found
+
+
+def memory_of_code(experiment: Experiment, shape: tuple[int, ...]) -> int:
+    """Return the bytes that the code of a C x H x W image takes while a mixture is fitted."""
+    params = load_sections(PARAMS_FILE, "experiments", experiment.name, {"vae": VAEConfig})
+    with torch.device("meta"):
+        return CODE_BYTES * math.prod(VAE(params.vae, shape).latent_shape)
 
 
 def cost_of_drawn_networks(experiment: Experiment, target: str, shape: tuple[int, ...]) -> float:

@@ -19,7 +19,7 @@ from diffusevae.core.yaml_file import read_yaml
 from diffusevae.experiments.experiment import RAW, Experiment
 from diffusevae.experiments.params_file import PARAMS_FILE
 from tasks.probe.cost import Cost, Load, extrapolate
-from tasks.probe.networks import cost_of_drawn_networks
+from tasks.probe.networks import cost_of_drawn_networks, memory_of_code
 from tasks.probe.scale import SPLITS, choose_scales, load_of, scale_down
 from tasks.probe.trial_checkout import link_images, make_checkout, run_target
 from tasks.probe.warm_process import WarmProcess
@@ -101,6 +101,8 @@ def _extrapolate(
 ) -> Cost:
     """Return what a target will take for that load, images being C x H x W."""
     image_bytes = 5 * math.prod(shape)  # as it is read, and in float32
+    if target.startswith("train_vae"):
+        image_bytes += memory_of_code(experiment, shape)
     first = points[0] if len(points) > 1 else (Load(0, 0), Cost(0, 0, 0))
     cost = extrapolate(first, points[-1], load, image_bytes)
     if target.startswith("tune") and load.work:

@@ -104,6 +104,8 @@ def test_principal_variances_are_those_of_the_covariance():
         covariance = np.cov(images.flatten(1).numpy(), rowvar=False, bias=True)
         expected = np.maximum(np.linalg.eigvalsh(covariance)[::-1], 1e-12)
         np.testing.assert_allclose(principal_variances(images), expected, atol=1e-12)
+    grey = torch.from_numpy(rng.integers(0, 256, (50, 1, 3, 4), dtype=np.uint8))
+    np.testing.assert_array_equal(principal_variances(grey), principal_variances(to_unit(grey)))
 
 
 class LinearDenoiser(nn.Module):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from diffusevae.core.device import choose_device
 from diffusevae.core.stage_log import StageLog
-from diffusevae.data.dataset import load_split, to_unit
+from diffusevae.data.dataset import load_split
 from diffusevae.models.vae import VAEConfig
 from diffusevae.training.loop import OptimiserConfig
 from diffusevae.training.objectives import principal_variances
@@ -32,7 +32,7 @@ def run(params, *, train: Path, validation: Path, out: Path, log: StageLog) -> N
     config = params.tune_vae
     split, held_out = load_split(train), load_split(validation).images.to(device)
     images = split.images
-    variances = principal_variances(to_unit(images))
+    variances = principal_variances(images)
     some = images[: config.num_images].to(device)
     objective = make_vae_objective(params, some, held_out, variances, log, split.flips)
     name = name_study("tune_vae", params, [train, validation])

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from diffusevae.core.errors import InputError
 from diffusevae.core.randomness import generator
+from diffusevae.data.dataset import to_unit
 from diffusevae.models.diffusion import DiffusionModel
 from diffusevae.models.schedule import NoiseSchedule
 
 LEVELS_DB = tuple(range(-20, 21, 5))  # signal-to-noise ratios a^2 / s^2 of x_t = a x_0 + s eps
 NUM_IMAGES = 200  # at each level
 SMALLEST_VARIANCE = 1e-12
+SOME = 10_000  # images that variances are taken from
 SMALLEST_ERROR = 1 / (12 * 255**2)  # of rounding to a grey value: none can be told to be smaller
 
 
@@ -65,11 +67,13 @@ def floor_of_x_0(snr: float, variances: np.ndarray) -> float:
 def principal_variances(images: Tensor) -> np.ndarray:
     """Return the D variances of images (N x C x H x W) along their principal axes, largest first.
 
-    Taken from the first 10,000 images, from 3,000 where these are fewer than D: the smaller of the
-    two matrices with the same eigenvalues is used.
+    Images of uint8 are taken in [0, 1]. Taken from the first SOME images, from 3,000 where these
+    are fewer than D: the smaller of the two matrices with the same eigenvalues is used.
     """
     size = images[0].numel()
-    some = images[: 10_000 if size <= 3_000 else 3_000].flatten(1).double().cpu().numpy()
+    first = images[: SOME if size <= 3_000 else 3_000]
+    first = to_unit(first) if first.dtype == torch.uint8 else first
+    some = first.flatten(1).double().cpu().numpy()
     some = some - some.mean(axis=0)
     products = some.T @ some if size <= len(some) else some @ some.T
     variances = np.full(size, SMALLEST_VARIANCE)

@@ -33,7 +33,7 @@ def make_diffusion_objective(
     """
     config = params.tune_ddpm
     shown = to_unit(validation.x[:NUM_IMAGES])
-    variances_in = {"unit": principal_variances(to_unit(images))}
+    variances_in = {"unit": principal_variances(images)}
     variances_in["centred"] = 4 * variances_in["unit"]  # 2 x - 1
     drawn = list_combinations(config.space.get("diffusion", {}), params.diffusion)
     levels = shared_levels(

@@ -4,7 +4,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from diffusevae.experiments.experiment import load_experiment
-from tasks.probe.networks import _count_kept, cost_of_drawn_networks, memory_of_steps
+from tasks.probe.networks import (
+    _count_kept,
+    cost_of_drawn_networks,
+    memory_of_code,
+    memory_of_steps,
+)
 from tests.support.checkouts import ROOT
 from tests.support.toy_models import make_vae
 
@@ -39,3 +44,9 @@ def test_the_memory_of_a_step_is_what_the_backward_pass_keeps_and_what_is_held_o
     small, large = (memory_of_steps(experiment, (1, side, side)) for side in (32, 64))
     assert small.keys() == large.keys() == {"vae", "unet"}
     assert all(large[kind] > 2 * small[kind] for kind in small)
+
+
+def test_a_code_is_there_in_float32_and_four_times_in_float64(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    # smoke: 4 channels at a quarter of the side
+    assert memory_of_code(load_experiment("smoke"), (1, 32, 32)) == (4 + 4 * 8) * 4 * 8 * 8

@@ -22,7 +22,7 @@ from diffusevae.studies.theory.entropy import bound_entropies
 from diffusevae.studies.theory.epochs import compare_epochs, read_drawn
 from diffusevae.studies.theory.loss_terms import compare_losses
 from diffusevae.studies.theory.toy import run_toy
-from diffusevae.training.objectives import principal_variances
+from diffusevae.training.objectives import SOME, principal_variances
 from diffusevae.training.stage_trainings import OpenTraining
 
 COLUMNS = 10
@@ -46,7 +46,7 @@ class Theory:
     def bound_entropies(self) -> None:
         """Look at the entropy of each step (T8)."""
         models, config = self.models, self.params.theory
-        train = to_unit(self.splits["train"].images)
+        train = to_unit(self.splits["train"].images[:SOME])
         variances = principal_variances(models.ddpm.to_diffusion_range(train))
         images = to_unit(self.splits["test"].images[: config.num_images]).to(models.device)
         known = {
