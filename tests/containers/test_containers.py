@@ -1,8 +1,8 @@
 """The team's services in real containers: built, healthy, confined, at work, restarted, restored.
 
-Needs root, podman, buildah, runc, catatonit and debootstrap of Debian, and podman-compose; for the
-builds a registry of Python packages and Debian's archive. docs/operations.md says what of
-compose.yaml this does not show.
+Needs root and of Debian podman, netavark, aardvark-dns, iptables, buildah, runc, catatonit and
+debootstrap, and podman-compose; for the builds a registry of Python packages and Debian's archive.
+docs/operations.md says what of compose.yaml this does not show.
 """
 
 import json

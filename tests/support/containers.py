@@ -34,7 +34,10 @@ default_ulimits = ["nofile=1000:1000", "nproc=1000:1000"]
 log_driver = "k8s-file"
 """
 MOUNTS = "BUILD_MOUNTS"  # names paths that a build sees, such as pip's configuration and wheels
-PROGRAMS = ("podman", "buildah", "runc", "catatonit", "podman-compose", "debootstrap")
+PROGRAMS = (
+    *("podman", "buildah", "runc", "catatonit", "podman-compose", "debootstrap"),
+    "iptables",  # without which podman's networks fail with "No such file or directory"
+)
 SECONDS = 3600
 
 
