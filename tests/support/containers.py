@@ -52,7 +52,9 @@ class Engine:
     def __init__(self, folder: Path) -> None:
         self.clone, config = folder / "clone", folder / "containers.conf"
         config.write_text(CONFIG)
-        self.environment = os.environ | {"CONTAINERS_CONF": str(config)}
+        # .venv is this checkout's; what runs in the clone is the clone's code.
+        code = {"PYTHONPATH": f"{self.clone / 'src'}{os.pathsep}{self.clone}"}
+        self.environment = os.environ | {"CONTAINERS_CONF": str(config)} | code
         policy = Path("/etc/containers/policy.json")
         if not policy.exists():
             policy.parent.mkdir(parents=True, exist_ok=True)
