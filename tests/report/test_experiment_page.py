@@ -105,6 +105,8 @@ def test_generated_images_stand_beside_the_floor_and_the_classifier_is_named():
         "−0.500 | −0.501 to −0.499",
         "0.500 | 0.499 to 0.501",
         "0.750 | 0.749 to 0.751",
+        "0.550 | 0.549 to 0.551",
+        "0.700 | 0.699 to 0.701",
     ]
     assert page.row("Real training images")[1:4] == [
         "4.18 | −0.820 to 9.18",
