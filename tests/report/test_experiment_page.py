@@ -139,9 +139,11 @@ def test_the_best_of_each_column_is_marked_by_its_direction():
     assert marked == [
         ("KID", "−0.500"),
         ("Recall", "0.750"),
+        ("Coverage", "0.700"),
         ("Fréchet distance", "16.7"),
         ("Fréchet distance at infinity", "15.0"),
         ("Precision", "0.750"),
+        ("Density", "0.800"),
     ]
 
 
