@@ -119,23 +119,17 @@ def test_intervals_of_kid_hold_the_mean_of_new_draws(kind):
     assert accept(cover(found, 0.0 if kind == "equal" else None), times)
 
 
-@pytest.mark.parametrize("kind", ["equal", "narrow"])
-def test_intervals_of_precision_and_recall_hold_the_mean_of_new_draws(kind):
+@pytest.mark.parametrize(
+    ("measure", "count", "kind"),
+    [
+        *((precision_recall_interval, 120, kind) for kind in ("equal", "narrow")),
+        *((density_coverage_interval, 250, kind) for kind in ("equal", "narrow", "far")),
+    ],
+)
+def test_intervals_of_what_counts_neighbours_hold_the_mean_of_new_draws(measure, count, kind):
     times = 300
-    found = repeat(precision_recall_interval, kind, 120, 16, times)
-    for name in ("precision", "recall"):
-        each = [both[name] for both in found]
-        assert accept(cover(each), times)
-        width = np.mean([one["high"] - one["low"] for one in each])
-        deviation = np.std([one["value"] for one in each])  # known to about 4 %
-        assert width == pytest.approx(2 * 1.96 * deviation, rel=0.15)
-
-
-@pytest.mark.parametrize("kind", ["equal", "narrow", "far"])
-def test_intervals_of_density_and_coverage_hold_the_mean_of_new_draws(kind):
-    times = 300
-    found = repeat(density_coverage_interval, kind, 250, 16, times)
-    for name in ("density", "coverage"):
+    found = repeat(measure, kind, count, 16, times)
+    for name in found[0]:
         each = [both[name] for both in found]
         assert accept(cover(each), times)
         width = np.mean([one["high"] - one["low"] for one in each])

@@ -15,9 +15,8 @@ def measure(real: np.ndarray, generated: np.ndarray, k: int = 3) -> tuple[float,
 def test_density_and_coverage_by_hand():
     # Reaches of the real images at k = 1: 1, 1, 2, 4, 10.
     real = np.array([[0.0], [1.0], [3.0], [7.0], [17.0]])
-    # In the balls of 0 and 1; of 1 and 3; of 7 alone (its rim, 4 away, counts); of none.
+    # In the balls of 0 and 1; of 1 and 3; of 7 (its rim counts) and 17; of none.
     generated = np.array([[0.5], [1.5], [11.0], [-50.0]])
-    # 17's ball reaches back to 7: it holds 11 as well.
     assert measure(real, generated, k=1) == (pytest.approx((2 + 2 + 2 + 0) / 4), 1.0)
     # Only the outlier's wide ball is hit, by all of them: each lies in one ball of k = 1.
     outlier = np.array([[20.0], [21.0], [22.0], [23.0]])
@@ -51,7 +50,7 @@ def test_expected_coverage_by_hand():
 
 
 def test_an_outlier_s_wide_ball_fools_precision_and_not_density():
-    real = np.concatenate([normal(200), [[40.0] * 8] * 1])
+    real = np.concatenate([normal(200), [[40.0] * 8]])
     generated = normal(200, seed=1) + 25  # in nobody's neighbourhood but the outlier's
     density, coverage = measure(real, generated)
     assert density == pytest.approx(1 / 3, abs=0.01)  # all of them in one ball of k = 3
